@@ -1,0 +1,63 @@
+"""Everything Currant raises. `WorkflowSuspendException` is apart on purpose: `except Exception` never catches it."""
+
+
+class CurrantError(Exception):
+    """Base of every error of Currant."""
+
+
+class ExecutionFailed(CurrantError):
+    """An execution failed for good; `type`, `message` and `traceback` are those of the error in the worker."""
+
+    def __init__(self, id: str, type: str, message: str, traceback: str = "") -> None:
+        super().__init__(id, type, message, traceback)
+        self.id = id
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message} (execution {self.id})"
+
+
+class ExecutionCancelled(CurrantError):
+    """The execution whose result was asked for was cancelled."""
+
+
+class SignalTimeout(CurrantError, TimeoutError):
+    """No signal of that name came in time."""
+
+
+class NonDeterminismError(CurrantError):
+    """The workflow's code no longer makes the calls that its history records."""
+
+
+class SerializationError(CurrantError):
+    """A value cannot be carried as JSON, or stored JSON does not fit the annotated type."""
+
+
+class NotFound(CurrantError):
+    """There is no execution with that id."""
+
+
+class NotRunning(CurrantError):
+    """The execution has already finished, or `.run()` was called outside a workflow."""
+
+
+class UnknownFunction(CurrantError):
+    """No function is registered under that name."""
+
+
+class LeaseLost(CurrantError):
+    """Another worker, a cancel or a retry took the execution over; what this attempt wrote was refused."""
+
+
+class SchemaMismatch(CurrantError):
+    """The database's schema is missing, too old or too new for this version of Currant."""
+
+
+class DatabaseUnavailable(CurrantError):
+    """The database cannot be reached, or refused the connection."""
+
+
+class WorkflowSuspendException(BaseException):
+    """Thrown into a workflow that is put out of memory. Let it pass; its `finally` blocks run, durable calls in them do not."""
