@@ -1,0 +1,153 @@
+-- The tables. An execution is one row, a step that is an execution is a child row: the children are the history.
+-- No foreign keys between hot tables: they cost a lock per insert, and the functions of this schema are the only writers.
+
+create table currant.schema_info (
+    one boolean primary key default true check (one),
+    min_client integer not null            -- clients whose own schema version is below this are refused
+);
+insert into currant.schema_info (min_client) values (1);
+
+create table currant.executions (
+    id uuid primary key,
+    kind text not null check (kind in ('task', 'workflow')),
+    function text not null check (function <> ''),
+    queue text not null check (length(queue) between 1 and 200),
+    priority smallint not null default 5 check (priority between 0 and 10),
+    state text not null default 'pending'
+        check (state in ('pending', 'running', 'suspended', 'completed', 'failed', 'cancelled')),
+
+    -- Place in the tree. parent_epoch and step_key say of which history of the parent this row is a step.
+    root_id uuid not null,
+    parent_id uuid,
+    parent_epoch integer,
+    step_key text collate "C",
+    after_seq bigint,                      -- the parent's counter when it made the call
+    seq bigint,                            -- the parent's counter when the outcome was delivered; null: not delivered
+    clock bigint,                          -- the parent's clock at that moment, microseconds since 1970
+
+    -- What to run, as the caller gave it. bytea, since jsonb rewrites numbers and the order of keys.
+    encoding text not null default 'json',
+    args bytea not null,
+    timeout double precision check (timeout > 0),
+    max_attempts integer not null default 1 check (max_attempts >= 1),
+    retry_initial double precision not null default 1 check (retry_initial >= 0),
+    retry_multiplier double precision not null default 2 check (retry_multiplier >= 1),
+    retry_max_delay double precision not null default 300 check (retry_max_delay >= 0),
+    retry_jitter double precision not null default 0.1 check (retry_jitter between 0 and 1),
+    non_retryable text[] not null default '{}',
+
+    -- Where it stands. `lease` is the fence: it grows at every claim, take-over, hand-back, cancel and retry.
+    epoch integer not null default 0,      -- of its own history; grows when a run is retried
+    attempt integer not null default 0,
+    lease bigint not null default 0,
+    worker_id uuid,                        -- stays on a finished row: "already done under my lease" is success
+    build text,
+    run_at timestamptz,                    -- null: ready (if pending); else due then (pending or suspended)
+    deadline timestamptz,                  -- a workflow's time-out, from its first start
+    wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
+    signal_seq bigint not null default 0,  -- orders the run's signals
+    cancel_requested boolean not null default false,
+    held_builds text[],                    -- not null: held; builds whose code did not fit its history
+    crashes integer not null default 0,    -- workers that died under it without progress
+    isolated boolean not null default false, -- suspected of killing workers: runs alone among its like
+    progress_lease bigint,                 -- the last lease under which it made progress
+
+    result bytea,
+    error bytea,
+    created_at timestamptz not null default now(),
+    started_at timestamptz,
+    attempt_at timestamptz,                -- when the present attempt was claimed
+    finished_at timestamptz,
+
+    -- Room for what comes: search attributes, trace context, concurrency limits, schedules, continue-as-new, progress.
+    attrs jsonb,
+    tags text[],
+    headers jsonb,
+    concurrency_key text,
+    schedule_id uuid,
+    fire_time timestamptz,
+    continued_from uuid,
+    progress jsonb,
+
+    unique (schedule_id, fire_time),
+    constraint root_has_no_place check ((parent_id is null) = (step_key is null) and (parent_id is null) = (parent_epoch is null)),
+    constraint only_workflows_suspend check (state <> 'suspended' or kind = 'workflow'),
+    constraint running_has_a_worker check (state <> 'running' or (worker_id is not null and lease > 0)),
+    constraint due_only_while_waiting check (run_at is null or state in ('pending', 'suspended')),
+    constraint terminal_has_an_end check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
+    constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
+    constraint failed_has_an_error check (state <> 'failed' or error is not null),
+    constraint held_is_suspended check (held_builds is null or state = 'suspended'),
+    constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled')))
+);
+
+create unique index executions_steps on currant.executions (parent_id, parent_epoch, step_key) where parent_id is not null;
+create index executions_ready on currant.executions (queue, priority desc, id)
+    where state = 'pending' and run_at is null and not isolated;
+create index executions_isolated on currant.executions (queue, priority desc, id)
+    where state = 'pending' and run_at is null and isolated;
+create index executions_due on currant.executions (queue, run_at) where run_at is not null;
+create index executions_running on currant.executions (worker_id) where state = 'running';
+create index executions_held on currant.executions (queue) where held_builds is not null;
+create index executions_tree on currant.executions (root_id) where parent_id is not null;
+
+-- Steps that are not executions.
+create table currant.steps (
+    execution_id uuid not null,
+    epoch integer not null,
+    key text collate "C" not null,
+    kind text not null check (kind in ('timer', 'signal', 'version', 'side_effect', 'verb', 'detach', 'cancel', 'timeout')),
+    name text not null default '',
+    due_at timestamptz,
+    status text check (status in ('completed', 'failed', 'cancelled', 'fired', 'timeout')),
+    payload bytea,
+    encoding text not null default 'json',
+    after_seq bigint not null,
+    seq bigint,
+    clock bigint,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    primary key (execution_id, epoch, key),
+    constraint numbered_with_a_clock check ((seq is null) = (clock is null)),
+    constraint numbered_has_a_status check (seq is null or status is not null)
+);
+
+create table currant.signals (
+    execution_id uuid not null,
+    ordinal bigint not null,
+    name text not null,
+    payload bytea not null,
+    encoding text not null default 'json',
+    dedup_key text,
+    consumed_epoch integer,
+    consumed_by text collate "C",
+    created_at timestamptz not null default now(),
+    primary key (execution_id, ordinal),
+    constraint consumed_by_a_step check ((consumed_by is null) = (consumed_epoch is null))
+);
+create unique index signals_dedup on currant.signals (execution_id, dedup_key) where dedup_key is not null;
+
+create table currant.workers (
+    id uuid primary key,
+    name text not null,
+    host text not null default '',
+    pid integer,
+    build text not null default '',
+    queues text[] not null,
+    concurrency integer not null default 0,
+    draining boolean not null default false,
+    started_at timestamptz not null default now(),
+    last_heartbeat timestamptz not null default now(),
+    timeout double precision not null default 30,  -- seconds without a heartbeat after which it is dead
+    sleep_until timestamptz not null default '-infinity',
+    stopped_at timestamptz
+);
+
+create table currant.idempotency_keys (
+    function text not null,
+    key text not null,
+    execution_id uuid not null,
+    expires_at timestamptz not null default now() + interval '30 days',
+    primary key (function, key)
+);
+create index idempotency_keys_expiry on currant.idempotency_keys (expires_at);
