@@ -47,7 +47,10 @@ create table currant.executions (
     wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
     signal_seq bigint not null default 0,  -- orders the run's signals
     cancel_requested boolean not null default false,
-    held_builds text[],                    -- not null: held; builds whose code did not fit its history
+    held boolean not null default false,   -- its code did not fit its history; waits for another build
+    refused_builds text[],                 -- the builds whose code did not fit: they do not claim it again
+    abandoned bigint,                      -- the parent's counter when it stopped waiting for this step
+    takeovers integer not null default 0,  -- attempts that ended with their worker; they cost no retry
     crashes integer not null default 0,    -- workers that died under it without progress
     isolated boolean not null default false, -- suspected of killing workers: runs alone among its like
     progress_lease bigint,                 -- the last lease under which it made progress
@@ -77,7 +80,7 @@ create table currant.executions (
     constraint terminal_has_an_end check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
     constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
     constraint failed_has_an_error check (state <> 'failed' or error is not null),
-    constraint held_is_suspended check (held_builds is null or state = 'suspended'),
+    constraint held_is_suspended check (not held or (state = 'suspended' and refused_builds is not null)),
     constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled')))
 );
 
@@ -88,7 +91,7 @@ create index executions_isolated on currant.executions (queue, priority desc, id
     where state = 'pending' and run_at is null and isolated;
 create index executions_due on currant.executions (queue, run_at) where run_at is not null;
 create index executions_running on currant.executions (worker_id) where state = 'running';
-create index executions_held on currant.executions (queue) where held_builds is not null;
+create index executions_held on currant.executions (queue) where held;
 create index executions_tree on currant.executions (root_id) where parent_id is not null;
 
 -- Steps that are not executions.
@@ -103,6 +106,7 @@ create table currant.steps (
     payload bytea,
     encoding text not null default 'json',
     after_seq bigint not null,
+    abandoned bigint,
     seq bigint,
     clock bigint,
     created_at timestamptz not null default now(),
@@ -134,6 +138,8 @@ create table currant.workers (
     pid integer,
     build text not null default '',
     queues text[] not null,
+    tasks text[] not null default '{}',    -- the names its registry knows
+    workflows text[] not null default '{}',
     concurrency integer not null default 0,
     draining boolean not null default false,
     started_at timestamptz not null default now(),
