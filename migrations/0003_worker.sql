@@ -1,0 +1,577 @@
+-- What workers call. Every write under a lease goes through commit_batch; every function locks execution rows in id order.
+
+create function currant.micros(at timestamptz) returns bigint language sql immutable parallel safe as
+$$ select (extract(epoch from at) * 1000000)::bigint $$;
+
+create function currant.from_micros(micros bigint) returns timestamptz language sql immutable parallel safe as
+$$ select timestamptz 'epoch' + micros * interval '1 microsecond' $$;
+
+create function currant.register_worker(
+    p_id uuid, p_name text, p_host text, p_pid integer, p_build text, p_queues text[], p_tasks text[], p_workflows text[],
+    p_concurrency integer, p_timeout double precision
+) returns void language sql as $$
+    insert into currant.workers (id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout)
+    values (p_id, p_name, p_host, p_pid, p_build, p_queues, p_tasks, p_workflows, p_concurrency, p_timeout)
+    on conflict (id) do update set
+        name = excluded.name, host = excluded.host, pid = excluded.pid, build = excluded.build, queues = excluded.queues,
+        tasks = excluded.tasks, workflows = excluded.workflows, concurrency = excluded.concurrency,
+        timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null;
+$$;
+
+-- The second statement after a commit: whoever sleeps on these queues, and these workers, look again (rule e).
+-- Decided in a snapshot taken after that commit, so a worker that set its flag before looking is always seen.
+create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}') returns void language sql as $$
+    select pg_notify('currant_w_' || w.id, '') from currant.workers w
+    where w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null;
+    select pg_notify('currant_w_' || u.worker_id, u.id::text) from unnest(p_workers, p_ids) u(worker_id, id)
+    where u.worker_id is not null;
+$$;
+
+-- Sets due rows of the worker's queues ready, oldest due first, at most a thousand at a time.
+create function currant.promote(p_queues text[]) returns void language sql as $$
+    with due as (
+        select e.id from currant.executions e
+        where e.queue = any (p_queues) and e.run_at <= now() and not e.held
+        order by e.run_at limit 1000 for update skip locked
+    )
+    update currant.executions e set state = 'pending', run_at = null from due where e.id = due.id;
+$$;
+
+create type currant.claimed as (
+    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, takeovers integer,
+    args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
+    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
+    non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
+    fresh boolean, isolated boolean
+);
+
+-- Claims up to p_limit ready executions, by priority, then age. Queues take turns: in a first pass each gives at most its
+-- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it).
+create function currant.claim(p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean)
+returns setof currant.claimed language plpgsql as $$
+declare
+    me currant.workers;
+    v_left integer := p_limit;
+    v_taken integer;
+begin
+    select * into me from currant.workers where id = p_worker;
+    if not found then return; end if;
+    for pass in 1..2 loop
+        exit when v_left <= 0 or cardinality(p_queues) = 0;
+        return query
+        with picked as (
+            select q.id from unnest(p_queues) with ordinality as lane(queue, place)
+            cross join lateral (
+                select e.id from currant.executions e
+                where e.queue = lane.queue and e.state = 'pending' and e.run_at is null and not e.isolated
+                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                order by e.priority desc, e.id
+                limit case pass when 1 then (v_left + cardinality(p_queues) - 1) / cardinality(p_queues) else v_left end
+                for update skip locked
+            ) q
+            order by lane.place limit v_left
+        )
+        update currant.executions e set
+            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
+            attempt_at = clock_timestamp(), started_at = coalesce(e.started_at, clock_timestamp()),
+            deadline = case when e.kind = 'workflow' then coalesce(e.deadline, clock_timestamp() + e.timeout * interval '1 second') end,
+            kind = case when e.function = any (me.workflows) then 'workflow'
+                        when e.function = any (me.tasks) then 'task' else e.kind end
+        from picked where e.id = picked.id
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
+            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
+            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+            currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, false;
+        get diagnostics v_taken = row_count;
+        v_left := v_left - v_taken;
+        exit when v_taken = 0;
+    end loop;
+    if p_isolated and v_left > 0 then
+        return query
+        with picked as (
+            select e.id from currant.executions e
+            where e.queue = any (p_queues) and e.state = 'pending' and e.run_at is null and e.isolated
+                and (e.refused_builds is null or not me.build = any (e.refused_builds))
+            order by e.priority desc, e.id limit 1 for update skip locked
+        )
+        update currant.executions e set
+            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
+            attempt_at = clock_timestamp()
+        from picked where e.id = picked.id
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
+            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
+            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+            currant.micros(e.started_at), false, true;
+    end if;
+end $$;
+
+-- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
+-- (source 'run') says how many wakes these rows answer.
+create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
+    run_id uuid, source text, key text, kind text, name text, id uuid, status text, payload bytea, seq bigint, clock bigint,
+    due bigint, ordinal bigint, abandoned boolean, lease bigint
+) language sql stable as $$
+    select r.id, 'run', '', r.kind, r.function, r.id, case when r.cancel_requested then 'cancel' end, null::bytea, null::bigint,
+        null::bigint, currant.micros(r.deadline), r.wakes, false, r.lease
+    from currant.executions r where r.id = any (p_ids)
+    union all
+    select r.id, 'child', e.step_key, e.kind, e.function, e.id,
+        case when e.state in ('completed', 'failed', 'cancelled') then e.state end,
+        case when e.state = 'completed' then e.result when e.state = 'failed' then e.error end, e.seq, e.clock,
+        null, null, e.abandoned is not null, e.lease
+    from currant.executions r join currant.executions e on e.parent_id = r.id and e.parent_epoch = r.epoch
+    where r.id = any (p_ids)
+        and (not p_news or (e.seq is null and e.abandoned is null and e.state in ('completed', 'failed', 'cancelled')))
+    union all
+    select r.id, 'step', s.key, s.kind, s.name, null, s.status, s.payload, s.seq, s.clock, currant.micros(s.due_at), null,
+        s.abandoned is not null, null
+    from currant.executions r join currant.steps s on s.execution_id = r.id and s.epoch = r.epoch
+    where r.id = any (p_ids) and not p_news
+    union all
+    select r.id, 'signal', '', 'signal', g.name, null, null, g.payload, null, null, null, g.ordinal, false, null
+    from currant.executions r join currant.signals g on g.execution_id = r.id and g.consumed_by is null
+    where r.id = any (p_ids)
+$$;
+
+-- Parents of these finished executions that still wait for them: their wakes grow, a suspended one becomes ready.
+create function currant.wake_parents(p_ids uuid[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
+    with news as (
+        select distinct e.parent_id from currant.executions e
+        where e.id = any (p_ids) and e.parent_id is not null and e.abandoned is null and e.seq is null
+            and e.state in ('completed', 'failed', 'cancelled')
+    )
+    update currant.executions p set
+        wakes = p.wakes + 1,
+        run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
+        state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
+    from news where p.id = news.parent_id and p.state in ('pending', 'running', 'suspended')
+    returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
+        case when p.state = 'running' then p.worker_id end, p.id;
+$$;
+
+-- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
+-- worker's write is refused); a started workflow is asked. The caller has locked the rows.
+create function currant.cancel_rows(p_ids uuid[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+begin
+    return query
+    with was as (
+        select e.id, e.state from currant.executions e
+        where e.id = any (p_ids) and e.state in ('pending', 'running', 'suspended')
+    )
+    update currant.executions e set
+        state = case when e.kind = 'task' or e.started_at is null then 'cancelled'
+                     when e.state = 'suspended' and not e.held then 'pending' else e.state end,
+        finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
+        run_at = null,
+        lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
+        cancel_requested = true,
+        wakes = e.wakes + 1
+    from was where e.id = was.id
+    returning case when was.state = 'running' then 'worker' else 'queue' end, e.queue,
+        case when was.state = 'running' then e.worker_id end, e.id;
+end $$;
+
+-- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
+-- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'claimed'.
+--
+-- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
+-- c_: children and detached executions to insert        s_: steps to insert
+-- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
+-- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold
+-- x_: steps no longer waited for                         p_: runs that made progress
+create function currant.commit_batch(
+    p_worker uuid,
+    f_ids uuid[], f_leases bigint[], f_parents uuid[],
+    c_runs uuid[], c_ids uuid[], c_roots uuid[], c_parents uuid[], c_epochs integer[], c_keys text[], c_after bigint[],
+    c_kinds text[], c_functions text[], c_queues text[], c_priorities smallint[], c_args bytea[], c_max_attempts integer[],
+    c_initials double precision[], c_multipliers double precision[], c_max_delays double precision[],
+    c_jitters double precision[], c_non_retryables text[], c_timeouts double precision[], c_run_ats bigint[],
+    c_eager boolean[],
+    s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
+    s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
+    d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
+    d_clocks bigint[], d_ordinals bigint[],
+    v_runs uuid[], v_ids uuid[], v_seqs bigint[], v_clocks bigint[],
+    o_ids uuid[], o_actions text[], o_payloads bytea[], o_dues bigint[], o_wakes bigint[], o_runs uuid[], o_seqs bigint[],
+    o_clocks bigint[],
+    x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
+    p_ids uuid[],
+    q_queues text[], q_limit integer, q_isolated boolean
+) returns table (tag text, queue_name text, worker_id uuid, ref uuid, row currant.claimed) language plpgsql as $$
+declare
+    v_build text := (select w.build from currant.workers w where w.id = p_worker);
+    refused uuid[];
+    done uuid[];
+    more uuid[];
+    ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
+    cancelled uuid[];
+begin
+    if cardinality(f_ids) > 0 then
+        cancelled := array(
+            select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
+            join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
+            union
+            select e.id from currant.executions e
+            where e.parent_id = any (ended) and e.state in ('pending', 'running', 'suspended'));
+        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled) order by e.id for update;
+
+        select coalesce(array_agg(f.id) filter (where e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
+                    or (e.state <> 'running' and e.finished_at is null)), '{}'),
+               coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}')
+        into refused, done
+        from unnest(f_ids, f_leases) f(id, lease) left join currant.executions e on e.id = f.id;
+        loop  -- a run that went on from an outcome which is refused is refused as well
+            more := array(select distinct u.run from unnest(o_ids, o_runs) u(id, run)
+                          where u.run is not null and u.id = any (refused) and not u.run = any (refused));
+            exit when cardinality(more) = 0;
+            refused := refused || more;
+        end loop;
+        tag := 'refused';
+        foreach ref in array refused loop return next; end loop;
+        refused := refused || done;
+
+        insert into currant.executions (
+            id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
+            lease, attempt, started_at, attempt_at, build, deadline)
+        select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
+            case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
+            c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay, c.jitter,
+            array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
+            currant.from_micros(c.run_at), case when c.eager then 'running' else 'pending' end,
+            case when c.eager then p_worker end, c.eager::integer, c.eager::integer,
+            case when c.eager then clock_timestamp() end, case when c.eager then clock_timestamp() end,
+            case when c.eager then v_build end,
+            case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end
+        from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, c_queues, c_priorities,
+            c_args, c_max_attempts, c_initials, c_multipliers, c_max_delays, c_jitters, c_non_retryables, c_timeouts,
+            c_run_ats, c_eager)
+            c(run, id, root, parent, epoch, key, after, kind, function, queue, priority, args, max_attempts, initial,
+              multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager)
+        where not c.run = any (refused)
+        on conflict do nothing;
+
+        insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, seq, clock, finished_at)
+        select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status, s.payload, s.seq, s.clock,
+            case when s.status is not null then clock_timestamp() end
+        from unnest(s_runs, s_epochs, s_keys, s_kinds, s_names, s_dues, s_after, s_statuses, s_payloads, s_seqs, s_clocks)
+            s(run, epoch, key, kind, name, due, after, status, payload, seq, clock)
+        where not s.run = any (refused)
+        on conflict do nothing;
+
+        update currant.steps s set status = d.status, payload = d.payload, seq = d.seq, clock = d.clock, finished_at = clock_timestamp()
+        from unnest(d_runs, d_epochs, d_keys, d_statuses, d_payloads, d_seqs, d_clocks) d(run, epoch, key, status, payload, seq, clock)
+        where s.execution_id = d.run and s.epoch = d.epoch and s.key = d.key and not d.run = any (refused);
+
+        update currant.signals g set consumed_by = d.key, consumed_epoch = d.epoch
+        from unnest(d_runs, d_epochs, d_keys, d_ordinals) d(run, epoch, key, ordinal)
+        where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
+
+        update currant.executions e set seq = v.seq, clock = v.clock
+        from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
+        where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
+
+        update currant.executions e set
+            progress_lease = e.lease, crashes = 0, isolated = false
+        where e.id = any (p_ids) and not e.id = any (refused);
+
+        update currant.executions e set
+            state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
+                when 'suspend' then case when e.wakes <> o.wakes then 'pending' else 'suspended' end
+                when 'hold' then 'suspended' else 'pending' end,
+            finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
+            lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
+            attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
+            result = case when o.action = 'complete' then o.payload end,
+            error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
+            run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
+                when o.action = 'suspend' and e.wakes = o.wakes then currant.from_micros(o.due) end,
+            held = o.action = 'hold',
+            refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
+                else e.refused_builds end,
+            seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
+            clock = case when o.run is null or o.run = any (refused) then e.clock else o.clock end
+        from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
+            o(id, action, payload, due, wakes, run, seq, clock)
+        where e.id = o.id and not o.id = any (refused);
+
+        -- Steps given up, and whatever an ended run leaves behind, top-down.
+        update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+        where s.execution_id = x.run and s.epoch = x.epoch and s.key = x.key and s.seq is null and x.abandon and not x.run = any (refused);
+        update currant.executions e set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+        where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
+            and not x.run = any (refused);
+        return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(array(
+            select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
+            join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
+            where not x.run = any (refused) and not e.cancel_requested
+            union
+            select e.id from currant.executions e where e.parent_id = any (ended) and not e.parent_id = any (refused)
+                and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested)) w;
+
+        return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_parents(array(
+            select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
+        return query select distinct 'queue', e.queue, null::uuid, null::uuid, null::currant.claimed from currant.executions e
+            where e.id = any (o_ids) and e.state = 'pending' and e.run_at is null;
+        return query select distinct 'queue', c.queue, null::uuid, null::uuid, null::currant.claimed
+            from unnest(c_queues, c_eager, c_run_ats) c(queue, eager, run_at) where not c.eager and c.run_at is null;
+    end if;
+    if q_limit > 0 then
+        return query select 'claimed', null::text, null::uuid, r.id, r from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
+    end if;
+end $$;
+
+-- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
+-- time, and gives what the database believes to be running here. Known = false: this worker was declared dead.
+create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean)
+returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[])
+language plpgsql as $$
+declare
+    me currant.workers;
+begin
+    update currant.workers w set last_heartbeat = clock_timestamp(), draining = p_draining,
+        sleep_until = coalesce(currant.from_micros(p_sleep_until), '-infinity')
+    where w.id = p_worker and w.stopped_at is null returning * into me;
+    known := found;
+    now_micros := currant.micros(clock_timestamp());
+    if known and not p_draining then
+        perform 1 from currant.executions e where e.queue = any (me.queues) and e.run_at <= clock_timestamp() and not e.held limit 1;
+        if found then perform currant.promote(me.queues); end if;
+        with free as (
+            select e.id from currant.executions e
+            where e.held and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
+            order by e.id limit 1000 for update skip locked
+        )
+        update currant.executions e set state = 'pending', held = false, run_at = null from free where e.id = free.id;
+    end if;
+    ready := exists (
+        select 1 from unnest(me.queues) lane(queue) where exists (
+            select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1));
+    select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
+        select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
+        order by e.run_at limit 1) first;
+    dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
+        and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second');
+    select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
+    into ids, leases, wakes from currant.executions e where e.worker_id = p_worker and e.state = 'running';
+    return next;
+end $$;
+
+-- Takes over what a dead worker was running. Suspended runs hold no lease and are not touched. Who is to blame: an attempt
+-- that was executing (a task, or a workflow without progress under this lease) when the worker died. One alone, or one that ran
+-- isolated, is the culprit, and fails as WorkerLost when it has killed as many workers as it may have attempts; of several
+-- each is only suspected, and runs isolated from the second time on, until one is caught or all are cleared.
+create function currant.take_over(p_dead uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    suspects uuid[];
+    culprit uuid;
+    lost uuid[];
+begin
+    perform 1 from currant.workers w where w.id = p_dead and w.stopped_at is null
+        and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' for update skip locked;
+    if not found then return; end if;
+    perform 1 from currant.executions e where e.worker_id = p_dead and e.state = 'running' order by e.id for update;
+    suspects := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running'
+        and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
+    if cardinality(suspects) = 1 then
+        culprit := suspects[1];
+    else
+        select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.isolated having count(*) = 1;
+    end if;
+    lost := array(select e.id from currant.executions e where e.id = culprit
+        and e.crashes + 1 >= case e.kind when 'workflow' then greatest(e.max_attempts, 3) else e.max_attempts end);
+    return query
+    with taken as (
+        update currant.executions e set
+            lease = e.lease + 1,
+            takeovers = e.takeovers + 1,
+            crashes = e.crashes + (case when e.id = any (suspects) and (culprit is null or e.id = culprit) then 1 else 0 end),
+            isolated = e.isolated or (e.id = any (suspects) and (culprit is null or e.id = culprit)
+                and e.crashes + 1 >= least(2, greatest(1, e.max_attempts - 1))),
+            state = case when e.id = any (lost) then 'failed' when e.kind = 'task' and e.cancel_requested then 'cancelled' else 'pending' end,
+            finished_at = case when e.id = any (lost) or (e.kind = 'task' and e.cancel_requested) then clock_timestamp() end,
+            error = case when e.id = any (lost) then convert_to(json_build_object('type', 'WorkerLost',
+                'message', format('%s worker(s) died while this execution was running alone on them', e.crashes + 1), 'traceback', '')::text, 'UTF8')
+                else e.error end,
+            run_at = null
+        where e.worker_id = p_dead and e.state = 'running'
+        returning e.id, e.queue
+    )
+    select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
+    return query select * from currant.wake_parents(suspects);
+    update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
+    delete from currant.workers w where w.stopped_at < clock_timestamp() - interval '1 day';
+end $$;
+
+create function currant.sleep_worker(p_worker uuid, p_until bigint) returns void language sql as $$
+    update currant.workers w set sleep_until = coalesce(currant.from_micros(p_until), '-infinity') where w.id = p_worker;
+$$;
+
+create function currant.stop_worker(p_worker uuid) returns void language sql as $$
+    update currant.workers w set stopped_at = clock_timestamp(), draining = true where w.id = p_worker;
+$$;
+
+-- Signals. `status`: ok, unknown, finished. Ordered by a counter that is taken under the run's row lock (rule m).
+create function currant.signal_send(p_id uuid, p_name text, p_payload bytea, p_dedup_key text)
+returns table (status text, queue text, worker_id uuid) language plpgsql as $$
+declare
+    run currant.executions;
+begin
+    select * into run from currant.executions e where e.id = p_id for update;
+    if not found then
+        status := 'unknown';
+    elsif p_dedup_key is not null and exists (select 1 from currant.signals g where g.execution_id = p_id and g.dedup_key = p_dedup_key) then
+        status := 'ok';
+    elsif run.finished_at is not null or run.kind <> 'workflow' then
+        status := 'finished';
+    else
+        insert into currant.signals (execution_id, ordinal, name, payload, dedup_key)
+        values (p_id, run.signal_seq + 1, p_name, p_payload, p_dedup_key);
+        update currant.executions e set
+            signal_seq = e.signal_seq + 1, wakes = e.wakes + 1,
+            run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
+            state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
+        where e.id = p_id;
+        status := 'ok';
+        queue := case when run.state = 'running' then null else run.queue end;
+        worker_id := case when run.state = 'running' then run.worker_id end;
+    end if;
+    return next;
+end $$;
+
+-- Cancels an execution and, by way of its workflows, everything below it; p_force ends the whole tree without asking.
+create function currant.cancel_tree(p_id uuid, p_force boolean)
+returns table (status text, queues text[], workers uuid[], ids uuid[]) language plpgsql as $$
+declare
+    target currant.executions;
+    tree uuid[];
+begin
+    queues := '{}'; workers := '{}'; ids := '{}';
+    if p_force then
+        tree := array(
+            with recursive below as (
+                select e.id from currant.executions e where e.id = p_id
+                union all
+                select e.id from below join currant.executions e on e.parent_id = below.id)
+            select below.id from below);
+    else
+        tree := array[p_id];
+    end if;
+    perform 1 from currant.executions e where e.id = any (tree) order by e.id for update;
+    select * into target from currant.executions e where e.id = p_id;
+    if not found then
+        status := 'unknown'; return next; return;
+    elsif target.finished_at is not null then
+        status := 'finished'; return next; return;
+    end if;
+    status := 'ok';
+    if p_force then
+        select coalesce(array_agg(distinct e.worker_id), '{}') into workers from currant.executions e
+            where e.id = any (tree) and e.state = 'running';
+        update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
+            held = false, cancel_requested = true
+        where e.id = any (tree) and e.finished_at is null;
+        ids := array(select p_id from unnest(workers));
+    else
+        select coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
+            coalesce(array_agg(w.id) filter (where w.tag = 'worker'), '{}')
+        into queues, workers, ids from currant.cancel_rows(tree) w;
+    end if;
+    select queues || coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), workers || coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
+        ids || coalesce(array_agg(w.id) filter (where w.tag = 'worker'), '{}')
+    into queues, workers, ids from currant.wake_parents(array[p_id]) w;
+    return next;
+end $$;
+
+-- A new epoch of a failed or cancelled run: its history up to the step that failed goes along, that step runs again.
+create function currant.reopen(p_id uuid) returns void language plpgsql as $$
+declare
+    run currant.executions;
+    boundary bigint;
+    child uuid;
+begin
+    select * into run from currant.executions e where e.id = p_id for update;
+    if run.kind = 'workflow' then
+        select least(
+            (select max(e.seq) from currant.executions e where e.parent_id = p_id and e.parent_epoch = run.epoch and e.state = 'failed'),
+            (select min(s.seq) from currant.steps s where s.execution_id = p_id and s.epoch = run.epoch and s.kind in ('cancel', 'timeout')))
+        into boundary;
+        boundary := coalesce(boundary, 9223372036854775807);
+        update currant.signals g set consumed_by = null, consumed_epoch = null
+        from currant.steps s where g.execution_id = p_id and s.execution_id = p_id and s.epoch = run.epoch
+            and g.consumed_epoch = run.epoch and s.key = g.consumed_by and s.after_seq >= boundary;
+        update currant.signals g set consumed_epoch = run.epoch + 1 where g.execution_id = p_id and g.consumed_epoch = run.epoch;
+        update currant.steps s set epoch = run.epoch + 1,
+            seq = case when s.seq < boundary then s.seq end, clock = case when s.seq < boundary then s.clock end,
+            abandoned = case when s.abandoned < boundary then s.abandoned end
+        where s.execution_id = p_id and s.epoch = run.epoch and s.after_seq < boundary and s.kind not in ('cancel', 'timeout');
+        update currant.executions e set parent_epoch = run.epoch + 1,
+            seq = case when e.seq < boundary then e.seq end, clock = case when e.seq < boundary then e.clock end,
+            abandoned = case when e.abandoned < boundary then e.abandoned end
+        where e.parent_id = p_id and e.parent_epoch = run.epoch and e.after_seq < boundary;
+        for child in select e.id from currant.executions e where e.parent_id = p_id and e.parent_epoch = run.epoch + 1
+            and e.seq is null and e.abandoned is null and e.state in ('failed', 'cancelled') order by e.id
+        loop
+            perform currant.reopen(child);
+        end loop;
+    end if;
+    update currant.executions e set
+        epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, takeovers = 0, crashes = 0,
+        isolated = false, result = null, error = null, finished_at = null, run_at = null, deadline = null,
+        cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null
+    where e.id = p_id;
+end $$;
+
+create function currant.retry_run(p_id uuid) returns table (status text, queue text) language plpgsql as $$
+declare
+    run currant.executions;
+begin
+    select * into run from currant.executions e where e.id = p_id for update;
+    queue := run.queue;
+    status := case when run.id is null then 'unknown' when run.parent_id is not null then 'not_root'
+        when run.state not in ('failed', 'cancelled') then 'not_failed' else 'ok' end;
+    if status = 'ok' then perform currant.reopen(p_id); end if;
+    return next;
+end $$;
+
+-- For any language and any transaction. In a caller's transaction the notification goes out with its commit.
+create function currant.notify_later(p_queue text, p_worker uuid, p_id uuid) returns void language plpgsql as $$
+begin
+    if coalesce(current_setting('currant.notify', true), 'on') <> 'off' then
+        if p_worker is not null then
+            perform pg_notify('currant_w_' || p_worker, p_id::text);
+        elsif p_queue is not null then
+            perform pg_notify('currant_q_' || md5(p_queue), '');
+        end if;
+    end if;
+end $$;
+
+create function currant.signal(id uuid, name text, payload jsonb default 'null') returns void language plpgsql as $$
+declare
+    sent record;
+begin
+    select * into sent from currant.signal_send(id, name, convert_to(coalesce(payload, 'null')::text, 'UTF8'), null);
+    if sent.status = 'unknown' then
+        raise exception 'there is no execution %', id using errcode = 'no_data_found';
+    elsif sent.status = 'finished' then
+        raise exception 'execution % takes no signals: it has finished or is not a workflow', id using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    perform currant.notify_later(sent.queue, sent.worker_id, id);
+end $$;
+
+create function currant.cancel(id uuid, force boolean default false) returns void language plpgsql as $$
+declare
+    answer record;
+begin
+    select * into answer from currant.cancel_tree(id, force);
+    if answer.status = 'unknown' then
+        raise exception 'there is no execution %', id using errcode = 'no_data_found';
+    elsif answer.status = 'finished' then
+        raise exception 'execution % has already finished', id using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    perform currant.notify_later(lane, null, null) from unnest(answer.queues) lane;
+    perform currant.notify_later(null, w.worker_id, w.id) from unnest(answer.workers, answer.ids) w(worker_id, id);
+end $$;
