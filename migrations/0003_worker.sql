@@ -199,7 +199,7 @@ create function currant.commit_batch(
     x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
     p_ids uuid[],
     q_queues text[], q_limit integer, q_isolated boolean
-) returns table (tag text, queue_name text, worker_id uuid, ref uuid, row currant.claimed) language plpgsql as $$
+) returns table (tag text, queue_name text, worker_id uuid, ref uuid, claim currant.claimed) language plpgsql as $$
 declare
     v_build text := (select w.build from currant.workers w where w.id = p_worker);
     refused uuid[];

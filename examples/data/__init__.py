@@ -1,0 +1,1 @@
+"""The demo's input, and the script that made it."""
