@@ -1,0 +1,3 @@
+//! Durable workflows with nothing but Postgres. Four layers, each calls only downward:
+//! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
+pub mod types;

@@ -1,0 +1,308 @@
+//! What the layers pass to each other. Names as in DESIGN.md: execution, step, lease, epoch, seq, clock.
+use uuid::Uuid;
+
+/// A moment by the server's clock: microseconds since 1970, UTC.
+pub type Micros = i64;
+
+/// When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub max_attempts: i32,
+    pub initial: f64,
+    pub multiplier: f64,
+    pub max_delay: f64,
+    pub jitter: f64,
+    pub non_retryable: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Task,
+    Workflow,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Task => "task",
+            Kind::Workflow => "workflow",
+        }
+    }
+}
+
+/// One durable call as it is stored. `delay` is in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub kind: Kind,
+    pub function: String,
+    pub queue: String,
+    pub priority: i16,
+    pub args: Vec<u8>,
+    pub policy: Policy,
+    pub timeout: Option<f64>,
+    pub delay: Option<f64>,
+    pub run_at: Option<Micros>,
+}
+
+/// An enqueue by a client, which made its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewExecution {
+    pub id: Uuid,
+    pub call: Call,
+    pub idempotency_key: Option<String>,
+}
+
+/// What a worker writes in one transaction: the arguments of `currant.commit_batch`, which says what each part means.
+/// The writes of several runs merge by `Batch::merge`; each carries its own fences, so one refused run does not harm another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// (execution, lease): the leases these writes are made under. A refused one takes all of its run's writes with it.
+    pub fences: Vec<(Uuid, i64)>,
+    /// Runs that wait for an execution which ends here: locked in order, perhaps woken.
+    pub parents: Vec<Uuid>,
+    pub children: Vec<NewChild>,
+    pub steps: Vec<NewStep>,
+    pub step_outcomes: Vec<StepOutcome>,
+    pub deliveries: Vec<Delivery>,
+    pub outcomes: Vec<Outcome>,
+    pub abandoned: Vec<Abandoned>,
+    /// Runs that made progress under their present lease.
+    pub progressed: Vec<Uuid>,
+}
+
+/// A child or (no parent) detached execution that `run` starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewChild {
+    pub run: Uuid,
+    pub id: Uuid,
+    pub root: Uuid,
+    pub parent: Option<Uuid>,
+    pub epoch: i32,
+    pub key: String,
+    pub after_seq: i64,
+    pub call: Call,
+    /// Due then; the engine has resolved `call.delay` and `call.run_at`.
+    pub run_at: Option<Micros>,
+    /// Inserted as already claimed by this worker, under lease 1.
+    pub eager: bool,
+}
+
+/// A step that is not an execution. With `status`, `seq` and `clock` it is recorded as delivered already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewStep {
+    pub run: Uuid,
+    pub epoch: i32,
+    pub key: String,
+    pub kind: &'static str,
+    pub name: String,
+    pub due: Option<Micros>,
+    pub after_seq: i64,
+    pub status: Option<&'static str>,
+    pub payload: Option<Vec<u8>>,
+    pub seq: Option<i64>,
+    pub clock: Option<Micros>,
+}
+
+/// The outcome of a step recorded before; `ordinal` is the signal it consumes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutcome {
+    pub run: Uuid,
+    pub epoch: i32,
+    pub key: String,
+    pub status: &'static str,
+    pub payload: Option<Vec<u8>>,
+    pub seq: i64,
+    pub clock: Micros,
+    pub ordinal: Option<i64>,
+}
+
+/// The outcome of child `id`, recorded earlier, was delivered to `run` as number `seq`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub run: Uuid,
+    pub id: Uuid,
+    pub seq: i64,
+    pub clock: Micros,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Complete,
+    Fail,
+    Cancel,
+    Retry,
+    Handback,
+    Suspend,
+    Hold,
+}
+
+impl Action {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Complete => "complete",
+            Action::Fail => "fail",
+            Action::Cancel => "cancel",
+            Action::Retry => "retry",
+            Action::Handback => "handback",
+            Action::Suspend => "suspend",
+            Action::Hold => "hold",
+        }
+    }
+}
+
+/// What becomes of an execution of this worker. `delivered` says to which run it was handed in the same commit, and how numbered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub id: Uuid,
+    pub action: Action,
+    pub payload: Option<Vec<u8>>,
+    pub due: Option<Micros>,
+    /// For `Suspend`: the wakes this worker has seen. The run is pending at once if there were more.
+    pub wakes: Option<i64>,
+    pub delivered: Option<(Uuid, i64, Micros)>,
+}
+
+/// A step no longer waited for. `abandon` false: its child is cancelled, its outcome is still delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Abandoned {
+    pub run: Uuid,
+    pub epoch: i32,
+    pub key: String,
+    pub seq: i64,
+    pub abandon: bool,
+}
+
+impl Batch {
+    pub fn merge(&mut self, other: Batch) {
+        self.fences.extend(other.fences);
+        self.parents.extend(other.parents);
+        self.children.extend(other.children);
+        self.steps.extend(other.steps);
+        self.step_outcomes.extend(other.step_outcomes);
+        self.deliveries.extend(other.deliveries);
+        self.outcomes.extend(other.outcomes);
+        self.abandoned.extend(other.abandoned);
+        self.progressed.extend(other.progressed);
+    }
+}
+
+/// Refill the claim buffer: up to `limit` ready executions of these queues, in turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimRequest {
+    pub queues: Vec<String>,
+    pub limit: i32,
+    /// Also one execution that is suspected of killing workers; asked for by a worker with nothing of that kind in hand.
+    pub isolated: bool,
+}
+
+/// An execution leased to this worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    pub id: Uuid,
+    pub lease: i64,
+    pub kind: Kind,
+    pub function: String,
+    pub queue: String,
+    pub priority: i16,
+    pub attempt: i32,
+    pub takeovers: i32,
+    pub args: Vec<u8>,
+    pub timeout: Option<f64>,
+    pub deadline: Option<Micros>,
+    pub policy: Policy,
+    pub parent: Option<Uuid>,
+    pub step_key: Option<String>,
+    pub root: Uuid,
+    pub epoch: i32,
+    pub wakes: i64,
+    pub started: Micros,
+    /// Never ran and never woken: there is no history to load.
+    pub fresh: bool,
+    pub isolated: bool,
+}
+
+/// Whom to wake once a write is committed: workers that sleep on these queues, and (worker, execution) pairs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wakes {
+    pub queues: Vec<String>,
+    pub workers: Vec<(Uuid, Uuid)>,
+}
+
+impl Wakes {
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.workers.is_empty()
+    }
+}
+
+/// The answer to a batch. Refused executions were not ours any more; nothing of them was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchReply {
+    pub refused: Vec<Uuid>,
+    pub wakes: Wakes,
+    pub claimed: Vec<Claimed>,
+}
+
+/// One row of a run's history (`currant.load_runs`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryRow {
+    pub run: Uuid,
+    pub source: HistorySource,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HistorySource {
+    /// The run itself: the wakes these rows answer, its lease.
+    Run { wakes: i64, lease: i64, deadline: Option<Micros>, cancel_requested: bool },
+    /// A child; `outcome` (status, payload) once it has ended, `delivered` (seq, clock) once the run was told.
+    Child {
+        key: String,
+        kind: Kind,
+        function: String,
+        id: Uuid,
+        lease: i64,
+        outcome: Option<(String, Vec<u8>)>,
+        delivered: Option<(i64, Micros)>,
+        abandoned: bool,
+    },
+    Step {
+        key: String,
+        kind: String,
+        name: String,
+        outcome: Option<(String, Vec<u8>)>,
+        delivered: Option<(i64, Micros)>,
+        due: Option<Micros>,
+        abandoned: bool,
+    },
+    /// A signal that no wait has consumed.
+    Signal { name: String, ordinal: i64, payload: Vec<u8> },
+}
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerInfo {
+    pub id: Uuid,
+    pub name: String,
+    pub host: String,
+    pub pid: i32,
+    pub build: String,
+    pub queues: Vec<String>,
+    pub tasks: Vec<String>,
+    pub workflows: Vec<String>,
+    pub concurrency: i32,
+    /// Seconds without a heartbeat after which it is dead.
+    pub timeout: f64,
+}
+
+/// The answer to a heartbeat, by the server's clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// False: another worker declared this one dead; nothing it holds is its own any more.
+    pub known: bool,
+    pub now: Micros,
+    pub ready: bool,
+    pub next_due: Option<Micros>,
+    /// Workers whose heartbeat is overdue.
+    pub dead: Vec<Uuid>,
+    /// (execution, lease, wakes) that the database believes to run here.
+    pub running: Vec<(Uuid, i64, i64)>,
+}
