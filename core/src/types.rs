@@ -253,7 +253,7 @@ pub struct HistoryRow {
 pub enum HistorySource {
     /// The run itself: the wakes these rows answer, its lease.
     Run { wakes: i64, lease: i64, deadline: Option<Micros>, cancel_requested: bool },
-    /// A child; `outcome` (status, payload) once it has ended, `delivered` (seq, clock) once the run was told.
+    /// A child; `outcome` (status, payload; no payload if cancelled) once it has ended, `delivered` (seq, clock) once the run was told.
     Child {
         key: String,
         kind: Kind,
@@ -269,6 +269,8 @@ pub enum HistorySource {
         kind: String,
         name: String,
         outcome: Option<(String, Vec<u8>)>,
+        /// The payload while there is no outcome: what a verb was asked to do.
+        request: Option<Vec<u8>>,
         delivered: Option<(i64, Micros)>,
         due: Option<Micros>,
         abandoned: bool,
