@@ -1,0 +1,67 @@
+# Everything a developer types. Each target installs what it needs into .venv, and says at its end how long it took.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export SQLX_OFFLINE := true
+export PATH := $(CURDIR)/.venv/bin:$(PATH):$(HOME)/.cargo/bin
+export VIRTUAL_ENV := $(CURDIR)/.venv
+unexport PYTHONPATH PYTHONHOME
+
+# The sources that the extension is built from; a change of one of them builds it again.
+RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/Cargo.toml core/Cargo.lock
+TIMED := scripts/timed.sh
+# Tests need a server where they may create databases: yours, or a throw-away one.
+WITH_SERVER := $(if $(WORKFLOWS_TEST_DATABASE_URL),,.venv/bin/python -m currant.embedded run --)
+CARGO := cargo
+MANIFEST := --manifest-path core/Cargo.toml --locked
+
+.PHONY: help build demo test test-rust test-python test-versions lint bench clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+build: ## the extension and everything around it, in .venv
+	@$(TIMED) build $(MAKE) .venv/.built
+
+demo: ## 2,000 orders through the order workflow, with a worker killed half way
+	@$(TIMED) demo $(MAKE) demo-steps
+demo-steps: .venv/.built
+	@.venv/bin/python -m examples.demo
+
+test: ## lint, then every test of every language
+	@$(TIMED) test $(MAKE) lint-steps test-rust test-python test-versions
+test-rust: .venv/.built
+	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
+test-python: .venv/.built
+	@$(WITH_SERVER) .venv/bin/pytest core/tests
+test-versions: .venv/.built
+	@scripts/test-versions.sh
+
+lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest
+	@$(TIMED) lint $(MAKE) lint-steps
+lint-steps: .venv/.built
+	@scripts/lint.sh
+
+bench: ## the benchmark suite, beside bare SQL
+	@$(TIMED) bench $(MAKE) bench-steps
+bench-steps: .venv/.built
+	@.venv/bin/python -m bench
+
+clean: ## remove what was built, installed, and run here
+	@rm -rf .venv core/target .currant core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv/.created:
+	@scripts/make-venv.sh
+
+.venv/.installed: .venv/.created core/pyproject.toml
+	@echo "installing the Python packages ..."
+	@.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --group core/pyproject.toml:dev
+	@touch $@
+
+.venv/.built: .venv/.installed $(RUST_SOURCES) core/pyproject.toml
+	@scripts/need-cargo.sh
+	@echo "building the extension (about two minutes the first time) ..."
+	@cd core && ../.venv/bin/maturin develop --release --locked --uv --quiet --extras embedded
+	@touch $@

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every check that needs no database. Runs them all, so that one call shows everything there is to mend.
+cd "$(dirname "$0")/.." || exit 1
+failed=()
+
+check() {
+    local name=$1
+    shift
+    if output=$("$@" 2>&1); then
+        echo "lint: $name ok"
+    else
+        printf '%s\nlint: %s FAILED\n' "$output" "$name"
+        failed+=("$name")
+    fi
+}
+
+stubtest() { (cd core/python && MYPYPATH=. ../../.venv/bin/stubtest currant._core --mypy-config-file ../../mypy.ini); }
+
+check "ruff check" .venv/bin/ruff check
+check "ruff format" .venv/bin/ruff format --check
+check "mypy" .venv/bin/mypy
+check "import-linter" .venv/bin/lint-imports
+check "stubtest" stubtest
+check "rustfmt" cargo fmt --manifest-path core/Cargo.toml --check
+check "clippy" cargo clippy --manifest-path core/Cargo.toml --locked --all-targets --quiet -- -D warnings
+check "clippy, feature python" cargo clippy --manifest-path core/Cargo.toml --locked --features python --quiet -- -D warnings
+
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "lint: ${#failed[@]} of the checks failed:$(printf ' %s;' "${failed[@]}")"
+    exit 1
+fi

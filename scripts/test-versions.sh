@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The loop's tests on the other supported Pythons: asyncio differs between minor versions. The extension is abi3: one build
+# serves all of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+find_python() {
+    local candidate
+    for candidate in "python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+for version in 3.11 3.12 3.13; do
+    [ "$version" = "$own" ] && continue
+    python=$(find_python "$version")
+    if [ -z "$python" ]; then
+        echo "test-versions: no Python $version here, so the loop is NOT tested on it"
+        continue
+    fi
+    venv=.venv/python$version
+    if [ ! -x "$venv/bin/python" ] || [ core/pyproject.toml -nt "$venv/.installed" ]; then
+        .venv/bin/python -m uv venv --quiet --clear --python "$python" "$venv"
+        .venv/bin/python -m uv pip install --quiet --python "$venv/bin/python" msgspec click rich uvloop --group core/pyproject.toml:test
+        touch "$venv/.installed"
+    fi
+    echo "test-versions: the loop on Python $version"
+    PYTHONPATH=core/python "$venv/bin/python" -m pytest -q core/tests/unit
+done
