@@ -41,7 +41,7 @@ PORT_ATTEMPTS = 5
 
 
 class EmbeddedPostgresError(CurrantError):
-    """The embedded Postgres is not installed, is in use by another process, or does not start; the message says which."""
+    """The embedded Postgres is not installed, is in use by another process, or does not start; the message says."""
 
 
 @dataclass
@@ -72,8 +72,8 @@ class _Config:
 class EmbeddedPostgres:
     """A Postgres server that lives in `directory` and keeps its data, port and password there.
 
-    `start` gives the URL of its database. After a crash of this process or of the server the next `start` goes on where it
-    stopped. One process at a time uses a directory. `settings` are server settings (`{"fsync": "off"}`) for this start.
+    `start` gives the URL of its database. After a crash of this process or of the server the next `start` goes on
+    where it stopped. One process at a time uses a directory. `settings` are server settings (`{"fsync": "off"}`).
     Raises `EmbeddedPostgresError`.
     """
 
@@ -172,7 +172,15 @@ class EmbeddedPostgres:
         if account is not None:
             os.chown(draft, account.pw_uid, account.pw_gid)
             os.chown(password_file, account.pw_uid, account.pw_gid)
-        command = [binaries / "initdb", "-D", draft, "-U", USER, f"--pwfile={password_file}", "--auth=scram-sha-256"]
+        command: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            draft,
+            "-U",
+            USER,
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+        ]
         command += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, cwd="/", **_as_account(account))
@@ -310,7 +318,7 @@ def _server_account() -> pwd.struct_passwd | None:
         subprocess.run(["useradd", "--shell", "/bin/sh", ACCOUNT], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise EmbeddedPostgresError(
-            f"Postgres does not run as root, and the account {ACCOUNT} cannot be made for it ({error}): run as another user"
+            f"Postgres does not run as root, and the account {ACCOUNT} cannot be made ({error}): run as another user"
         ) from None
     return pwd.getpwnam(ACCOUNT)
 
@@ -364,7 +372,7 @@ def _last_line(text: str) -> str:
 
 @contextmanager
 def temporary_server() -> Iterator[str]:
-    """A throw-away server, for tests: gives its URL. It does not wait for the disk, so its data would not survive a power cut."""
+    """A throw-away server, for tests: gives its URL. It does not wait for the disk, so a power cut would ruin it."""
     with tempfile.TemporaryDirectory(prefix="currant-pg-") as directory:
         Path(directory).chmod(0o711)
         settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -1,0 +1,64 @@
+"""The command line: `currant`, and `python -m currant`.
+
+Exit codes: 0 done, 1 what was asked about failed or is not there, 2 usage. A user's mistake or an unreachable database
+is one clear line on standard error, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from currant.cli import reads, workers, writes
+from currant.errors import CurrantError
+from currant.settings import SettingsError
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="currant", prog_name="currant")
+def cli() -> None:
+    """Durable workflows with nothing but Postgres.
+
+    The database is WORKFLOWS_DATABASE_URL; `currant dev` brings one along.
+    """
+
+
+for _command in (*workers.COMMANDS, *writes.COMMANDS, *reads.COMMANDS):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; give its exit code."""
+    try:
+        cli.main(arguments, prog_name="currant", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except SettingsError as error:
+        return _say(error, 2)
+    except CurrantError as error:
+        return _say(error, 1)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _say(error: CurrantError, code: int) -> int:
+    text = " ".join(str(error).split()) or type(error).__name__
+    click.echo(f"{click.style('error:', fg='red')} {text}", err=True)
+    return code

@@ -1,0 +1,174 @@
+"""Commands that look: status, show, list, queues, workers. Each has `--json`."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from currant.cli.functions import Mistake
+from currant.cli.output import (
+    Row,
+    format_duration,
+    format_time,
+    print_json,
+    print_table,
+    print_tree,
+    seconds_between,
+    state_of,
+)
+from currant.cli.tree import build
+from currant.errors import NotFound
+from currant.rust_bridge import RustBridge
+
+STATES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class ExecutionId(click.ParamType):
+    """The id of an execution, in its usual form."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return str(uuid.UUID(value))
+        except ValueError:
+            raise Mistake(f"{value} is no id of an execution; `currant list` shows them") from None
+
+
+ID = ExecutionId()
+
+
+@click.command()
+@click.argument("id", type=ID)
+@as_json
+def status(id: str, as_json: bool) -> None:
+    """Print the state of execution ID. Exit code 1 when it failed or is not there."""
+    execution = RustBridge().get_execution(id)
+    if as_json:
+        print_json(execution)
+    else:
+        click.echo(state_of(execution))
+        if execution["error"]:
+            click.echo(f"{execution['error']['type']}: {execution['error']['message']}", err=True)
+    if execution["state"] == "failed":
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("id", type=ID)
+@as_json
+def show(id: str, as_json: bool) -> None:
+    """Show run ID as a tree: its steps, attempts, timings and errors."""
+    data = RustBridge().show(id)
+    if as_json:
+        print_json(data)
+    else:
+        print_tree(build(data, id))
+
+
+@click.command("list")
+@click.option("-q", "--queue", help="Only of this queue.")
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@click.option("--function", help="Only of this function (its registered name).")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
+@click.option("--held", is_flag=True, help="Only runs that are held: their code no longer fits their history.")
+@click.option("--roots", is_flag=True, help="Only runs, not their steps.")
+@as_json
+def list_(
+    queue: str | None, state: str | None, function: str | None, limit: int, held: bool, roots: bool, as_json: bool
+) -> None:
+    """List executions, newest first."""
+    bridge = RustBridge()
+    filters = {"queue": queue, "state": state, "function": function, "limit": limit, "held": held, "roots": roots}
+    rows = bridge.list_executions(**{name: value for name, value in filters.items() if value})
+    if queue and not rows:
+        _check_queue(bridge, queue)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "function", "queue", "state", "attempt", "created", "took")
+    print_table(columns, [_list_cells(row) for row in rows])
+
+
+def _list_cells(row: Row) -> list[str]:
+    took = seconds_between(row["started_at"], row["finished_at"])
+    created = format_time(row["created_at"])
+    return [
+        row["id"],
+        row["function"],
+        row["queue"],
+        state_of(row),
+        str(row["attempt"]),
+        created,
+        format_duration(took),
+    ]
+
+
+def _check_queue(bridge: RustBridge, queue: str) -> None:
+    known = sorted(row["queue"] for row in bridge.queues())
+    if queue not in known and not bridge.list_executions(queue=queue, limit=1):
+        there = f"; there are {', '.join(known)}" if known else ""
+        raise NotFound(f"no queue {queue}: nothing was ever put there and no worker serves it{there}")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@as_json
+def queues(names: tuple[str, ...], as_json: bool) -> None:
+    """Show the queues (or only those NAMEd): what is ready, delayed, running, suspended, and who serves them."""
+    bridge = RustBridge()
+    rows = bridge.queues()
+    for name in names:
+        if not any(row["queue"] == name for row in rows):
+            _check_queue(bridge, name)
+    rows = [row for row in rows if not names or row["queue"] in names]
+    if as_json:
+        print_json(rows)
+        return
+    counts = ("ready", "delayed", "running", "suspended", "held")
+    cells = [
+        [
+            row["queue"],
+            *(str(row[count]) for count in counts),
+            format_duration(row["oldest_ready_seconds"]),
+            str(row["workers"]),
+        ]
+        for row in rows
+    ]
+    print_table(("queue", *counts, "oldest ready", "workers"), cells)
+
+
+@click.command()
+@as_json
+def workers(as_json: bool) -> None:
+    """Show the workers: where they run, what they serve, how busy they are, and whether they are alive."""
+    rows = RustBridge().workers()
+    if as_json:
+        print_json(rows)
+        return
+    now = datetime.now(UTC).isoformat()
+    columns = ("name", "state", "queues", "running", "host", "pid", "build", "up", "heartbeat", "id")
+    cells = [
+        [
+            row["name"],
+            row["state"],
+            ", ".join(row["queues"]),
+            f"{row['running']}/{row['concurrency']}",
+            row["host"],
+            str(row["pid"] or "-"),
+            row["build"] or "-",
+            format_duration(seconds_between(row["started_at"], now)),
+            f"{format_duration(seconds_between(row['last_heartbeat'], now))} ago",
+            row["id"],
+        ]
+        for row in rows
+    ]
+    print_table(columns, cells)
+
+
+COMMANDS = (status, show, list_, queues, workers)

@@ -1,0 +1,105 @@
+"""Commands that run something: migrate, worker, dev."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from currant.cli.functions import import_module
+from currant.decorators import registry
+from currant.embedded import EmbeddedPostgres
+from currant.rust_bridge import RustBridge
+from currant.worker import Worker
+
+DEV_DIRECTORY = ".currant"
+DEFAULT_QUEUE = "default"
+
+modules_option = click.option("-m", "--module", "modules", multiple=True, help="Import this module; may be repeated.")
+concurrency_option = click.option("--concurrency", type=click.IntRange(1), help="Tasks at a time.")
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to this version of Currant. Safe to run at any time, from many places at once."""
+    version = RustBridge().migrate()
+    click.echo(f"the schema is at version {version}")
+
+
+@click.command()
+@click.option("-q", "--queue", "queues", multiple=True, required=True, help="Serve this queue; may be repeated.")
+@click.option("-m", "--module", "modules", multiple=True, required=True, help="Import this module; may be repeated.")
+@concurrency_option
+@click.option("--name", help="How `currant workers` calls it; host and process id by default.")
+def worker(queues: tuple[str, ...], modules: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
+    """Run a worker until SIGTERM or Ctrl-C; then it finishes or hands back what it has. A second one stops it now."""
+    _configure_logging()
+    for module in modules:
+        import_module(module)
+    _run_worker(queues, concurrency, name)
+
+
+@click.command()
+@modules_option
+@concurrency_option
+def dev(modules: tuple[str, ...], concurrency: int | None) -> None:
+    """Run a Postgres in .currant/, migrate it, and run a worker for all queues of the modules. Ctrl-C stops it all.
+
+    The next `currant dev` goes on where this one stopped.
+    """
+    _configure_logging()
+    for module in modules:
+        import_module(module)
+    # SIGTERM stops us as Ctrl-C does, whatever we are at.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    directory = Path(DEV_DIRECTORY)
+    with EmbeddedPostgres(directory) as server:
+        (directory / ".gitignore").write_text("*\n")
+        os.environ["WORKFLOWS_DATABASE_URL"] = server.url
+        version = RustBridge().migrate()
+        click.echo(f"Postgres is in {directory}/, its schema at version {version}. In another terminal:")
+        click.echo(f"    export WORKFLOWS_DATABASE_URL={server.url}")
+        if modules:
+            _run_dev_worker(concurrency)
+        else:
+            click.echo("no worker: give your modules with -m. Ctrl-C stops.")
+            signal.pause()
+
+
+def _run_dev_worker(concurrency: int | None) -> None:
+    from currant.loop import install_blocking_guard
+
+    # A task without a queue of its own runs in its workflow's, or in the default one when it is enqueued by itself.
+    queues = sorted({function.queue_name or DEFAULT_QUEUE for function in registry.values()} | {DEFAULT_QUEUE})
+    install_blocking_guard()
+    _run_worker(tuple(queues), concurrency, None)
+
+
+def _run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
+    worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(worker.run())
+
+
+def _loop_factory():  # type: ignore[no-untyped-def]
+    try:
+        import uvloop
+    except ImportError:  # there is no wheel for every platform
+        return None
+    return uvloop.new_event_loop
+
+
+def _configure_logging() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("WORKFLOWS_LOG_LEVEL", "INFO").upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+
+
+COMMANDS = (migrate, worker, dev)

@@ -1,0 +1,90 @@
+"""Commands that change something: queue, cancel, retry, signal."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from currant.cli.functions import check_arguments, find_function, parse_arguments, parse_json
+from currant.cli.output import for_people
+from currant.cli.reads import ID
+from currant.codec import decode_error, encode
+from currant.errors import CurrantError, ExecutionCancelled
+from currant.rust_bridge import RustBridge
+
+
+@click.command()
+@click.argument("function")
+@click.argument("json_args", required=False)
+@click.option("-m", "--module", "modules", multiple=True, help="Import this module and look FUNCTION up in it.")
+@click.option("--wait", is_flag=True, help="Wait for the result and print it as JSON.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="With --wait: seconds to wait at most.")
+def queue(function: str, json_args: str | None, modules: tuple[str, ...], wait: bool, timeout: float | None) -> None:
+    """Enqueue FUNCTION and print the execution's id.
+
+    FUNCTION is a registered name, module.function unless it was given another; its module is imported from the
+    working directory, or with -m, so that the arguments are checked before anything is stored. JSON_ARGS is an array
+    (positional arguments), an object (arguments by name), or {"args": [...], "kwargs": {...}}.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout goes with --wait")
+    found = find_function(function, modules)
+    args, kwargs = check_arguments(found, *parse_arguments(json_args))
+    id = str(found.queue_sync(*args, **kwargs))
+    # With --wait standard output is for the result alone.
+    click.echo(id, err=wait)
+    if wait:
+        click.echo(_wait(id, timeout))
+
+
+def _wait(id: str, timeout: float | None) -> str:
+    """The result as JSON text. Raises when the execution fails, is cancelled, or does not end in time."""
+    bridge = RustBridge()
+    limit = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if limit is None else limit - time.monotonic()
+        if left is not None and left <= 0:
+            raise CurrantError(f"{id} has not ended within {timeout:g} s; it goes on")
+        # In short waits, so that Ctrl-C is heard.
+        state, payload = bridge.wait_execution(id, 0.5 if left is None else min(0.5, left))
+        if state == "completed":
+            value = json.loads(payload)
+            return json.dumps(value, indent=2 if for_people() else None, ensure_ascii=False)
+        if state == "failed":
+            raise decode_error(payload)
+        if state == "cancelled":
+            raise ExecutionCancelled(f"{id} was cancelled")
+
+
+@click.command()
+@click.argument("id", type=ID)
+@click.option("--force", is_flag=True, help="End the whole tree at once, without asking the workflow.")
+def cancel(id: str, force: bool) -> None:
+    """Cancel execution ID and everything below it."""
+    RustBridge().cancel_execution(id, force=force)
+    click.echo(f"{id} {'is cancelled' if force else 'will be cancelled'}")
+
+
+@click.command()
+@click.argument("id", type=ID)
+def retry(id: str) -> None:
+    """Run the failed or cancelled run ID again, from its last good history."""
+    RustBridge().retry_execution(id)
+    click.echo(f"{id} runs again")
+
+
+@click.command()
+@click.argument("id", type=ID)
+@click.argument("name")
+@click.argument("json_payload", required=False, default="null", metavar="[JSON]")
+@click.option("--dedup-key", help="A second signal with this key to the same run is dropped.")
+def signal(id: str, name: str, json_payload: str, dedup_key: str | None) -> None:
+    """Send workflow ID the signal NAME, with a JSON value (null when there is none)."""
+    payload = encode(parse_json(json_payload, "the signal's value"), "the signal's value")
+    RustBridge().send_signal(id, name, payload, dedup_key)
+    click.echo(f"signal {name} sent to {id}")
+
+
+COMMANDS = (queue, cancel, retry, signal)
