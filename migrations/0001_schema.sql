@@ -57,7 +57,8 @@ create table currant.executions (
 
     result bytea,
     error bytea,
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default clock_timestamp(),
+    ready_at timestamptz not null default clock_timestamp(), -- when it last became ready: how long it waits
     started_at timestamptz,
     attempt_at timestamptz,                -- when the present attempt was claimed
     finished_at timestamptz,
@@ -91,8 +92,12 @@ create index executions_isolated on currant.executions (queue, priority desc, id
     where state = 'pending' and run_at is null and isolated;
 create index executions_due on currant.executions (queue, run_at) where run_at is not null;
 create index executions_running on currant.executions (worker_id) where state = 'running';
+create index executions_suspended on currant.executions (queue) where state = 'suspended';
 create index executions_held on currant.executions (queue) where held;
 create index executions_tree on currant.executions (root_id) where parent_id is not null;
+create index executions_roots on currant.executions (id) where parent_id is null;
+-- What is waiting or running is rewritten often, what has ended is not: leave room for updates in place.
+alter table currant.executions set (fillfactor = 80);
 
 -- Steps that are not executions.
 create table currant.steps (

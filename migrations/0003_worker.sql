@@ -1,10 +1,8 @@
--- What workers call. Every write under a lease goes through commit_batch; every function locks execution rows in id order.
-
-create function currant.micros(at timestamptz) returns bigint language sql immutable parallel safe as
-$$ select (extract(epoch from at) * 1000000)::bigint $$;
-
-create function currant.from_micros(micros bigint) returns timestamptz language sql immutable parallel safe as
-$$ select timestamptz 'epoch' + micros * interval '1 microsecond' $$;
+-- What workers call, and signal, cancel and retry. Every write under a lease goes through commit_batch.
+--
+-- Order of locks: rows of executions in the order of their ids, with the parents that may have to be woken, before anything
+-- is written; signals, steps and keys only after their execution. Whoever takes what is free (claim, promote) skips locked rows.
+-- A deadlock that this leaves (a retry of a whole tree) ends in an error that callers answer by trying again.
 
 create function currant.register_worker(
     p_id uuid, p_name text, p_host text, p_pid integer, p_build text, p_queues text[], p_tasks text[], p_workflows text[],
@@ -18,23 +16,34 @@ create function currant.register_worker(
         timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null;
 $$;
 
--- The second statement after a commit: whoever sleeps on these queues, and these workers, look again (rule e).
--- Decided in a snapshot taken after that commit, so a worker that set its flag before looking is always seen.
-create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}') returns void language sql as $$
-    select pg_notify('currant_w_' || w.id, '') from currant.workers w
-    where w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null;
-    select pg_notify('currant_w_' || u.worker_id, u.id::text) from unnest(p_workers, p_ids) u(worker_id, id)
+-- The second statement after a commit (rule e): whoever sleeps on these queues past something that is there by now looks
+-- again, and these workers look at these executions. Decided in a snapshot taken after that commit, so a worker that
+-- committed its flag (sleep_worker) before it looked is always seen; one that is awake costs no notification.
+create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}') returns void language plpgsql as $$
+begin
+    perform pg_notify('currant_w_' || w.id, '') from currant.workers w
+    where cardinality(p_queues) > 0 and w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null
+        and exists (
+            select 1 from unnest(p_queues) lane(queue) where lane.queue = any (w.queues) and (
+                exists (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                    and not e.isolated)
+                or exists (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                    and e.isolated)
+                or exists (select 1 from currant.executions e where e.queue = lane.queue and e.run_at < w.sleep_until and not e.held)));
+    perform pg_notify('currant_w_' || u.worker_id, u.id::text) from unnest(p_workers, p_ids) u(worker_id, id)
     where u.worker_id is not null;
-$$;
+end $$;
 
--- Sets due rows of the worker's queues ready, oldest due first, at most a thousand at a time.
+-- Sets due rows of these queues ready, oldest due first, at most a thousand of each at a time.
 create function currant.promote(p_queues text[]) returns void language sql as $$
     with due as (
-        select e.id from currant.executions e
-        where e.queue = any (p_queues) and e.run_at <= now() and not e.held
-        order by e.run_at limit 1000 for update skip locked
+        select d.id from unnest(p_queues) lane(queue) cross join lateral (
+            select e.id from currant.executions e
+            where e.queue = lane.queue and e.run_at <= now() and not e.held
+            order by e.run_at limit 1000 for update skip locked
+        ) d
     )
-    update currant.executions e set state = 'pending', run_at = null from due where e.id = due.id;
+    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp() from due where e.id = due.id;
 $$;
 
 create type currant.claimed as (
@@ -46,63 +55,75 @@ create type currant.claimed as (
 );
 
 -- Claims up to p_limit ready executions, by priority, then age. Queues take turns: in a first pass each gives at most its
--- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it).
+-- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it). One index scan
+-- per queue, since `queue = any (...) order by priority` sorts the backlog (rule d); no mark is kept, so nothing that commits
+-- late, comes due or is handed back is ever passed over.
+-- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
+-- The claimer's registry decides the kind. What was enqueued as a task and turns out to be a workflow (SQL clients cannot know)
+-- is not retried and loses the default time-out of tasks.
 create function currant.claim(p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean)
 returns setof currant.claimed language plpgsql as $$
 declare
     me currant.workers;
-    v_left integer := p_limit;
-    v_taken integer;
+    lane text;
+    v_ids uuid[] := '{}';
+    v_more uuid[];
+    v_lanes integer := cardinality(p_queues);
+    v_want integer;
 begin
-    select * into me from currant.workers where id = p_worker;
+    select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null for key share;
     if not found then return; end if;
     for pass in 1..2 loop
-        exit when v_left <= 0 or cardinality(p_queues) = 0;
-        return query
-        with picked as (
-            select q.id from unnest(p_queues) with ordinality as lane(queue, place)
-            cross join lateral (
+        foreach lane in array p_queues loop
+            v_want := p_limit - cardinality(v_ids);
+            exit when v_want <= 0;
+            if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
+            select coalesce(array_agg(q.id), '{}') into v_more from (
                 select e.id from currant.executions e
-                where e.queue = lane.queue and e.state = 'pending' and e.run_at is null and not e.isolated
+                where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated
                     and (e.refused_builds is null or not me.build = any (e.refused_builds))
-                order by e.priority desc, e.id
-                limit case pass when 1 then (v_left + cardinality(p_queues) - 1) / cardinality(p_queues) else v_left end
-                for update skip locked
-            ) q
-            order by lane.place limit v_left
-        )
-        update currant.executions e set
-            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
-            attempt_at = clock_timestamp(), started_at = coalesce(e.started_at, clock_timestamp()),
-            deadline = case when e.kind = 'workflow' then coalesce(e.deadline, clock_timestamp() + e.timeout * interval '1 second') end,
-            kind = case when e.function = any (me.workflows) then 'workflow'
-                        when e.function = any (me.tasks) then 'task' else e.kind end
-        from picked where e.id = picked.id
-        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
-            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
-            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
-            currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, false;
-        get diagnostics v_taken = row_count;
-        v_left := v_left - v_taken;
-        exit when v_taken = 0;
+                    and not e.id = any (v_ids)
+                order by e.priority desc, e.id limit v_want for update skip locked
+            ) q;
+            v_ids := v_ids || v_more;
+        end loop;
+        exit when v_lanes = 1;
     end loop;
-    if p_isolated and v_left > 0 then
-        return query
-        with picked as (
-            select e.id from currant.executions e
-            where e.queue = any (p_queues) and e.state = 'pending' and e.run_at is null and e.isolated
-                and (e.refused_builds is null or not me.build = any (e.refused_builds))
-            order by e.priority desc, e.id limit 1 for update skip locked
-        )
+    if p_isolated and cardinality(v_ids) < p_limit then
+        v_ids := v_ids || array(
+            select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
+                select x.id from currant.executions x
+                where x.queue = t.queue and x.state = 'pending' and x.run_at is null and x.isolated
+                    and (x.refused_builds is null or not me.build = any (x.refused_builds))
+                order by x.priority desc, x.id limit 1
+            ) e order by t.place limit 1);
+        -- Locked apart: of one candidate a queue only the first is wanted.
+        v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
+    end if;
+    if cardinality(v_ids) = 0 then return; end if;
+    return query
+    with was as (
+        select e.id, case when e.function = any (me.workflows) then 'workflow'
+                          when e.function = any (me.tasks) then 'task' else e.kind end as kind
+        from currant.executions e where e.id = any (v_ids)
+    ),
+    taken as (
         update currant.executions e set
             state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
-            attempt_at = clock_timestamp()
-        from picked where e.id = picked.id
-        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
-            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
-            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
-            currant.micros(e.started_at), false, true;
-    end if;
+            attempt_at = clock_timestamp(), started_at = coalesce(e.started_at, clock_timestamp()), kind = was.kind,
+            max_attempts = case when was.kind = 'workflow' and e.kind = 'task' then 1 else e.max_attempts end,
+            timeout = case when was.kind = 'workflow' and e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end,
+            deadline = case when was.kind = 'workflow' then coalesce(e.deadline, clock_timestamp()
+                + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
+        from was where e.id = was.id
+        returning e.*
+    )
+    select t.id, t.lease, t.kind, t.function, t.queue, t.priority, t.attempt, t.takeovers, t.args, t.timeout,
+        currant.micros(t.deadline), t.max_attempts, t.retry_initial, t.retry_multiplier, t.retry_max_delay,
+        t.retry_jitter, t.non_retryable, t.parent_id, t.step_key, t.root_id, t.epoch, t.wakes,
+        currant.micros(t.started_at), t.lease = 1 and t.wakes = 0, t.isolated
+    from taken t
+    order by array_position(p_queues, t.queue), t.priority desc, t.id;
 end $$;
 
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
@@ -144,6 +165,7 @@ returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
     update currant.executions p set
         wakes = p.wakes + 1,
         run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
+        ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
         state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
     from news where p.id = news.parent_id and p.state in ('pending', 'running', 'suspended')
     returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
@@ -165,6 +187,7 @@ begin
                      when e.state = 'suspended' and not e.held then 'pending' else e.state end,
         finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
         run_at = null,
+        ready_at = clock_timestamp(),
         lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
         cancel_requested = true,
         wakes = e.wakes + 1
@@ -201,12 +224,13 @@ create function currant.commit_batch(
     q_queues text[], q_limit integer, q_isolated boolean
 ) returns table (tag text, queue_name text, worker_id uuid, ref uuid, claim currant.claimed) language plpgsql as $$
 declare
-    v_build text := (select w.build from currant.workers w where w.id = p_worker);
+    v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
     refused uuid[];
     done uuid[];
     more uuid[];
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
     cancelled uuid[];
+    dropped uuid[];
 begin
     if cardinality(f_ids) > 0 then
         cancelled := array(
@@ -215,7 +239,10 @@ begin
             union
             select e.id from currant.executions e
             where e.parent_id = any (ended) and e.state in ('pending', 'running', 'suspended'));
-        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled) order by e.id for update;
+        -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken.
+        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || array(
+                select p.parent_id from currant.executions p where p.id = any (ended || cancelled) and p.parent_id is not null))
+            order by e.id for update;
 
         select coalesce(array_agg(f.id) filter (where e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
                     or (e.state <> 'running' and e.finished_at is null)), '{}'),
@@ -282,8 +309,13 @@ begin
                 when 'suspend' then case when e.wakes <> o.wakes then 'pending' else 'suspended' end
                 when 'hold' then 'suspended' else 'pending' end,
             finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
+            -- A finished row keeps its lease: "already done under my lease" is success (rule f).
             lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
             attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
+            -- An attempt that ended by itself killed nobody.
+            crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
+            isolated = o.action in ('handback', 'hold') and e.isolated,
+            ready_at = clock_timestamp(),
             result = case when o.action = 'complete' then o.payload end,
             error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
             run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
@@ -303,20 +335,26 @@ begin
         update currant.executions e set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
         where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
             and not x.run = any (refused);
-        return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(array(
+        dropped := array(
             select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
             join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
-            where not x.run = any (refused) and not e.cancel_requested
+            where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
             union
             select e.id from currant.executions e where e.parent_id = any (ended) and not e.parent_id = any (refused)
-                and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested)) w;
-
-        return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_parents(array(
-            select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
+                and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
+        if cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(dropped) w;
+        end if;
+        -- Who waits for what ended here, or for a step that the cancel ended at once.
+        if cardinality(ended) > 0 or cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_parents(dropped || array(
+                select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
+        end if;
+        -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
         return query select distinct 'queue', e.queue, null::uuid, null::uuid, null::currant.claimed from currant.executions e
-            where e.id = any (o_ids) and e.state = 'pending' and e.run_at is null;
+            where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));
         return query select distinct 'queue', c.queue, null::uuid, null::uuid, null::currant.claimed
-            from unnest(c_queues, c_eager, c_run_ats) c(queue, eager, run_at) where not c.eager and c.run_at is null;
+            from unnest(c_queues, c_eager) c(queue, eager) where not c.eager;
     end if;
     if q_limit > 0 then
         return query select 'claimed', null::text, null::uuid, r.id, r from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
@@ -337,19 +375,24 @@ begin
     known := found;
     now_micros := currant.micros(clock_timestamp());
     if known and not p_draining then
-        perform 1 from currant.executions e where e.queue = any (me.queues) and e.run_at <= clock_timestamp() and not e.held limit 1;
+        perform 1 from unnest(me.queues) lane(queue) where exists (
+            select 1 from currant.executions e where e.queue = lane.queue and e.run_at <= now() and not e.held);
         if found then perform currant.promote(me.queues); end if;
         with free as (
             select e.id from currant.executions e
             where e.held and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
             order by e.id limit 1000 for update skip locked
         )
-        update currant.executions e set state = 'pending', held = false, run_at = null from free where e.id = free.id;
+        update currant.executions e set state = 'pending', held = false, run_at = null, ready_at = clock_timestamp()
+        from free where e.id = free.id;
     end if;
     ready := exists (
         select 1 from unnest(me.queues) lane(queue) where exists (
             select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1));
+                and not e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)))
+        or exists (
+            select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds))));
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
@@ -360,6 +403,10 @@ begin
     return next;
 end $$;
 
+-- How many workers an execution may kill before it is given up. A workflow's own retries are off by default; a crash is not its code failing.
+create function currant.lives(p_kind text, p_max_attempts integer) returns integer language sql immutable as
+$$ select case p_kind when 'workflow' then greatest(p_max_attempts, 3) else p_max_attempts end $$;
+
 -- Takes over what a dead worker was running. Suspended runs hold no lease and are not touched. Who is to blame: an attempt
 -- that was executing (a task, or a workflow without progress under this lease) when the worker died. One alone, or one that ran
 -- isolated, is the culprit, and fails as WorkerLost when it has killed as many workers as it may have attempts; of several
@@ -369,11 +416,16 @@ declare
     suspects uuid[];
     culprit uuid;
     lost uuid[];
+    orphans uuid[];
 begin
     perform 1 from currant.workers w where w.id = p_dead and w.stopped_at is null
         and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' for update skip locked;
     if not found then return; end if;
-    perform 1 from currant.executions e where e.worker_id = p_dead and e.state = 'running' order by e.id for update;
+    perform 1 from currant.executions e where e.id in (
+        select r.id from currant.executions r where r.worker_id = p_dead and r.state = 'running'
+        union all
+        select r.parent_id from currant.executions r where r.worker_id = p_dead and r.state = 'running' and r.parent_id is not null)
+        order by e.id for update;
     suspects := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running'
         and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
     if cardinality(suspects) = 1 then
@@ -381,27 +433,34 @@ begin
     else
         select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.isolated having count(*) = 1;
     end if;
-    lost := array(select e.id from currant.executions e where e.id = culprit
-        and e.crashes + 1 >= case e.kind when 'workflow' then greatest(e.max_attempts, 3) else e.max_attempts end);
+    lost := array(select e.id from currant.executions e where e.id = culprit and e.crashes + 1 >= currant.lives(e.kind, e.max_attempts));
     return query
     with taken as (
         update currant.executions e set
             lease = e.lease + 1,
             takeovers = e.takeovers + 1,
-            crashes = e.crashes + (case when e.id = any (suspects) and (culprit is null or e.id = culprit) then 1 else 0 end),
-            isolated = e.isolated or (e.id = any (suspects) and (culprit is null or e.id = culprit)
-                and e.crashes + 1 >= least(2, greatest(1, e.max_attempts - 1))),
-            state = case when e.id = any (lost) then 'failed' when e.kind = 'task' and e.cancel_requested then 'cancelled' else 'pending' end,
-            finished_at = case when e.id = any (lost) or (e.kind = 'task' and e.cancel_requested) then clock_timestamp() end,
+            crashes = e.crashes + blame.one,
+            isolated = e.isolated or (blame.one = 1
+                and e.crashes + 1 >= least(2, greatest(1, currant.lives(e.kind, e.max_attempts) - 1))),
+            state = case when e.id = any (lost) then 'failed' else 'pending' end,
+            ready_at = clock_timestamp(),
+            finished_at = case when e.id = any (lost) then clock_timestamp() end,
             error = case when e.id = any (lost) then convert_to(json_build_object('type', 'WorkerLost',
-                'message', format('%s worker(s) died while this execution was running alone on them', e.crashes + 1), 'traceback', '')::text, 'UTF8')
-                else e.error end,
+                'message', format('%s worker(s) died while this execution was running on them', e.crashes + 1), 'traceback', '',
+                'id', e.id)::text, 'UTF8') else e.error end,
             run_at = null
-        where e.worker_id = p_dead and e.state = 'running'
+        from (select s.id, case when s.id = any (suspects) and (culprit is null or s.id = culprit) then 1 else 0 end as one
+              from currant.executions s where s.worker_id = p_dead and s.state = 'running') blame
+        where e.id = blame.id
         returning e.id, e.queue
     )
     select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
-    return query select * from currant.wake_parents(suspects);
+    if cardinality(lost) > 0 then
+        return query select * from currant.wake_parents(lost);
+        orphans := array(select e.id from currant.executions e where e.parent_id = any (lost) and e.finished_at is null
+            order by e.id for update);
+        return query select * from currant.cancel_rows(orphans);
+    end if;
     update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
     delete from currant.workers w where w.stopped_at < clock_timestamp() - interval '1 day';
 end $$;
@@ -410,9 +469,20 @@ create function currant.sleep_worker(p_worker uuid, p_until bigint) returns void
     update currant.workers w set sleep_until = coalesce(currant.from_micros(p_until), '-infinity') where w.id = p_worker;
 $$;
 
-create function currant.stop_worker(p_worker uuid) returns void language sql as $$
-    update currant.workers w set stopped_at = clock_timestamp(), draining = true where w.id = p_worker;
-$$;
+-- The worker's good-bye. Whatever is still leased to it goes back at no cost: nobody would look for it any more.
+create function currant.stop_worker(p_worker uuid) returns table (queue text) language plpgsql as $$
+begin
+    perform 1 from currant.workers w where w.id = p_worker for update;
+    perform 1 from currant.executions e where e.worker_id = p_worker and e.state = 'running' order by e.id for update;
+    return query
+    with back as (
+        update currant.executions e set state = 'pending', lease = e.lease + 1, attempt = e.attempt - 1, run_at = null,
+            ready_at = clock_timestamp()
+        where e.worker_id = p_worker and e.state = 'running' returning e.queue
+    )
+    select distinct back.queue from back;
+    update currant.workers w set stopped_at = clock_timestamp(), draining = true, sleep_until = '-infinity' where w.id = p_worker;
+end $$;
 
 -- Signals. `status`: ok, unknown, finished. Ordered by a counter that is taken under the run's row lock (rule m).
 create function currant.signal_send(p_id uuid, p_name text, p_payload bytea, p_dedup_key text)
@@ -433,6 +503,7 @@ begin
         update currant.executions e set
             signal_seq = e.signal_seq + 1, wakes = e.wakes + 1,
             run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
+            ready_at = case when e.state = 'suspended' and not e.held then clock_timestamp() else e.ready_at end,
             state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
         where e.id = p_id;
         status := 'ok';
@@ -447,34 +518,34 @@ create function currant.cancel_tree(p_id uuid, p_force boolean)
 returns table (status text, queues text[], workers uuid[], ids uuid[]) language plpgsql as $$
 declare
     target currant.executions;
-    tree uuid[];
+    tree uuid[] := array[p_id];
+    grown uuid[];
 begin
     queues := '{}'; workers := '{}'; ids := '{}';
-    if p_force then
-        tree := array(
+    loop  -- a run may have grown children while we waited for its lock
+        perform 1 from currant.executions e where e.id = any (tree || (select t.parent_id from currant.executions t where t.id = p_id))
+            order by e.id for update;
+        exit when not p_force;
+        grown := array(
             with recursive below as (
-                select e.id from currant.executions e where e.id = p_id
+                select p_id as id
                 union all
                 select e.id from below join currant.executions e on e.parent_id = below.id)
             select below.id from below);
-    else
-        tree := array[p_id];
-    end if;
-    perform 1 from currant.executions e where e.id = any (tree) order by e.id for update;
+        exit when grown <@ tree;
+        tree := grown;
+    end loop;
     select * into target from currant.executions e where e.id = p_id;
-    if not found then
-        status := 'unknown'; return next; return;
-    elsif target.finished_at is not null then
-        status := 'finished'; return next; return;
+    status := case when target.id is null then 'unknown' when target.finished_at is not null then 'finished' else 'ok' end;
+    if status <> 'ok' then
+        return next; return;
     end if;
-    status := 'ok';
     if p_force then
-        select coalesce(array_agg(distinct e.worker_id), '{}') into workers from currant.executions e
-            where e.id = any (tree) and e.state = 'running';
+        select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
+        from currant.executions e where e.id = any (tree) and e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
             held = false, cancel_requested = true
         where e.id = any (tree) and e.finished_at is null;
-        ids := array(select p_id from unnest(workers));
     else
         select coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
             coalesce(array_agg(w.id) filter (where w.tag = 'worker'), '{}')
@@ -520,35 +591,28 @@ begin
     end if;
     update currant.executions e set
         epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, takeovers = 0, crashes = 0,
-        isolated = false, result = null, error = null, finished_at = null, run_at = null, deadline = null,
+        isolated = false, result = null, error = null, finished_at = null, run_at = null, ready_at = clock_timestamp(), deadline = null,
         cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null
     where e.id = p_id;
 end $$;
 
-create function currant.retry_run(p_id uuid) returns table (status text, queue text) language plpgsql as $$
+create function currant.retry_run(p_id uuid) returns table (status text, queues text[]) language plpgsql as $$
 declare
     run currant.executions;
 begin
     select * into run from currant.executions e where e.id = p_id for update;
-    queue := run.queue;
     status := case when run.id is null then 'unknown' when run.parent_id is not null then 'not_root'
         when run.state not in ('failed', 'cancelled') then 'not_failed' else 'ok' end;
-    if status = 'ok' then perform currant.reopen(p_id); end if;
+    if status = 'ok' then
+        perform currant.reopen(p_id);
+        queues := array(
+            select run.queue union
+            select e.queue from currant.executions e where e.root_id = p_id and e.parent_id is not null and e.state = 'pending');
+    end if;
     return next;
 end $$;
 
--- For any language and any transaction. In a caller's transaction the notification goes out with its commit.
-create function currant.notify_later(p_queue text, p_worker uuid, p_id uuid) returns void language plpgsql as $$
-begin
-    if coalesce(current_setting('currant.notify', true), 'on') <> 'off' then
-        if p_worker is not null then
-            perform pg_notify('currant_w_' || p_worker, p_id::text);
-        elsif p_queue is not null then
-            perform pg_notify('currant_q_' || md5(p_queue), '');
-        end if;
-    end if;
-end $$;
-
+-- For any language and any transaction: see currant.notify_later.
 create function currant.signal(id uuid, name text, payload jsonb default 'null') returns void language plpgsql as $$
 declare
     sent record;
@@ -575,3 +639,17 @@ begin
     perform currant.notify_later(lane, null, null) from unnest(answer.queues) lane;
     perform currant.notify_later(null, w.worker_id, w.id) from unnest(answer.workers, answer.ids) w(worker_id, id);
 end $$;
+
+
+-- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.
+alter function currant.claim set enable_seqscan = off;
+alter function currant.claim set enable_bitmapscan = off;
+alter function currant.claim set enable_sort = off;
+alter function currant.claim set plan_cache_mode = force_generic_plan;
+alter function currant.commit_batch set enable_seqscan = off;
+alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
+alter function currant.heartbeat set enable_seqscan = off;
+alter function currant.heartbeat set enable_bitmapscan = off;
+alter function currant.promote set enable_seqscan = off;
+alter function currant.load_runs set enable_seqscan = off;
+alter function currant.take_over set enable_seqscan = off;

@@ -1,0 +1,272 @@
+-- What clients call: enqueue, alone or in a transaction of their own, and the views for people and dashboards.
+
+create function currant.micros(at timestamptz) returns bigint language sql immutable parallel safe as
+$$ select (extract(epoch from at) * 1000000)::bigint $$;
+
+create function currant.from_micros(micros bigint) returns timestamptz language sql immutable parallel safe as
+$$ select timestamptz 'epoch' + micros * interval '1 microsecond' $$;
+
+-- A UUID version 7: ids made in order of time sort in that order.
+create function currant.new_id() returns uuid language sql volatile parallel safe as $$
+    select encode(set_bit(set_bit(
+        overlay(uuid_send(gen_random_uuid()) placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6),
+        52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- In somebody's own transaction a notification goes out with its commit (rule e). `set currant.notify = off` turns it off: NOTIFY
+-- takes a database-wide lock at commit and fails under PREPARE TRANSACTION; workers then find the work at their next poll.
+create function currant.notify_later(p_queue text, p_worker uuid, p_id uuid) returns void language plpgsql as $$
+begin
+    if coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
+        if p_worker is not null then
+            perform pg_notify('currant_w_' || p_worker, p_id::text);
+        elsif p_queue is not null then
+            perform pg_notify('currant_q_' || md5(p_queue), '');
+        end if;
+    end if;
+end $$;
+
+-- Takes the key for this execution, unless an execution that is neither failed nor cancelled has it; gives the winner.
+-- The winner is looked up in a second statement: ON CONFLICT and SELECT in one see different snapshots and can find no row (rule l).
+create function currant.take_key(p_function text, p_key text, p_id uuid) returns uuid language plpgsql as $$
+declare
+    held currant.idempotency_keys;
+begin
+    loop
+        insert into currant.idempotency_keys (function, key, execution_id) values (p_function, p_key, p_id)
+        on conflict (function, key) do nothing;
+        if found then return p_id; end if;
+        select * into held from currant.idempotency_keys k where k.function = p_function and k.key = p_key for update;
+        if found then
+            if held.execution_id = p_id or (held.expires_at > clock_timestamp() and exists (
+                select 1 from currant.executions e where e.id = held.execution_id and e.state not in ('failed', 'cancelled')))
+            then
+                return held.execution_id;
+            end if;
+            update currant.idempotency_keys k set execution_id = p_id, expires_at = clock_timestamp() + interval '30 days'
+            where k.function = p_function and k.key = p_key;
+            return p_id;
+        end if;
+    end loop;
+end $$;
+
+-- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. Gives the effective id of each item
+-- (the winner's where a key was taken). Keys are taken in order, so that two callers with the same keys do not deadlock.
+create function currant.create_executions(
+    p_ids uuid[], p_kinds text[], p_functions text[], p_queues text[], p_priorities smallint[], p_args bytea[],
+    p_max_attempts integer[], p_initials double precision[], p_multipliers double precision[], p_max_delays double precision[],
+    p_jitters double precision[], p_non_retryables text[], p_timeouts double precision[], p_delays double precision[],
+    p_run_ats bigint[], p_keys text[]
+) returns table (ordinal bigint, effective_id uuid) language plpgsql as $$
+declare
+    v_ids uuid[] := p_ids;
+    item record;
+begin
+    for item in
+        select u.place, u.function, u.key, u.id from unnest(p_functions, p_keys, p_ids) with ordinality u(function, key, id, place)
+        where u.key is not null order by u.function collate "C", u.key collate "C", u.place
+    loop
+        v_ids[item.place] := currant.take_key(item.function, item.key, item.id);
+    end loop;
+
+    insert into currant.executions (
+        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+        retry_jitter, non_retryable, timeout, run_at, state)
+    select c.id, c.id, c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay,
+        c.jitter, array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
+        case when c.due > clock_timestamp() then c.due end, 'pending'
+    from (
+        select u.*, coalesce(currant.from_micros(u.run_at), clock_timestamp() + u.delay * interval '1 second') as due
+        from unnest(p_ids, v_ids, p_kinds, p_functions, p_queues, p_priorities, p_args, p_max_attempts, p_initials, p_multipliers,
+            p_max_delays, p_jitters, p_non_retryables, p_timeouts, p_delays, p_run_ats)
+            u(id, winner, kind, function, queue, priority, args, max_attempts, initial, multiplier, max_delay, jitter,
+              non_retryable, timeout, delay, run_at)
+        where u.id = u.winner
+    ) c
+    on conflict (id) do nothing;
+
+    return query select u.place, u.id from unnest(v_ids) with ordinality u(id, place);
+end $$;
+
+-- One option as a number; null when it is not given. Refuses anything that is not a number in the range.
+create function currant.number_option(p_options jsonb, p_name text, p_least numeric, p_most numeric default null)
+returns numeric language plpgsql immutable as $$
+declare
+    v_given jsonb := p_options -> p_name;
+    v_number numeric;
+begin
+    if v_given is null or v_given = 'null' then return null; end if;
+    if jsonb_typeof(v_given) = 'number' then v_number := (v_given #>> '{}')::numeric; end if;
+    if v_number is null or v_number < p_least or v_number > p_most then
+        raise exception 'option % must be a number %, not %', p_name,
+            case when p_most is null then format('of at least %s', p_least) else format('from %s to %s', p_least, p_most) end, v_given
+            using errcode = 'invalid_parameter_value';
+    end if;
+    return v_number;
+end $$;
+
+create function currant.text_option(p_options jsonb, p_name text) returns text language plpgsql immutable as $$
+declare
+    v_given jsonb := p_options -> p_name;
+begin
+    if v_given is null or v_given = 'null' then return null; end if;
+    if jsonb_typeof(v_given) <> 'string' or v_given = '""' then
+        raise exception 'option % must be a text that is not empty, not %', p_name, v_given using errcode = 'invalid_parameter_value';
+    end if;
+    return v_given #>> '{}';
+end $$;
+
+create function currant.check_options(p_options jsonb, p_known text[], p_what text) returns void language plpgsql immutable as $$
+declare
+    v_unknown text;
+begin
+    if jsonb_typeof(p_options) is distinct from 'object' then
+        raise exception '% must be a JSON object, not %', p_what, coalesce(p_options::text, 'null') using errcode = 'invalid_parameter_value';
+    end if;
+    select min(k) into v_unknown from jsonb_object_keys(p_options) k where not k = any (p_known);
+    if v_unknown is not null then
+        raise exception 'unknown key "%" in %: known are %', v_unknown, p_what, array_to_string(p_known, ', ')
+            using errcode = 'invalid_parameter_value';
+    end if;
+end $$;
+
+-- The retry object of the options, with defaults; `retries` is the short form.
+create function currant.retry_option(p_options jsonb, p_kind text) returns jsonb language plpgsql immutable as $$
+declare
+    v_retry jsonb := coalesce(nullif(p_options -> 'retry', 'null'), '{}');
+    v_retries numeric := currant.number_option(p_options, 'retries', 0, 1000000);
+    v_attempts numeric;
+begin
+    perform currant.check_options(v_retry, array['max_attempts', 'initial', 'multiplier', 'max_delay', 'jitter', 'non_retryable'], 'option retry');
+    if v_retries is not null and v_retry <> '{}' then
+        raise exception 'give retries or retry, not both' using errcode = 'invalid_parameter_value';
+    end if;
+    if jsonb_typeof(coalesce(v_retry -> 'non_retryable', '[]')) <> 'array' then
+        raise exception 'option non_retryable must be an array of names' using errcode = 'invalid_parameter_value';
+    end if;
+    v_attempts := coalesce(v_retries + 1, currant.number_option(v_retry, 'max_attempts', 1, 1000000), case p_kind when 'workflow' then 1 else 4 end);
+    return jsonb_build_object(
+        'max_attempts', trunc(v_attempts),
+        'initial', coalesce(currant.number_option(v_retry, 'initial', 0), 1),
+        'multiplier', coalesce(currant.number_option(v_retry, 'multiplier', 1), 2),
+        'max_delay', coalesce(currant.number_option(v_retry, 'max_delay', 0), 300),
+        'jitter', coalesce(currant.number_option(v_retry, 'jitter', 0, 1), 0.1),
+        'non_retryable', coalesce(v_retry -> 'non_retryable', '[]'));
+end $$;
+
+-- Enqueues one execution in the caller's transaction; gives its id, or the winner's of its idempotency key. `p_args` is the JSON
+-- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. Options, all optional:
+--   id                 uuid, made by the caller; the same call may then be made again
+--   queue              text, default 'default'          kind     'task' or 'workflow'; by default what a worker registered, else task
+--   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
+--   delay or run_at    seconds, or a time as text (ISO 8601, with its zone) or as microseconds since 1970
+--   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
+--   retries            a number, or
+--   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
+create function currant.enqueue_bytes(p_function text, p_args bytea, p_options jsonb default '{}') returns uuid language plpgsql as $$
+declare
+    v_options jsonb := coalesce(p_options, '{}');
+    v_id uuid;
+    v_kind text;
+    v_queue text;
+    v_retry jsonb;
+    v_priority numeric;
+    v_timeout double precision;
+    v_run_at bigint;
+    v_winner uuid;
+begin
+    perform currant.check_options(v_options, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
+        'retries', 'retry'], 'the options');
+    if coalesce(p_function, '') = '' then
+        raise exception 'a function name must be given' using errcode = 'invalid_parameter_value';
+    end if;
+    v_id := coalesce(currant.text_option(v_options, 'id')::uuid, currant.new_id());
+    v_queue := coalesce(currant.text_option(v_options, 'queue'), 'default');
+    if length(v_queue) > 200 then
+        raise exception 'option queue must have at most 200 characters' using errcode = 'invalid_parameter_value';
+    end if;
+    v_kind := coalesce(currant.text_option(v_options, 'kind'), case when exists (
+        select 1 from currant.workers w where w.workflows @> array[p_function]) then 'workflow' else 'task' end);
+    if v_kind not in ('task', 'workflow') then
+        raise exception 'option kind must be task or workflow, not %', v_kind using errcode = 'invalid_parameter_value';
+    end if;
+    v_priority := coalesce(currant.number_option(v_options, 'priority', 0, 10), 5);
+    if v_priority <> trunc(v_priority) then
+        raise exception 'option priority must be a whole number' using errcode = 'invalid_parameter_value';
+    end if;
+    v_timeout := currant.number_option(v_options, 'timeout', 0);
+    if v_timeout = 0 then
+        raise exception 'option timeout must be more than 0 seconds' using errcode = 'invalid_parameter_value';
+    end if;
+    if not v_options ? 'timeout' and v_kind = 'task' then v_timeout := 300; end if;
+    if v_options ? 'delay' and v_options ? 'run_at' and v_options -> 'delay' <> 'null' and v_options -> 'run_at' <> 'null' then
+        raise exception 'give delay or run_at, not both' using errcode = 'invalid_parameter_value';
+    end if;
+    if jsonb_typeof(v_options -> 'run_at') = 'string' then
+        v_run_at := currant.micros((v_options ->> 'run_at')::timestamptz);
+    else
+        v_run_at := currant.number_option(v_options, 'run_at', 0);
+    end if;
+    v_retry := currant.retry_option(v_options, v_kind);
+    select c.effective_id into v_winner from currant.create_executions(
+        array[v_id], array[v_kind], array[p_function], array[v_queue], array[v_priority::smallint], array[p_args],
+        array[(v_retry ->> 'max_attempts')::integer], array[(v_retry ->> 'initial')::double precision],
+        array[(v_retry ->> 'multiplier')::double precision], array[(v_retry ->> 'max_delay')::double precision],
+        array[(v_retry ->> 'jitter')::double precision], array[(v_retry -> 'non_retryable')::text], array[v_timeout],
+        array[currant.number_option(v_options, 'delay', 0)::double precision], array[v_run_at],
+        array[currant.text_option(v_options, 'idempotency_key')]) c;
+    if v_winner = v_id then
+        perform currant.notify_later(v_queue, null, null);
+    end if;
+    return v_winner;
+end $$;
+
+-- The same for callers with JSON at hand. jsonb rewrites numbers and the order of keys, and cannot hold NUL.
+create function currant.enqueue(function text, args jsonb default '{}', options jsonb default '{}') returns uuid language plpgsql as $$
+declare
+    v_args jsonb := coalesce(args, '{}');
+begin
+    perform currant.check_options(v_args, array['args', 'kwargs'], 'args');
+    if jsonb_typeof(coalesce(v_args -> 'args', '[]')) <> 'array' or jsonb_typeof(coalesce(v_args -> 'kwargs', '{}')) <> 'object' then
+        raise exception 'args must be {"args": [...], "kwargs": {...}}, not %', v_args using errcode = 'invalid_parameter_value';
+    end if;
+    return currant.enqueue_bytes(function, convert_to(jsonb_build_object(
+        'args', coalesce(v_args -> 'args', '[]'), 'kwargs', coalesce(v_args -> 'kwargs', '{}'))::text, 'UTF8'), options);
+end $$;
+
+-- Payloads as text for people; null when the encoding is not JSON.
+create function currant.payload_text(payload bytea, encoding text) returns text language sql immutable parallel safe as
+$$ select case when encoding = 'json' then convert_from(payload, 'UTF8') end $$;
+
+create view currant.runs as
+select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.held, e.cancel_requested,
+    currant.payload_text(e.args, e.encoding) as args,
+    currant.payload_text(e.result, e.encoding) as result,
+    case when e.state <> 'completed' then currant.payload_text(e.error, e.encoding) end as error,
+    e.created_at, e.run_at, e.started_at, e.finished_at, e.worker_id, e.build, e.epoch
+from currant.executions e where e.parent_id is null;
+
+-- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits).
+create view currant.queue_stats as
+with counted as (
+    select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held, min(e.ready_at) as oldest
+    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated group by e.queue
+    union all
+    select e.queue, count(*), 0, 0, 0, 0, min(e.ready_at)
+    from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated group by e.queue
+    union all
+    select e.queue, 0, count(*), 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
+    union all
+    select e.queue, 0, 0, count(*), 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
+    union all
+    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), null
+    from currant.executions e where e.state = 'suspended' group by e.queue
+    union all
+    select lane.queue, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue) where w.stopped_at is null
+)
+select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
+    sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
+    coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
+    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null
+        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers
+from counted c group by c.queue;
