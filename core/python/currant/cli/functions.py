@@ -34,8 +34,8 @@ def import_module(name: str) -> None:
         raise Mistake(f"{name} is a file; -m takes the name that one imports, such as {guess}")
     if not _try_import(name):
         raise Mistake(
-            f"no module {name} (looked in {os.getcwd()} and the installed packages): check its spelling, and that you are "
-            "in the directory it is imported from"
+            f"no module {name} (looked in {os.getcwd()} and the installed packages): check its spelling, and that you "
+            "are in the directory it is imported from"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
@@ -28,23 +27,18 @@ STATES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class ExecutionId(click.ParamType):
-    """The id of an execution, in its usual form."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return str(uuid.UUID(value))
-        except ValueError:
-            raise Mistake(f"{value} is no id of an execution; `currant list` shows them") from None
+def _parse_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise Mistake(f"{value} is no id of an execution; `currant list` shows them") from None
 
 
-ID = ExecutionId()
+id_argument = click.argument("id", callback=_parse_id)
 
 
 @click.command()
-@click.argument("id", type=ID)
+@id_argument
 @as_json
 def status(id: str, as_json: bool) -> None:
     """Print the state of execution ID. Exit code 1 when it failed or is not there."""
@@ -60,7 +54,7 @@ def status(id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("id", type=ID)
+@id_argument
 @as_json
 def show(id: str, as_json: bool) -> None:
     """Show run ID as a tree: its steps, attempts, timings and errors."""

@@ -9,7 +9,7 @@ import click
 
 from currant.cli.functions import check_arguments, find_function, parse_arguments, parse_json
 from currant.cli.output import for_people
-from currant.cli.reads import ID
+from currant.cli.reads import id_argument
 from currant.codec import decode_error, encode
 from currant.errors import CurrantError, ExecutionCancelled
 from currant.rust_bridge import RustBridge
@@ -59,7 +59,7 @@ def _wait(id: str, timeout: float | None) -> str:
 
 
 @click.command()
-@click.argument("id", type=ID)
+@id_argument
 @click.option("--force", is_flag=True, help="End the whole tree at once, without asking the workflow.")
 def cancel(id: str, force: bool) -> None:
     """Cancel execution ID and everything below it."""
@@ -68,7 +68,7 @@ def cancel(id: str, force: bool) -> None:
 
 
 @click.command()
-@click.argument("id", type=ID)
+@id_argument
 def retry(id: str) -> None:
     """Run the failed or cancelled run ID again, from its last good history."""
     RustBridge().retry_execution(id)
@@ -76,7 +76,7 @@ def retry(id: str) -> None:
 
 
 @click.command()
-@click.argument("id", type=ID)
+@id_argument
 @click.argument("name")
 @click.argument("json_payload", required=False, default="null", metavar="[JSON]")
 @click.option("--dedup-key", help="A second signal with this key to the same run is dropped.")

@@ -1,0 +1,164 @@
+"""Integration tests: a server for the session, a fresh migrated database for each test, worker processes, the command line.
+
+The server is that of WORKFLOWS_TEST_DATABASE_URL (a role that may create databases), or an embedded one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql as psql
+from psycopg.rows import dict_row
+from support import CHECKOUT, WorkerProcess, child_environment, eventually
+
+import currant
+from currant.embedded import temporary_server
+from currant.rust_bridge import RustBridge
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def execute(url: str, statement: str, *names: str) -> None:
+    """Run one statement, with `{}` for each name, outside a transaction."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(psql.SQL(statement).format(*map(psql.Identifier, names)))
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The URL of a server where databases can be created."""
+    given = os.environ.get("WORKFLOWS_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with temporary_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str) -> Iterator[str]:
+    """The name of a migrated database that each test's own is copied from."""
+    name = f"currant_template_{uuid.uuid4().hex[:12]}"
+    execute(server_url, "create database {}", name)
+    bridge = RustBridge(with_database(server_url, name))
+    bridge.migrate()
+    bridge.close()
+    # The copy needs a template without connections; those of a closed pool take a moment to go.
+    execute(server_url, f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+    yield name
+    execute(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def make_database(server_url: str) -> Iterator[Callable[..., str]]:
+    """Make a database (`make_database(template=None)`: an empty one); gives its URL. They go when the test ends."""
+    names = []
+
+    def make(template: str | None = None) -> str:
+        name = f"currant_test_{uuid.uuid4().hex[:12]}"
+        if template is None:
+            execute(server_url, "create database {}", name)
+        else:
+            execute(server_url, "create database {} template {}", name, template)
+        names.append(name)
+        return with_database(server_url, name)
+
+    yield make
+    for name in names:
+        execute(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def empty_database(make_database: Callable[..., str]) -> str:
+    """The URL of a database without Currant's schema."""
+    return make_database()
+
+
+@pytest.fixture
+def database(
+    make_database: Callable[..., str], template_database: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The URL of a fresh migrated database, which is also this process's configured one."""
+    url = make_database(template_database)
+    monkeypatch.setenv("WORKFLOWS_DATABASE_URL", url)
+    currant.configure(database_url=url)
+    yield url
+
+
+@pytest.fixture
+def bridge(database: str) -> Iterator[RustBridge]:
+    """The bridge to the test's database."""
+    bridge = RustBridge(database)
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """An autocommit connection to the test's database, to look behind the scenes; rows are dictionaries."""
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        yield connection
+
+
+@pytest.fixture
+def worker_process(database: str, bridge: RustBridge, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start `python -m currant worker`: `worker_process(["orders"], "examples.simple_example", VARIABLE="value")`.
+
+    Upper-case keywords are its environment; `options` are more arguments; `cwd` its directory (the checkout). It is returned
+    when it has registered itself, unless `ready=False`. At the end of the test it is killed and its log printed.
+    """
+    started: list[WorkerProcess] = []
+
+    def start(
+        queues: list[str] | str,
+        module: str,
+        *,
+        options: tuple[str, ...] = (),
+        cwd: Path = CHECKOUT,
+        ready: bool = True,
+        **variables: str,
+    ) -> WorkerProcess:
+        lanes = [queues] if isinstance(queues, str) else queues
+        environment = child_environment(database, **variables)
+        worker = WorkerProcess(lanes, module, environment, tmp_path / f"worker-{len(started)}.log", list(options), cwd)
+        started.append(worker)
+        if ready:
+            eventually(lambda: not worker.running or any(row["pid"] == worker.pid for row in bridge.workers()), 30)
+            assert worker.running, f"the worker ended with {worker.process.returncode}:\n{worker.log}"
+        return worker
+
+    yield start
+    for number, worker in enumerate(started):
+        worker.kill()
+        print(f"--- log of worker {number} (pid {worker.pid})\n{worker.log}")
+
+
+@pytest.fixture
+def run_currant(database: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m currant ARGUMENTS...` on the test's database in a pipe; upper-case keywords are its environment."""
+
+    def run(
+        *arguments: str, cwd: Path = CHECKOUT, timeout: float = 60, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "currant", *arguments],
+            env=child_environment(database, **variables),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
