@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], timeout: float = 20.0, interval: float = 0.02) -> T:
-    """Call `condition` until it gives something true, and give that. Fails after `timeout` seconds with the last value."""
+    """Call `condition` until it gives something true, and give that. Fails after `timeout` seconds."""
     limit = time.monotonic() + timeout
     while True:
         value = condition()
@@ -47,7 +47,7 @@ async def eventually_async(
 
 
 def child_environment(database_url: str, **variables: str) -> dict[str, str]:
-    """The environment of a child process: this database, quick heartbeats, and modules found in the checkout and the tests."""
+    """A child's environment: this database, quick heartbeats, modules found in the checkout and core/tests/integration."""
     path = [str(CHECKOUT), str(TESTS / "integration")]
     return {
         **os.environ,

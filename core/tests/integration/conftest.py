@@ -1,4 +1,4 @@
-"""Integration tests: a server for the session, a fresh migrated database for each test, worker processes, the command line.
+"""Integration tests: a server for the session, a fresh database for each test, worker processes, the command line.
 
 The server is that of WORKFLOWS_TEST_DATABASE_URL (a role that may create databases), or an embedded one.
 """
@@ -18,11 +18,11 @@ import psycopg
 import pytest
 from psycopg import sql as psql
 from psycopg.rows import dict_row
-from support import CHECKOUT, WorkerProcess, child_environment, eventually
 
 import currant
 from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
+from support import CHECKOUT, WorkerProcess, child_environment, eventually
 
 
 def with_database(url: str, name: str) -> str:
@@ -87,14 +87,12 @@ def empty_database(make_database: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def database(
-    make_database: Callable[..., str], template_database: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def database(make_database: Callable[..., str], template_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a fresh migrated database, which is also this process's configured one."""
     url = make_database(template_database)
     monkeypatch.setenv("WORKFLOWS_DATABASE_URL", url)
     currant.configure(database_url=url)
-    yield url
+    return url
 
 
 @pytest.fixture
@@ -116,8 +114,8 @@ def db(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
 def worker_process(database: str, bridge: RustBridge, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     """Start `python -m currant worker`: `worker_process(["orders"], "examples.simple_example", VARIABLE="value")`.
 
-    Upper-case keywords are its environment; `options` are more arguments; `cwd` its directory (the checkout). It is returned
-    when it has registered itself, unless `ready=False`. At the end of the test it is killed and its log printed.
+    Upper-case keywords are its environment; `options` are more arguments; `cwd` its directory (the checkout). It is
+    returned when it has registered itself, unless `ready=False`. It is killed when the test ends, and its log printed.
     """
     started: list[WorkerProcess] = []
 
@@ -147,7 +145,7 @@ def worker_process(database: str, bridge: RustBridge, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def run_currant(database: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python -m currant ARGUMENTS...` on the test's database in a pipe; upper-case keywords are its environment."""
+    """Run `python -m currant ARGUMENTS...` on the test's database in a pipe; upper-case keywords are its variables."""
 
     def run(
         *arguments: str, cwd: Path = CHECKOUT, timeout: float = 60, **variables: str
