@@ -1,0 +1,269 @@
+"""Payloads are JSON: plain values as they are, richer types by the annotations of the function they belong to."""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback as tracebacks
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from currant import settings
+from currant.errors import ExecutionFailed, SerializationError
+
+_LONGEST_MESSAGE = 16_384  # characters of an error's message that are kept
+_LONGEST_TRACEBACK = 32_768
+_SCALARS: frozenset[type] = frozenset({str, int, bool, bytes, type(None)})
+_TOO_DEEP = "it is nested too deeply, or contains itself"
+_LISTS = (list, tuple, set, frozenset, deque)
+
+_Class = type  # where a parameter is named `type`
+_limit: int | None = None
+
+
+def payload_limit() -> int:
+    """The largest payload in bytes: what `configure` was given, else `WORKFLOWS_MAX_PAYLOAD_BYTES`."""
+    global _limit
+    if _limit is None:
+        _limit = settings.load().max_payload_bytes
+    return _limit
+
+
+def set_payload_limit(limit: int | None) -> None:
+    """Set the largest payload in bytes; None: read `WORKFLOWS_MAX_PAYLOAD_BYTES` again."""
+    global _limit
+    _limit = limit
+
+
+def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
+    """Give `value` as JSON of at most `limit` bytes (default: the configured limit).
+
+    Raises `SerializationError`, naming `what`, for NaN, infinities, lone surrogates, keys that are not strings, objects
+    that JSON cannot carry, and payloads that are too large.
+    """
+    try:
+        data = _encoder.encode(value)
+    except Exception as error:
+        raise SerializationError(f"{what} cannot be carried as JSON: {_reason(value, error)}") from error
+    # msgspec writes NaN and infinities as null and numbers that are keys as strings. Only data with a null or an
+    # object in it can hold such a thing, so most values are not walked.
+    if (b"null" in data and value is not None) or b'":' in data:
+        reason = _fault(value)
+        if reason is not None:
+            raise SerializationError(f"{what} cannot be carried as JSON: {reason}")
+    check_size(data, what, limit)
+    return data
+
+
+def check_size(data: bytes, what: str, limit: int | None = None) -> None:
+    """Raise `SerializationError` if `data` is larger than `limit` bytes (default: the configured limit)."""
+    if limit is None:
+        limit = payload_limit()
+    if len(data) > limit:
+        raise SerializationError(
+            f"{what} is too large: {len(data)} bytes of JSON, at most {limit} are allowed (WORKFLOWS_MAX_PAYLOAD_BYTES)"
+        )
+
+
+def decode(data: bytes, type: Any = Any, what: str = "value") -> Any:
+    """Give the value of the JSON `data` as `type`. Raises `SerializationError`, naming `what`, when it does not fit."""
+    return decoder(type, what)(data)
+
+
+def decoder(type: Any, what: str = "value") -> Callable[[bytes], Any]:
+    """The function that decodes JSON to `type`. Raises `SerializationError` for a type that JSON cannot tell apart."""
+    if type is Any:
+        decode_json = _plain_decoder.decode
+    else:
+        try:
+            decode_json = _typed_decoder(type).decode
+        except TypeError as error:
+            raise SerializationError(f"{what} cannot be carried as {show_type(type)}: {error}") from None
+
+    def decode_value(data: bytes) -> Any:
+        try:
+            return decode_json(data)
+        except Exception as error:
+            raise SerializationError(f"{what} does not fit {show_type(type)}: {error}") from error
+
+    return decode_value
+
+
+def show_type(type: Any) -> str:
+    """A type as a message names it."""
+    if type is Any:
+        return "JSON"
+    return type.__name__ if isinstance(type, _Class) else str(type).replace("typing.", "")
+
+
+def encode_error(error: BaseException, execution_id: str | None = None) -> bytes:
+    """Give an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first."""
+    if isinstance(error, ExecutionFailed):
+        kind, message, trace, execution_id = error.type, error.message, error.traceback, error.id
+    else:
+        kind, message, trace = type(error).__name__, _message(error), _traceback(error)
+    return _encoder.encode(
+        {"type": kind, "message": _printable(message), "traceback": _printable(trace), "id": execution_id}
+    )
+
+
+def decode_error(data: bytes) -> ExecutionFailed:
+    """Give a stored error as the exception that a caller sees."""
+    stored = decode(data, dict, "error")
+    return ExecutionFailed(
+        stored.get("id") or "",
+        stored.get("type") or "Error",
+        stored.get("message") or "",
+        stored.get("traceback") or "",
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except Exception as broken:  # a user's __str__
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 3] + "..."
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        text = "".join(tracebacks.format_exception(error))
+    except Exception:  # a user's __str__ or __repr__ again
+        text = "".join(tracebacks.format_tb(error.__traceback__))
+    return text if len(text) <= _LONGEST_TRACEBACK else "..." + text[3 - _LONGEST_TRACEBACK :]
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not know: pydantic's models, subclasses of the plain types."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is not None and isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json", **_pydantic_way(pydantic)[0])
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON type")
+
+
+@lru_cache(maxsize=1)
+def _pydantic_way(pydantic: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options to dump and to validate by which a model with aliases comes back as itself."""
+    if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11):
+        return {"round_trip": True}, {"by_alias": True, "by_name": True}
+    return {"round_trip": True, "by_alias": True}, {}
+
+
+def _rich(wanted: Any, value: Any) -> Any:
+    pydantic = sys.modules.get("pydantic")
+    if wanted is object:
+        return value
+    if isinstance(wanted, type):
+        if pydantic is not None and issubclass(wanted, pydantic.BaseModel):
+            # By its rules for JSON: a strict model takes the text of a date, as JSON has it.
+            return wanted.model_validate_json(_encoder.encode(value), **_pydantic_way(pydantic)[1])
+        if issubclass(wanted, (str, int, float)) and isinstance(value, wanted.__mro__[-2]):
+            return wanted(value)
+    raise TypeError(f"{show_type(wanted)} is not a type that JSON can carry")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_plain_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+@lru_cache(maxsize=4096)
+def _cached_decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type, dec_hook=_rich)
+
+
+def _typed_decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        hash(type)
+    except TypeError:  # Annotated[int, []] is not hashable
+        return msgspec.json.Decoder(type, dec_hook=_rich)
+    return _cached_decoder(type)
+
+
+def _reason(value: Any, error: Exception) -> str:
+    """Why msgspec refused `value`: the place of the fault where a walk finds it, else its own words."""
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    try:
+        return _fault(value, strings=True) or str(error)
+    except Exception:  # a property of the value that raises
+        return str(error)
+
+
+def _fault(value: Any, strings: bool = False) -> str | None:
+    """The first thing in `value` that JSON cannot carry, or that msgspec would carry as something else."""
+    try:
+        return next(_faults(value, "", _SCALARS - {str} if strings else _SCALARS), None)
+    except RecursionError:
+        return _TOO_DEEP
+
+
+def _faults(value: Any, path: str, fine: frozenset[type]) -> Iterator[str]:
+    if type(value) in fine:
+        return
+    if isinstance(value, Enum):
+        yield from _faults(value.value, path, fine)
+    elif isinstance(value, str):
+        if not _encodes(value):
+            yield f"{_at(path)}{value!r} has a lone surrogate"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{_at(path)}{float.__repr__(value)} is not a JSON number"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{_at(path)}the key {key!r} is not a string"
+            elif str not in fine and not _encodes(key):
+                yield f"{_at(path)}the key {key!r} has a lone surrogate"
+            elif type(item) not in fine:
+                yield from _faults(item, f"{path}[{key!r}]", fine)
+    elif isinstance(value, _LISTS):
+        for index, item in enumerate(value):
+            if type(item) not in fine:
+                yield from _faults(item, f"{path}[{index}]", fine)
+    else:
+        for name, item in _attributes(value):
+            yield from _faults(item, f"{path}.{name}", fine)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, msgspec.Struct):
+        names: Any = value.__struct_fields__
+    elif is_dataclass(value):
+        names = [entry.name for entry in fields(value)]
+    elif hasattr(type(value), "__attrs_attrs__"):
+        names = [entry.name for entry in type(value).__attrs_attrs__]
+    elif hasattr(type(value), "model_fields"):
+        names = type(value).model_fields
+    else:
+        return
+    for name in names:
+        yield name, getattr(value, name, None)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _at(path: str) -> str:
+    return f"at {path}: " if path else ""

@@ -1,0 +1,403 @@
+"""`@task` and `@workflow`: durable functions, and the registry that workers look them up in."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
+
+from currant import context, transactional
+from currant.client import Handle, default_client
+from currant.errors import CurrantError, NotRunning
+from currant.names import real_module
+from currant.options import DEFAULT, Default, Options, Retry, text, whole_number
+from currant.rust_bridge import Call, NewExecution, Policy, new_id
+from currant.signatures import Signature
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Kind = Literal["task", "workflow"]
+Item = tuple[Any, ...] | Mapping[str, Any]  # one call of `queue_many`: positional or keyword arguments
+
+registry: dict[str, Function[..., Any]] = {}
+
+
+class Function(Generic[P, R]):
+    """A registered function. Calling it runs the plain function here and now; its verbs make durable executions."""
+
+    kind: ClassVar[Kind]
+    version: int | None = None
+
+    def __init__(self, plain: Callable[P, Any], name: str | None, options: Options, names: Mapping[str, Any]) -> None:
+        if not callable(plain) or not hasattr(plain, "__qualname__"):
+            raise TypeError(f"@{self.kind} decorates a function, not {plain!r}")
+        if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+            raise TypeError(f"@{self.kind} {plain.__qualname__}: a generator cannot be a {self.kind}; return a list")
+        functools.update_wrapper(self, plain)
+        self.plain = plain
+        self.name = name or f"{real_module(plain.__module__)}.{plain.__qualname__}"
+        self.is_async = inspect.iscoroutinefunction(plain)
+        self._options = options
+        self._signature = Signature(plain, self.name, names)
+        self._stored: tuple[Policy, float | None] | None = None
+        self.encode_args = self._signature.encode_args
+        self.decode_args = self._signature.decode_args
+        self.encode_result = self._signature.encode_result
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+    @property
+    def queue_name(self) -> str | None:
+        """The queue given to the decorator or to `options`; None: the calling workflow's, else `default`."""
+        return self._options.queue
+
+    def decode_result(self, data: bytes) -> R:
+        """Give a stored result as the annotated type. Raises `SerializationError`."""
+        result: R = self._signature.decode_result(data)
+        return result
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], workflow_queue: str | None = None) -> Call:
+        """The durable call as it is stored. Raises `TypeError` and `SerializationError`."""
+        options = self._options
+        if self._stored is None:  # the settings are read at the first call, not at import
+            self._stored = options.policy_for(self.kind), options.timeout_for(self.kind)
+        policy, timeout = self._stored
+        return Call(
+            self.kind,
+            self.name,
+            options.queue or workflow_queue or "default",
+            options.priority,
+            self.encode_args(args, kwargs),
+            policy,
+            timeout,
+            options.delay,
+            options.run_at,
+        )
+
+    def options(
+        self,
+        *,
+        queue: str | None | Default = DEFAULT,
+        priority: int | Default = DEFAULT,
+        timeout: float | timedelta | None | Default = DEFAULT,
+        retry: Retry | None | Default = DEFAULT,
+        retries: int | None | Default = DEFAULT,
+        delay: float | timedelta | None | Default = DEFAULT,
+        run_at: datetime | None | Default = DEFAULT,
+        idempotency_key: str | None | Default = DEFAULT,
+        connection: Any = DEFAULT,
+        **unknown: Any,
+    ) -> Self:
+        """Give a copy with the same verbs and other options.
+
+        `timeout` and `delay` are seconds or a timedelta, `run_at` is a datetime with a time zone. `idempotency_key` is
+        unique per function while an execution with it exists that is not failed or cancelled. `connection` is an open
+        asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it.
+        Raises `TypeError` for an unknown option or a wrong type, `ValueError` for a value out of range or two options
+        that contradict each other (`retry` and `retries`, `delay` and `run_at`).
+        """
+        given = {
+            "queue": queue,
+            "priority": priority,
+            "timeout": timeout,
+            "retry": retry,
+            "retries": retries,
+            "delay": delay,
+            "run_at": run_at,
+            "idempotency_key": idempotency_key,
+            "connection": connection,
+        }
+        bound = copy.copy(self)
+        bound._options = self._options.changed({k: v for k, v in given.items() if v is not DEFAULT} | unknown)
+        bound._stored = None
+        return bound
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call it as a durable step of the workflow that is running; awaiting gives its result.
+
+        Raises `NotRunning` outside a workflow, `TypeError` and `SerializationError` for the arguments; when awaited,
+        `ExecutionFailed` if the step fails for good.
+        """
+        active = context.active_run()
+        if active is None:
+            raise NotRunning(
+                f"{self.name}.run() was called outside a workflow: there, use .queue() for a durable execution, "
+                "or call the function itself"
+            )
+        if self._options.idempotency_key is not None or self._options.connection is not None:
+            raise ValueError("idempotency_key and connection are for .queue(): a step is exactly once by itself")
+        return active.execute(self.call(args, kwargs, active.queue), self.decode_result)
+
+    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle[R]]:
+        """Start a durable execution; awaiting gives its `Handle` once it is committed.
+
+        With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
+        from it, and started exactly once. Raises `TypeError` and `SerializationError` for the arguments; when awaited,
+        `DatabaseUnavailable` and `SchemaMismatch`.
+        """
+        active = context.active_run()
+        if active is not None:
+            self._refuse_connection()
+            call, key = self.call(args, kwargs, active.queue), self._options.idempotency_key
+            if key is None:
+                return self._handle_of(active.detach(call))
+            return self._handle_when(active.enqueue(call, key))
+        new = [self._new(self.call(args, kwargs))]
+        if self._options.connection is not None:
+            return self._one(transactional.enqueue(self._options.connection, new))
+        return self._one(default_client().enqueue(new))
+
+    def queue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """As `queue`, from code without an event loop: blocks until the execution is committed."""
+        self._refuse_workflow("queue_sync", "queue")
+        new = [self._new(self.call(args, kwargs))]
+        return self._handles(self._enqueue_sync(new))[0]
+
+    def queue_many(self, items: Iterable[Item]) -> Coroutine[Any, Any, list[Handle[R]]]:
+        """Start one execution per item, together: a tuple of positional, or a mapping of keyword arguments.
+
+        Awaiting gives the handles in the order of the items. Raises as `queue` does, before anything is enqueued.
+        """
+        active = context.active_run()
+        calls = self._calls(items, None if active is None else active.queue)
+        if active is not None:
+            self._refuse_connection()
+            return self._handles_of([active.detach(call) for call in calls])
+        new = [self._new(call) for call in calls]
+        if self._options.connection is not None:
+            return self._many(transactional.enqueue(self._options.connection, new))
+        return self._many(default_client().enqueue(new))
+
+    def queue_many_sync(self, items: Iterable[Item]) -> list[Handle[R]]:
+        """As `queue_many`, from code without an event loop."""
+        self._refuse_workflow("queue_many_sync", "queue_many")
+        return self._handles(self._enqueue_sync([self._new(call) for call in self._calls(items, None)]))
+
+    # Parts of the verbs
+
+    def _calls(self, items: Iterable[Item], workflow_queue: str | None) -> list[Call]:
+        if self._options.idempotency_key is not None:
+            raise ValueError("queue_many with an idempotency_key would enqueue once: queue each with a key of its own")
+        calls = []
+        for index, item in enumerate(items):
+            if isinstance(item, tuple):
+                calls.append(self.call(item, {}, workflow_queue))
+            elif isinstance(item, Mapping):
+                calls.append(self.call((), dict(item), workflow_queue))
+            else:
+                raise TypeError(
+                    f"queue_many: item {index} is a tuple of positional or a dict of keyword arguments, not {item!r:.80}"
+                )
+        return calls
+
+    def _new(self, call: Call) -> NewExecution:
+        return NewExecution(new_id(), call, self._options.idempotency_key)
+
+    def _enqueue_sync(self, new: list[NewExecution]) -> list[str]:
+        if self._options.connection is not None:
+            return transactional.enqueue_sync(self._options.connection, new)
+        return default_client().enqueue_sync(new)
+
+    def _handles(self, ids: list[str]) -> list[Handle[R]]:
+        client = default_client()
+        return [Handle(id, client, self.decode_result) for id in ids]
+
+    async def _one(self, ids: Coroutine[Any, Any, list[str]]) -> Handle[R]:
+        return self._handles(await ids)[0]
+
+    async def _many(self, ids: Coroutine[Any, Any, list[str]]) -> list[Handle[R]]:
+        return self._handles(await ids)
+
+    async def _handle_of(self, id: str) -> Handle[R]:
+        return self._handles([id])[0]
+
+    async def _handles_of(self, ids: list[str]) -> list[Handle[R]]:
+        return self._handles(ids)
+
+    async def _handle_when(self, id: Coroutine[Any, Any, str]) -> Handle[R]:
+        return self._handles([await id])[0]
+
+    def _refuse_connection(self) -> None:
+        if self._options.connection is not None:
+            raise CurrantError("connection= cannot be used inside a workflow: there .queue() commits with the workflow")
+
+    def _refuse_workflow(self, verb: str, instead: str) -> None:
+        if context.active_run() is not None:
+            raise CurrantError(f"{verb}() would block the workflow: inside a workflow write `await fn.{instead}(...)`")
+
+
+class Task(Function[P, R]):
+    """A registered `async def` task."""
+
+    kind = "task"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the plain function: nothing is durable (unit tests)."""
+        called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
+        return called
+
+
+class SyncTask(Function[P, R]):
+    """A registered `def` task; the worker runs it in a thread."""
+
+    kind = "task"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the plain function: nothing is durable (unit tests)."""
+        result: R = self.plain(*args, **kwargs)
+        return result
+
+
+class Workflow(Function[P, R]):
+    """A registered workflow."""
+
+    kind = "workflow"
+
+    def __init__(
+        self, plain: Callable[P, Any], name: str | None, options: Options, names: Mapping[str, Any], version: int
+    ) -> None:
+        super().__init__(plain, name, options, names)
+        if not self.is_async:
+            raise TypeError(f"@workflow {plain.__qualname__}: a workflow is an `async def` function")
+        self.version = version
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the plain function: nothing is durable, and its `.run` steps raise `NotRunning`."""
+        called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
+        return called
+
+
+class TaskDecorator(Protocol):
+    """What `@task(...)` gives: applied to a function, it registers it."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class WorkflowDecorator(Protocol):
+    """What `@workflow(...)` gives: applied to an `async def` function, it registers it."""
+
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
+@overload
+def task(
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None | Default = DEFAULT,
+    priority: int = 5,
+) -> TaskDecorator: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None | Default = DEFAULT,
+    priority: int = 5,
+) -> Any:
+    """Register a function, `async def` or `def` (run in a thread), as a task: one durable unit of work, any I/O allowed.
+
+    `queue`: its own, else the calling workflow's, else `default`. `name`: how it is stored, by default `module.qualname`.
+    `retries`: attempts after the first, default `WORKFLOWS_DEFAULT_RETRIES`; or `retry`, a `Retry`. `timeout`: seconds or
+    a timedelta for one attempt, None for no limit, default `WORKFLOWS_DEFAULT_TIMEOUT`. `priority`: 0 to 10, higher first.
+    Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
+    """
+    options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
+    names = sys._getframe(1).f_locals
+
+    def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
+        kind = Task if inspect.iscoroutinefunction(plain) else SyncTask
+        return _register(kind(plain, _checked_name(name), options, names))
+
+    return decorate if function is None else decorate(function)
+
+
+@overload
+def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    version: int = 1,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None | Default = DEFAULT,
+    priority: int = 5,
+) -> WorkflowDecorator: ...
+def workflow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
+    version: int = 1,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None | Default = DEFAULT,
+    priority: int = 5,
+) -> Any:
+    """Register an `async def` function as a workflow: deterministic code whose `.run` calls are durable steps.
+
+    Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out is
+    `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is the version of its code, 1 or more.
+    Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
+    """
+    options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
+    whole_number(version, "version", least=1)
+    names = sys._getframe(1).f_locals
+
+    def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
+        return _register(Workflow(plain, _checked_name(name), options, names, version))
+
+    return decorate if function is None else decorate(function)
+
+
+def _checked(**given: Any) -> Options:
+    return Options().changed(given)
+
+
+def _checked_name(name: str | None) -> str | None:
+    return None if name is None else text(name, "name", 500)
+
+
+def _register(function: Function[..., Any]) -> Function[..., Any]:
+    known = registry.get(function.name)
+    if known is not None and not _same_source(known.plain, function.plain):
+        raise ValueError(
+            f"the name {function.name!r} is taken by the {known.kind} at {_place(known.plain)}; "
+            f"give the {function.kind} at {_place(function.plain)} another name="
+        )
+    registry[function.name] = function
+    return function
+
+
+def _same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether it is one function whose module was run again: reloaded, or imported beside its run as a script."""
+    return _place(one) == _place(other) or (one.__module__ == other.__module__ == "__main__" and _interactive())
+
+
+def _interactive() -> bool:
+    return not hasattr(sys.modules["__main__"], "__file__")
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)

@@ -1,0 +1,35 @@
+"""What modules and classes are called, in whichever process asks: a script run as `__main__` has a real name too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_MAIN = ("__main__", "__mp_main__")  # the second is a script's module in a child of multiprocessing
+
+
+def real_module(module: str) -> str:
+    """The name by which other processes import `module`: that of `python -m`, or of the script's file in its packages."""
+    if module not in _MAIN:
+        return module
+    main = sys.modules.get(module)
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name not in _MAIN:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if not file:  # an interactive session
+        return module
+    path = Path(file).resolve()
+    parts = [path.stem]
+    for directory in path.parents:
+        if not (directory / "__init__.py").exists():
+            break
+        parts.insert(0, directory.name)
+    return ".".join(parts)
+
+
+def class_name(kind: type) -> str:
+    """The name of a class as a retry policy stores it: `ValueError`, `shop.payments.CardDeclined`."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{real_module(kind.__module__)}.{kind.__qualname__}"

@@ -1,0 +1,188 @@
+"""What can be said of a durable call beside its arguments, checked when it is said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from currant import settings
+from currant.names import class_name
+from currant.rust_bridge import Policy
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Default:
+    """The type of `DEFAULT`: not given, so the setting decides (None is a value: no time-out)."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT = Default()
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When a failed attempt is tried again.
+
+    The delay before attempt n + 1 is `initial * multiplier ** (n - 1)` seconds, at most `max_delay`, made longer or
+    shorter at random by up to the fraction `jitter`. Exceptions of the classes in `non_retryable` (or their names, such
+    as `"ValueError"` or `"shop.CardDeclined"`) fail the execution at once. Raises `TypeError` or `ValueError`.
+    """
+
+    max_attempts: int = 4
+    initial: float = 1.0
+    multiplier: float = 2.0
+    max_delay: float = 300.0
+    jitter: float = 0.1
+    non_retryable: tuple[type[BaseException] | str, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole_number(self.max_attempts, "Retry(max_attempts)", least=1)
+        number(self.initial, "Retry(initial)", least=0)
+        number(self.multiplier, "Retry(multiplier)", least=1)
+        number(self.max_delay, "Retry(max_delay)", least=0)
+        number(self.jitter, "Retry(jitter)", least=0, most=1)
+        if not isinstance(self.non_retryable, (tuple, list, set, frozenset)):
+            raise TypeError(f"Retry(non_retryable) is a tuple of exception classes, not {self.non_retryable!r}")
+        for entry in self.non_retryable:
+            if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, BaseException))):
+                raise TypeError(f"Retry(non_retryable) holds exception classes or their names, not {entry!r}")
+
+    def policy(self) -> Policy:
+        """As it is stored with the execution."""
+        names = [entry if isinstance(entry, str) else class_name(entry) for entry in self.non_retryable]
+        return Policy(
+            self.max_attempts,
+            float(self.initial),
+            float(self.multiplier),
+            float(self.max_delay),
+            float(self.jitter),
+            names,
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a function or of a bound copy of it. `delay` in seconds, `run_at` in microseconds since 1970, UTC."""
+
+    queue: str | None = None
+    priority: int = 5
+    timeout: float | None | Default = DEFAULT
+    retry: Retry | None = None
+    delay: float | None = None
+    run_at: int | None = None
+    idempotency_key: str | None = None
+    connection: Any = None
+
+    def changed(self, given: dict[str, Any]) -> Options:
+        """A copy with `given`, checked. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
+        unknown = sorted(given.keys() - _CHECKS.keys())
+        if unknown:
+            raise TypeError(f"there is no option {unknown[0]!r}; there are {', '.join(_CHECKS)}")
+        for one, other in (("retry", "retries"), ("delay", "run_at")):
+            if given.get(one) is not None and given.get(other) is not None:
+                raise ValueError(f"give {one} or {other}, not both")
+        values = {name: _CHECKS[name](value) for name, value in given.items()}
+        if values.get("retries") is not None:
+            values["retry"] = values["retries"]
+        values.pop("retries", None)
+        if "delay" in values or "run_at" in values:  # the later word on when it is due replaces the earlier one
+            values = {"delay": None, "run_at": None, **values}
+        return replace(self, **values)
+
+    def policy_for(self, kind: str) -> Policy:
+        """The retry policy given, else that of the settings: a workflow is not tried again, it would fail alike."""
+        if self.retry is not None:
+            return self.retry.policy()
+        retries = settings.load().default_retries if kind == "task" else 0
+        return Retry(max_attempts=retries + 1).policy()
+
+    def timeout_for(self, kind: str) -> float | None:
+        """The time-out given, else that of the settings, in seconds; None: no time-out."""
+        if not isinstance(self.timeout, Default):
+            return self.timeout
+        found = settings.load()
+        return found.default_timeout if kind == "task" else found.default_workflow_timeout
+
+
+def number(value: Any, what: str, least: float, most: float = math.inf, above: bool = False) -> float:
+    """Check a number; `above`: it must be more than `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is a number, not {value!r}")
+    fits = math.isfinite(value) and least <= value <= most and not (above and value == least)
+    if not fits:
+        bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"{'above' if above else 'at least'} {least:g}"
+        raise ValueError(f"{what} must be {bounds}, not {value!r}")
+    return float(value)
+
+
+def whole_number(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
+    """Check a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is a whole number, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{what} must be from {least} to {most}, not {value}")
+    return value
+
+
+def text(value: Any, what: str, longest: int = 200) -> str:
+    """Check a name or key: 1 to `longest` characters that Postgres can store."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a string, not {value!r}")
+    if not 1 <= len(value) <= longest:
+        raise ValueError(f"{what} must have 1 to {longest} characters, not {len(value)}")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{what} cannot hold a NUL or a lone surrogate: {value!r}")
+    return value
+
+
+def seconds(value: Any, what: str, above: bool = True) -> float:
+    """Check a duration: seconds, or a timedelta."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return number(value, what, least=0, above=above)
+
+
+def _timeout(value: Any) -> float | None | Default:
+    return value if value is None or isinstance(value, Default) else seconds(value, "timeout")
+
+
+def _retry(value: Any) -> Retry | None:
+    if value is not None and not isinstance(value, Retry):
+        raise TypeError(f"retry is a Retry(...), not {value!r}; for a number of retries write retries={value!r}")
+    return value
+
+
+def _retries(value: Any) -> Retry | None:
+    return None if value is None else Retry(max_attempts=whole_number(value, "retries", 0, 2**31 - 2) + 1)
+
+
+def _run_at(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise TypeError(f"run_at is a datetime, not {value!r}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(f"run_at needs a time zone: {value.isoformat()} could be meant in any")
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def _idempotency_key(value: Any) -> str | None:
+    return None if value is None else text(value, "idempotency_key", 500)
+
+
+_CHECKS: dict[str, Any] = {
+    "queue": lambda value: None if value is None else text(value, "queue"),
+    "priority": lambda value: whole_number(value, "priority", 0, 10),
+    "timeout": _timeout,
+    "retry": _retry,
+    "retries": _retries,
+    "delay": lambda value: None if value is None else seconds(value, "delay", above=False),
+    "run_at": _run_at,
+    "idempotency_key": _idempotency_key,
+    "connection": lambda value: value,
+}

@@ -1,0 +1,113 @@
+"""Settings come from the environment (`WORKFLOWS_*`). A bad value is an error that names the variable."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from currant.errors import CurrantError
+
+
+class SettingsError(CurrantError, ValueError):
+    """A setting has a value that cannot be used; the message names the variable and says what to write."""
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError
+    return seconds
+
+
+def _grace(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError
+    return seconds
+
+
+def _seconds_or_none(text: str) -> float | None:
+    return None if text.lower() == "none" else _seconds(text)
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ValueError
+    return text
+
+
+def _variable(name: str, default: Any, parse: Callable[[str], Any], wanted: str) -> Any:
+    return field(default=default, metadata={"variable": name, "parse": parse, "wanted": wanted})
+
+
+_SECONDS = "a number of seconds above 0"
+_SECONDS_OR_NONE = "a number of seconds above 0, or none"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of Currant. Durations are in seconds."""
+
+    database_url: str | None = _variable(
+        "WORKFLOWS_DATABASE_URL", None, _url, "a URL such as postgresql://user:password@host:5432/name"
+    )
+    heartbeat_interval: float = _variable("WORKFLOWS_WORKER_HEARTBEAT_INTERVAL", 5.0, _seconds, _SECONDS)
+    heartbeat_timeout: float = _variable("WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT", 30.0, _seconds, _SECONDS)
+    poll_interval: float = _variable("WORKFLOWS_WORKER_POLL_INTERVAL", 5.0, _seconds, _SECONDS)
+    max_concurrent: int = _variable(
+        "WORKFLOWS_WORKER_MAX_CONCURRENT", 100, _count(1, 100_000), "a whole number from 1 to 100000"
+    )
+    shutdown_grace: float = _variable(
+        "WORKFLOWS_WORKER_SHUTDOWN_GRACE", 30.0, _grace, "a number of seconds, 0 or more"
+    )
+    default_timeout: float | None = _variable(
+        "WORKFLOWS_DEFAULT_TIMEOUT", 300.0, _seconds_or_none, _SECONDS_OR_NONE
+    )
+    default_workflow_timeout: float | None = _variable(
+        "WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT", None, _seconds_or_none, _SECONDS_OR_NONE
+    )
+    default_retries: int = _variable(
+        "WORKFLOWS_DEFAULT_RETRIES", 3, _count(0, 1_000_000), "a whole number from 0 to 1000000"
+    )
+    max_payload_bytes: int = _variable(
+        "WORKFLOWS_MAX_PAYLOAD_BYTES", 1_048_576, _count(1, 512 * 1024 * 1024), "a number of bytes from 1 to 536870912"
+    )
+    http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _count(1, 65_535), "a port from 1 to 65535")
+    build_id: str | None = _variable("WORKFLOWS_BUILD_ID", None, str, "a name of the code's version")
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read every setting. A variable that is not set, or empty, has its default. Raises `SettingsError`."""
+    values = {}
+    for entry in fields(Settings):
+        text = environ.get(entry.metadata["variable"], "").strip()
+        if not text:
+            continue
+        try:
+            values[entry.name] = entry.metadata["parse"](text)
+        except ValueError:
+            shown = "that value" if entry.name == "database_url" else repr(text)  # a URL may hold a password
+            wanted = entry.metadata["wanted"]
+            raise SettingsError(f"{entry.metadata['variable']} cannot be {shown}: write {wanted}") from None
+    settings = Settings(**values)
+    if settings.heartbeat_interval >= settings.heartbeat_timeout:
+        raise SettingsError(
+            f"WORKFLOWS_WORKER_HEARTBEAT_INTERVAL ({settings.heartbeat_interval:g}) must be below "
+            f"WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT ({settings.heartbeat_timeout:g})"
+        )
+    return settings
