@@ -1,0 +1,115 @@
+//! What can go wrong, told apart by what the caller should do about it.
+
+/// Messages are one line, for people, and never hold a password.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The database does not answer or dropped the connection: try again later. Whether the write was committed is not known.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The database cannot be used as configured (wrong URL, password or database name): waiting does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The schema is missing, too old or too new. The message says what to run.
+    #[error("{0}")]
+    SchemaMismatch(String),
+    /// A deadlock or a serialization failure: nothing was written, try again now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The database refused a value. Nothing was written; the same call fails again.
+    #[error("{message}")]
+    Data { message: String, code: String },
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    NotRunning(String),
+    #[error("{0}")]
+    LeaseLost(String),
+    /// A bad argument.
+    #[error("{0}")]
+    Invalid(String),
+    /// The request does not fit the state of things.
+    #[error("{0}")]
+    Other(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_) | Error::Conflict(_))
+    }
+}
+
+const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01", "42501"];
+const MISSING_OBJECT: &[&str] = &["3F000", "42P01", "42703", "42704", "42883", "42846", "42804"];
+/// Deadlock, serialization failure, lock not available.
+const CONFLICT: &[&str] = &["40001", "40P01", "55P03"];
+/// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of something.
+const PASSING: &[&str] =
+    &["25006", "57014", "57P01", "57P02", "57P03", "57P05", "53000", "53100", "53200", "53300", "58000", "58030"];
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(inner) => from_server(inner.code().as_deref().unwrap_or(""), inner.message()),
+            sqlx::Error::Encode(inner) => Error::Data { message: one_line(&inner.to_string()), code: "22000".into() },
+            sqlx::Error::Configuration(inner) => {
+                Error::Refused(one_line(&format!("the database URL is wrong: {inner}")))
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                Error::SchemaMismatch(one_line(&format!(
+                    "the database answers in an unknown form ({error}): run `currant migrate`"
+                )))
+            }
+            sqlx::Error::PoolTimedOut => {
+                Error::Unavailable("the database cannot be reached: no connection in time".into())
+            }
+            sqlx::Error::PoolClosed => Error::Unavailable("the connection to the database is closed".into()),
+            other => Error::Unavailable(one_line(&format!("the database cannot be reached: {other}"))),
+        }
+    }
+}
+
+fn from_server(code: &str, message: &str) -> Error {
+    let message = one_line(message);
+    if CONFLICT.contains(&code) {
+        Error::Conflict(message)
+    } else if PASSING.contains(&code) || code.starts_with("08") {
+        Error::Unavailable(format!("the database is not available: {message}"))
+    } else if REFUSED.contains(&code) {
+        Error::Refused(format!("the database refused the connection: {message}"))
+    } else if MISSING_OBJECT.contains(&code) {
+        Error::SchemaMismatch(format!(
+            "the database has no schema of Currant, or an older one ({message}): run `currant migrate`"
+        ))
+    } else {
+        Error::Data { message, code: code.into() }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        assert!(from_server("57P01", "terminating connection").is_transient());
+        assert!(from_server("25006", "cannot execute UPDATE in a read-only transaction").is_transient());
+        assert!(from_server("40P01", "deadlock detected").is_transient());
+        assert!(!from_server("28P01", "password authentication failed").is_transient());
+        assert!(
+            matches!(from_server("42P01", "relation does not exist"), Error::SchemaMismatch(m) if m.contains("currant migrate"))
+        );
+        assert!(matches!(from_server("22021", "invalid byte sequence"), Error::Data { .. }));
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(from_server("XX000", "a\n  b").to_string(), "a b");
+    }
+}

@@ -1,0 +1,346 @@
+//! What a worker asks of the database. Every write under a lease goes through `commit_batch`.
+//!
+//! The functions take a connection, so that a worker can keep one of its own for its writer.
+use md5::{Digest, Md5};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::db;
+use crate::error::{Error, Result};
+use crate::types::{
+    Batch, BatchReply, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, Policy, Wakes,
+    WorkerInfo,
+};
+
+/// Makes the worker known. Under the same id again it is alive again; what it held before stays lost.
+pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<()> {
+    let mut scope = db::scope(conn).await?;
+    sqlx::query!(
+        "select currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        worker.id,
+        worker.name,
+        worker.host,
+        worker.pid,
+        worker.build,
+        &worker.queues,
+        &worker.tasks,
+        &worker.workflows,
+        worker.concurrency,
+        worker.timeout
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await
+}
+
+/// Where notifications for this worker arrive: its own channel, and one for each of its queues (callers' transactions).
+pub fn channels(worker: Uuid, queues: &[String]) -> Vec<String> {
+    let own = format!("currant_w_{worker}");
+    let lanes = queues.iter().map(|queue| format!("currant_q_{:x}", Md5::digest(queue)));
+    std::iter::once(own).chain(lanes).collect()
+}
+
+/// One row `currant.claimed` as a `Claimed`: sqlx makes a type of its own for each query.
+macro_rules! claimed {
+    ($row:expr) => {{
+        let row = $row;
+        Claimed {
+            id: there(row.id)?,
+            lease: there(row.lease)?,
+            kind: kind(there(row.kind)?.as_str())?,
+            function: there(row.function)?,
+            queue: there(row.queue)?,
+            priority: there(row.priority)?,
+            attempt: there(row.attempt)?,
+            takeovers: there(row.takeovers)?,
+            args: there(row.args)?,
+            timeout: row.timeout,
+            deadline: row.deadline,
+            policy: Policy {
+                max_attempts: there(row.max_attempts)?,
+                initial: there(row.retry_initial)?,
+                multiplier: there(row.retry_multiplier)?,
+                max_delay: there(row.retry_max_delay)?,
+                jitter: there(row.retry_jitter)?,
+                non_retryable: row.non_retryable.unwrap_or_default(),
+            },
+            parent: row.parent_id,
+            step_key: row.step_key,
+            root: there(row.root_id)?,
+            epoch: there(row.epoch)?,
+            wakes: there(row.wakes)?,
+            started: there(row.started)?,
+            fresh: there(row.fresh)?,
+            isolated: there(row.isolated)?,
+        }
+    }};
+}
+
+/// The values of one array parameter.
+fn column<'a, T, U>(items: &'a [T], value: impl Fn(&'a T) -> U) -> Vec<U> {
+    items.iter().map(value).collect()
+}
+
+fn names(policy: &Policy) -> String {
+    serde_json::json!(policy.non_retryable).to_string()
+}
+
+/// Writes a batch and claims, in one statement and transaction. The same batch may be written again when its reply was lost.
+///
+/// Long because `currant.commit_batch` takes its rows as arrays, one a column; there is nothing to it but the order.
+pub async fn commit_batch(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    batch: &Batch,
+    claim: Option<&ClaimRequest>,
+) -> Result<BatchReply> {
+    let Batch { fences, parents, children, steps, step_outcomes, deliveries, outcomes, abandoned, progressed } = batch;
+    let mut scope = db::scope(conn).await?;
+    let rows = sqlx::query!(
+        r#"select tag as "tag!", queue_name, worker_id, ref as reference,
+            (claim).id, (claim).lease, (claim).kind, (claim).function, (claim).queue, (claim).priority, (claim).attempt,
+            (claim).takeovers, (claim).args, (claim).timeout, (claim).deadline, (claim).max_attempts, (claim).retry_initial,
+            (claim).retry_multiplier, (claim).retry_max_delay, (claim).retry_jitter, (claim).non_retryable, (claim).parent_id,
+            (claim).step_key, (claim).root_id, (claim).epoch, (claim).wakes, (claim).started, (claim).fresh, (claim).isolated
+        from currant.commit_batch(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+            $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48,
+            $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65)"#,
+        worker,
+        &column(fences, |f| f.0),
+        &column(fences, |f| f.1),
+        parents,
+        // c_
+        &column(children, |c| c.run),
+        &column(children, |c| c.id),
+        &column(children, |c| c.root),
+        column(children, |c| c.parent) as _,
+        &column(children, |c| c.epoch),
+        column(children, |c| c.key.as_str()) as _,
+        &column(children, |c| c.after_seq),
+        column(children, |c| c.call.kind.as_str()) as _,
+        column(children, |c| c.call.function.as_str()) as _,
+        column(children, |c| c.call.queue.as_str()) as _,
+        &column(children, |c| c.call.priority),
+        column(children, |c| c.call.args.as_slice()) as _,
+        &column(children, |c| c.call.policy.max_attempts),
+        &column(children, |c| c.call.policy.initial),
+        &column(children, |c| c.call.policy.multiplier),
+        &column(children, |c| c.call.policy.max_delay),
+        &column(children, |c| c.call.policy.jitter),
+        &column(children, |c| names(&c.call.policy)),
+        column(children, |c| c.call.timeout) as _,
+        column(children, |c| c.run_at) as _,
+        &column(children, |c| c.eager),
+        // s_
+        &column(steps, |s| s.run),
+        &column(steps, |s| s.epoch),
+        column(steps, |s| s.key.as_str()) as _,
+        column(steps, |s| s.kind) as _,
+        column(steps, |s| s.name.as_str()) as _,
+        column(steps, |s| s.due) as _,
+        &column(steps, |s| s.after_seq),
+        column(steps, |s| s.status) as _,
+        column(steps, |s| s.payload.as_deref()) as _,
+        column(steps, |s| s.seq) as _,
+        column(steps, |s| s.clock) as _,
+        // d_
+        &column(step_outcomes, |d| d.run),
+        &column(step_outcomes, |d| d.epoch),
+        column(step_outcomes, |d| d.key.as_str()) as _,
+        column(step_outcomes, |d| d.status) as _,
+        column(step_outcomes, |d| d.payload.as_deref()) as _,
+        &column(step_outcomes, |d| d.seq),
+        &column(step_outcomes, |d| d.clock),
+        column(step_outcomes, |d| d.ordinal) as _,
+        // v_
+        &column(deliveries, |v| v.run),
+        &column(deliveries, |v| v.id),
+        &column(deliveries, |v| v.seq),
+        &column(deliveries, |v| v.clock),
+        // o_
+        &column(outcomes, |o| o.id),
+        column(outcomes, |o| o.action.as_str()) as _,
+        column(outcomes, |o| o.payload.as_deref()) as _,
+        column(outcomes, |o| o.due) as _,
+        column(outcomes, |o| o.wakes) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.0)) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.1)) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.2)) as _,
+        // x_
+        &column(abandoned, |x| x.run),
+        &column(abandoned, |x| x.epoch),
+        column(abandoned, |x| x.key.as_str()) as _,
+        &column(abandoned, |x| x.seq),
+        &column(abandoned, |x| x.abandon),
+        // p_
+        progressed,
+        // q_
+        claim.map_or(&[] as &[String], |q| &q.queues),
+        claim.map_or(0, |q| q.limit),
+        claim.is_some_and(|q| q.isolated)
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    scope.done().await?;
+
+    let mut reply = BatchReply::default();
+    for row in rows {
+        match row.tag.as_str() {
+            "refused" => reply.refused.extend(row.reference),
+            "claimed" => reply.claimed.push(claimed!(row)),
+            _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
+        }
+    }
+    Ok(reply)
+}
+
+fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
+    match (worker, execution) {
+        (Some(worker), Some(execution)) => wakes.workers.push((worker, execution)),
+        _ => wakes.queues.extend(queue.filter(|queue| !wakes.queues.contains(queue))),
+    }
+}
+
+/// What a column of the answer must hold; sqlx cannot know that a function's column is never null.
+fn there<T>(value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| Error::SchemaMismatch("the database answers in an unknown form: run `currant migrate`".into()))
+}
+
+pub(crate) fn kind(text: &str) -> Result<Kind> {
+    match text {
+        "task" => Ok(Kind::Task),
+        "workflow" => Ok(Kind::Workflow),
+        _ => Err(Error::SchemaMismatch(format!("unknown kind of execution {text}: install a newer Currant"))),
+    }
+}
+
+/// The second statement after a commit (rule e): tells whoever sleeps past what is there now.
+pub async fn wake(conn: &mut PgConnection, wakes: &Wakes) -> Result<()> {
+    let mut scope = db::scope(conn).await?;
+    sqlx::query!(
+        "select currant.wake($1, $2, $3)",
+        &wakes.queues,
+        &column(&wakes.workers, |w| w.0),
+        &column(&wakes.workers, |w| w.1)
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await
+}
+
+/// The history of runs in one snapshot; with `news` only what was not delivered yet. Each run's `Run` row comes first of its rows.
+pub async fn load_runs(conn: &mut PgConnection, ids: &[Uuid], news: bool) -> Result<Vec<HistoryRow>> {
+    let mut scope = db::scope(conn).await?;
+    let rows = sqlx::query!(
+        r#"select run_id as "run_id!", source as "source!", key as "key!", kind as "kind!", name as "name!", id, status, payload,
+            seq, clock, due, ordinal, abandoned as "abandoned!", lease
+        from currant.load_runs($1, $2)"#,
+        ids,
+        news
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    scope.done().await?;
+
+    let mut history = Vec::with_capacity(rows.len());
+    for row in rows {
+        let delivered = row.seq.zip(row.clock);
+        let status = row.status;
+        let source = match row.source.as_str() {
+            "run" => HistorySource::Run {
+                wakes: there(row.ordinal)?,
+                lease: there(row.lease)?,
+                deadline: row.due,
+                cancel_requested: status.is_some(),
+            },
+            "child" => HistorySource::Child {
+                key: row.key,
+                kind: kind(&row.kind)?,
+                function: row.name,
+                id: there(row.id)?,
+                lease: there(row.lease)?,
+                outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
+                delivered,
+                abandoned: row.abandoned,
+            },
+            "step" => HistorySource::Step {
+                key: row.key,
+                kind: row.kind,
+                name: row.name,
+                request: if status.is_none() { row.payload.clone() } else { None },
+                outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
+                delivered,
+                due: row.due,
+                abandoned: row.abandoned,
+            },
+            _ => HistorySource::Signal {
+                name: row.name,
+                ordinal: there(row.ordinal)?,
+                payload: row.payload.unwrap_or_default(),
+            },
+        };
+        history.push(HistoryRow { run: row.run_id, source });
+    }
+    Ok(history)
+}
+
+/// Says that the worker lives and looks for work. To sleep without missing any (rule e): commit `sleep(until)` first, then call this
+/// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
+pub async fn heartbeat(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    sleep_until: Option<Micros>,
+    draining: bool,
+) -> Result<Heartbeat> {
+    let mut scope = db::scope(conn).await?;
+    let row = sqlx::query!(
+        r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
+            leases as "leases!", wakes as "wakes!"
+        from currant.heartbeat($1, $2, $3)"#,
+        worker,
+        sleep_until,
+        draining
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await?;
+    let running = row.ids.into_iter().zip(row.leases).zip(row.wakes).map(|((id, lease), wakes)| (id, lease, wakes));
+    Ok(Heartbeat {
+        known: row.known,
+        now: row.now,
+        ready: row.ready,
+        next_due: row.next_due,
+        dead: row.dead,
+        running: running.collect(),
+    })
+}
+
+/// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.
+pub async fn take_over(conn: &mut PgConnection, dead: Uuid) -> Result<Wakes> {
+    let mut scope = db::scope(conn).await?;
+    let rows =
+        sqlx::query!(r#"select queue, worker_id, id from currant.take_over($1)"#, dead).fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    let mut wakes = Wakes::default();
+    for row in rows {
+        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
+    }
+    Ok(wakes)
+}
+
+/// Commits until when the worker means to sleep; None: it is awake.
+pub async fn sleep(conn: &mut PgConnection, worker: Uuid, until: Option<Micros>) -> Result<()> {
+    let mut scope = db::scope(conn).await?;
+    sqlx::query!("select currant.sleep_worker($1, $2)", worker, until).fetch_one(scope.conn()).await?;
+    scope.done().await
+}
+
+/// The good-bye of a worker. What it still holds goes back and costs no attempt.
+pub async fn stop_worker(conn: &mut PgConnection, worker: Uuid) -> Result<Wakes> {
+    let mut scope = db::scope(conn).await?;
+    let queues = sqlx::query_scalar!(r#"select queue as "queue!" from currant.stop_worker($1)"#, worker);
+    let queues = queues.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(Wakes { queues, workers: Vec::new() })
+}
