@@ -1,1 +1,1 @@
-"""Examples, each short enough to copy. Start a worker for one with `python -m currant worker -q QUEUE -m examples.NAME`."""
+"""Examples, each short enough to copy. Each says at its top which worker it needs."""

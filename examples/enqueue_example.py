@@ -1,6 +1,6 @@
 """Enqueue an order, wait for its result, print it. Needs a worker: see `simple_example.py`.
 
-    python examples/enqueue_example.py
+python examples/enqueue_example.py
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from pathlib import Path
 # A script's own directory is on the path, its parent is not: `examples` is a package of the directory above.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from examples.simple_example import process_order  # noqa: E402
+from examples.simple_example import process_order
 
 
 async def main() -> None:

@@ -1,7 +1,7 @@
 """Many steps at once: a map over pages, at most ten in flight, and a reduce.
 
-    python -m currant worker -q reports -m examples.fan_out
-    currant queue examples.fan_out.build_report '{"args": [100]}' --wait
+python -m currant worker -q reports -m examples.fan_out
+currant queue examples.fan_out.build_report '{"args": [100]}' --wait
 """
 
 import asyncio

@@ -63,10 +63,19 @@ class OrderFailed(Exception):
 def read_orders(path: Path) -> list[Order]:
     """The orders of a CSV file, in its order."""
     with path.open(newline="", encoding="ascii") as file:
-        return [
-            Order(**{**row, "quantity": int(row["quantity"]), "amount_cents": int(row["amount_cents"])})
-            for row in csv.DictReader(file)
-        ]
+        return [_read_order(row) for row in csv.DictReader(file)]
+
+
+def _read_order(row: dict[str, str]) -> Order:
+    return Order(
+        order_id=row["order_id"],
+        customer=row["customer"],
+        sku=row["sku"],
+        quantity=int(row["quantity"]),
+        amount_cents=int(row["amount_cents"]),
+        card=row["card"],
+        country=row["country"],
+    )
 
 
 async def perform(order: Order, step: str, seconds: float) -> None:

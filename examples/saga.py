@@ -1,9 +1,8 @@
 """Compensation: a trip books a flight, a hotel and a car, and undoes what is booked when a later one fails.
 
-    python -m currant worker -q trips -m examples.saga
-    currant queue examples.saga.book_trip '{"args": ["trip-1", "Atlantis"]}' --wait
+python -m currant worker -q trips -m examples.saga
+currant queue examples.saga.book_trip '{"args": ["trip-1", "Atlantis"]}' --wait
 """
-
 
 from currant import ExecutionFailed, Retry, task, workflow
 

@@ -1,8 +1,8 @@
 """A workflow that waits for a person: an approval by signal, with a time-out.
 
-    python -m currant worker -q approvals -m examples.signal_example
-    currant queue examples.signal_example.approve_expense '{"args": ["exp-1", 90000]}'
-    currant signal ID approval '{"approved": true, "by": "ann"}'
+python -m currant worker -q approvals -m examples.signal_example
+currant queue examples.signal_example.approve_expense '{"args": ["exp-1", 90000]}'
+currant signal ID approval '{"approved": true, "by": "ann"}'
 """
 
 from typing import TypedDict

@@ -1,7 +1,7 @@
 """Time: durable sleeps, a deadline on a step, a reminder that runs beside the work.
 
-    python -m currant worker -q timers -m examples.timers
-    currant queue examples.timers.trial_period '{"args": ["ann"], "kwargs": {"days": 0.00002}}' --wait
+python -m currant worker -q timers -m examples.timers
+currant queue examples.timers.trial_period '{"args": ["ann"], "kwargs": {"days": 0.00002}}' --wait
 """
 
 import asyncio

