@@ -1,11 +1,12 @@
 //! What the layers pass to each other. Names as in DESIGN.md: execution, step, lease, epoch, seq, clock.
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A moment by the server's clock: microseconds since 1970, UTC.
 pub type Micros = i64;
 
 /// When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub max_attempts: i32,
     pub initial: f64,
@@ -15,7 +16,7 @@ pub struct Policy {
     pub non_retryable: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     Task,
     Workflow,
@@ -31,7 +32,7 @@ impl Kind {
 }
 
 /// One durable call as it is stored. `delay` is in seconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub kind: Kind,
     pub function: String,
@@ -45,7 +46,7 @@ pub struct Call {
 }
 
 /// An enqueue by a client, which made its id.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewExecution {
     pub id: Uuid,
     pub call: Call,

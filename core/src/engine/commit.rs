@@ -1,0 +1,219 @@
+//! From decisions to transactions and back: what the next commit writes, and what its answer means.
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::items::{Item, VerbRequest};
+use super::run::{Phase, Run};
+use super::state::{Attempt, Lease, State, TaskPhase, Unit, error_json};
+use crate::types::*;
+
+/// Units in one commit at most: a bound for its duration and memory.
+const MAX_UNITS: usize = 1_000;
+
+impl Unit {
+    pub(super) fn merge(&mut self, other: Unit) {
+        self.batch.merge(other.batch);
+        self.eager.extend(other.eager);
+        self.verbs.extend(other.verbs);
+        self.closes.extend(other.closes);
+        self.told.extend(other.told);
+    }
+}
+
+impl State {
+    pub fn take_units(&mut self) -> Vec<Unit> {
+        let count = self.units.len().min(MAX_UNITS);
+        self.units.drain(..count).collect()
+    }
+
+    /// These units are committed, but for what the database refused. Gives whom to wake in other workers.
+    pub fn committed(&mut self, units: Vec<Unit>, claimed: Option<usize>, reply: BatchReply) -> Wakes {
+        let now = self.clock.now();
+        self.counts.batches += 1;
+        self.counts.written += units.len() as u64;
+        let refused: HashSet<Uuid> = reply.refused.iter().copied().collect();
+        let mut told = HashSet::new();
+        for unit in units {
+            told.extend(unit.told.iter().copied());
+            self.settle(unit, &refused, now);
+        }
+        let wakes = self.keep_own_wakes(reply.wakes, &told);
+        if let Some(limit) = claimed {
+            self.take_in(reply.claimed, limit, now);
+        }
+        wakes
+    }
+
+    fn settle(&mut self, unit: Unit, refused: &HashSet<Uuid>, now: Micros) {
+        self.closed(&unit.closes);
+        let lost: Vec<Lease> = unit.batch.fences.iter().copied().filter(|(id, _)| refused.contains(id)).collect();
+        if lost.is_empty() {
+            for lease in unit.eager {
+                if self.draining {
+                    self.hand_back(lease);
+                } else {
+                    self.put_in_buffer(lease, now);
+                }
+            }
+            self.verbs.extend(unit.verbs);
+            return;
+        }
+        self.counts.refused += lost.len() as u64;
+        for lease in unit.eager {
+            self.attempts.remove(&lease);
+        }
+        for (id, lease) in unit.batch.fences {
+            if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
+                self.drop_execution((id, lease), "LeaseLost: another worker, a cancel or a retry took it over");
+            }
+        }
+        // A run that is dropped because of its child is still ours in the database: hand it back soon.
+        self.beat.wanted = true;
+    }
+
+    /// These are written, or will never be: the next heartbeat hands back what the database still believes to be ours.
+    fn closed(&mut self, ids: &[Uuid]) {
+        for id in ids {
+            if let Some(count) = self.closing.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.closing.remove(id);
+                }
+            }
+        }
+    }
+
+    /// What is in memory of an execution goes; nothing more is written for it under this lease.
+    pub(super) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
+        if self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
+            let unwritten = self.runs.remove(&id).map(Run::unwritten).unwrap_or_default();
+            self.closed(&unwritten);
+        }
+        self.control.push_back(Item::Drop { id, lease, reason: reason.into() });
+    }
+
+    fn keep_own_wakes(&mut self, wakes: Wakes, told: &HashSet<Uuid>) -> Wakes {
+        let me = self.config.info.id;
+        if wakes.queues.iter().any(|queue| self.config.info.queues.contains(queue)) {
+            self.beat.maybe_work = true;
+        }
+        let (own, others) = wakes.workers.into_iter().partition::<Vec<_>, _>(|(worker, _)| *worker == me);
+        for (_, id) in own {
+            if !told.contains(&id) || !self.runs.contains_key(&id) {
+                self.notified(id);
+            }
+        }
+        Wakes { queues: wakes.queues, workers: others }
+    }
+
+    fn take_in(&mut self, mut claimed: Vec<Claimed>, limit: usize, now: Micros) {
+        self.counts.claimed += claimed.len() as u64;
+        if claimed.len() >= limit {
+            self.beat.maybe_work = true;
+        }
+        claimed.sort_by_key(|claimed| (-claimed.priority, claimed.id));
+        for claimed in claimed {
+            let lease = (claimed.id, claimed.lease);
+            if self.draining {
+                self.hand_back_claimed(&claimed);
+                continue;
+            }
+            match claimed.kind {
+                Kind::Task => {
+                    self.attempts.insert(lease, Attempt { claimed, phase: TaskPhase::Reserved });
+                    self.put_in_buffer(lease, now);
+                }
+                Kind::Workflow => {
+                    self.watch_deadline(&claimed);
+                    let run = Run::new(claimed, now);
+                    match run.phase {
+                        Phase::Ready => self.starting.push_back(lease.0),
+                        _ => drop(self.loads.insert(lease.0)),
+                    }
+                    self.runs.insert(lease.0, run);
+                }
+            }
+        }
+    }
+
+    /// A task that has not started goes back to the queue; it costs no attempt.
+    pub(super) fn hand_back(&mut self, lease: Lease) {
+        if let Some(attempt) = self.attempts.remove(&lease) {
+            self.hand_back_claimed(&attempt.claimed);
+        }
+    }
+
+    pub(super) fn hand_back_claimed(&mut self, claimed: &Claimed) {
+        self.hand_back_stranger((claimed.id, claimed.lease));
+    }
+
+    pub(super) fn hand_back_stranger(&mut self, (id, lease): Lease) {
+        let outcome = Outcome { id, action: Action::Handback, payload: None, due: None, wakes: None, delivered: None };
+        let batch = Batch { fences: vec![(id, lease)], outcomes: vec![outcome], ..Batch::default() };
+        *self.closing.entry(id).or_default() += 1;
+        self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });
+    }
+
+    /// The database cannot take this unit's data, whenever it is tried: its executions fail, and say why.
+    pub fn culprit(&mut self, unit: Unit, message: &str) {
+        let error = error_json("DataError", message);
+        for lease in unit.eager {
+            self.attempts.remove(&lease);
+        }
+        for (id, lease) in unit.batch.fences {
+            self.drop_execution((id, lease), message);
+            let parents = unit.batch.parents.clone();
+            let payload = Some(error.clone());
+            let outcome = Outcome { id, action: Action::Fail, payload, due: None, wakes: None, delivered: None };
+            let batch = Batch { fences: vec![(id, lease)], parents, outcomes: vec![outcome], ..Batch::default() };
+            *self.closing.entry(id).or_default() += 1;
+            self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });
+        }
+        self.closed(&unit.closes);
+    }
+
+    /// Runs whose whole history is to be read, and runs that have news in the database.
+    pub fn take_loads(&mut self) -> (Vec<Uuid>, Vec<Uuid>) {
+        let hot = |id: &Uuid| self.runs.get(id).is_some_and(|run| run.phase != Phase::Loading);
+        let news = self.news.iter().copied().filter(hot).collect();
+        self.news.clear();
+        (self.loads.drain().collect(), news)
+    }
+
+    pub fn put_back_loads(&mut self, loads: Vec<Uuid>, news: Vec<Uuid>) {
+        self.loads.extend(loads);
+        self.news.extend(news);
+    }
+
+    pub fn loaded(&mut self, rows: Vec<HistoryRow>) {
+        for (id, rows) in by_run(rows) {
+            let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Loading) else { continue };
+            let lease = (id, run.claimed.lease);
+            let timers = run.load(rows);
+            self.starting.push_back(id);
+            self.watch(lease, timers);
+        }
+    }
+
+    pub fn heard(&mut self, rows: Vec<HistoryRow>) {
+        for (id, rows) in by_run(rows) {
+            if let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase != Phase::Loading) {
+                run.hear(rows);
+                self.with_news.push_back(id);
+            }
+        }
+    }
+
+    pub fn take_verbs(&mut self) -> Vec<VerbRequest> {
+        std::mem::take(&mut self.verbs)
+    }
+}
+
+fn by_run(rows: Vec<HistoryRow>) -> HashMap<Uuid, Vec<HistorySource>> {
+    let mut runs: HashMap<Uuid, Vec<HistorySource>> = HashMap::new();
+    for row in rows {
+        runs.entry(row.run).or_default().push(row.source);
+    }
+    runs
+}

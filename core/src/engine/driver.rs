@@ -1,0 +1,313 @@
+//! Carries out what `state` decides: one writer on a connection of its own, and a listener. Statements of the writer never overlap,
+//! so a heartbeat's answer can be compared with memory.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnection, PgListener};
+
+use super::Shared;
+use super::state::Unit;
+use super::verbs;
+use crate::error::{Error, Result};
+use crate::types::*;
+use crate::{db, worker};
+
+/// Between two tries to reach a database that does not answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A notification to ourselves that takes longer than this does not come: a pooler is in between.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
+
+/// A statement that takes longer hangs (half-open connection, frozen server): better a new connection, every write may be repeated.
+fn statement_timeout(shared: &Shared) -> Duration {
+    Duration::from_secs_f64((shared.state().config.info.timeout / 2.0).max(1.0))
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    conn: Option<PgConnection>,
+    registered: bool,
+    /// Sent, but whether they were committed is not known: sent again as they are (rule f).
+    unknown: Vec<Unit>,
+    timeout: Duration,
+}
+
+/// The worker's life, until `stop`.
+pub(super) async fn drive(shared: Arc<Shared>) {
+    let timeout = statement_timeout(&shared);
+    let mut writer = Writer { shared: shared.clone(), conn: None, registered: false, unknown: Vec::new(), timeout };
+    let mut pause = FIRST_PAUSE;
+    let mut silent = false;
+    while !*shared.gone.borrow() {
+        match writer.turn().await {
+            Ok(Some(rest)) => {
+                pause = FIRST_PAUSE;
+                if std::mem::take(&mut silent) {
+                    tracing::warn!("the database answers again");
+                }
+                tokio::select! {
+                    () = shared.kick.notified() => {}
+                    () = tokio::time::sleep(rest) => {}
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                if !std::mem::replace(&mut silent, true) {
+                    tracing::warn!(%error, "the database does not answer; the worker waits and goes on by itself");
+                }
+                writer.conn = None;
+                shared.state().beat_failed();
+                tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    shared.gone.send_replace(true);
+}
+
+impl Writer {
+    /// Everything that wants doing now. Gives how long to rest; None once stopped.
+    async fn turn(&mut self) -> Result<Option<Duration>> {
+        self.connect().await?;
+        loop {
+            let (commit, loads, beat, rest) = {
+                let mut state = self.shared.state();
+                state.fire_due();
+                let at = Instant::now();
+                (state.wants_commit(), state.wants_loads(), state.wants_beat(at), state.idle_time(at))
+            };
+            if commit || !self.unknown.is_empty() {
+                self.commit().await?;
+            }
+            if beat {
+                self.beat().await?;
+            }
+            if loads {
+                self.load().await?;
+            }
+            verbs::spawn(&self.shared);
+            let (ring, quiet) = {
+                let state = self.shared.state();
+                (state.has_items(), !state.wants_driver() && !state.wants_beat(Instant::now()))
+            };
+            if ring {
+                self.shared.bell.ring();
+            }
+            if quiet && self.shared.stopping() && self.unknown.is_empty() {
+                return self.say_goodbye().await;
+            }
+            if !(commit || beat || loads) && quiet {
+                return Ok(Some(rest));
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<()> {
+        if self.conn.is_none() {
+            let mut conn = self.shared.client.target().connect().await?;
+            db::check_schema(&mut conn).await?;
+            self.conn = Some(conn);
+            // Rule g: what is in memory is compared with the database before anything else.
+            self.shared.state().beat.wanted = true;
+        }
+        if !self.registered {
+            let info = self.shared.state().config.info.clone();
+            let conn = self.conn.as_mut().ok_or_else(lost)?;
+            limit(self.timeout, worker::register(conn, &info)).await?;
+            self.registered = true;
+            self.shared.state().beat.maybe_work = true;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        if !self.unknown.is_empty() {
+            let units = std::mem::take(&mut self.unknown);
+            return self.write(units, None).await;
+        }
+        let (units, claim) = {
+            let mut state = self.shared.state();
+            (state.take_units(), state.claim_request())
+        };
+        if units.is_empty() && claim.is_none() {
+            return Ok(());
+        }
+        self.write(units, claim).await
+    }
+
+    /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
+    async fn write(&mut self, units: Vec<Unit>, claim: Option<ClaimRequest>) -> Result<()> {
+        let me = self.shared.state().config.info.id;
+        let mut work = vec![(units, claim)];
+        while let Some((mut units, claim)) = work.pop() {
+            let mut batch = Batch::default();
+            units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
+            let conn = self.conn.as_mut().ok_or_else(lost)?;
+            match limit(self.timeout, worker::commit_batch(conn, me, &batch, claim.as_ref())).await {
+                Ok(reply) => {
+                    let limit = claim.map(|claim| claim.limit as usize);
+                    let wakes = self.shared.state().committed(units, limit, reply);
+                    self.shared.client.wake(wakes);
+                }
+                Err(Error::Data { message, .. }) if units.len() == 1 && claim.is_none() => {
+                    tracing::error!(%message, "the database refused what an execution wrote");
+                    let mut state = self.shared.state();
+                    units.into_iter().for_each(|unit| state.culprit(unit, &message));
+                }
+                Err(Error::Data { .. }) if !units.is_empty() => {
+                    self.shared.state().claim_failed();
+                    let second = units.split_off(units.len().div_ceil(2));
+                    work.extend([(second, None), (units, None)].into_iter().filter(|(units, _)| !units.is_empty()));
+                }
+                Err(error) => {
+                    self.unknown = units;
+                    work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
+                    self.shared.state().claim_failed();
+                    return match error {
+                        Error::Conflict(_) => Ok(()),
+                        error => Err(error),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self) -> Result<()> {
+        let (me, (flag, draining)) = {
+            let mut state = self.shared.state();
+            (state.config.info.id, state.beat_to_send())
+        };
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        let sent = Instant::now();
+        let reply = limit(self.timeout, worker::heartbeat(conn, me, flag, draining)).await?;
+        let dead = {
+            let mut state = self.shared.state();
+            if !reply.known {
+                state.forget_all();
+                self.registered = false;
+            }
+            state.beaten(flag, &reply, sent, Instant::now())
+        };
+        for dead in dead {
+            let conn = self.conn.as_mut().ok_or_else(lost)?;
+            let wakes = limit(self.timeout, worker::take_over(conn, dead)).await?;
+            let mut state = self.shared.state();
+            state.counts.takeovers += 1;
+            state.beat.maybe_work = true;
+            drop(state);
+            tracing::warn!(worker = %dead, "a worker is dead; what it was running is ready again");
+            self.shared.client.wake(wakes);
+        }
+        if !reply.known {
+            tracing::warn!("this worker was declared dead while it could not reach the database; it starts anew");
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<()> {
+        let (full, news) = self.shared.state().take_loads();
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        let result = async {
+            if !full.is_empty() {
+                let rows = limit(self.timeout, worker::load_runs(conn, &full, false)).await?;
+                self.shared.state().loaded(rows);
+            }
+            if !news.is_empty() {
+                let rows = limit(self.timeout, worker::load_runs(conn, &news, true)).await?;
+                self.shared.state().heard(rows);
+            }
+            Ok(())
+        };
+        let result: Result<()> = result.await;
+        if result.is_err() {
+            // A run that was loaded meanwhile is not in phase Loading any more, and is left alone.
+            self.shared.state().put_back_loads(full, news);
+        }
+        result
+    }
+
+    async fn say_goodbye(&mut self) -> Result<Option<Duration>> {
+        let me = self.shared.state().config.info.id;
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        limit(self.timeout, worker::stop_worker(conn, me)).await?;
+        Ok(None)
+    }
+}
+
+fn lost() -> Error {
+    Error::Unavailable("the connection to the database is closed".into())
+}
+
+async fn limit<T>(timeout: Duration, statement: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(timeout, statement).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Unavailable("the database does not answer in time".into())),
+    }
+}
+
+/// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
+pub(super) async fn listen(shared: Arc<Shared>) {
+    let Some(options) = shared.client.target().listen.clone() else { return };
+    let mut pause = FIRST_PAUSE;
+    while !*shared.gone.borrow() {
+        let heard = hear(&shared, options.clone()).await;
+        shared.state().beat.listening = false;
+        pause = match heard {
+            Ok(true) => FIRST_PAUSE,
+            Ok(false) => LISTEN_AGAIN,
+            Err(_) => (pause * 2).min(LONGEST_PAUSE),
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Gives false when notifications do not come through; an error when the connection is lost.
+async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std::result::Result<bool, sqlx::Error> {
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    let (me, queues) = {
+        let state = shared.state();
+        (state.config.info.id, state.config.info.queues.clone())
+    };
+    let channels = worker::channels(me, &queues);
+    listener.listen_all(channels.iter().map(String::as_str)).await?;
+    shared.client.wake(Wakes { queues: Vec::new(), workers: vec![(me, uuid::Uuid::nil())] });
+    match tokio::time::timeout(ECHO_TIMEOUT, listener.recv()).await {
+        Ok(first) => notified(shared, &first?),
+        Err(_) => return Ok(false),
+    }
+    {
+        let mut state = shared.state();
+        state.beat.listening = true;
+        state.beat.maybe_work = true;
+        state.beat.wanted = true;
+    }
+    shared.kick.notify_one();
+    loop {
+        match listener.try_recv().await? {
+            Some(notification) => notified(shared, &notification),
+            // Reconnected by itself: what was sent meanwhile is lost.
+            None => {
+                let mut state = shared.state();
+                state.beat.maybe_work = true;
+                state.beat.wanted = true;
+            }
+        }
+        shared.kick.notify_one();
+        if *shared.gone.borrow() {
+            return Ok(true);
+        }
+    }
+}
+
+fn notified(shared: &Shared, notification: &sqlx::postgres::PgNotification) {
+    let mut state = shared.state();
+    match notification.payload().parse::<uuid::Uuid>() {
+        Ok(id) if id.is_nil() => {}
+        Ok(id) => state.notified(id),
+        Err(_) => state.notified_queue(),
+    }
+}

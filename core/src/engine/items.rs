@@ -1,0 +1,130 @@
+//! What crosses between the engine and the SDK: `docs/engine.md` is the protocol.
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::types::{Call, Claimed, Micros, NewExecution};
+
+/// What `pull` gives.
+#[derive(Debug, PartialEq)]
+pub enum Item {
+    Task(Box<Claimed>),
+    Run(Box<RunItem>),
+    Activate(Activation),
+    Evict(Uuid),
+    Drop { id: Uuid, lease: i64, reason: String },
+    Cancel { id: Uuid, lease: i64, reason: &'static str },
+    Stop(String),
+}
+
+/// A workflow to start, or to rebuild from its history.
+#[derive(Debug, PartialEq)]
+pub struct RunItem {
+    pub claimed: Claimed,
+    pub clock: Micros,
+    pub records: Vec<Record>,
+    pub outcomes: Vec<Activation>,
+}
+
+/// A command of this epoch that is in the database; `value` for versions and side effects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub key: String,
+    pub kind: String,
+    pub name: String,
+    pub value: Option<Vec<u8>>,
+}
+
+/// One outcome for one workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activation {
+    pub run: Uuid,
+    pub key: String,
+    pub seq: i64,
+    pub clock: Micros,
+    pub status: String,
+    pub payload: Vec<u8>,
+}
+
+/// What a workflow asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    Execute {
+        key: String,
+        call: Call,
+    },
+    Detach {
+        key: String,
+        call: Call,
+    },
+    Timer {
+        key: String,
+        due: Micros,
+    },
+    Signal {
+        key: String,
+        name: String,
+        due: Option<Micros>,
+    },
+    Cancel {
+        key: String,
+    },
+    Version {
+        key: String,
+        name: String,
+        value: Vec<u8>,
+    },
+    SideEffect {
+        key: String,
+        value: Vec<u8>,
+    },
+    Verb {
+        key: String,
+        verb: Verb,
+    },
+    Complete(Vec<u8>),
+    Fail(Vec<u8>),
+    Cancelled,
+    Hold(Vec<u8>),
+}
+
+/// A client's verb made by a workflow: recorded, then done, then its outcome delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verb {
+    Signal {
+        target: Uuid,
+        name: String,
+        payload: Vec<u8>,
+    },
+    Cancel {
+        target: Uuid,
+    },
+    Status {
+        target: Uuid,
+    },
+    Result {
+        target: Uuid,
+    },
+    Enqueue(Box<NewExecution>),
+}
+
+impl Verb {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verb::Signal { .. } => "signal",
+            Verb::Cancel { .. } => "cancel",
+            Verb::Status { .. } => "status",
+            Verb::Result { .. } => "result",
+            Verb::Enqueue(_) => "enqueue",
+        }
+    }
+}
+
+/// A verb to do now: the run that asked under `lease`, its epoch, and the step's key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerbRequest {
+    pub run: Uuid,
+    pub lease: i64,
+    pub epoch: i32,
+    pub key: String,
+    pub verb: Verb,
+}

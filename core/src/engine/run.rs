@@ -1,0 +1,775 @@
+//! One workflow in memory: which steps it waits for, which outcomes it was given and how numbered. No I/O, no clock.
+//!
+//! Rule a: outcomes are delivered one at a time, numbered from the run's counter; live and replay alike.
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use uuid::Uuid;
+
+use super::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
+use super::state::Unit;
+use crate::ids::derive_id;
+use crate::types::*;
+
+pub const CANCEL_KEY: &str = "!cancel";
+pub const TIMEOUT_KEY: &str = "!timeout";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its history is being read.
+    Loading,
+    /// Ready for Python to start or rebuild; not pulled yet.
+    Ready,
+    /// In Python's hands; its answer is due.
+    Active,
+    /// Waits in memory.
+    Idle,
+    /// Python was asked to put it out.
+    Evicting,
+}
+
+/// A step that the run waits for.
+#[derive(Clone, Debug, PartialEq)]
+enum Open {
+    Child,
+    Timer { due: Micros },
+    Signal { name: String, due: Option<Micros> },
+    Verb,
+}
+
+/// An outcome that is known here but not delivered yet.
+#[derive(Clone, Debug, PartialEq)]
+struct News {
+    key: String,
+    status: &'static str,
+    payload: Vec<u8>,
+    source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    /// A child whose outcome is (or is being) recorded in its own row.
+    Child(Uuid),
+    /// A timer, a verb, or a signal wait with the ordinal of the signal it consumes.
+    Step { ordinal: Option<i64> },
+    /// The run's own `!cancel` or `!timeout`.
+    Own(&'static str),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    Completed(Vec<u8>),
+    Failed(Vec<u8>),
+    Cancelled,
+    Held(Vec<u8>),
+}
+
+/// What became of an answer: the writes, the eager children (in memory from now on, started once they are committed), ...
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub unit: Unit,
+    pub eager: Vec<Claimed>,
+    /// (due, key) to be fired when the clock reads due.
+    pub timers: Vec<(Micros, String)>,
+    pub end: Option<End>,
+}
+
+/// What the run needs to know of its worker.
+pub struct Surroundings<'a> {
+    pub now: Micros,
+    /// May this child start right here? Asked once per child; a yes takes a slot.
+    pub eager: &'a mut dyn FnMut(&Call) -> bool,
+}
+
+#[derive(Debug)]
+pub struct Run {
+    pub claimed: Claimed,
+    pub phase: Phase,
+    pub wakes_seen: i64,
+    /// When it last had something to do.
+    pub touched: Micros,
+    seq: i64,
+    clock: Micros,
+    progress_marked: bool,
+    cancel_delivered: bool,
+    timeout_delivered: bool,
+    open: BTreeMap<String, Open>,
+    /// Waits for signals, oldest first, and signals that no wait has taken.
+    waits: HashMap<String, VecDeque<String>>,
+    mail: HashMap<String, VecDeque<(i64, Vec<u8>)>>,
+    last_ordinal: i64,
+    inbox: VecDeque<News>,
+    /// The writes of the activation that Python is working on.
+    current: Unit,
+    history: Option<(Vec<Record>, Vec<Activation>)>,
+    /// Verbs recorded before this worker had the run, whose outcome is missing: to be done (again).
+    unfinished_verbs: Vec<(String, Verb)>,
+}
+
+fn status_name(status: &str) -> &'static str {
+    match status {
+        "completed" => "completed",
+        "failed" => "failed",
+        "cancelled" => "cancelled",
+        "fired" => "fired",
+        _ => "timeout",
+    }
+}
+
+/// Orders step keys as they were allotted: `0`, `2`, `10`, `1.0/0`.
+fn natural(key: &str) -> Vec<u64> {
+    key.split(['.', '/'])
+        .map(|part| part.parse().unwrap_or(u64::MAX))
+        .collect()
+}
+
+impl Run {
+    pub fn new(claimed: Claimed, now: Micros) -> Run {
+        let phase = if claimed.fresh { Phase::Ready } else { Phase::Loading };
+        Run {
+            phase,
+            wakes_seen: claimed.wakes,
+            touched: now,
+            seq: 0,
+            clock: claimed.started,
+            progress_marked: false,
+            cancel_delivered: false,
+            timeout_delivered: false,
+            open: BTreeMap::new(),
+            waits: HashMap::new(),
+            mail: HashMap::new(),
+            last_ordinal: 0,
+            inbox: VecDeque::new(),
+            current: Unit::default(),
+            history: None,
+            unfinished_verbs: Vec::new(),
+            claimed,
+        }
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.claimed.id
+    }
+
+    pub fn has_news(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch.
+    pub fn load(&mut self, rows: Vec<HistorySource>) -> Vec<(Micros, String)> {
+        let mut records = Vec::new();
+        let mut outcomes = Vec::new();
+        let mut undelivered = Vec::new();
+        let mut waits = Vec::new();
+        for row in rows {
+            match row {
+                HistorySource::Run {
+                    wakes,
+                    cancel_requested,
+                    deadline,
+                    ..
+                } => {
+                    self.wakes_seen = wakes;
+                    self.claimed.deadline = deadline.or(self.claimed.deadline);
+                    if cancel_requested {
+                        undelivered.push(own_news(CANCEL_KEY, "cancel"));
+                    }
+                }
+                HistorySource::Child {
+                    key,
+                    kind,
+                    function,
+                    id,
+                    outcome,
+                    delivered,
+                    abandoned,
+                    ..
+                } => {
+                    records.push(Record {
+                        key: key.clone(),
+                        kind: kind.as_str().into(),
+                        name: function,
+                        value: None,
+                    });
+                    match (outcome, delivered) {
+                        (Some(outcome), Some(at)) => outcomes.push(self.past(key, outcome, at)),
+                        _ if abandoned => {}
+                        (Some((status, payload)), None) => {
+                            self.open.insert(key.clone(), Open::Child);
+                            let status = status_name(&status);
+                            undelivered.push(News {
+                                key,
+                                status,
+                                payload,
+                                source: Source::Child(id),
+                            });
+                        }
+                        _ => {
+                            self.open.insert(key, Open::Child);
+                        }
+                    }
+                }
+                HistorySource::Step {
+                    key,
+                    kind,
+                    name,
+                    outcome,
+                    request,
+                    delivered,
+                    due,
+                    abandoned,
+                } => {
+                    if let (Some(outcome), Some(at)) = (&outcome, delivered) {
+                        self.cancel_delivered |= key == CANCEL_KEY;
+                        self.timeout_delivered |= key == TIMEOUT_KEY;
+                        outcomes.push(self.past(key.clone(), outcome.clone(), at));
+                    } else if !abandoned {
+                        match kind.as_str() {
+                            "timer" => {
+                                self.open.insert(key.clone(), Open::Timer { due: due.unwrap_or(0) });
+                            }
+                            "signal" => {
+                                waits.push((key.clone(), name.clone()));
+                                self.open.insert(
+                                    key.clone(),
+                                    Open::Signal {
+                                        name: name.clone(),
+                                        due,
+                                    },
+                                );
+                            }
+                            "verb" => {
+                                let verb = request.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                                self.unfinished_verbs.extend(verb.map(|verb| (key.clone(), verb)));
+                                self.open.insert(key.clone(), Open::Verb);
+                            }
+                            _ => {}
+                        }
+                    }
+                    if kind != "cancel" && kind != "timeout" {
+                        let value = matches!(kind.as_str(), "version" | "side_effect")
+                            .then(|| outcome.as_ref().map(|(_, payload)| payload.clone()).unwrap_or_default());
+                        records.push(Record { key, kind, name, value });
+                    }
+                }
+                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
+            }
+        }
+        waits.sort_by_key(|(key, _)| natural(key));
+        for (key, name) in waits {
+            self.waits.entry(name).or_default().push_back(key);
+        }
+        outcomes.sort_by_key(|outcome: &Activation| outcome.seq);
+        undelivered.retain(|news| news.key != CANCEL_KEY || !self.cancel_delivered);
+        undelivered.sort_by_key(|news| natural(&news.key));
+        self.inbox.extend(undelivered);
+        self.match_signals();
+        self.history = Some((records, outcomes));
+        self.phase = Phase::Ready;
+        self.timers()
+    }
+
+    fn past(&mut self, key: String, (status, payload): (String, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
+        self.seq = self.seq.max(seq);
+        self.clock = self.clock.max(clock);
+        Activation {
+            run: self.claimed.id,
+            key,
+            seq,
+            clock,
+            status,
+            payload,
+        }
+    }
+
+    /// Everything that will come due: (due, key).
+    pub fn timers(&self) -> Vec<(Micros, String)> {
+        let deadline = self.claimed.deadline.filter(|_| !self.timeout_delivered);
+        let waits = self.open.iter().filter_map(|(key, open)| match open {
+            Open::Timer { due } => Some((*due, key.clone())),
+            Open::Signal { due, .. } => due.map(|due| (due, key.clone())),
+            _ => None,
+        });
+        waits
+            .chain(deadline.map(|due| (due, TIMEOUT_KEY.to_string())))
+            .collect()
+    }
+
+    /// When the run must be looked at even if nobody wakes it.
+    pub fn next_due(&self) -> Option<Micros> {
+        self.timers().into_iter().map(|(due, _)| due).min()
+    }
+
+    /// True when only something later than `horizon`, or a signal, or nothing in sight can wake it.
+    pub fn waits_beyond(&self, horizon: Micros) -> bool {
+        self.open.values().all(|open| match open {
+            Open::Timer { due } => *due > horizon,
+            Open::Signal { due, .. } => due.is_none_or(|due| due > horizon),
+            Open::Child | Open::Verb => false,
+        })
+    }
+
+    /// Hands the run to Python for the first time (here).
+    pub fn start(&mut self) -> (RunItem, Vec<VerbRequest>) {
+        self.phase = Phase::Active;
+        let (records, outcomes) = self.history.take().unwrap_or_default();
+        let mut claimed = self.claimed.clone();
+        claimed.args = std::mem::take(&mut self.claimed.args);
+        let (run, lease, epoch) = (claimed.id, claimed.lease, claimed.epoch);
+        let verbs = std::mem::take(&mut self.unfinished_verbs)
+            .into_iter()
+            .map(|(key, verb)| VerbRequest {
+                run,
+                lease,
+                epoch,
+                key,
+                verb,
+            })
+            .collect();
+        (
+            RunItem {
+                clock: claimed.started,
+                claimed,
+                records,
+                outcomes,
+            },
+            verbs,
+        )
+    }
+
+    /// A child's outcome came from the database or from this worker. False if the run does not wait for it (any more).
+    pub fn child_ended(&mut self, key: &str, id: Uuid, status: &'static str, payload: Vec<u8>) -> bool {
+        if !self.open.contains_key(key) || self.inbox.iter().any(|news| news.key == key) {
+            return false;
+        }
+        self.inbox.push_back(News {
+            key: key.into(),
+            status,
+            payload,
+            source: Source::Child(id),
+        });
+        true
+    }
+
+    pub fn verb_done(&mut self, key: &str, status: &'static str, payload: Vec<u8>) {
+        if matches!(self.open.get(key), Some(Open::Verb)) && !self.inbox.iter().any(|news| news.key == key) {
+            self.inbox.push_back(News {
+                key: key.into(),
+                status,
+                payload,
+                source: Source::Step { ordinal: None },
+            });
+        }
+    }
+
+    /// Something came due. False if it is no longer waited for.
+    pub fn fire(&mut self, due: Micros, key: &str) -> bool {
+        if key == TIMEOUT_KEY {
+            let wanted = !self.timeout_delivered && !self.inbox.iter().any(|news| news.key == TIMEOUT_KEY);
+            if wanted {
+                self.inbox.push_back(own_news(TIMEOUT_KEY, "timeout"));
+            }
+            return wanted;
+        }
+        if self.inbox.iter().any(|news| news.key == key) {
+            return false; // a signal was first
+        }
+        let status = match self.open.get(key) {
+            Some(Open::Timer { due: wanted }) if *wanted == due => "fired",
+            Some(Open::Signal {
+                name,
+                due: Some(wanted),
+            }) if *wanted == due => {
+                if let Some(queue) = self.waits.get_mut(name) {
+                    queue.retain(|wait| wait != key);
+                }
+                "timeout"
+            }
+            _ => return false,
+        };
+        let source = Source::Step { ordinal: None };
+        self.inbox.push_back(News {
+            key: key.into(),
+            status,
+            payload: Vec::new(),
+            source,
+        });
+        true
+    }
+
+    fn receive_signal(&mut self, name: String, ordinal: i64, payload: Vec<u8>) {
+        if ordinal > self.last_ordinal {
+            self.last_ordinal = ordinal;
+            self.mail.entry(name).or_default().push_back((ordinal, payload));
+        }
+    }
+
+    fn match_signals(&mut self) {
+        for (name, letters) in &mut self.mail {
+            let Some(waits) = self.waits.get_mut(name) else {
+                continue;
+            };
+            while !letters.is_empty() && !waits.is_empty() {
+                let (Some((ordinal, payload)), Some(key)) = (letters.pop_front(), waits.pop_front()) else {
+                    break;
+                };
+                let source = Source::Step { ordinal: Some(ordinal) };
+                self.inbox.push_back(News {
+                    key,
+                    status: "completed",
+                    payload,
+                    source,
+                });
+            }
+        }
+    }
+
+    /// What the database has that was not delivered yet (`load_runs` with news only). The run is hot.
+    pub fn hear(&mut self, rows: Vec<HistorySource>) {
+        for row in rows {
+            match row {
+                HistorySource::Run {
+                    wakes,
+                    cancel_requested,
+                    ..
+                } => {
+                    self.wakes_seen = self.wakes_seen.max(wakes);
+                    let known = self.cancel_delivered || self.inbox.iter().any(|news| news.key == CANCEL_KEY);
+                    if cancel_requested && !known {
+                        self.inbox.push_back(own_news(CANCEL_KEY, "cancel"));
+                    }
+                }
+                HistorySource::Child {
+                    key,
+                    id,
+                    outcome: Some((status, payload)),
+                    ..
+                } => {
+                    self.child_ended(&key, id, status_name(&status), payload);
+                }
+                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
+                _ => {}
+            }
+        }
+        self.match_signals();
+    }
+
+    /// The next outcome, if the run is idle and there is one. Its writes wait for Python's answer.
+    pub fn deliver(&mut self, now: Micros) -> Option<Activation> {
+        debug_assert!(self.phase != Phase::Active);
+        let news = self.inbox.pop_front()?;
+        let (seq, clock) = self.number(now);
+        let (run, epoch) = (self.claimed.id, self.claimed.epoch);
+        match news.source {
+            Source::Child(id) => self.current.batch.deliveries.push(Delivery { run, id, seq, clock }),
+            Source::Step { ordinal } => self.current.batch.step_outcomes.push(StepOutcome {
+                run,
+                epoch,
+                key: news.key.clone(),
+                status: news.status,
+                payload: Some(news.payload.clone()),
+                seq,
+                clock,
+                ordinal,
+            }),
+            Source::Own(kind) => self.deliver_own(kind, &news.key, seq, clock),
+        }
+        self.open.remove(&news.key);
+        self.phase = Phase::Active;
+        Some(Activation {
+            run,
+            key: news.key,
+            seq,
+            clock,
+            status: news.status.into(),
+            payload: news.payload,
+        })
+    }
+
+    /// A child of this worker ended while the run was idle with nothing else to hear: recorded and delivered in one commit.
+    /// `writes` are the child's other ones, its fence among them. Only after `can_deliver`.
+    pub fn deliver_child(
+        &mut self,
+        key: &str,
+        mut outcome: Outcome,
+        status: &str,
+        writes: Unit,
+        now: Micros,
+    ) -> Activation {
+        self.open.remove(key);
+        let (seq, clock) = self.number(now);
+        let payload = outcome.payload.clone().unwrap_or_default();
+        outcome.delivered = Some((self.claimed.id, seq, clock));
+        self.current.merge(writes);
+        self.current.batch.outcomes.push(outcome);
+        self.phase = Phase::Active;
+        Activation { run: self.claimed.id, key: key.into(), seq, clock, status: status.into(), payload }
+    }
+
+    /// True when the outcome of its step `key` may be handed over here and now.
+    pub fn can_deliver(&self, key: &str) -> bool {
+        self.phase == Phase::Idle && !self.has_news() && self.open.contains_key(key)
+    }
+
+    fn number(&mut self, now: Micros) -> (i64, Micros) {
+        self.seq += 1;
+        self.clock = self.clock.max(now);
+        (self.seq, self.clock)
+    }
+
+    /// Rule k: cancel and time-out are outcomes; outstanding children are cancelled in that commit, their outcomes still come.
+    fn deliver_own(&mut self, kind: &'static str, key: &str, seq: i64, clock: Micros) {
+        self.cancel_delivered |= kind == "cancel";
+        self.timeout_delivered |= kind == "timeout";
+        let (run, epoch) = (self.claimed.id, self.claimed.epoch);
+        self.current.batch.steps.push(NewStep {
+            run,
+            epoch,
+            key: key.into(),
+            kind,
+            name: String::new(),
+            due: None,
+            after_seq: seq,
+            status: Some("completed"),
+            payload: Some(Vec::new()),
+            seq: Some(seq),
+            clock: Some(clock),
+        });
+        for (key, open) in &self.open {
+            if *open == Open::Child {
+                self.current.batch.abandoned.push(Abandoned {
+                    run,
+                    epoch,
+                    key: key.clone(),
+                    seq,
+                    abandon: false,
+                });
+            }
+        }
+    }
+
+    /// Python's answer to a start or an activation.
+    pub fn answer(&mut self, commands: Vec<Command>, around: &mut Surroundings<'_>) -> Answer {
+        let mut answer = Answer {
+            unit: std::mem::take(&mut self.current),
+            ..Answer::default()
+        };
+        self.touched = around.now;
+        self.phase = Phase::Idle;
+        let mut news_possible = false;
+        for command in commands {
+            news_possible |= matches!(command, Command::Signal { .. });
+            self.obey(command, around, &mut answer);
+        }
+        if news_possible {
+            self.match_signals();
+        }
+        answer.unit.batch.fences.push((self.claimed.id, self.claimed.lease));
+        if answer.end.is_none() && !self.progress_marked {
+            self.progress_marked = true;
+            answer.unit.batch.progressed.push(self.claimed.id);
+        }
+        answer
+    }
+
+    fn obey(&mut self, command: Command, around: &mut Surroundings<'_>, answer: &mut Answer) {
+        match command {
+            Command::Execute { key, call } => self.execute(key, call, around, answer),
+            Command::Detach { key, call } => {
+                let id = derive_id(self.claimed.id, &key);
+                answer.unit.batch.steps.push(self.step(
+                    &key,
+                    "detach",
+                    call.function.clone(),
+                    Some(("completed", Vec::new())),
+                ));
+                answer.unit.batch.children.push(self.child(key, id, call, None, around.now));
+            }
+            Command::Timer { key, due } => {
+                let mut step = self.step(&key, "timer", String::new(), None);
+                step.due = Some(due);
+                answer.unit.batch.steps.push(step);
+                answer.timers.push((due, key.clone()));
+                self.open.insert(key, Open::Timer { due });
+            }
+            Command::Signal { key, name, due } => {
+                let mut step = self.step(&key, "signal", name.clone(), None);
+                step.due = due;
+                answer.unit.batch.steps.push(step);
+                answer.timers.extend(due.map(|due| (due, key.clone())));
+                self.waits.entry(name.clone()).or_default().push_back(key.clone());
+                self.open.insert(key, Open::Signal { name, due });
+            }
+            Command::Cancel { key } => self.give_up(key, answer),
+            Command::Version { key, name, value } => {
+                answer
+                    .batch
+                    .steps
+                    .push(self.step(&key, "version", name, Some(("completed", value))));
+            }
+            Command::SideEffect { key, value } => {
+                answer
+                    .batch
+                    .steps
+                    .push(self.step(&key, "side_effect", String::new(), Some(("completed", value))));
+            }
+            Command::Verb { key, verb } => {
+                let mut step = self.step(&key, "verb", verb.name().into(), None);
+                step.payload = serde_json::to_vec(&verb).ok();
+                answer.unit.batch.steps.push(step);
+                self.open.insert(key.clone(), Open::Verb);
+                let (run, lease, epoch) = (self.claimed.id, self.claimed.lease, self.claimed.epoch);
+                answer.unit.verbs.push(VerbRequest {
+                    run,
+                    lease,
+                    epoch,
+                    key,
+                    verb,
+                });
+            }
+            Command::Complete(result) => answer.end = Some(End::Completed(result)),
+            Command::Fail(error) => answer.end = Some(End::Failed(error)),
+            Command::Cancelled => answer.end = Some(End::Cancelled),
+            Command::Hold(error) => answer.end = Some(End::Held(error)),
+        }
+    }
+
+    fn execute(&mut self, key: String, call: Call, around: &mut Surroundings<'_>, answer: &mut Answer) {
+        let id = derive_id(self.claimed.id, &format!("{}:{key}", self.claimed.epoch));
+        let mut child = self.child(key.clone(), id, call, Some(self.claimed.id), around.now);
+        child.eager = child.run_at.is_none() && (around.eager)(&child.call);
+        if child.eager {
+            answer.eager.push(eager_claim(&child, around.now));
+        }
+        self.open.insert(key, Open::Child);
+        answer.unit.batch.children.push(child);
+    }
+
+    fn step(&self, key: &str, kind: &'static str, name: String, done: Option<(&'static str, Vec<u8>)>) -> NewStep {
+        let (status, payload) = done.unzip();
+        NewStep {
+            run: self.claimed.id,
+            epoch: self.claimed.epoch,
+            key: key.into(),
+            kind,
+            name,
+            due: None,
+            after_seq: self.seq,
+            status,
+            payload,
+            seq: None,
+            clock: None,
+        }
+    }
+
+    fn child(&self, key: String, id: Uuid, call: Call, parent: Option<Uuid>, now: Micros) -> NewChild {
+        let run_at = call.run_at.or(call.delay.map(|delay| now + (delay * 1e6) as Micros));
+        NewChild {
+            run: self.claimed.id,
+            id,
+            root: if parent.is_some() { self.claimed.root } else { id },
+            parent,
+            epoch: self.claimed.epoch,
+            key,
+            after_seq: self.seq,
+            call,
+            run_at,
+            eager: false,
+        }
+    }
+
+    /// The workflow stopped waiting for a step. A signal that was meant for it goes back to the front of its line.
+    fn give_up(&mut self, key: String, answer: &mut Answer) {
+        let Some(open) = self.open.remove(&key) else { return };
+        if let Some(place) = self.inbox.iter().position(|news| news.key == key) {
+            let news = self.inbox.remove(place);
+            if let (
+                Some(News {
+                    source: Source::Step { ordinal: Some(ordinal) },
+                    payload,
+                    ..
+                }),
+                Open::Signal { name, .. },
+            ) = (news, &open)
+            {
+                self.mail
+                    .entry(name.clone())
+                    .or_default()
+                    .push_front((ordinal, payload));
+                self.match_signals();
+            }
+        }
+        if let Open::Signal { name, .. } = &open
+            && let Some(waits) = self.waits.get_mut(name)
+        {
+            waits.retain(|wait| *wait != key);
+        }
+        let (run, epoch, seq) = (self.claimed.id, self.claimed.epoch, self.seq);
+        answer.unit.batch.abandoned.push(Abandoned {
+            run,
+            epoch,
+            key,
+            seq,
+            abandon: true,
+        });
+    }
+
+    /// The executions whose outcome was in Python's hands with this run when it was dropped.
+    pub fn unwritten(self) -> Vec<Uuid> {
+        self.current.closes
+    }
+
+    /// Put out of memory: its lease goes. With news in hand it is claimed again at once.
+    pub fn suspend(&self) -> Batch {
+        let wakes = if self.has_news() { -1 } else { self.wakes_seen };
+        let outcome = Outcome {
+            id: self.claimed.id,
+            action: Action::Suspend,
+            payload: None,
+            due: self.next_due(),
+            wakes: Some(wakes),
+            delivered: None,
+        };
+        Batch {
+            fences: vec![(self.claimed.id, self.claimed.lease)],
+            outcomes: vec![outcome],
+            ..Batch::default()
+        }
+    }
+}
+
+fn own_news(key: &str, kind: &'static str) -> News {
+    News {
+        key: key.into(),
+        status: "completed",
+        payload: Vec::new(),
+        source: Source::Own(kind),
+    }
+}
+
+/// The lease under which an eager child is inserted: the first.
+fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
+    let call = &child.call;
+    Claimed {
+        id: child.id,
+        lease: 1,
+        kind: call.kind,
+        function: call.function.clone(),
+        queue: call.queue.clone(),
+        priority: call.priority,
+        attempt: 1,
+        takeovers: 0,
+        args: call.args.clone(),
+        timeout: call.timeout,
+        deadline: None,
+        policy: call.policy.clone(),
+        parent: child.parent,
+        step_key: child.parent.map(|_| child.key.clone()),
+        root: child.root,
+        epoch: 0,
+        wakes: 0,
+        started: now,
+        fresh: true,
+        isolated: false,
+    }
+}

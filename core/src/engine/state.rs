@@ -1,0 +1,505 @@
+//! What one worker has in hand, and every decision about it. No I/O: the driver carries out what comes of it.
+//!
+//! The SDK's calls are here; what follows from the database's answers is in `commit` and `beat`.
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::items::{Activation, Command, Item, VerbRequest};
+use super::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
+use crate::retry;
+use crate::types::*;
+
+/// How a worker is set up. Durations in seconds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub info: WorkerInfo,
+    pub heartbeat_interval: f64,
+    pub poll_interval: f64,
+    /// Workflows kept in memory at most.
+    pub max_hot: usize,
+    /// A workflow that waits for longer than this is put out of memory.
+    pub long_wait: f64,
+}
+
+impl Config {
+    pub fn concurrency(&self) -> usize {
+        self.info.concurrency.max(1) as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TaskPhase {
+    /// Written as claimed by us, not committed yet.
+    Reserved,
+    /// Ours; waits for a slot since then.
+    Buffered { since: Micros },
+    /// In Python since then.
+    Running { since: Micros },
+    /// Its outcome is decided (time-out, cancel, lease lost), but the function has not ended: it keeps its slot.
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub claimed: Claimed,
+    pub phase: TaskPhase,
+}
+
+pub(super) type Lease = (Uuid, i64);
+
+/// Writes that are committed together or not at all, and what may happen once they are.
+#[derive(Debug, Default)]
+pub struct Unit {
+    pub batch: Batch,
+    pub(super) eager: Vec<Lease>,
+    pub(super) verbs: Vec<VerbRequest>,
+    /// Executions that this unit takes out of our hands.
+    pub(super) closes: Vec<Uuid>,
+    /// Runs that have heard in memory of an outcome which this unit records.
+    pub(super) told: Vec<Uuid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    Attempt(Lease),
+    Run(Lease, String),
+}
+
+/// Counts since the start, for `stats`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub claimed: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub retried: u64,
+    pub refused: u64,
+    pub replays: u64,
+    pub evictions: u64,
+    pub batches: u64,
+    pub written: u64,
+    pub takeovers: u64,
+    pub timeouts: u64,
+}
+
+pub struct State {
+    pub config: Config,
+    pub clock: Clock,
+    pub counts: Counts,
+    pub(super) draining: bool,
+    pub(super) stopped: bool,
+    pub(super) attempts: HashMap<Lease, Attempt>,
+    pub(super) in_python: usize,
+    pub(super) runs: HashMap<Uuid, Run>,
+    /// Executions whose last write by us is on its way.
+    pub(super) closing: HashMap<Uuid, usize>,
+    pub(super) control: VecDeque<Item>,
+    pub(super) starting: VecDeque<Uuid>,
+    pub(super) with_news: VecDeque<Uuid>,
+    pub(super) buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
+    pub(super) buffered: u64,
+    pub(super) due: BinaryHeap<Reverse<(Micros, Due)>>,
+    pub(super) units: VecDeque<Unit>,
+    pub(super) verbs: Vec<VerbRequest>,
+    pub(super) loads: HashSet<Uuid>,
+    pub(super) news: HashSet<Uuid>,
+    /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
+    pub(super) task_micros: f64,
+    pub(super) beat: super::beat::Beat,
+}
+
+impl State {
+    pub fn new(config: Config, clock: Clock) -> State {
+        State {
+            clock,
+            counts: Counts::default(),
+            draining: false,
+            stopped: false,
+            attempts: HashMap::new(),
+            in_python: 0,
+            runs: HashMap::new(),
+            closing: HashMap::new(),
+            control: VecDeque::new(),
+            starting: VecDeque::new(),
+            with_news: VecDeque::new(),
+            buffer: BTreeMap::new(),
+            buffered: 0,
+            due: BinaryHeap::new(),
+            units: VecDeque::new(),
+            verbs: Vec::new(),
+            loads: HashSet::new(),
+            news: HashSet::new(),
+            task_micros: 1e6,
+            beat: super::beat::Beat::default(),
+            config,
+        }
+    }
+
+    pub fn has_items(&self) -> bool {
+        !self.control.is_empty()
+            || !self.starting.is_empty()
+            || !self.with_news.is_empty()
+            || (!self.buffer.is_empty() && self.in_python < self.config.concurrency())
+    }
+
+    /// Up to `limit` items: what ends first, then workflows, then tasks while there are slots.
+    pub fn pull(&mut self, limit: usize) -> Vec<Item> {
+        let now = self.clock.now();
+        let mut items = Vec::new();
+        while items.len() < limit {
+            let item = self
+                .control
+                .pop_front()
+                .or_else(|| self.next_activation(now))
+                .or_else(|| self.next_start())
+                .or_else(|| self.next_task(now));
+            match item {
+                Some(item) => items.push(item),
+                None => break,
+            }
+        }
+        items
+    }
+
+    fn next_activation(&mut self, now: Micros) -> Option<Item> {
+        while let Some(id) = self.with_news.pop_front() {
+            if let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Idle)
+                && let Some(activation) = run.deliver(now)
+            {
+                return Some(Item::Activate(activation));
+            }
+        }
+        None
+    }
+
+    fn next_start(&mut self) -> Option<Item> {
+        while let Some(id) = self.starting.pop_front() {
+            if let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Ready) {
+                let (item, verbs) = run.start();
+                self.counts.replays += u64::from(!item.claimed.fresh);
+                self.verbs.extend(verbs);
+                return Some(Item::Run(Box::new(item)));
+            }
+        }
+        None
+    }
+
+    fn next_task(&mut self, now: Micros) -> Option<Item> {
+        if self.in_python >= self.config.concurrency() {
+            return None;
+        }
+        let (_, lease) = self.buffer.pop_first()?;
+        let attempt = self.attempts.get_mut(&lease)?;
+        attempt.phase = TaskPhase::Running { since: now };
+        self.in_python += 1;
+        if let Some(timeout) = attempt.claimed.timeout {
+            self.due.push(Reverse((now + (timeout * 1e6) as Micros, Due::Attempt(lease))));
+        }
+        Some(Item::Task(Box::new(attempt.claimed.clone())))
+    }
+
+    pub(super) fn put_in_buffer(&mut self, lease: Lease, now: Micros) {
+        if let Some(attempt) = self.attempts.get_mut(&lease) {
+            attempt.phase = TaskPhase::Buffered { since: now };
+            self.buffer.insert((Reverse(attempt.claimed.priority), self.buffered), lease);
+            self.buffered += 1;
+        }
+    }
+
+    pub fn complete(&mut self, id: Uuid, lease: i64, payload: Vec<u8>) -> Option<Activation> {
+        let claimed = self.take_running((id, lease))?;
+        self.counts.completed += 1;
+        self.finish(claimed, Action::Complete, Some(payload), None, true)
+    }
+
+    pub fn fail(&mut self, id: Uuid, lease: i64, error: Vec<u8>, retryable: bool) -> Option<Activation> {
+        let claimed = self.take_running((id, lease))?;
+        self.fail_attempt(claimed, error, retryable, true)
+    }
+
+    /// The attempt has really ended. One that nobody had ended before is handed back: it costs no attempt.
+    pub fn release(&mut self, id: Uuid, lease: i64) {
+        if let Some(claimed) = self.take_running((id, lease)) {
+            self.finish(claimed, Action::Handback, None, None, false);
+        }
+    }
+
+    /// Takes a task out of Python's hands, its slot with it. None when its outcome was decided before.
+    fn take_running(&mut self, lease: Lease) -> Option<Claimed> {
+        let now = self.clock.now();
+        match self.attempts.get(&lease)?.phase {
+            TaskPhase::Reserved | TaskPhase::Buffered { .. } => return None,
+            TaskPhase::Running { since } => {
+                self.task_micros += ((now - since) as f64 - self.task_micros) * 0.05;
+            }
+            TaskPhase::Over => {}
+        }
+        let attempt = self.attempts.remove(&lease)?;
+        self.in_python -= 1;
+        matches!(attempt.phase, TaskPhase::Running { .. }).then_some(attempt.claimed)
+    }
+
+    pub(super) fn fail_attempt(
+        &mut self,
+        claimed: Claimed,
+        error: Vec<u8>,
+        retryable: bool,
+        answering: bool,
+    ) -> Option<Activation> {
+        match self.retry_due(&claimed, retryable) {
+            Some(due) => {
+                self.counts.retried += 1;
+                self.beat.expect(due);
+                self.finish(claimed, Action::Retry, Some(error), Some(due), answering)
+            }
+            None => {
+                self.counts.failed += 1;
+                self.finish(claimed, Action::Fail, Some(error), None, answering)
+            }
+        }
+    }
+
+    /// When to try again; None when it has failed for good. Attempts that ended with their worker cost nothing.
+    fn retry_due(&self, claimed: &Claimed, retryable: bool) -> Option<Micros> {
+        let attempt = (claimed.attempt - claimed.takeovers).max(1);
+        if !retryable || attempt >= claimed.policy.max_attempts {
+            return None;
+        }
+        let delay = retry::delay(&claimed.policy, attempt, rand::random());
+        Some(self.clock.now() + (delay * 1e6) as Micros)
+    }
+
+    /// Writes the outcome of an attempt. Where the run that waits for it is idle here, and we are `answering` Python, the
+    /// outcome is recorded and delivered in one commit: that activation is returned.
+    pub(super) fn finish(
+        &mut self,
+        claimed: Claimed,
+        action: Action,
+        payload: Option<Vec<u8>>,
+        due: Option<Micros>,
+        answering: bool,
+    ) -> Option<Activation> {
+        let outcome = Outcome { id: claimed.id, action, payload, due, wakes: None, delivered: None };
+        let fence = Batch { fences: vec![(claimed.id, claimed.lease)], ..Batch::default() };
+        let unit = Unit { batch: fence, closes: vec![claimed.id], ..Unit::default() };
+        *self.closing.entry(claimed.id).or_default() += 1;
+        self.hand_over(claimed.parent, claimed.step_key, outcome, unit, answering)
+    }
+
+    /// Records `outcome` by `unit`, and tells the parent if it is here.
+    fn hand_over(
+        &mut self,
+        parent: Option<Uuid>,
+        key: Option<String>,
+        outcome: Outcome,
+        mut unit: Unit,
+        answering: bool,
+    ) -> Option<Activation> {
+        let now = self.clock.now();
+        let status = match outcome.action {
+            Action::Complete => Some("completed"),
+            Action::Fail => Some("failed"),
+            Action::Cancel => Some("cancelled"),
+            _ => None,
+        };
+        if let (Some(parent), Some(key), Some(status)) = (parent, key, status) {
+            unit.batch.parents.push(parent);
+            if let Some(run) = self.runs.get_mut(&parent) {
+                if answering && run.can_deliver(&key) {
+                    return Some(run.deliver_child(&key, outcome, status, unit, now));
+                }
+                if run.phase != Phase::Loading
+                    && run.child_ended(&key, outcome.id, status, outcome.payload.clone().unwrap_or_default())
+                {
+                    unit.told.push(parent);
+                    self.with_news.push_back(parent);
+                }
+            }
+        }
+        unit.batch.outcomes.push(outcome);
+        self.units.push_back(unit);
+        None
+    }
+
+    /// A workflow's answer to its start or activation; the next outcome for that run, or its parent, if there is one.
+    pub fn commands(&mut self, id: Uuid, lease: i64, commands: Vec<Command>) -> Option<Activation> {
+        let now = self.clock.now();
+        let mut room = self.eager_room();
+        let draining = self.draining;
+        let info = &self.config.info;
+        let mut eager = |call: &Call| {
+            let ours = call.kind == Kind::Task && info.tasks.contains(&call.function) && info.queues.contains(&call.queue);
+            let yes = !draining && room > 0 && ours;
+            room -= usize::from(yes);
+            yes
+        };
+        let run = self.runs.get_mut(&id).filter(|run| run.claimed.lease == lease && run.phase == Phase::Active)?;
+        let mut answer = run.answer(commands, &mut Surroundings { now, eager: &mut eager });
+        for claimed in answer.eager {
+            let lease = (claimed.id, claimed.lease);
+            answer.unit.eager.push(lease);
+            self.attempts.insert(lease, Attempt { claimed, phase: TaskPhase::Reserved });
+        }
+        for (due, key) in answer.timers {
+            self.due.push(Reverse((due, Due::Run((id, lease), key))));
+        }
+        for child in &answer.unit.batch.children {
+            self.beat.expect_some(child.run_at);
+        }
+        match answer.end {
+            None => {
+                self.units.push_back(answer.unit);
+                if draining {
+                    self.evict(id);
+                    return None;
+                }
+                self.runs.get_mut(&id)?.deliver(now)
+            }
+            Some(end) => self.end_run(id, end, answer.unit),
+        }
+    }
+
+    fn end_run(&mut self, id: Uuid, end: End, mut unit: Unit) -> Option<Activation> {
+        let run = self.runs.remove(&id)?;
+        unit.closes.push(id);
+        *self.closing.entry(id).or_default() += 1;
+        let mut due = None;
+        let (action, payload) = match end {
+            End::Completed(result) => (Action::Complete, Some(result)),
+            End::Cancelled => (Action::Cancel, None),
+            End::Held(error) => (Action::Hold, Some(error)),
+            End::Failed(error) => {
+                due = self.retry_due(&run.claimed, !names_type(&run.claimed.policy.non_retryable, &error));
+                (if due.is_some() { Action::Retry } else { Action::Fail }, Some(error))
+            }
+        };
+        self.beat.expect_some(due);
+        let outcome = Outcome { id, action, payload, due, wakes: None, delivered: None };
+        // What this unit starts must not wait for another answer of Python's.
+        let answering = unit.eager.is_empty() && unit.verbs.is_empty();
+        self.hand_over(run.claimed.parent, run.claimed.step_key, outcome, unit, answering)
+    }
+
+    /// Python has put the run out of memory.
+    pub fn suspended(&mut self, id: Uuid, lease: i64) {
+        if self.runs.get(&id).is_none_or(|run| run.claimed.lease != lease) {
+            return;
+        }
+        if let Some(run) = self.runs.remove(&id) {
+            self.counts.evictions += 1;
+            self.beat.expect_some(run.next_due());
+            *self.closing.entry(id).or_default() += 1;
+            self.units.push_back(Unit { batch: run.suspend(), closes: vec![id], ..Unit::default() });
+        }
+    }
+
+    /// A verb that a workflow asked for is done.
+    pub fn verb_done(&mut self, request: &VerbRequest, status: &'static str, payload: Vec<u8>) {
+        if let Some(run) = self.runs.get_mut(&request.run).filter(|run| run.claimed.lease == request.lease) {
+            run.verb_done(&request.key, status, payload);
+            self.with_news.push_back(request.run);
+        }
+    }
+
+    /// Fires what is due now.
+    pub fn fire_due(&mut self) {
+        let now = self.clock.now();
+        while let Some(Reverse((at, _))) = self.due.peek()
+            && *at <= now
+        {
+            let Some(Reverse((at, due))) = self.due.pop() else { break };
+            match due {
+                Due::Attempt(lease) => self.time_out(lease),
+                Due::Run((id, lease), key) => {
+                    if let Some(run) = self.runs.get_mut(&id)
+                        && run.claimed.lease == lease
+                        && run.phase != Phase::Loading
+                        && run.fire(at, &key)
+                    {
+                        self.with_news.push_back(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn time_out(&mut self, lease: Lease) {
+        let Some(attempt) = self.attempts.get_mut(&lease) else { return };
+        if !matches!(attempt.phase, TaskPhase::Running { .. }) {
+            return;
+        }
+        attempt.phase = TaskPhase::Over;
+        let claimed = attempt.claimed.clone();
+        self.counts.timeouts += 1;
+        self.control.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "timeout" });
+        let error = error_json(
+            "TimeoutError",
+            &format!("attempt {} exceeded its timeout of {} s", claimed.attempt, claimed.timeout.unwrap_or(0.0)),
+        );
+        let retryable = !names_type(&claimed.policy.non_retryable, &error);
+        self.fail_attempt(claimed, error, retryable, false);
+        self.stop_if_stuck();
+    }
+
+    /// Every slot held by a function that does not end although its attempt is over: nothing would ever run here again.
+    fn stop_if_stuck(&mut self) {
+        let stuck = self.attempts.values().filter(|attempt| attempt.phase == TaskPhase::Over).count();
+        if stuck >= self.config.concurrency() && !self.draining {
+            let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
+            self.control.push_back(Item::Stop(reason));
+        }
+    }
+
+    pub(super) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
+        for (due, key) in timers {
+            self.due.push(Reverse((due, Due::Run(lease, key))));
+        }
+    }
+
+    /// Starts watching a fresh workflow's time-out.
+    pub(super) fn watch_deadline(&mut self, claimed: &Claimed) {
+        if let Some(deadline) = claimed.deadline {
+            self.watch((claimed.id, claimed.lease), vec![(deadline, TIMEOUT_KEY.to_string())]);
+        }
+    }
+
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let c = &self.counts;
+        let over = self.attempts.values().filter(|attempt| attempt.phase == TaskPhase::Over).count();
+        vec![
+            ("running", (self.in_python - over) as u64),
+            ("stuck", over as u64),
+            ("buffered", self.buffer.len() as u64),
+            ("hot", self.runs.len() as u64),
+            ("unwritten", self.units.len() as u64),
+            ("claimed", c.claimed),
+            ("completed", c.completed),
+            ("failed", c.failed),
+            ("retried", c.retried),
+            ("refused", c.refused),
+            ("replays", c.replays),
+            ("evictions", c.evictions),
+            ("batches", c.batches),
+            ("written", c.written),
+            ("takeovers", c.takeovers),
+            ("timeouts", c.timeouts),
+        ]
+    }
+}
+
+pub(super) fn error_json(kind: &str, message: &str) -> Vec<u8> {
+    serde_json::json!({"type": kind, "message": message, "traceback": ""}).to_string().into_bytes()
+}
+
+/// True when the error's class is one of `names`, bare or qualified.
+fn names_type(names: &[String], error: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    let Ok(error) = serde_json::from_slice::<Typed>(error) else { return false };
+    let bare = error.r#type.rsplit('.').next().unwrap_or_default();
+    names.iter().any(|name| *name == error.r#type || name.rsplit('.').next() == Some(bare))
+}

@@ -1,0 +1,70 @@
+//! Does the client's verbs that workflows asked for, once they are recorded. A verb may be done again after a take-over:
+//! signals carry a dedup key, ids and keys of enqueues are fixed, cancels and reads change nothing the second time.
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::items::{Verb, VerbRequest};
+use crate::client::Client;
+use crate::error::{Error, Result};
+
+/// A result that a workflow waits for is asked for in turns of this length, to notice when the run is gone.
+const TURN: Duration = Duration::from_secs(30);
+
+pub(super) fn spawn(shared: &Arc<Shared>) {
+    let requests = shared.state().take_verbs();
+    for request in requests {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let (status, payload) = match perform(&shared.client, &request).await {
+                Ok(outcome) => outcome,
+                Err(error) => ("failed", super::state::error_json(error_type(&error), &error.to_string())),
+            };
+            let mut state = shared.state();
+            state.verb_done(&request, status, payload);
+            drop(state);
+            shared.bell.ring();
+        });
+    }
+}
+
+async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str, Vec<u8>)> {
+    match &request.verb {
+        Verb::Signal { target, name, payload } => {
+            let dedup = format!("{}:{}:{}", request.run, request.epoch, request.key);
+            client.send_signal(*target, name, payload.clone(), Some(&dedup)).await?;
+            Ok(("completed", b"null".to_vec()))
+        }
+        Verb::Cancel { target } => {
+            client.cancel_execution(*target, false).await?;
+            Ok(("completed", b"null".to_vec()))
+        }
+        Verb::Status { target } => {
+            let (state, _) = client.wait_execution(*target, Some(Duration::ZERO)).await?;
+            Ok(("completed", serde_json::to_vec(&state).unwrap_or_default()))
+        }
+        Verb::Result { target } => loop {
+            let (state, payload) = client.wait_execution(*target, Some(TURN)).await?;
+            match state.as_str() {
+                "completed" => return Ok(("completed", payload)),
+                "failed" => return Ok(("failed", payload)),
+                "cancelled" => return Ok(("cancelled", Vec::new())),
+                _ => {}
+            }
+        },
+        Verb::Enqueue(execution) => {
+            let ids = client.create_executions(vec![(**execution).clone()]).await?;
+            let id = ids.first().map(ToString::to_string).unwrap_or_default();
+            Ok(("completed", serde_json::to_vec(&id).unwrap_or_default()))
+        }
+    }
+}
+
+fn error_type(error: &Error) -> &'static str {
+    match error {
+        Error::NotFound(_) => "NotFound",
+        Error::NotRunning(_) => "NotRunning",
+        Error::Unavailable(_) => "DatabaseUnavailable",
+        _ => "CurrantError",
+    }
+}

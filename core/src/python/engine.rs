@@ -1,0 +1,246 @@
+//! `currant._core.Engine`: translation of `engine::Engine`, see `docs/engine.md`.
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use super::convert::{CallTuple, NewExecutionTuple, from_policy, to_call, to_id, to_new_execution};
+use super::core::Core;
+use super::errors::to_python;
+use super::mailbox::{Reply, answer};
+use crate::engine::items::{Activation, Command, Item, Record, RunItem, Verb};
+use crate::engine::{Config, Engine};
+use crate::ids::new_id;
+use crate::types::{Claimed, WorkerInfo};
+
+#[pyclass(name = "Engine", module = "currant._core", frozen)]
+pub struct PyEngine {
+    engine: Arc<Engine>,
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    #[pyo3(signature = (core, name, queues, tasks, workflows, build, concurrency, heartbeat_interval, heartbeat_timeout,
+        poll_interval, max_hot = 10_000, long_wait = 300.0))]
+    #[allow(clippy::too_many_arguments)] // the constructor's keywords in Python
+    fn new(
+        core: &Core,
+        name: String,
+        queues: Vec<String>,
+        tasks: Vec<String>,
+        workflows: Vec<String>,
+        build: String,
+        concurrency: i32,
+        heartbeat_interval: f64,
+        heartbeat_timeout: f64,
+        poll_interval: f64,
+        max_hot: usize,
+        long_wait: f64,
+    ) -> PyResult<PyEngine> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let pid = std::process::id() as i32;
+        let timeout = heartbeat_timeout;
+        let info = WorkerInfo { id: new_id(), name, host, pid, build, queues, tasks, workflows, concurrency, timeout };
+        let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait };
+        let engine = Engine::new(core.client(), config).map_err(to_python)?;
+        Ok(PyEngine { engine: Arc::new(engine) })
+    }
+
+    #[getter]
+    fn worker_id(&self) -> String {
+        self.engine.worker_id().to_string()
+    }
+
+    fn start(&self) {
+        self.engine.start();
+    }
+
+    fn fileno(&self) -> i32 {
+        self.engine.fileno()
+    }
+
+    fn pull<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
+        let items = self.engine.pull(limit);
+        let items: PyResult<Vec<_>> = items.into_iter().map(|item| item_tuple(py, item)).collect();
+        PyList::new(py, items?)
+    }
+
+    fn complete<'py>(
+        &self,
+        py: Python<'py>,
+        id: &str,
+        lease: i64,
+        payload: &[u8],
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let next = self.engine.complete(to_id(id)?, lease, payload.to_vec());
+        next.map(|next| activation_tuple(py, next)).transpose()
+    }
+
+    fn fail<'py>(
+        &self,
+        py: Python<'py>,
+        id: &str,
+        lease: i64,
+        error: &[u8],
+        retryable: bool,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let next = self.engine.fail(to_id(id)?, lease, error.to_vec(), retryable);
+        next.map(|next| activation_tuple(py, next)).transpose()
+    }
+
+    fn release(&self, id: &str, lease: i64) -> PyResult<()> {
+        self.engine.release(to_id(id)?, lease);
+        Ok(())
+    }
+
+    fn commands<'py>(
+        &self,
+        py: Python<'py>,
+        run_id: &str,
+        lease: i64,
+        commands: Vec<Bound<'py, PyTuple>>,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let commands: PyResult<Vec<Command>> = commands.iter().map(to_command).collect();
+        let next = self.engine.commands(to_id(run_id)?, lease, commands?);
+        next.map(|next| activation_tuple(py, next)).transpose()
+    }
+
+    fn suspended(&self, run_id: &str, lease: i64) -> PyResult<()> {
+        self.engine.suspended(to_id(run_id)?, lease);
+        Ok(())
+    }
+
+    fn drain(&self) {
+        self.engine.drain();
+    }
+
+    #[pyo3(signature = (timeout, reply = None))]
+    fn stop(&self, py: Python<'_>, timeout: f64, reply: Option<Reply>) -> PyResult<Option<()>> {
+        let engine = self.engine.clone();
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        answer(py, reply, async move { engine.stop(timeout).await })
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        for (name, value) in self.engine.stats() {
+            stats.set_item(name, value)?;
+        }
+        Ok(stats)
+    }
+}
+
+fn item_tuple<'py>(py: Python<'py>, item: Item) -> PyResult<Bound<'py, PyTuple>> {
+    match item {
+        Item::Task(claimed) => task_tuple(py, &claimed),
+        Item::Run(run) => run_tuple(py, *run),
+        Item::Activate(next) => {
+            let payload = PyBytes::new(py, &next.payload);
+            ("activate", next.run.to_string(), next.key, next.seq, next.clock, next.status, payload).into_pyobject(py)
+        }
+        Item::Evict(run) => ("evict", run.to_string()).into_pyobject(py),
+        Item::Drop { id, lease, reason } => ("drop", id.to_string(), lease, reason).into_pyobject(py),
+        Item::Cancel { id, lease, reason } => ("cancel", id.to_string(), lease, reason).into_pyobject(py),
+        Item::Stop(reason) => ("stop", reason).into_pyobject(py),
+    }
+}
+
+fn task_tuple<'py>(py: Python<'py>, task: &Claimed) -> PyResult<Bound<'py, PyTuple>> {
+    (
+        "task",
+        task.id.to_string(),
+        task.lease,
+        task.attempt,
+        &task.function,
+        &task.queue,
+        task.parent.map(|parent| parent.to_string()),
+        PyBytes::new(py, &task.args),
+        task.timeout,
+        from_policy(&task.policy),
+    )
+        .into_pyobject(py)
+}
+
+fn run_tuple(py: Python<'_>, run: RunItem) -> PyResult<Bound<'_, PyTuple>> {
+    let records: Vec<_> = run.records.into_iter().map(|record| record_tuple(py, record)).collect();
+    let outcomes: Vec<_> = run.outcomes.into_iter().map(|outcome| outcome_tuple(py, outcome)).collect();
+    let claimed = &run.claimed;
+    (
+        "run",
+        claimed.id.to_string(),
+        claimed.lease,
+        claimed.attempt,
+        &claimed.function,
+        &claimed.queue,
+        PyBytes::new(py, &claimed.args),
+        run.clock,
+        records,
+        outcomes,
+    )
+        .into_pyobject(py)
+}
+
+type RecordTuple<'py> = (String, String, String, Option<Bound<'py, PyBytes>>);
+
+fn record_tuple(py: Python<'_>, record: Record) -> RecordTuple<'_> {
+    (record.key, record.kind, record.name, record.value.map(|value| PyBytes::new(py, &value)))
+}
+
+type OutcomeTuple<'py> = (String, i64, i64, String, Bound<'py, PyBytes>);
+
+fn outcome_tuple(py: Python<'_>, outcome: Activation) -> OutcomeTuple<'_> {
+    (outcome.key, outcome.seq, outcome.clock, outcome.status, PyBytes::new(py, &outcome.payload))
+}
+
+fn activation_tuple(py: Python<'_>, next: Activation) -> PyResult<Bound<'_, PyTuple>> {
+    let payload = PyBytes::new(py, &next.payload);
+    (next.run.to_string(), next.key, next.seq, next.clock, next.status, payload).into_pyobject(py)
+}
+
+fn field<'a, 'py, T>(command: &'a Bound<'py, PyTuple>, place: usize) -> PyResult<T>
+where
+    T: for<'b> FromPyObjectOwned<'py>,
+{
+    command.get_item(place)?.extract::<T>().map_err(Into::into)
+}
+
+fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
+    let name: String = field(command, 0)?;
+    Ok(match name.as_str() {
+        "execute" => Command::Execute { key: field(command, 1)?, call: to_call(field::<CallTuple>(command, 2)?)? },
+        "detach" => Command::Detach { key: field(command, 1)?, call: to_call(field::<CallTuple>(command, 2)?)? },
+        "timer" => Command::Timer { key: field(command, 1)?, due: field(command, 2)? },
+        "signal" => Command::Signal { key: field(command, 1)?, name: field(command, 2)?, due: field(command, 3)? },
+        "cancel" => Command::Cancel { key: field(command, 1)? },
+        "version" => {
+            let value: i64 = field(command, 3)?;
+            Command::Version { key: field(command, 1)?, name: field(command, 2)?, value: value.to_string().into_bytes() }
+        }
+        "side_effect" => Command::SideEffect { key: field(command, 1)?, value: field(command, 2)? },
+        "verb" => Command::Verb { key: field(command, 1)?, verb: to_verb(command)? },
+        "enqueue" => {
+            let execution = to_new_execution(field::<NewExecutionTuple>(command, 2)?)?;
+            Command::Verb { key: field(command, 1)?, verb: Verb::Enqueue(Box::new(execution)) }
+        }
+        "complete" => Command::Complete(field(command, 1)?),
+        "fail" => Command::Fail(field(command, 1)?),
+        "cancelled" => Command::Cancelled,
+        "hold" => Command::Hold(field(command, 1)?),
+        other => return Err(PyValueError::new_err(format!("unknown command {other:?}"))),
+    })
+}
+
+fn to_verb(command: &Bound<'_, PyTuple>) -> PyResult<Verb> {
+    let target = to_id(&field::<String>(command, 3)?)?;
+    let verb: String = field(command, 2)?;
+    Ok(match verb.as_str() {
+        "signal" => Verb::Signal { target, name: field(command, 4)?, payload: field(command, 5)? },
+        "cancel" => Verb::Cancel { target },
+        "status" => Verb::Status { target },
+        "result" => Verb::Result { target },
+        other => return Err(PyValueError::new_err(format!("unknown verb {other:?}"))),
+    })
+}
