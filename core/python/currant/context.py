@@ -1,0 +1,125 @@
+"""What workflow and task code calls: durable waits, recorded time and chance, and who am I."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid as uuids
+from asyncio import _get_running_loop
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from currant.errors import NotRunning
+from currant.loop import WorkflowLoop
+from currant.run import WorkflowRun
+
+T = TypeVar("T")
+
+__all__ = [
+    "Attempt",
+    "active_run",
+    "attempt",
+    "current",
+    "get_version",
+    "is_replaying",
+    "now",
+    "random",
+    "side_effect",
+    "sleep",
+    "uuid4",
+    "wait_for_signal",
+]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The attempt of a task that is running. `cancelled` turns True when it is no longer wanted."""
+
+    id: str
+    attempt: int
+    workflow_id: str | None
+    queue: str
+    cancelled: bool = False
+
+
+attempt: ContextVar[Attempt] = ContextVar("currant.attempt")  # the worker sets it
+
+
+def active_run() -> WorkflowRun | None:
+    """The run whose activation is going on in this thread."""
+    loop = _get_running_loop()
+    if isinstance(loop, WorkflowLoop):
+        host = loop.host
+        if isinstance(host, WorkflowRun):
+            return host
+    return None
+
+
+def _run(what: str) -> WorkflowRun:
+    run = active_run()
+    if run is None:
+        raise NotRunning(f"{what} was called outside a workflow")
+    return run
+
+
+def current() -> Attempt:
+    """The attempt of the task that calls. Raises `NotRunning` outside a task."""
+    try:
+        return attempt.get()
+    except LookupError:
+        raise NotRunning("current() was called outside a task") from None
+
+
+async def sleep(seconds: float) -> None:
+    """Wait that long. In a workflow the wait is durable (`asyncio.sleep` is the same there), else it is asyncio's."""
+    await asyncio.sleep(seconds)
+
+
+def wait_for_signal(name: str, timeout: float | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
+    """Wait for the next signal of that name and give its payload as `type` (default: plain JSON).
+
+    A signal that came before the wait counts; each is given once, in the order they were sent. Raises `SignalTimeout`
+    after `timeout` seconds (default: never), and `SerializationError` when the payload does not fit `type`.
+    """
+    return _run("wait_for_signal").wait_for_signal(name, timeout, type)
+
+
+def get_version(change_id: str, minimum: int, maximum: int) -> int:
+    """The version of a changed piece of code that this run keeps to, for ever.
+
+    A run that comes here for the first time records `maximum`; one that passed here before the change gets `minimum`.
+    A run whose version is not between the two is held (`NonDeterminismError`). Raises `ValueError` for a bad range.
+    """
+    return _run("get_version").get_version(change_id, minimum, maximum)
+
+
+def side_effect(function: Callable[[], T]) -> T:
+    """Call a plain `function` once in the run's life and give its value, as it comes back from JSON. Not awaited.
+
+    Later (after a crash, an eviction) the recorded value is given. For what is quick and not repeatable: reading a
+    setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and later.
+    Raises `SerializationError` when JSON cannot carry the value.
+    """
+    return _run("side_effect").side_effect(function)  # type: ignore[no-any-return]
+
+
+def is_replaying() -> bool:
+    """True while the workflow does again what was recorded: use it to log things once, never to decide anything."""
+    return _run("is_replaying").is_replaying()
+
+
+def now() -> datetime:
+    """The time of the outcome at hand, UTC; the same in every replay."""
+    return _run("now").now()
+
+
+def random() -> float:
+    """A random number, 0 <= number < 1, that is the same in every replay."""
+    return _run("random").random()
+
+
+def uuid4() -> uuids.UUID:
+    """A random UUID that is the same in every replay."""
+    return _run("uuid4").uuid4()

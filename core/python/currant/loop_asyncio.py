@@ -1,0 +1,132 @@
+"""`asyncio.wait_for`, `as_completed`, `gather` where the loop is a workflow's; on any other loop they are as they were.
+
+asyncio's own differ between Python versions (3.11's `wait_for` starts a task) or go through sets of coroutines, which
+iterate by address (`as_completed`). `install` runs once, when this module is imported. A module that said
+`from asyncio import as_completed` before that keeps asyncio's; `gather` is ours even then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from asyncio import _get_running_loop
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from currant.loop import WorkflowLoop
+
+_plain_wait_for = asyncio.wait_for
+_plain_as_completed = asyncio.as_completed
+_PlainGathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+
+
+@functools.wraps(_plain_wait_for)
+async def wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109
+    if isinstance(_get_running_loop(), WorkflowLoop):
+        return await _wait_for(fut, timeout)
+    return await _plain_wait_for(fut, timeout)
+
+
+@functools.wraps(_plain_as_completed)
+def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) -> Any:
+    if isinstance(_get_running_loop(), WorkflowLoop):
+        return _AsCompleted(fs, timeout)
+    return _plain_as_completed(fs, timeout=timeout)
+
+
+async def _wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109
+    """As in Python 3.12: no task of its own."""
+    if timeout is None or timeout > 0:
+        async with asyncio.timeout(timeout):
+            return await fut
+    fut = asyncio.ensure_future(fut)
+    if not fut.done():
+        fut.cancel()
+        await asyncio.wait([fut])
+    try:
+        return fut.result()
+    except asyncio.CancelledError as error:
+        raise TimeoutError from error
+
+
+class _AsCompleted:
+    """As in Python 3.13, a plain and an asynchronous iterator; the awaitables start in the order given."""
+
+    def __init__(self, fs: Iterable[Awaitable[Any]], timeout: float | None) -> None:
+        if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+            raise TypeError(f"expect an iterable of futures, not {type(fs).__name__}")
+        self._done: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue()
+        self._todo = dict.fromkeys([asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(fs)])
+        self._left = len(self._todo)
+        self._timer: asyncio.TimerHandle | None = None
+        for future in self._todo:
+            future.add_done_callback(self._completed)
+        if self._todo and timeout is not None:
+            self._timer = asyncio.get_running_loop().call_later(timeout, self._timed_out)
+
+    def _completed(self, future: asyncio.Future[Any]) -> None:
+        if future not in self._todo:
+            return  # the time-out was first
+        del self._todo[future]
+        self._done.put_nowait(future)
+        if not self._todo and self._timer is not None:
+            self._timer.cancel()
+
+    def _timed_out(self) -> None:
+        for future in self._todo:
+            future.remove_done_callback(self._completed)
+            self._done.put_nowait(None)
+        self._todo.clear()
+
+    async def _next(self) -> asyncio.Future[Any]:
+        future = await self._done.get()
+        if future is None:
+            raise TimeoutError
+        return future
+
+    async def _next_result(self) -> Any:
+        return (await self._next()).result()
+
+    def __iter__(self) -> _AsCompleted:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._left:
+            raise StopIteration
+        self._left -= 1
+        return self._next_result()
+
+    def __aiter__(self) -> _AsCompleted:
+        return self
+
+    async def __anext__(self) -> asyncio.Future[Any]:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return await self._next()
+
+
+class _GatheringFuture(_PlainGathering):  # type: ignore[misc]
+    """What `gather` returns; in a workflow its hash is its number in the run, like that of every future there."""
+
+    _number: int | None = None
+
+    def __hash__(self) -> int:
+        loop = self.get_loop()
+        if not isinstance(loop, WorkflowLoop):
+            return object.__hash__(self)
+        if self._number is None:
+            self._number = loop.next_number()
+        return self._number
+
+
+def install() -> None:
+    """Put these in the place of asyncio's own, under both of their names."""
+    modules: tuple[Any, ...] = (asyncio, asyncio.tasks)
+    for module in modules:
+        module.wait_for = wait_for
+        module.as_completed = as_completed
+    modules[1]._GatheringFuture = _GatheringFuture
+
+
+install()

@@ -1,0 +1,43 @@
+"""Finds blocking calls in workflows: for `currant dev` and tests, where an audit hook may cost something."""
+
+from __future__ import annotations
+
+import sys
+from asyncio import _get_running_loop
+from typing import Any
+
+_BLOCKING = frozenset(
+    {
+        "http.client.connect",
+        "os.fork",
+        "os.posix_spawn",
+        "os.system",
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.sendto",
+        "sqlite3.connect",
+        "subprocess.Popen",
+        "time.sleep",
+        "urllib.Request",
+    }
+)
+_installed = False
+
+
+def install_blocking_guard() -> None:
+    """From now on a blocking call in a workflow raises RuntimeError ("put it in a task"). Cannot be undone.
+
+    It sees what CPython reports to audit hooks: network, processes, `time.sleep`. A loop that computes is not seen.
+    """
+    global _installed
+    if not _installed:
+        _installed = True
+        sys.addaudithook(_audit)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if event in _BLOCKING and type(_get_running_loop()).__name__ == "WorkflowLoop":
+        raise RuntimeError(f"a blocking call in a workflow ({event}): put it in a task")

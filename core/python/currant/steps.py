@@ -1,0 +1,155 @@
+"""What `.run()` and its like return, and the future behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from currant import codec, errors
+from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SignalTimeout
+
+if TYPE_CHECKING:
+    from currant.run import WorkflowRun
+
+R = TypeVar("R")
+
+
+class Step(Coroutine[Any, Any, R], Generic[R]):
+    """A durable call. Its key was allotted when it was made; it starts when it is awaited or scheduled (rule i).
+
+    A Coroutine rather than a plain awaitable, so that gather, create_task, TaskGroup and wait_for all take it.
+    """
+
+    __slots__ = ("_iterator", "_run", "_started", "command", "decode", "key", "kind", "name")
+
+    def __init__(
+        self, run: WorkflowRun, key: str, kind: str, name: str, command: tuple[Any, ...], decode: Callable[[bytes], R]
+    ) -> None:
+        self._run = run
+        self._started = False
+        self._iterator: Generator[Any, Any, R] | None = None
+        self.key = key
+        self.kind = kind
+        self.name = name
+        self.command = command
+        self.decode = decode
+
+    def _begin(self) -> Generator[Any, Any, R]:
+        if self._started:
+            raise RuntimeError(
+                f"step {self.key} ({self.name}) was awaited already: keep its result, or make a task of it"
+            )
+        self._started = True
+        return self._run.start_step(self).__await__()
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._begin()
+
+    def send(self, value: Any) -> Any:
+        iterator = self._iterator
+        if iterator is None:
+            iterator = self._iterator = self._begin()
+        return iterator.send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
+        if self._iterator is not None:
+            return self._iterator.throw(typ) if val is None and tb is None else self._iterator.throw(typ, val, tb)
+        self._started = True
+        error = typ if val is None else val
+        if isinstance(error, type):
+            error = error()
+        raise error if tb is None else error.with_traceback(tb)
+
+    def close(self) -> None:
+        self._started = True
+        if self._iterator is not None:
+            self._iterator.close()
+
+    def timed_out(self) -> BaseException:
+        """The error of a wait that ended without what it waited for."""
+        return SignalTimeout(f"no signal {self.name!r} in time")
+
+    def failed(self, payload: bytes) -> BaseException:
+        """The error that is raised where the step is awaited."""
+        return codec.decode_error(payload)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name!r} {self.key}>"
+
+    def __del__(self) -> None:
+        if not self._started and not self._run.finished:
+            warnings.warn(f"{self.kind} {self.name!r} was never awaited", RuntimeWarning, stacklevel=2)
+
+
+class SignalWait(Step[R]):
+    """A wait for a signal. Its time-out, in seconds, counts from when it starts."""
+
+    __slots__ = ("timeout",)
+
+    def __init__(
+        self, run: WorkflowRun, key: str, name: str, timeout: float | None, decode: Callable[[bytes], R]
+    ) -> None:
+        super().__init__(run, key, "signal", name, (), decode)
+        self.timeout = timeout
+
+    def _begin(self) -> Generator[Any, Any, R]:
+        self.command = ("signal", self.key, self.name, self._run.due(self.timeout))
+        return super()._begin()
+
+
+class Verb(Step[R]):
+    """A client's verb, recorded. The engine's own errors (`NotFound`, `NotRunning`) come back as what they are."""
+
+    __slots__ = ()
+
+    def failed(self, payload: bytes) -> BaseException:
+        error = codec.decode_error(payload)
+        own = getattr(errors, error.type, None)
+        if error.id or own is ExecutionFailed or not (isinstance(own, type) and issubclass(own, CurrantError)):
+            return error
+        return own(error.message)
+
+
+class StepFuture(asyncio.Future[Any]):
+    """Where the outcome of a step arrives. To cancel it is to stop waiting for the step."""
+
+    __slots__ = ("_number", "_run", "step")
+
+    def __init__(self, step: Step[Any], run: WorkflowRun) -> None:
+        loop = run.loop
+        self._number = loop.next_number()
+        self._run = run
+        self.step = step
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self._run.abandon(self.step.key)
+        return cancelled
+
+    def resolve(self, status: str, payload: bytes) -> None:
+        """Deliver the step's outcome."""
+        if self.done():
+            return
+        step = self.step
+        if status == "completed":
+            try:
+                value = step.decode(payload)
+            except Exception as error:
+                self.set_exception(error)
+            else:
+                self.set_result(value)
+        elif status == "failed":
+            self.set_exception(step.failed(payload))
+        elif status == "cancelled":
+            self.set_exception(ExecutionCancelled(f"{step.kind} {step.name!r} (step {step.key}) was cancelled"))
+        elif status == "timeout":
+            self.set_exception(step.timed_out())
+        else:
+            raise ValueError(f"step {step.key} has an outcome with the unknown status {status!r}")
