@@ -23,7 +23,7 @@ _SCALARS: frozenset[type] = frozenset({str, int, bool, bytes, type(None)})
 _TOO_DEEP = "it is nested too deeply, or contains itself"
 _LISTS = (list, tuple, set, frozenset, deque)
 
-_Class = type  # where a parameter is named `type`
+_Class: Any = type  # where a parameter is named `type`
 _limit: int | None = None
 
 
@@ -170,12 +170,13 @@ def _rich(wanted: Any, value: Any) -> Any:
     pydantic = sys.modules.get("pydantic")
     if wanted is object:
         return value
-    if isinstance(wanted, type):
+    if isinstance(wanted, _Class):
         if pydantic is not None and issubclass(wanted, pydantic.BaseModel):
             # By its rules for JSON: a strict model takes the text of a date, as JSON has it.
             return wanted.model_validate_json(_encoder.encode(value), **_pydantic_way(pydantic)[1])
-        if issubclass(wanted, (str, int, float)) and isinstance(value, wanted.__mro__[-2]):
-            return wanted(value)
+        for base in (str, int, float):
+            if issubclass(wanted, base) and type(value) in (base, int):
+                return wanted(value)
     raise TypeError(f"{show_type(wanted)} is not a type that JSON can carry")
 
 

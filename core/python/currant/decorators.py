@@ -37,7 +37,7 @@ class Function(Generic[P, R]):
             raise TypeError(f"@{self.kind} decorates a function, not {plain!r}")
         if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
             raise TypeError(f"@{self.kind} {plain.__qualname__}: a generator cannot be a {self.kind}; return a list")
-        functools.update_wrapper(self, plain)
+        functools.update_wrapper(self, plain)  # type: ignore[arg-type]  # its __call__ is that of the subclasses
         self.plain = plain
         self.name = name or f"{real_module(plain.__module__)}.{plain.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(plain)
@@ -82,14 +82,14 @@ class Function(Generic[P, R]):
     def options(
         self,
         *,
-        queue: str | None | Default = DEFAULT,
+        queue: str | Default | None = DEFAULT,
         priority: int | Default = DEFAULT,
-        timeout: float | timedelta | None | Default = DEFAULT,
-        retry: Retry | None | Default = DEFAULT,
-        retries: int | None | Default = DEFAULT,
-        delay: float | timedelta | None | Default = DEFAULT,
-        run_at: datetime | None | Default = DEFAULT,
-        idempotency_key: str | None | Default = DEFAULT,
+        timeout: float | timedelta | Default | None = DEFAULT,
+        retry: Retry | Default | None = DEFAULT,
+        retries: int | Default | None = DEFAULT,
+        delay: float | timedelta | Default | None = DEFAULT,
+        run_at: datetime | Default | None = DEFAULT,
+        idempotency_key: str | Default | None = DEFAULT,
         connection: Any = DEFAULT,
         **unknown: Any,
     ) -> Self:
@@ -191,7 +191,7 @@ class Function(Generic[P, R]):
                 calls.append(self.call((), dict(item), workflow_queue))
             else:
                 raise TypeError(
-                    f"queue_many: item {index} is a tuple of positional or a dict of keyword arguments, not {item!r:.80}"
+                    f"queue_many: item {index} is a tuple of positional or a dict of keyword arguments, not {item!r}"
                 )
         return calls
 
@@ -204,7 +204,7 @@ class Function(Generic[P, R]):
         return default_client().enqueue_sync(new)
 
     def _handles(self, ids: list[str]) -> list[Handle[R]]:
-        client = default_client()
+        client = None if context.active_run() is not None else default_client()  # a workflow's verbs need none
         return [Handle(id, client, self.decode_result) for id in ids]
 
     async def _one(self, ids: Coroutine[Any, Any, list[str]]) -> Handle[R]:
@@ -276,7 +276,9 @@ class TaskDecorator(Protocol):
     """What `@task(...)` gives: applied to a function, it registers it."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine function is the more special case
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Task[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -288,7 +290,9 @@ class WorkflowDecorator(Protocol):
 
 
 @overload
-def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+def task(  # type: ignore[overload-overlap]  # as above
+    function: Callable[P, Coroutine[Any, Any, R]], /
+) -> Task[P, R]: ...
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
@@ -298,7 +302,7 @@ def task(
     name: str | None = None,
     retries: int | None = None,
     retry: Retry | None = None,
-    timeout: float | timedelta | None | Default = DEFAULT,
+    timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> TaskDecorator: ...
 def task(
@@ -309,14 +313,15 @@ def task(
     name: str | None = None,
     retries: int | None = None,
     retry: Retry | None = None,
-    timeout: float | timedelta | None | Default = DEFAULT,
+    timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> Any:
-    """Register a function, `async def` or `def` (run in a thread), as a task: one durable unit of work, any I/O allowed.
+    """Register a function, `async def` or `def` (run in a thread), as a task: one unit of work, any I/O allowed.
 
-    `queue`: its own, else the calling workflow's, else `default`. `name`: how it is stored, by default `module.qualname`.
-    `retries`: attempts after the first, default `WORKFLOWS_DEFAULT_RETRIES`; or `retry`, a `Retry`. `timeout`: seconds or
-    a timedelta for one attempt, None for no limit, default `WORKFLOWS_DEFAULT_TIMEOUT`. `priority`: 0 to 10, higher first.
+    `queue`: its own, else the calling workflow's, else `default`. `name`: how it is stored, default `module.qualname`.
+    `retries`: attempts after the first, default `WORKFLOWS_DEFAULT_RETRIES`; or `retry`, a `Retry`. `timeout`: seconds
+    or a timedelta for one attempt, None for no limit, default `WORKFLOWS_DEFAULT_TIMEOUT`. `priority`: 0 to 10, higher
+    first.
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
     options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
@@ -339,7 +344,7 @@ def workflow(
     version: int = 1,
     retries: int | None = None,
     retry: Retry | None = None,
-    timeout: float | timedelta | None | Default = DEFAULT,
+    timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> WorkflowDecorator: ...
 def workflow(
@@ -351,13 +356,13 @@ def workflow(
     version: int = 1,
     retries: int | None = None,
     retry: Retry | None = None,
-    timeout: float | timedelta | None | Default = DEFAULT,
+    timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> Any:
     """Register an `async def` function as a workflow: deterministic code whose `.run` calls are durable steps.
 
-    Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out is
-    `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is the version of its code, 1 or more.
+    Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out
+    is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is that of its code, 1 or more.
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
     options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)

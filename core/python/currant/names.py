@@ -9,7 +9,7 @@ _MAIN = ("__main__", "__mp_main__")  # the second is a script's module in a chil
 
 
 def real_module(module: str) -> str:
-    """The name by which other processes import `module`: that of `python -m`, or of the script's file in its packages."""
+    """How other processes import `module`: the name that `python -m` was given, or that of the script's file."""
     if module not in _MAIN:
         return module
     main = sys.modules.get(module)

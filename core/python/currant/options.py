@@ -11,6 +11,7 @@ from currant import settings
 from currant.names import class_name
 from currant.rust_bridge import Policy
 
+_MOST_ATTEMPTS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,7 +42,7 @@ class Retry:
     non_retryable: tuple[type[BaseException] | str, ...] = ()
 
     def __post_init__(self) -> None:
-        whole_number(self.max_attempts, "Retry(max_attempts)", least=1)
+        whole_number(self.max_attempts, "Retry(max_attempts)", least=1, most=_MOST_ATTEMPTS)
         number(self.initial, "Retry(initial)", least=0)
         number(self.multiplier, "Retry(multiplier)", least=1)
         number(self.max_delay, "Retry(max_delay)", least=0)
@@ -67,11 +68,11 @@ class Retry:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a function or of a bound copy of it. `delay` in seconds, `run_at` in microseconds since 1970, UTC."""
+    """The options of a function or a bound copy of it. `delay`: seconds; `run_at`: microseconds since 1970, UTC."""
 
     queue: str | None = None
     priority: int = 5
-    timeout: float | None | Default = DEFAULT
+    timeout: float | Default | None = DEFAULT
     retry: Retry | None = None
     delay: float | None = None
     run_at: int | None = None
@@ -115,7 +116,9 @@ def number(value: Any, what: str, least: float, most: float = math.inf, above: b
         raise TypeError(f"{what} is a number, not {value!r}")
     fits = math.isfinite(value) and least <= value <= most and not (above and value == least)
     if not fits:
-        bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"{'above' if above else 'at least'} {least:g}"
+        bounds = (
+            f"from {least:g} to {most:g}" if math.isfinite(most) else f"{'above' if above else 'at least'} {least:g}"
+        )
         raise ValueError(f"{what} must be {bounds}, not {value!r}")
     return float(value)
 
@@ -147,7 +150,7 @@ def seconds(value: Any, what: str, above: bool = True) -> float:
     return number(value, what, least=0, above=above)
 
 
-def _timeout(value: Any) -> float | None | Default:
+def _timeout(value: Any) -> float | Default | None:
     return value if value is None or isinstance(value, Default) else seconds(value, "timeout")
 
 
@@ -158,7 +161,7 @@ def _retry(value: Any) -> Retry | None:
 
 
 def _retries(value: Any) -> Retry | None:
-    return None if value is None else Retry(max_attempts=whole_number(value, "retries", 0, 2**31 - 2) + 1)
+    return None if value is None else Retry(max_attempts=whole_number(value, "retries", 0, _MOST_ATTEMPTS - 1) + 1)
 
 
 def _run_at(value: Any) -> int | None:

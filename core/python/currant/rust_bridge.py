@@ -1,8 +1,38 @@
-"""The thin typed wrapper over the extension `currant._core`: names for its tuples, and one object for its verbs."""
+"""The thin typed wrapper over the extension `currant._core`: names for its tuples, and one object for its verbs.
+
+Only this module imports the extension.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
+
+from currant import _core, settings
+from currant._core import Core, Engine, Mailbox, derive_id, new_id, retry_delay
+from currant.errors import LeaseLost, NotFound
+
+__all__ = [
+    "Call",
+    "Core",
+    "Engine",
+    "Mailbox",
+    "NewExecution",
+    "Policy",
+    "RustBridge",
+    "database_url",
+    "derive_id",
+    "new_id",
+    "retry_delay",
+    "set_database_url",
+    "shared_core",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Policy(NamedTuple):
@@ -36,3 +66,239 @@ class NewExecution(NamedTuple):
     id: str
     call: Call
     idempotency_key: str | None = None
+
+
+class Claimed(NamedTuple):
+    """An execution leased to a worker; `lease` goes back with whatever is recorded of it."""
+
+    id: str
+    lease: int
+    execution: dict[str, Any]
+
+
+# One pool a process and database: the client and every `RustBridge()` share it.
+_configured_url: str | None = None
+_cores: dict[str, Core] = {}
+_of_the_parent: list[Core] = []  # a fork's copies: their threads are not here, so they are neither used nor destroyed
+
+
+def set_database_url(url: str | None) -> None:
+    """Set this process's database; None: read `WORKFLOWS_DATABASE_URL` again."""
+    global _configured_url
+    _configured_url = None if url is None else settings.load({"WORKFLOWS_DATABASE_URL": url}).database_url
+
+
+def database_url() -> str:
+    """The URL of this process's database. Raises `SettingsError` when there is none."""
+    url = _configured_url or settings.load().database_url
+    if url is None:
+        raise settings.SettingsError(
+            "WORKFLOWS_DATABASE_URL is not set: set it to a URL such as postgresql://user:password@host:5432/name, "
+            "or call currant.configure(database_url=...)"
+        )
+    return url
+
+
+def shared_core(url: str) -> Core:
+    """This process's core for a database, made at its first use."""
+    core = _cores.get(url)
+    if core is None:
+        core = _cores.setdefault(url, Core(url))
+    return core
+
+
+def _after_fork() -> None:
+    _of_the_parent.extend(_cores.values())
+    _cores.clear()
+    _core.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Verb(Generic[P, R]):
+    """A method that also works on the class, on this process's database: `RustBridge.migrate()`, as in the seed."""
+
+    def __init__(self, function: Callable[Concatenate[RustBridge, P], R]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, bridge: RustBridge | None, owner: type[RustBridge]) -> Callable[P, R]:
+        bound: Callable[P, R] = self._function.__get__(owner() if bridge is None else bridge, owner)
+        return bound
+
+
+class RustBridge:
+    """The verbs of the core, blocking, with Python values. `url`: another database than this process's.
+
+    Every verb may raise `DatabaseUnavailable` and `SchemaMismatch`; those under a lease raise `LeaseLost`, those of one
+    execution `NotFound`.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url
+        self._own: Core | None = None if url is None else Core(url)
+        self._process = os.getpid()
+
+    @property
+    def core(self) -> Core:
+        """The extension's object behind it."""
+        if self._url is None:
+            return shared_core(database_url())
+        if self._own is None or self._process != os.getpid():
+            if self._own is not None:
+                _of_the_parent.append(self._own)
+            self._own, self._process = Core(self._url), os.getpid()
+        return self._own
+
+    @_Verb
+    def close(self) -> None:
+        """Close its connections, unless they are those that the whole process shares."""
+        if self._own is not None and self._process == os.getpid():
+            self._own.close()
+            self._own = None
+
+    # Schema
+
+    @_Verb
+    def migrate(self) -> int:
+        """Bring the schema up to this release; gives its version."""
+        return self.core.migrate()
+
+    @_Verb
+    def schema_version(self) -> int:
+        """The version of the database's schema, 0 without one."""
+        return self.core.schema_version()
+
+    # Executions
+
+    @_Verb
+    def create_execution(self, call: Call, id: str | None = None, idempotency_key: str | None = None) -> str:
+        """Enqueue one call; gives its id, or that of the execution that has the key."""
+        return self.core.create_executions([NewExecution(id or new_id(), call, idempotency_key)])[0]
+
+    @_Verb
+    def create_executions(self, items: list[NewExecution]) -> list[str]:
+        """Enqueue several calls in one commit; gives their ids in order."""
+        return self.core.create_executions(items)  # type: ignore[arg-type]  # a NamedTuple is its tuple
+
+    @_Verb
+    def get_execution(self, id: str) -> dict[str, Any]:
+        """One execution, as docs/engine.md describes it."""
+        return _object(self.core.get_execution(id))
+
+    @_Verb
+    def show(self, id: str) -> dict[str, Any]:
+        """The tree below an execution: `executions`, `steps`, `signals`."""
+        return _object(self.core.show(id))
+
+    @_Verb
+    def list_executions(self, /, **filters: Any) -> list[dict[str, Any]]:
+        """Executions, newest first; filters `queue state function limit held roots`."""
+        return _rows(self.core.list_executions(msgspec.json.encode(filters)))
+
+    @_Verb
+    def queues(self) -> list[dict[str, Any]]:
+        """Every queue with its depth."""
+        return _rows(self.core.queues())
+
+    @_Verb
+    def workers(self) -> list[dict[str, Any]]:
+        """Every worker with its state."""
+        return _rows(self.core.workers())
+
+    @_Verb
+    def wait_execution(self, id: str, timeout: float | None = None) -> tuple[str, bytes]:
+        """Wait up to `timeout` seconds for the end; gives the state then, and the result or the error."""
+        return self.core.wait_execution(id, timeout)
+
+    @_Verb
+    def cancel_execution(self, id: str, force: bool = False) -> None:
+        """Cancel it and everything below it; `force`: without asking it. Raises `NotRunning` if it has ended."""
+        self.core.cancel_execution(id, force)
+
+    @_Verb
+    def retry_execution(self, id: str) -> None:
+        """Run a failed or cancelled root again."""
+        self.core.retry_execution(id)
+
+    @_Verb
+    def send_signal(self, id: str, name: str, payload: bytes = b"null", dedup_key: str | None = None) -> None:
+        """Send a workflow a signal, JSON as payload. Raises `NotRunning` if it has ended."""
+        self.core.send_signal(id, name, payload, dedup_key)
+
+    # What a worker does, one statement a call. The worker of the SDK goes through `Engine`, which groups these.
+
+    @_Verb
+    def update_heartbeat(self, worker_id: str, name: str = "", queues: list[str] | None = None) -> None:
+        """Say that a worker is alive; the first time registers it."""
+        self.core.update_heartbeat(worker_id, name, queues or [])
+
+    @_Verb
+    def claim_execution(self, worker_id: str, queues: list[str]) -> Claimed | None:
+        """Lease the next ready execution of these queues to a worker; None: there is none."""
+        claimed = _claimed(self.core.claim_executions(worker_id, queues, 1))
+        return claimed[0] if claimed else None
+
+    @_Verb
+    def claim_executions(self, worker_id: str, queues: list[str], limit: int) -> list[Claimed]:
+        """Lease up to `limit` ready executions."""
+        return _claimed(self.core.claim_executions(worker_id, queues, limit))
+
+    @_Verb
+    def complete_execution(self, worker_id: str, id: str, lease: int, result: bytes) -> None:
+        """Record the result of an execution under its lease. Raises `LeaseLost`."""
+        _all_written(self.core.complete_executions(worker_id, [(id, lease, result)]))
+
+    @_Verb
+    def complete_executions(self, worker_id: str, items: list[tuple[str, int, bytes]]) -> list[str]:
+        """Record results, `(id, lease, result)`; gives the ids that were refused."""
+        return self.core.complete_executions(worker_id, items)
+
+    @_Verb
+    def fail_execution(self, worker_id: str, id: str, lease: int, error: bytes, retry: bool = True) -> None:
+        """Record that an attempt failed; `retry`: try again if the policy allows it. Raises `LeaseLost`."""
+        _all_written(self.core.fail_executions(worker_id, [(id, lease, error, retry)]))
+
+    @_Verb
+    def fail_executions(self, worker_id: str, items: list[tuple[str, int, bytes, bool]]) -> list[str]:
+        """Record failed attempts, `(id, lease, error, retry)`; gives the ids that were refused."""
+        return self.core.fail_executions(worker_id, items)
+
+    @_Verb
+    def suspend_workflow(self, worker_id: str, id: str, lease: int) -> None:
+        """Give up a workflow that waits, until something wakes it. Raises `LeaseLost`."""
+        _all_written(self.core.suspend_workflows(worker_id, [(id, lease)]))
+
+    @_Verb
+    def suspend_workflows(self, worker_id: str, items: list[tuple[str, int]]) -> list[str]:
+        """Give up workflows, `(id, lease)`; gives the ids that were refused."""
+        return self.core.suspend_workflows(worker_id, items)
+
+    @_Verb
+    def resume_workflow(self, id: str) -> None:
+        """Make a suspended workflow ready. Raises `NotFound` when no workflow with that id is suspended."""
+        if not self.core.resume_workflows([id]):
+            raise NotFound(f"no suspended workflow has the id {id}")
+
+    @_Verb
+    def resume_workflows(self, ids: list[str]) -> list[str]:
+        """Make suspended workflows ready; gives the ids of those that were."""
+        return self.core.resume_workflows(ids)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(data, type=dict[str, Any])
+
+
+def _rows(data: bytes) -> list[dict[str, Any]]:
+    return msgspec.json.decode(data, type=list[dict[str, Any]])
+
+
+def _claimed(items: list[tuple[str, int, bytes]]) -> list[Claimed]:
+    return [Claimed(id, lease, _object(data)) for id, lease, data in items]
+
+
+def _all_written(refused: list[str]) -> None:
+    if refused:
+        raise LeaseLost(f"execution {refused[0]} is no longer leased to this worker; nothing was written")

@@ -72,12 +72,8 @@ class Settings:
     max_concurrent: int = _variable(
         "WORKFLOWS_WORKER_MAX_CONCURRENT", 100, _count(1, 100_000), "a whole number from 1 to 100000"
     )
-    shutdown_grace: float = _variable(
-        "WORKFLOWS_WORKER_SHUTDOWN_GRACE", 30.0, _grace, "a number of seconds, 0 or more"
-    )
-    default_timeout: float | None = _variable(
-        "WORKFLOWS_DEFAULT_TIMEOUT", 300.0, _seconds_or_none, _SECONDS_OR_NONE
-    )
+    shutdown_grace: float = _variable("WORKFLOWS_WORKER_SHUTDOWN_GRACE", 30.0, _grace, "a number of seconds, 0 or more")
+    default_timeout: float | None = _variable("WORKFLOWS_DEFAULT_TIMEOUT", 300.0, _seconds_or_none, _SECONDS_OR_NONE)
     default_workflow_timeout: float | None = _variable(
         "WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT", None, _seconds_or_none, _SECONDS_OR_NONE
     )

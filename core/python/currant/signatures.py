@@ -80,15 +80,15 @@ class Signature:
             ) from None
         positional, rest, named, other = self._decoders or self._make_decoders()
         count = len(positional)
-        args = tuple([(positional[i] if i < count else rest)(value) for i, value in enumerate(raw.args)])  # type: ignore[arg-type]
+        args = tuple([(positional[i] if i < count else rest)(value) for i, value in enumerate(raw.args)])
         if not raw.kwargs:
             return args, {}
-        return args, {key: named.get(key, other)(value) for key, value in raw.kwargs.items()}  # type: ignore[arg-type]
+        return args, {key: named.get(key, other)(value) for key, value in raw.kwargs.items()}
 
     # Result
 
     def encode_result(self, value: Any) -> bytes:
-        """Give a result as it is stored. Raises `SerializationError` when it cannot be, or does not fit its annotation."""
+        """Give a result as it is stored. Raises `SerializationError` also if it does not fit its annotation."""
         data = codec.encode(value, f"the result of {self.name}")
         if self._hints.get("return") is not Any:
             (self._result or self._make_result())(data)
@@ -107,7 +107,7 @@ class Signature:
             parameter = self._signature.parameters[key]
             annotation, default = parameter.annotation, parameter.default
         if annotation is _EMPTY or annotation in (NoReturn, Never):
-            hint = Any
+            hint: Any = Any
         else:
             holder = SimpleNamespace(__annotations__={key: annotation})
             try:
@@ -126,7 +126,9 @@ class Signature:
         if key in self._hints:
             return self._hints[key]
         what = "its result" if key == "return" else f"argument {key!r}"
-        raise SerializationError(f"{self.name}: the annotation of {what} names something that is not defined at run time")
+        raise SerializationError(
+            f"{self.name}: the annotation of {what} names something that is not defined at run time"
+        )
 
     def _positional_counts(self) -> tuple[int, int]:
         least = most = 0

@@ -1,0 +1,81 @@
+"""Durable execution on Postgres: calls of `@task` and `@workflow` functions survive crashes, deploys and fail-overs."""
+
+from currant.client import Client, Handle, configure, default_client, get_handle, send_signal, send_signal_sync
+from currant.context import (
+    Attempt,
+    current,
+    get_version,
+    is_replaying,
+    now,
+    random,
+    side_effect,
+    sleep,
+    uuid4,
+    wait_for_signal,
+)
+from currant.decorators import Function, SyncTask, Task, Workflow, registry, task, workflow
+from currant.errors import (
+    CurrantError,
+    DatabaseUnavailable,
+    ExecutionCancelled,
+    ExecutionFailed,
+    LeaseLost,
+    NonDeterminismError,
+    NotFound,
+    NotRunning,
+    SchemaMismatch,
+    SerializationError,
+    SignalTimeout,
+    UnknownFunction,
+    WorkflowSuspendException,
+)
+from currant.options import Retry
+from currant.rust_bridge import RustBridge
+from currant.settings import Settings, SettingsError
+from currant.worker import Worker, WorkerStopped
+
+__all__ = [
+    "Attempt",
+    "Client",
+    "CurrantError",
+    "DatabaseUnavailable",
+    "ExecutionCancelled",
+    "ExecutionFailed",
+    "Function",
+    "Handle",
+    "LeaseLost",
+    "NonDeterminismError",
+    "NotFound",
+    "NotRunning",
+    "Retry",
+    "RustBridge",
+    "SchemaMismatch",
+    "SerializationError",
+    "Settings",
+    "SettingsError",
+    "SignalTimeout",
+    "SyncTask",
+    "Task",
+    "UnknownFunction",
+    "Worker",
+    "WorkerStopped",
+    "Workflow",
+    "WorkflowSuspendException",
+    "configure",
+    "current",
+    "default_client",
+    "get_handle",
+    "get_version",
+    "is_replaying",
+    "now",
+    "random",
+    "registry",
+    "send_signal",
+    "send_signal_sync",
+    "side_effect",
+    "sleep",
+    "task",
+    "uuid4",
+    "wait_for_signal",
+    "workflow",
+]

@@ -1,0 +1,41 @@
+"""The build: which version of the code a worker runs. A held workflow is tried again by another build only."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from currant import settings
+from currant.decorators import Function
+
+
+def build_id(functions: Iterable[Function[..., Any]]) -> str:
+    """`WORKFLOWS_BUILD_ID` if it is set, else a hash of the source files that define workflows; and the Python version.
+
+    The minor version of Python is part of it: asyncio's order of callbacks may differ between two of them.
+    """
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    given = settings.load().build_id
+    if given is not None:
+        return f"{given}-{python}"
+    digest = hashlib.sha256()
+    workflows = sorted((f for f in functions if f.kind == "workflow"), key=lambda f: f.name)
+    for source in sorted({_source(workflow) for workflow in workflows}):
+        digest.update(source)
+    for workflow in workflows:
+        digest.update(f"{workflow.name}\0{workflow.version}\0".encode())
+    return f"{digest.hexdigest()[:16]}-{python}"
+
+
+def _source(workflow: Function[..., Any]) -> bytes:
+    """The file that defines a workflow; what it compiled to where there is no file (an interactive session)."""
+    plain = inspect.unwrap(workflow.plain)
+    try:
+        with open(inspect.getsourcefile(plain) or "", "rb") as file:
+            return file.read()
+    except (OSError, TypeError):
+        code: bytes = plain.__code__.co_code
+        return code

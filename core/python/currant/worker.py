@@ -1,0 +1,459 @@
+"""The worker: it pulls work from the Rust engine, runs it on the event loop or in threads, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Self
+
+from currant import context, settings
+from currant.builds import build_id
+from currant.client import Client, default_client
+from currant.codec import encode_error
+from currant.context import Attempt
+from currant.decorators import Function, registry
+from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction
+from currant.names import class_name
+from currant.options import text, whole_number
+from currant.run import WorkflowRun
+from currant.rust_bridge import Engine
+from currant.threads import Threads
+
+log = logging.getLogger("currant.worker")
+
+_PULL = 64  # items handled before other callbacks of the event loop get their turn
+_GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
+_STUCK = 10.0  # seconds after which `def` tasks that timed out count as never returning
+
+
+class WorkerStopped(CurrantError):
+    """The worker had to stop by itself; the message says why."""
+
+
+class _Held:
+    """One attempt of a task in this worker."""
+
+    __slots__ = ("attempt", "function", "lease", "non_retryable", "over", "task")
+
+    def __init__(self, lease: int, attempt: Attempt, function: Function[..., Any], non_retryable: list[str]) -> None:
+        self.lease = lease
+        self.attempt = attempt
+        self.function = function
+        self.non_retryable = non_retryable
+        self.over = ""  # why its outcome is not wanted: timeout, cancelled, ...; only its end is
+        self.task: asyncio.Task[None] | None = None  # None: it runs in a thread
+
+
+class _Hot:
+    """A workflow in memory."""
+
+    __slots__ = ("lease", "run")
+
+    def __init__(self, lease: int, run: WorkflowRun) -> None:
+        self.lease = lease
+        self.run = run
+
+
+class Worker:
+    """Runs the registered functions for some queues.
+
+    `concurrency`: tasks at a time, default `WORKFLOWS_WORKER_MAX_CONCURRENT`; workflows that wait do not count. `name`:
+    how `currant workers` calls it, default host and process id. `functions`: serve only these, default all registered.
+    Use it as `async with Worker(...)`, which drains at the end of the block, or `await worker.run()`.
+    """
+
+    def __init__(
+        self,
+        queues: Iterable[str],
+        concurrency: int | None = None,
+        name: str | None = None,
+        functions: Iterable[Function[..., Any]] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        if isinstance(queues, str):
+            raise TypeError(f"queues is a list of names: write queues=[{queues!r}]")
+        self.queues = list(dict.fromkeys(text(queue, "a queue's name") for queue in queues))
+        if not self.queues:
+            raise ValueError("a worker serves at least one queue: give queues=[...]")
+        self.settings = settings.load()
+        self.concurrency = self.settings.max_concurrent
+        if concurrency is not None:
+            self.concurrency = whole_number(concurrency, "concurrency", 1, 100_000)
+        self.name = text(name, "name") if name is not None else f"{socket.gethostname()}-{os.getpid()}"[:200]
+        self._functions = registry if functions is None else {function.name: function for function in functions}
+        if not self._functions:
+            raise ValueError("no task or workflow is registered: import the modules that define them first")
+        self._client = client or default_client()
+        self._engine: Engine
+        self._closed = True  # nothing is answered any more, or not yet
+        self._tasks: dict[tuple[str, int], _Held] = {}
+        self._runs: dict[str, _Hot] = {}
+        self._parked: list[WorkflowRun] = []  # runs with a task that would not end: kept, never collected
+        self._stop_reason: str | None = None
+
+    # For programs
+
+    async def run(self, signals: bool = True) -> None:
+        """Work until `drain` is called or, with `signals`, SIGTERM or SIGINT arrives; then end within the grace.
+
+        The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not finished by then is
+        handed back and costs no attempt. Raises `WorkerStopped` when the engine ended the worker.
+        """
+        async with self:
+            with self._signals() if signals else contextlib.nullcontext():
+                await self._draining.wait()
+                await self._finish()
+        if self._stop_reason is not None:
+            raise WorkerStopped(self._stop_reason)
+
+    def drain(self) -> None:
+        """Stop claiming, and let `run` end when what is in hand is finished or the grace is over.
+
+        To be called in the thread of its event loop.
+        """
+        if not self._closed and not self._draining.is_set():
+            log.info("worker %s drains: %d tasks, %d workflows in hand", self.name, len(self._tasks), len(self._runs))
+            self._draining.set()
+            self._engine.drain()
+            self._pump()
+
+    async def __aenter__(self) -> Self:
+        if not self._closed:
+            raise CurrantError(f"worker {self.name} is running already")
+        self._loop = asyncio.get_running_loop()
+        self._draining, self._now, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._stop_reason = None
+        self._threads = Threads(self.concurrency)
+        self._engine = engine = self._make_engine()
+        engine.start()
+        self._closed = False
+        self._loop.add_reader(engine.fileno(), self._pump)
+        log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
+        self._loop.call_soon(self._pump)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        await self._finish()
+
+    # Start and end
+
+    def _make_engine(self) -> Engine:
+        functions = self._functions.values()
+        return Engine(
+            self._client.core,
+            self.name,
+            self.queues,
+            [function.name for function in functions if function.kind == "task"],
+            [function.name for function in functions if function.kind == "workflow"],
+            build_id(functions),
+            self.concurrency,
+            self.settings.heartbeat_interval,
+            self.settings.heartbeat_timeout,
+            self.settings.poll_interval,
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears of signals
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: int) -> None:
+        log.info("%s received%s", signal.Signals(number).name, ": stopping now" if self._draining.is_set() else "")
+        if self._draining.is_set():
+            self._now.set()
+        self.drain()
+
+    async def _finish(self) -> None:
+        """Wait for what is in hand as long as the grace allows, hand the rest back, say goodbye."""
+        if self._closed:
+            return
+        self._note_idle()
+        waits = [self._loop.create_task(event.wait()) for event in (self._idle, self._now)]
+        try:
+            await asyncio.wait(waits, timeout=self.settings.shutdown_grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await self._close(self._engine)
+
+    async def _close(self, engine: Engine) -> None:
+        # From here on nothing is answered: what has not ended is handed back by `stop`.
+        self._closed = True
+        await self._abandon_tasks()
+        for id in list(self._runs):
+            self._put_out(id)
+        await self._client.stop_engine(engine, _GOODBYE)
+        self._loop.remove_reader(engine.fileno())
+        self._threads.close()
+        log.info("worker %s has stopped", self.name)
+
+    async def _abandon_tasks(self) -> None:
+        left = list(self._tasks.values())
+        if left:
+            log.warning("worker %s hands %d tasks back", self.name, len(left))
+        for held in left:
+            self._end_attempt(held, "shutdown")
+        tasks = [held.task for held in left if held.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.0 if self._now.is_set() else 1.0)
+
+    def _note_idle(self) -> None:
+        if not self._tasks and not self._runs:
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+    # What the engine gives
+
+    def _pump(self) -> None:
+        while not self._closed:
+            items = self._engine.pull(_PULL)
+            for item in items:
+                self._handlers[item[0]](self, *item[1:])
+            if len(items) == _PULL:
+                self._loop.call_soon(self._pump)
+                return
+            if not items:
+                return
+
+    def _on_task(
+        self,
+        id: str,
+        lease: int,
+        number: int,
+        name: str,
+        queue: str,
+        workflow_id: str | None,
+        args: bytes,
+        timeout: float | None,
+        policy: tuple[Any, ...],
+    ) -> None:
+        function = self._functions.get(name)
+        if function is None or function.kind != "task":
+            self._fail_unknown(id, lease, name, number)
+            return
+        held = _Held(lease, Attempt(id, number, workflow_id, queue), function, policy[5])
+        self._tasks[id, lease] = held
+        if function.is_async:
+            held.task = self._loop.create_task(self._run_async(held, args))
+        else:
+            self._threads.submit(lambda: self._run_in_thread(held, args))
+
+    def _on_cancel(self, id: str, lease: int, reason: str) -> None:
+        held = self._tasks.get((id, lease))
+        if held is not None:
+            self._end_attempt(held, reason)
+            if held.task is None and reason == "timeout":
+                self._loop.call_later(_STUCK, self._look_for_stuck_threads)
+
+    def _on_drop(self, id: str, lease: int, reason: str) -> None:
+        hot = self._runs.get(id)
+        if hot is not None and hot.lease == lease:
+            log.warning("workflow %s is dropped: %s", id, reason)
+            self._put_out(id)
+        elif (held := self._tasks.get((id, lease))) is not None:
+            log.warning("task %s is dropped: %s", id, reason)
+            self._end_attempt(held, reason)
+
+    def _on_stop(self, reason: str) -> None:
+        if self._stop_reason is None:
+            log.error("worker %s must stop: %s", self.name, reason)
+            self._stop_reason = reason
+        self.drain()
+
+    # Tasks
+
+    async def _run_async(self, held: _Held, data: bytes) -> None:
+        context.attempt.set(held.attempt)
+        try:
+            args, kwargs = held.function.decode_args(data)
+            payload = held.function.encode_result(await held.function.plain(*args, **kwargs))
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its own failure
+            self._ended(held, None, error)
+        else:
+            self._ended(held, payload, None)
+
+    def _run_in_thread(self, held: _Held, data: bytes) -> None:
+        payload, error = None, None
+        try:
+            payload = contextvars.Context().run(_call_plain, held, data)
+        except BaseException as raised:
+            error = raised
+        # A worker that has ended closed its loop; nobody waits for this outcome any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ended, held, payload, error)
+
+    def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
+        attempt = held.attempt
+        self._tasks.pop((attempt.id, held.lease), None)
+        if self._closed:
+            return
+        engine = self._engine
+        if held.over:
+            engine.release(attempt.id, held.lease)
+        elif error is None:
+            activation = engine.complete(attempt.id, held.lease, payload or b"null")
+            if activation is not None:
+                self._deliver(activation)
+        else:
+            self._fail(held, error)
+        if self._draining.is_set():
+            self._note_idle()
+
+    def _fail(self, held: _Held, error: BaseException) -> None:
+        attempt, name = held.attempt, held.function.name
+        retryable = not isinstance(error, SerializationError) and not matches(error, held.non_retryable)
+        _log_failure(name, attempt.id, attempt.attempt, error)
+        self._answer_failure(attempt.id, held.lease, error, retryable)
+
+    def _fail_unknown(self, id: str, lease: int, name: str, number: int) -> None:
+        error = UnknownFunction(f"no task {name} is registered in worker {self.name}")
+        _log_failure(name, id, number, error)
+        self._answer_failure(id, lease, error, True)  # a worker that has it may be there soon
+
+    def _answer_failure(self, id: str, lease: int, error: BaseException, retryable: bool) -> None:
+        activation = self._engine.fail(id, lease, encode_error(error, id), retryable)
+        if activation is not None:
+            self._deliver(activation)
+
+    def _end_attempt(self, held: _Held, reason: str) -> None:
+        held.over = held.over or reason
+        held.attempt.cancelled = True
+        if held.task is not None:
+            held.task.cancel()
+
+    def _look_for_stuck_threads(self) -> None:
+        stuck = sum(1 for held in self._tasks.values() if held.task is None and held.over == "timeout")
+        if stuck >= self.concurrency and not self._closed:
+            self._on_stop(f"all {stuck} slots are held by tasks that timed out and do not return")
+
+    # Workflows
+
+    def _on_run(
+        self,
+        id: str,
+        lease: int,
+        attempt: int,
+        name: str,
+        queue: str,
+        args: bytes,
+        clock: int,
+        records: list[tuple[Any, ...]],
+        outcomes: list[tuple[Any, ...]],
+    ) -> None:
+        function = self._functions.get(name)
+        try:
+            if function is None or function.kind != "workflow":
+                raise UnknownFunction(f"no workflow {name} is registered in worker {self.name}")
+            run = self._make_run(id, attempt, function, queue, args)
+        except Exception as error:
+            _log_failure(name, id, attempt, error)
+            verb = "hold" if isinstance(error, UnknownFunction) else "fail"
+            self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
+            return
+        self._runs[id] = _Hot(lease, run)
+        self._deliver(self._send(id, lease, run, run.start(clock, records, outcomes)))
+
+    def _make_run(self, id: str, attempt: int, function: Function[..., Any], queue: str, data: bytes) -> WorkflowRun:
+        args, kwargs = function.decode_args(data)
+        plain = function.plain
+        return WorkflowRun(id, function.name, queue, attempt, lambda: plain(*args, **kwargs), function.encode_result)
+
+    def _on_activate(self, *activation: Any) -> None:
+        self._deliver(activation)
+
+    def _deliver(self, activation: tuple[Any, ...] | None) -> None:
+        """Deliver an outcome to its workflow, and the next one that the engine then has, until there is none."""
+        while activation is not None:
+            id, key, seq, clock, status, payload = activation
+            hot = self._runs.get(id)
+            if hot is None:  # dropped meanwhile
+                return
+            activation = self._send(id, hot.lease, hot.run, hot.run.activate(key, seq, clock, status, payload))
+
+    def _send(self, id: str, lease: int, run: WorkflowRun, commands: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        if run.finished:
+            self._forget(id, run)
+            _log_end(run, commands)
+        return self._engine.commands(id, lease, commands)
+
+    def _on_evict(self, id: str) -> None:
+        hot = self._runs.get(id)
+        if hot is not None:
+            self._put_out(id)
+            self._engine.suspended(id, hot.lease)
+
+    def _put_out(self, id: str) -> None:
+        run = self._runs[id].run
+        run.evict()
+        self._forget(id, run)
+
+    def _forget(self, id: str, run: WorkflowRun) -> None:
+        del self._runs[id]
+        if run.parked:
+            self._parked.append(run)
+            log.warning("workflow %s (%s) has a task that does not end; it is kept in memory", id, run.name)
+        if self._draining.is_set():
+            self._note_idle()
+
+    _handlers: ClassVar[dict[str, Any]] = {
+        "task": _on_task,
+        "run": _on_run,
+        "activate": _on_activate,
+        "evict": _on_evict,
+        "drop": _on_drop,
+        "cancel": _on_cancel,
+        "stop": _on_stop,
+    }
+
+
+def _call_plain(held: _Held, data: bytes) -> bytes:
+    context.attempt.set(held.attempt)
+    args, kwargs = held.function.decode_args(data)
+    result = held.function.plain(*args, **kwargs)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"{held.function.name} returned a coroutine: make it an `async def` function")
+    return held.function.encode_result(result)
+
+
+def matches(error: BaseException, names: list[str]) -> bool:
+    """Whether an error is of one of the classes named, qualified (`shop.CardDeclined`) or bare, or of a subclass."""
+    if not names:
+        return False
+    if isinstance(error, ExecutionFailed) and error.type in {name.rpartition(".")[2] for name in names}:
+        return True
+    own = {name for kind in type(error).__mro__ for name in (class_name(kind), kind.__qualname__, kind.__name__)}
+    return not own.isdisjoint(names)
+
+
+def _log_failure(name: str, id: str, attempt: int, error: BaseException) -> None:
+    message = " ".join(str(error).split())
+    extra = {"function": name, "execution_id": id, "attempt": attempt}
+    log.warning("%s %s attempt %d failed: %s: %s", name, id, attempt, type(error).__name__, message, extra=extra)
+
+
+def _log_end(run: WorkflowRun, commands: list[tuple[Any, ...]]) -> None:
+    if commands and commands[-1][0] in ("fail", "hold"):
+        word = "failed" if commands[-1][0] == "fail" else "is held"
+        extra = {"function": run.name, "execution_id": run.id, "attempt": run.attempt}
+        log.warning("%s %s %s: %s", run.name, run.id, word, commands[-1][1].decode()[:1000], extra=extra)
