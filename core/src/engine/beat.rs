@@ -144,7 +144,13 @@ impl State {
     }
 
     /// The heartbeat is committed. Gives the workers that we may declare dead.
-    pub fn beaten(&mut self, sent_flag: Option<Micros>, reply: &Heartbeat, sent: Instant, received: Instant) -> Vec<Uuid> {
+    pub fn beaten(
+        &mut self,
+        sent_flag: Option<Micros>,
+        reply: &Heartbeat,
+        sent: Instant,
+        received: Instant,
+    ) -> Vec<Uuid> {
         self.clock.adjust(reply.now, sent, received);
         let timeout = Duration::from_secs_f64(self.config.info.timeout);
         let gap = self.beat.last.is_none_or(|last| sent.saturating_duration_since(last) >= timeout);
@@ -156,7 +162,8 @@ impl State {
         // What is not committed yet, the answer could not know; what could not be made ready is tried again soon.
         let now = self.clock.now();
         let unwritten = self.beat.next_due.filter(|due| *due > now && !self.units.is_empty());
-        self.beat.next_due = reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
+        self.beat.next_due =
+            reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
         self.beat.peek_by = None;
         let had_flag = self.beat.flag_until > self.clock.now();
         self.beat.flag_until = sent_flag.unwrap_or(Micros::MIN);

@@ -16,11 +16,7 @@ impl Bell {
         let (rope, ear) = UnixStream::pair()?;
         rope.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
-        Ok(Bell {
-            rope,
-            ear,
-            rung: AtomicBool::new(false),
-        })
+        Ok(Bell { rope, ear, rung: AtomicBool::new(false) })
     }
 
     pub fn fileno(&self) -> RawFd {

@@ -48,39 +48,14 @@ pub struct Activation {
 /// What a workflow asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    Execute {
-        key: String,
-        call: Call,
-    },
-    Detach {
-        key: String,
-        call: Call,
-    },
-    Timer {
-        key: String,
-        due: Micros,
-    },
-    Signal {
-        key: String,
-        name: String,
-        due: Option<Micros>,
-    },
-    Cancel {
-        key: String,
-    },
-    Version {
-        key: String,
-        name: String,
-        value: Vec<u8>,
-    },
-    SideEffect {
-        key: String,
-        value: Vec<u8>,
-    },
-    Verb {
-        key: String,
-        verb: Verb,
-    },
+    Execute { key: String, call: Call },
+    Detach { key: String, call: Call },
+    Timer { key: String, due: Micros },
+    Signal { key: String, name: String, due: Option<Micros> },
+    Cancel { key: String },
+    Version { key: String, name: String, value: Vec<u8> },
+    SideEffect { key: String, value: Vec<u8> },
+    Verb { key: String, verb: Verb },
     Complete(Vec<u8>),
     Fail(Vec<u8>),
     Cancelled,
@@ -90,20 +65,10 @@ pub enum Command {
 /// A client's verb made by a workflow: recorded, then done, then its outcome delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Verb {
-    Signal {
-        target: Uuid,
-        name: String,
-        payload: Vec<u8>,
-    },
-    Cancel {
-        target: Uuid,
-    },
-    Status {
-        target: Uuid,
-    },
-    Result {
-        target: Uuid,
-    },
+    Signal { target: Uuid, name: String, payload: Vec<u8> },
+    Cancel { target: Uuid },
+    Status { target: Uuid },
+    Result { target: Uuid },
     Enqueue(Box<NewExecution>),
 }
 

@@ -9,6 +9,8 @@ mod commit;
 mod driver;
 pub mod items;
 mod run;
+#[cfg(test)]
+mod tests;
 mod state;
 mod verbs;
 

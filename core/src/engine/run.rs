@@ -118,9 +118,7 @@ fn status_name(status: &str) -> &'static str {
 
 /// Orders step keys as they were allotted: `0`, `2`, `10`, `1.0/0`.
 fn natural(key: &str) -> Vec<u64> {
-    key.split(['.', '/'])
-        .map(|part| part.parse().unwrap_or(u64::MAX))
-        .collect()
+    key.split(['.', '/']).map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
 
 impl Run {
@@ -163,62 +161,29 @@ impl Run {
         let mut waits = Vec::new();
         for row in rows {
             match row {
-                HistorySource::Run {
-                    wakes,
-                    cancel_requested,
-                    deadline,
-                    ..
-                } => {
+                HistorySource::Run { wakes, cancel_requested, deadline, .. } => {
                     self.wakes_seen = wakes;
                     self.claimed.deadline = deadline.or(self.claimed.deadline);
                     if cancel_requested {
                         undelivered.push(own_news(CANCEL_KEY, "cancel"));
                     }
                 }
-                HistorySource::Child {
-                    key,
-                    kind,
-                    function,
-                    id,
-                    outcome,
-                    delivered,
-                    abandoned,
-                    ..
-                } => {
-                    records.push(Record {
-                        key: key.clone(),
-                        kind: kind.as_str().into(),
-                        name: function,
-                        value: None,
-                    });
+                HistorySource::Child { key, kind, function, id, outcome, delivered, abandoned, .. } => {
+                    records.push(Record { key: key.clone(), kind: kind.as_str().into(), name: function, value: None });
                     match (outcome, delivered) {
                         (Some(outcome), Some(at)) => outcomes.push(self.past(key, outcome, at)),
                         _ if abandoned => {}
                         (Some((status, payload)), None) => {
                             self.open.insert(key.clone(), Open::Child);
                             let status = status_name(&status);
-                            undelivered.push(News {
-                                key,
-                                status,
-                                payload,
-                                source: Source::Child(id),
-                            });
+                            undelivered.push(News { key, status, payload, source: Source::Child(id) });
                         }
                         _ => {
                             self.open.insert(key, Open::Child);
                         }
                     }
                 }
-                HistorySource::Step {
-                    key,
-                    kind,
-                    name,
-                    outcome,
-                    request,
-                    delivered,
-                    due,
-                    abandoned,
-                } => {
+                HistorySource::Step { key, kind, name, outcome, request, delivered, due, abandoned } => {
                     if let (Some(outcome), Some(at)) = (&outcome, delivered) {
                         self.cancel_delivered |= key == CANCEL_KEY;
                         self.timeout_delivered |= key == TIMEOUT_KEY;
@@ -230,13 +195,7 @@ impl Run {
                             }
                             "signal" => {
                                 waits.push((key.clone(), name.clone()));
-                                self.open.insert(
-                                    key.clone(),
-                                    Open::Signal {
-                                        name: name.clone(),
-                                        due,
-                                    },
-                                );
+                                self.open.insert(key.clone(), Open::Signal { name: name.clone(), due });
                             }
                             "verb" => {
                                 let verb = request.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -272,14 +231,7 @@ impl Run {
     fn past(&mut self, key: String, (status, payload): (String, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
         self.seq = self.seq.max(seq);
         self.clock = self.clock.max(clock);
-        Activation {
-            run: self.claimed.id,
-            key,
-            seq,
-            clock,
-            status,
-            payload,
-        }
+        Activation { run: self.claimed.id, key, seq, clock, status, payload }
     }
 
     /// Everything that will come due: (due, key).
@@ -290,9 +242,7 @@ impl Run {
             Open::Signal { due, .. } => due.map(|due| (due, key.clone())),
             _ => None,
         });
-        waits
-            .chain(deadline.map(|due| (due, TIMEOUT_KEY.to_string())))
-            .collect()
+        waits.chain(deadline.map(|due| (due, TIMEOUT_KEY.to_string()))).collect()
     }
 
     /// When the run must be looked at even if nobody wakes it.
@@ -318,23 +268,9 @@ impl Run {
         let (run, lease, epoch) = (claimed.id, claimed.lease, claimed.epoch);
         let verbs = std::mem::take(&mut self.unfinished_verbs)
             .into_iter()
-            .map(|(key, verb)| VerbRequest {
-                run,
-                lease,
-                epoch,
-                key,
-                verb,
-            })
+            .map(|(key, verb)| VerbRequest { run, lease, epoch, key, verb })
             .collect();
-        (
-            RunItem {
-                clock: claimed.started,
-                claimed,
-                records,
-                outcomes,
-            },
-            verbs,
-        )
+        (RunItem { clock: claimed.started, claimed, records, outcomes }, verbs)
     }
 
     /// A child's outcome came from the database or from this worker. False if the run does not wait for it (any more).
@@ -342,23 +278,13 @@ impl Run {
         if !self.open.contains_key(key) || self.inbox.iter().any(|news| news.key == key) {
             return false;
         }
-        self.inbox.push_back(News {
-            key: key.into(),
-            status,
-            payload,
-            source: Source::Child(id),
-        });
+        self.inbox.push_back(News { key: key.into(), status, payload, source: Source::Child(id) });
         true
     }
 
     pub fn verb_done(&mut self, key: &str, status: &'static str, payload: Vec<u8>) {
         if matches!(self.open.get(key), Some(Open::Verb)) && !self.inbox.iter().any(|news| news.key == key) {
-            self.inbox.push_back(News {
-                key: key.into(),
-                status,
-                payload,
-                source: Source::Step { ordinal: None },
-            });
+            self.inbox.push_back(News { key: key.into(), status, payload, source: Source::Step { ordinal: None } });
         }
     }
 
@@ -376,10 +302,7 @@ impl Run {
         }
         let status = match self.open.get(key) {
             Some(Open::Timer { due: wanted }) if *wanted == due => "fired",
-            Some(Open::Signal {
-                name,
-                due: Some(wanted),
-            }) if *wanted == due => {
+            Some(Open::Signal { name, due: Some(wanted) }) if *wanted == due => {
                 if let Some(queue) = self.waits.get_mut(name) {
                     queue.retain(|wait| wait != key);
                 }
@@ -388,12 +311,7 @@ impl Run {
             _ => return false,
         };
         let source = Source::Step { ordinal: None };
-        self.inbox.push_back(News {
-            key: key.into(),
-            status,
-            payload: Vec::new(),
-            source,
-        });
+        self.inbox.push_back(News { key: key.into(), status, payload: Vec::new(), source });
         true
     }
 
@@ -414,12 +332,7 @@ impl Run {
                     break;
                 };
                 let source = Source::Step { ordinal: Some(ordinal) };
-                self.inbox.push_back(News {
-                    key,
-                    status: "completed",
-                    payload,
-                    source,
-                });
+                self.inbox.push_back(News { key, status: "completed", payload, source });
             }
         }
     }
@@ -428,23 +341,14 @@ impl Run {
     pub fn hear(&mut self, rows: Vec<HistorySource>) {
         for row in rows {
             match row {
-                HistorySource::Run {
-                    wakes,
-                    cancel_requested,
-                    ..
-                } => {
+                HistorySource::Run { wakes, cancel_requested, .. } => {
                     self.wakes_seen = self.wakes_seen.max(wakes);
                     let known = self.cancel_delivered || self.inbox.iter().any(|news| news.key == CANCEL_KEY);
                     if cancel_requested && !known {
                         self.inbox.push_back(own_news(CANCEL_KEY, "cancel"));
                     }
                 }
-                HistorySource::Child {
-                    key,
-                    id,
-                    outcome: Some((status, payload)),
-                    ..
-                } => {
+                HistorySource::Child { key, id, outcome: Some((status, payload)), .. } => {
                     self.child_ended(&key, id, status_name(&status), payload);
                 }
                 HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
@@ -476,14 +380,7 @@ impl Run {
         }
         self.open.remove(&news.key);
         self.phase = Phase::Active;
-        Some(Activation {
-            run,
-            key: news.key,
-            seq,
-            clock,
-            status: news.status.into(),
-            payload: news.payload,
-        })
+        Some(Activation { run, key: news.key, seq, clock, status: news.status.into(), payload: news.payload })
     }
 
     /// A child of this worker ended while the run was idle with nothing else to hear: recorded and delivered in one commit.
@@ -537,23 +434,14 @@ impl Run {
         });
         for (key, open) in &self.open {
             if *open == Open::Child {
-                self.current.batch.abandoned.push(Abandoned {
-                    run,
-                    epoch,
-                    key: key.clone(),
-                    seq,
-                    abandon: false,
-                });
+                self.current.batch.abandoned.push(Abandoned { run, epoch, key: key.clone(), seq, abandon: false });
             }
         }
     }
 
     /// Python's answer to a start or an activation.
     pub fn answer(&mut self, commands: Vec<Command>, around: &mut Surroundings<'_>) -> Answer {
-        let mut answer = Answer {
-            unit: std::mem::take(&mut self.current),
-            ..Answer::default()
-        };
+        let mut answer = Answer { unit: std::mem::take(&mut self.current), ..Answer::default() };
         self.touched = around.now;
         self.phase = Phase::Idle;
         let mut news_possible = false;
@@ -602,16 +490,10 @@ impl Run {
             }
             Command::Cancel { key } => self.give_up(key, answer),
             Command::Version { key, name, value } => {
-                answer
-                    .batch
-                    .steps
-                    .push(self.step(&key, "version", name, Some(("completed", value))));
+                answer.unit.batch.steps.push(self.step(&key, "version", name, Some(("completed", value))));
             }
             Command::SideEffect { key, value } => {
-                answer
-                    .batch
-                    .steps
-                    .push(self.step(&key, "side_effect", String::new(), Some(("completed", value))));
+                answer.unit.batch.steps.push(self.step(&key, "side_effect", String::new(), Some(("completed", value))));
             }
             Command::Verb { key, verb } => {
                 let mut step = self.step(&key, "verb", verb.name().into(), None);
@@ -619,13 +501,7 @@ impl Run {
                 answer.unit.batch.steps.push(step);
                 self.open.insert(key.clone(), Open::Verb);
                 let (run, lease, epoch) = (self.claimed.id, self.claimed.lease, self.claimed.epoch);
-                answer.unit.verbs.push(VerbRequest {
-                    run,
-                    lease,
-                    epoch,
-                    key,
-                    verb,
-                });
+                answer.unit.verbs.push(VerbRequest { run, lease, epoch, key, verb });
             }
             Command::Complete(result) => answer.end = Some(End::Completed(result)),
             Command::Fail(error) => answer.end = Some(End::Failed(error)),
@@ -684,18 +560,11 @@ impl Run {
         if let Some(place) = self.inbox.iter().position(|news| news.key == key) {
             let news = self.inbox.remove(place);
             if let (
-                Some(News {
-                    source: Source::Step { ordinal: Some(ordinal) },
-                    payload,
-                    ..
-                }),
+                Some(News { source: Source::Step { ordinal: Some(ordinal) }, payload, .. }),
                 Open::Signal { name, .. },
             ) = (news, &open)
             {
-                self.mail
-                    .entry(name.clone())
-                    .or_default()
-                    .push_front((ordinal, payload));
+                self.mail.entry(name.clone()).or_default().push_front((ordinal, payload));
                 self.match_signals();
             }
         }
@@ -705,13 +574,7 @@ impl Run {
             waits.retain(|wait| *wait != key);
         }
         let (run, epoch, seq) = (self.claimed.id, self.claimed.epoch, self.seq);
-        answer.unit.batch.abandoned.push(Abandoned {
-            run,
-            epoch,
-            key,
-            seq,
-            abandon: true,
-        });
+        answer.unit.batch.abandoned.push(Abandoned { run, epoch, key, seq, abandon: true });
     }
 
     /// The executions whose outcome was in Python's hands with this run when it was dropped.
@@ -730,21 +593,12 @@ impl Run {
             wakes: Some(wakes),
             delivered: None,
         };
-        Batch {
-            fences: vec![(self.claimed.id, self.claimed.lease)],
-            outcomes: vec![outcome],
-            ..Batch::default()
-        }
+        Batch { fences: vec![(self.claimed.id, self.claimed.lease)], outcomes: vec![outcome], ..Batch::default() }
     }
 }
 
 fn own_news(key: &str, kind: &'static str) -> News {
-    News {
-        key: key.into(),
-        status: "completed",
-        payload: Vec::new(),
-        source: Source::Own(kind),
-    }
+    News { key: key.into(), status: "completed", payload: Vec::new(), source: Source::Own(kind) }
 }
 
 /// The lease under which an eager child is inserted: the first.

@@ -89,7 +89,6 @@ pub struct State {
     pub clock: Clock,
     pub counts: Counts,
     pub(super) draining: bool,
-    pub(super) stopped: bool,
     pub(super) attempts: HashMap<Lease, Attempt>,
     pub(super) in_python: usize,
     pub(super) runs: HashMap<Uuid, Run>,
@@ -116,7 +115,6 @@ impl State {
             clock,
             counts: Counts::default(),
             draining: false,
-            stopped: false,
             attempts: HashMap::new(),
             in_python: 0,
             runs: HashMap::new(),
@@ -330,7 +328,8 @@ impl State {
         let draining = self.draining;
         let info = &self.config.info;
         let mut eager = |call: &Call| {
-            let ours = call.kind == Kind::Task && info.tasks.contains(&call.function) && info.queues.contains(&call.queue);
+            let ours =
+                call.kind == Kind::Task && info.tasks.contains(&call.function) && info.queues.contains(&call.queue);
             let yes = !draining && room > 0 && ours;
             room -= usize::from(yes);
             yes

@@ -1,0 +1,453 @@
+//! The decisions of a worker, without a database: what it would write, and what it would hand to Python.
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::items::{Activation, Command, Item};
+use super::state::{Config, State};
+use crate::ids::new_id;
+use crate::types::*;
+
+const START: Micros = 1_000_000_000_000;
+
+fn policy(max_attempts: i32) -> Policy {
+    Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, non_retryable: vec![] }
+}
+
+fn call(function: &str) -> Call {
+    Call {
+        kind: Kind::Task,
+        function: function.into(),
+        queue: "q".into(),
+        priority: 5,
+        args: b"{}".to_vec(),
+        policy: policy(1),
+        timeout: None,
+        delay: None,
+        run_at: None,
+    }
+}
+
+fn claimed(kind: Kind) -> Claimed {
+    let id = new_id();
+    Claimed {
+        id,
+        lease: 1,
+        kind,
+        function: "f".into(),
+        queue: "q".into(),
+        priority: 5,
+        attempt: 1,
+        takeovers: 0,
+        args: b"{}".to_vec(),
+        timeout: None,
+        deadline: None,
+        policy: policy(1),
+        parent: None,
+        step_key: None,
+        root: id,
+        epoch: 0,
+        wakes: 0,
+        started: START,
+        fresh: true,
+        isolated: false,
+    }
+}
+
+fn worker(concurrency: i32) -> State {
+    let info = WorkerInfo {
+        id: new_id(),
+        name: "w".into(),
+        host: "h".into(),
+        pid: 1,
+        build: "b".into(),
+        queues: vec!["q".into()],
+        tasks: vec!["f".into()],
+        workflows: vec!["w".into()],
+        concurrency,
+        timeout: 30.0,
+    };
+    let config = Config { info, heartbeat_interval: 5.0, poll_interval: 5.0, max_hot: 100, long_wait: 300.0 };
+    State::new(config, Clock::new(START, Instant::now()))
+}
+
+fn reply(claimed: Vec<Claimed>) -> BatchReply {
+    BatchReply { claimed, ..BatchReply::default() }
+}
+
+/// The database accepts everything that is to be written, and gives no work.
+fn commit(state: &mut State) -> Batch {
+    commit_with(state, BatchReply::default())
+}
+
+fn commit_with(state: &mut State, reply: BatchReply) -> Batch {
+    let units = state.take_units();
+    let mut batch = Batch::default();
+    units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
+    state.committed(units, Some(100), reply);
+    batch
+}
+
+/// A workflow that was claimed and pulled; Python owes its first commands.
+fn started_run(state: &mut State) -> Claimed {
+    let run = claimed(Kind::Workflow);
+    commit_with(state, reply(vec![run.clone()]));
+    assert!(matches!(state.pull(10).as_slice(), [Item::Run(item)] if item.claimed.id == run.id));
+    run
+}
+
+fn execute(key: &str) -> Command {
+    Command::Execute { key: key.into(), call: call("f") }
+}
+
+fn pulled_task(state: &mut State) -> (Uuid, i64) {
+    match state.pull(1).as_slice() {
+        [Item::Task(task)] => (task.id, task.lease),
+        other => panic!("expected one task, got {other:?}"),
+    }
+}
+
+fn heartbeat(running: Vec<(Uuid, i64, i64)>) -> Heartbeat {
+    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], running }
+}
+
+fn beat(state: &mut State, reply: &Heartbeat) -> Vec<Uuid> {
+    let at = Instant::now();
+    let (flag, _) = state.beat_to_send();
+    state.beaten(flag, reply, at, at)
+}
+
+#[test]
+fn a_step_starts_only_after_the_commit_that_records_it() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    assert_eq!(state.commands(run.id, 1, vec![execute("0")]), None);
+    assert!(state.pull(10).is_empty(), "started before it was committed");
+    let batch = commit(&mut state);
+    assert!(batch.children[0].eager && batch.fences == vec![(run.id, 1)]);
+    pulled_task(&mut state);
+}
+
+#[test]
+fn an_outcome_its_delivery_and_the_next_step_are_one_commit() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0")]);
+    commit(&mut state);
+    let (task, lease) = pulled_task(&mut state);
+    let next = state.complete(task, lease, b"7".to_vec()).expect("delivered at once");
+    assert_eq!(
+        (next.key.as_str(), next.seq, next.status.as_str(), next.payload.as_slice()),
+        ("0", 1, "completed", &b"7"[..])
+    );
+    assert!(state.take_units().is_empty(), "written before Python answered");
+    state.commands(run.id, 1, vec![execute("1")]);
+    let batch = commit(&mut state);
+    assert_eq!(batch.outcomes[0].delivered, Some((run.id, 1, next.clock)));
+    assert_eq!((batch.children[0].key.as_str(), batch.children[0].after_seq), ("1", 1));
+}
+
+#[test]
+fn a_refused_commit_destroys_the_run_and_the_steps_it_would_have_started() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0")]);
+    commit_with(&mut state, BatchReply { refused: vec![run.id], ..BatchReply::default() });
+    assert!(matches!(state.pull(10).as_slice(), [Item::Drop { id, lease: 1, .. }] if *id == run.id));
+    assert_eq!(state.commands(run.id, 1, vec![execute("1")]), None);
+    assert!(state.take_units().is_empty());
+}
+
+#[test]
+fn a_refused_outcome_refuses_the_run_that_went_on_from_it() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0")]);
+    commit(&mut state);
+    let (task, lease) = pulled_task(&mut state);
+    state.complete(task, lease, b"7".to_vec());
+    state.commands(run.id, 1, vec![execute("1")]);
+    commit_with(&mut state, BatchReply { refused: vec![task, run.id], ..BatchReply::default() });
+    let dropped: Vec<Uuid> = state
+        .pull(10)
+        .into_iter()
+        .filter_map(|item| if let Item::Drop { id, .. } = item { Some(id) } else { None })
+        .collect();
+    assert!(dropped.contains(&run.id) && dropped.contains(&task));
+}
+
+#[test]
+fn outcomes_are_delivered_one_at_a_time_and_numbered_in_that_order() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0"), execute("1"), execute("2")]);
+    commit(&mut state);
+    let tasks: Vec<_> = (0..3).map(|_| pulled_task(&mut state)).collect();
+    let first = state.complete(tasks[2].0, 1, b"2".to_vec()).unwrap();
+    // While Python works on the first nothing else is handed over.
+    assert_eq!(state.complete(tasks[0].0, 1, b"0".to_vec()), None);
+    assert_eq!(state.complete(tasks[1].0, 1, b"1".to_vec()), None);
+    assert!(state.pull(10).is_empty());
+    let second = state.commands(run.id, 1, vec![]).unwrap();
+    let third = state.commands(run.id, 1, vec![]).unwrap();
+    let order: Vec<_> = [&first, &second, &third].map(|next| (next.seq, next.payload.clone())).into();
+    assert_eq!(order, vec![(1, b"2".to_vec()), (2, b"0".to_vec()), (3, b"1".to_vec())]);
+    assert!(first.clock <= second.clock && second.clock <= third.clock);
+}
+
+fn signal(ordinal: i64, payload: &[u8]) -> HistoryRow {
+    let source = HistorySource::Signal { name: "s".into(), ordinal, payload: payload.to_vec() };
+    HistoryRow { run: Uuid::nil(), source }
+}
+
+fn hear(state: &mut State, run: Uuid, rows: Vec<HistoryRow>) -> Vec<Activation> {
+    state.heard(rows.into_iter().map(|row| HistoryRow { run, ..row }).collect());
+    let items = state.pull(10);
+    items.into_iter().filter_map(|item| if let Item::Activate(next) = item { Some(next) } else { None }).collect()
+}
+
+fn wait(key: &str, due: Option<Micros>) -> Command {
+    Command::Signal { key: key.into(), name: "s".into(), due }
+}
+
+#[test]
+fn signals_go_to_the_waits_in_order_and_each_is_consumed_once() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![wait("0", None), wait("1", None)]);
+    let heard = hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]);
+    assert_eq!((heard[0].key.as_str(), heard[0].payload.as_slice()), ("0", &b"1"[..]));
+    let next = state.commands(run.id, 1, vec![]).unwrap();
+    assert_eq!((next.key.as_str(), next.payload.as_slice()), ("1", &b"2"[..]));
+    state.commands(run.id, 1, vec![]);
+    // The same rows again, as a second look at the database may give them.
+    assert!(hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]).is_empty());
+    let ordinals: Vec<_> = commit(&mut state).step_outcomes.iter().map(|outcome| outcome.ordinal).collect();
+    assert_eq!(ordinals, vec![Some(1), Some(2)]);
+}
+
+#[test]
+fn a_wait_ends_by_signal_or_by_time_out_never_by_both() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![wait("0", Some(START - 1))]);
+    state.heard(vec![HistoryRow { run: run.id, ..signal(1, b"1") }]);
+    state.fire_due();
+    assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == "completed"));
+    assert_eq!(state.commands(run.id, 1, vec![wait("1", Some(START - 1))]), None);
+    state.fire_due();
+    assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == "timeout"));
+    assert_eq!(state.commands(run.id, 1, vec![]), None);
+    // Too late for the second wait: the signal is kept for the next.
+    assert!(hear(&mut state, run.id, vec![signal(2, b"2")]).is_empty());
+    let next = state.commands(run.id, 1, vec![wait("2", None)]);
+    assert_eq!(next, None, "the run was not active");
+}
+
+#[test]
+fn a_signal_meant_for_a_wait_that_is_given_up_goes_to_the_next_wait() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![wait("0", None), execute("1")]);
+    commit(&mut state);
+    let (task, _) = pulled_task(&mut state);
+    let next = state.complete(task, 1, b"1".to_vec()).unwrap();
+    assert_eq!(next.key, "1");
+    state.heard(vec![HistoryRow { run: run.id, ..signal(1, b"1") }]);
+    let next = state.commands(run.id, 1, vec![Command::Cancel { key: "0".into() }, wait("2", None)]).unwrap();
+    assert_eq!((next.key.as_str(), next.payload.as_slice()), ("2", &b"1"[..]));
+}
+
+#[test]
+fn a_run_put_out_with_news_in_hand_is_claimed_again_at_once() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![wait("0", None)]);
+    state.drain();
+    assert!(matches!(state.pull(10).as_slice(), [Item::Evict(id)] if *id == run.id));
+    state.heard(vec![HistoryRow { run: run.id, ..signal(1, b"1") }]);
+    state.suspended(run.id, 1);
+    let outcome = commit(&mut state).outcomes.pop().unwrap();
+    assert_eq!((outcome.action, outcome.wakes), (Action::Suspend, Some(-1)));
+}
+
+#[test]
+fn strangers_are_handed_back_and_lost_tasks_are_told() {
+    let mut state = worker(4);
+    let task = claimed(Kind::Task);
+    commit_with(&mut state, reply(vec![task.clone()]));
+    pulled_task(&mut state);
+    let stranger = new_id();
+    beat(&mut state, &heartbeat(vec![(stranger, 3, 0)]));
+    let batch = commit(&mut state);
+    assert_eq!(
+        (batch.outcomes[0].id, batch.outcomes[0].action, batch.fences[0]),
+        (stranger, Action::Handback, (stranger, 3))
+    );
+    assert!(
+        matches!(state.pull(10).as_slice(), [Item::Cancel { id, lease: 1, reason: "cancelled" }] if *id == task.id)
+    );
+    assert_eq!(state.complete(task.id, 1, b"1".to_vec()), None);
+    assert!(state.take_units().is_empty(), "an outcome under a lost lease was written");
+}
+
+#[test]
+fn what_is_being_written_is_no_stranger() {
+    let mut state = worker(4);
+    let task = claimed(Kind::Task);
+    commit_with(&mut state, reply(vec![task.clone()]));
+    pulled_task(&mut state);
+    state.complete(task.id, 1, b"1".to_vec());
+    beat(&mut state, &heartbeat(vec![(task.id, 1, 0)]));
+    let actions: Vec<_> = commit(&mut state).outcomes.into_iter().map(|outcome| outcome.action).collect();
+    assert_eq!(actions, vec![Action::Complete]);
+}
+
+#[test]
+fn a_task_over_its_time_is_failed_and_keeps_its_slot_until_it_ends() {
+    let mut state = worker(1);
+    let mut task = claimed(Kind::Task);
+    task.timeout = Some(1e-9);
+    let waiting = claimed(Kind::Task);
+    commit_with(&mut state, reply(vec![task.clone(), waiting.clone()]));
+    let (first, _) = pulled_task(&mut state);
+    assert_eq!(first, task.id);
+    state.fire_due();
+    let batch = commit(&mut state);
+    assert_eq!(batch.outcomes[0].action, Action::Fail);
+    assert!(String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap().contains("TimeoutError"));
+    let items = state.pull(10);
+    assert!(matches!(items[0], Item::Cancel { reason: "timeout", .. }));
+    assert!(matches!(items[1], Item::Stop(_)), "every slot is stuck");
+    assert_eq!(items.len(), 2, "the slot is not free: {items:?}");
+    state.release(task.id, 1);
+    assert_eq!(pulled_task(&mut state).0, waiting.id);
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_until_the_policy_ends() {
+    for (attempt, takeovers, retryable, expected) in [
+        (1, 0, true, Action::Retry),
+        (2, 0, true, Action::Fail),
+        (2, 1, true, Action::Retry),
+        (1, 0, false, Action::Fail),
+    ] {
+        let mut state = worker(1);
+        let task = Claimed { attempt, takeovers, policy: policy(2), ..claimed(Kind::Task) };
+        commit_with(&mut state, reply(vec![task.clone()]));
+        pulled_task(&mut state);
+        state.fail(task.id, 1, b"{}".to_vec(), retryable);
+        assert_eq!(commit(&mut state).outcomes[0].action, expected, "{attempt} {takeovers} {retryable}");
+    }
+}
+
+#[test]
+fn draining_claims_nothing_and_gives_back_what_has_not_started() {
+    let mut state = worker(1);
+    commit_with(&mut state, reply(vec![claimed(Kind::Task), claimed(Kind::Task), claimed(Kind::Workflow)]));
+    state.drain();
+    state.notified_queue();
+    assert_eq!(state.claim_request(), None);
+    let batch = commit(&mut state);
+    assert!(batch.outcomes.iter().all(|outcome| outcome.action == Action::Handback));
+    assert_eq!(batch.outcomes.len(), 3);
+}
+
+#[test]
+fn before_it_sleeps_a_worker_sets_its_flag_and_looks_once_more() {
+    let mut state = worker(1);
+    state.beat.listening = true;
+    state.beat.maybe_work = false;
+    assert!(state.wants_beat(Instant::now()));
+    let (flag, _) = state.beat_to_send();
+    assert!(flag.is_some());
+    let at = Instant::now();
+    state.beaten(flag, &heartbeat(vec![]), at, at);
+    assert!(state.claim_request().is_some(), "slept without a second look");
+    commit(&mut state);
+    assert!(!state.wants_commit() && !state.wants_beat(Instant::now()));
+}
+
+#[test]
+fn only_a_worker_with_a_gapless_pulse_declares_others_dead() {
+    let mut state = worker(1);
+    let other = new_id();
+    let reply = Heartbeat { dead: vec![other], ..heartbeat(vec![]) };
+    let start = Instant::now();
+    let at = |seconds: u64| start + Duration::from_secs(seconds);
+    let mut judge = |state: &mut State, seconds| state.beaten(None, &reply, at(seconds), at(seconds));
+    assert!(judge(&mut state, 0).is_empty());
+    assert!((1..6).all(|beat| judge(&mut state, beat * 5).is_empty()));
+    assert_eq!(judge(&mut state, 30), vec![other]);
+    state.beat_failed();
+    assert!(judge(&mut state, 35).is_empty(), "it judged right after an outage");
+    assert!(judge(&mut state, 70).is_empty(), "a gap of a time-out is an outage");
+}
+
+#[test]
+fn data_that_the_database_refuses_fails_the_culprit_and_says_why() {
+    let mut state = worker(4);
+    let task = claimed(Kind::Task);
+    commit_with(&mut state, reply(vec![task.clone()]));
+    pulled_task(&mut state);
+    state.complete(task.id, 1, b"1".to_vec());
+    let unit = state.take_units().pop().unwrap();
+    state.culprit(unit, "value too long");
+    let batch = commit(&mut state);
+    assert_eq!(batch.outcomes[0].action, Action::Fail);
+    assert!(String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap().contains("value too long"));
+}
+
+#[test]
+fn cancel_is_an_outcome_delivered_once_that_cancels_outstanding_children() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0")]);
+    commit(&mut state);
+    let asked = HistorySource::Run { wakes: 1, lease: 1, deadline: None, cancel_requested: true };
+    let row = HistoryRow { run: run.id, source: asked };
+    let heard = hear(&mut state, run.id, vec![row.clone()]);
+    assert_eq!(heard[0].key, "!cancel");
+    state.commands(run.id, 1, vec![]);
+    let batch = commit(&mut state);
+    assert_eq!((batch.steps[0].key.as_str(), batch.steps[0].seq), ("!cancel", Some(1)));
+    assert_eq!((batch.abandoned[0].key.as_str(), batch.abandoned[0].abandon), ("0", false));
+    assert!(hear(&mut state, run.id, vec![row]).is_empty());
+}
+
+#[test]
+fn a_rebuilt_run_gets_its_history_in_order_and_then_what_it_has_not_heard() {
+    let mut state = worker(4);
+    let run = Claimed { fresh: false, lease: 2, ..claimed(Kind::Workflow) };
+    commit_with(&mut state, reply(vec![run.clone()]));
+    assert!(state.pull(10).is_empty());
+    let (loads, _) = state.take_loads();
+    assert_eq!(loads, vec![run.id]);
+    let child = |key: &str, outcome: Option<&[u8]>, delivered| HistorySource::Child {
+        key: key.into(),
+        kind: Kind::Task,
+        function: "f".into(),
+        id: new_id(),
+        lease: 1,
+        outcome: outcome.map(|payload| ("completed".into(), payload.to_vec())),
+        delivered,
+        abandoned: false,
+    };
+    let rows = [
+        child("0", Some(b"a"), Some((2, 20))),
+        child("1", Some(b"b"), Some((1, 10))),
+        child("2", Some(b"c"), None),
+        child("3", None, None),
+    ];
+    state.loaded(rows.into_iter().map(|source| HistoryRow { run: run.id, source }).collect());
+    match state.pull(10).as_slice() {
+        [Item::Run(item)] => {
+            assert_eq!(item.outcomes.iter().map(|past| past.key.as_str()).collect::<Vec<_>>(), vec!["1", "0"]);
+            assert_eq!(item.records.len(), 4);
+        }
+        other => panic!("{other:?}"),
+    }
+    let next = state.commands(run.id, 2, vec![]).unwrap();
+    assert_eq!((next.key.as_str(), next.seq), ("2", 3));
+}
