@@ -110,6 +110,12 @@ def _check_queue(bridge: RustBridge, queue: str) -> None:
         raise NotFound(f"no queue {queue}: nothing was ever put there and no worker serves it{there}")
 
 
+def _idle_queue(name: str) -> Row:
+    """A queue where all is done and that nobody serves now: the database counts nothing for it."""
+    counts = dict.fromkeys(("ready", "delayed", "running", "suspended", "held"), 0)
+    return {"queue": name, **counts, "oldest_ready_seconds": 0.0, "workers": 0}
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @as_json
@@ -120,6 +126,7 @@ def queues(names: tuple[str, ...], as_json: bool) -> None:
     for name in names:
         if not any(row["queue"] == name for row in rows):
             _check_queue(bridge, name)
+            rows.append(_idle_queue(name))
     rows = [row for row in rows if not names or row["queue"] in names]
     if as_json:
         print_json(rows)
@@ -129,7 +136,7 @@ def queues(names: tuple[str, ...], as_json: bool) -> None:
         [
             row["queue"],
             *(str(row[count]) for count in counts),
-            format_duration(row["oldest_ready_seconds"]),
+            format_duration(row["oldest_ready_seconds"] if row["ready"] else None),
             str(row["workers"]),
         ]
         for row in rows

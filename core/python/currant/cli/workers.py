@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from currant.cli.functions import import_module
+from currant.cli.functions import Mistake, import_module
 from currant.decorators import registry
 from currant.embedded import EmbeddedPostgres
 from currant.rust_bridge import RustBridge
@@ -20,6 +20,7 @@ from currant.worker import Worker
 
 DEV_DIRECTORY = ".currant"
 DEFAULT_QUEUE = "default"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 modules_option = click.option("-m", "--module", "modules", multiple=True, help="Import this module; may be repeated.")
 concurrency_option = click.option("--concurrency", type=click.IntRange(1), help="Tasks at a time.")
@@ -82,7 +83,10 @@ def _run_dev_worker(concurrency: int | None) -> None:
 
 
 def _run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
-    worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
+    try:
+        worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(worker.run())
 
@@ -96,11 +100,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _configure_logging() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("WORKFLOWS_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    level = os.environ.get("WORKFLOWS_LOG_LEVEL", "").upper() or "INFO"
+    if level not in LOG_LEVELS:
+        raise Mistake(f"WORKFLOWS_LOG_LEVEL cannot be {level!r}: write one of {', '.join(LOG_LEVELS)}")
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
 COMMANDS = (migrate, worker, dev)
