@@ -14,6 +14,8 @@ const SHORT_TASK_MICROS: f64 = 20_000.0;
 const PEEK_MICROS: Micros = 500_000;
 /// When something that is due cannot be made ready, say because it is locked, look again after this time.
 const RETRY_DUE_MICROS: Micros = 50_000;
+/// A function that goes on for this long after its attempt was over is not expected to end.
+pub(super) const STUCK_MICROS: Micros = 10_000_000;
 /// A workflow stays in memory at least this long after it last did something.
 const LINGER_MICROS: Micros = 5_000_000;
 
@@ -236,10 +238,10 @@ impl State {
         let Some(attempt) = self.attempts.get_mut(&lease) else { return };
         match attempt.phase {
             TaskPhase::Running { .. } => {
-                attempt.phase = TaskPhase::Over;
+                attempt.phase = TaskPhase::Over { since: self.clock.now() };
                 self.control.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "cancelled" });
             }
-            TaskPhase::Over => {}
+            TaskPhase::Over { .. } => {}
             TaskPhase::Reserved | TaskPhase::Buffered { .. } => {
                 self.attempts.remove(&lease);
                 self.buffer.retain(|_, kept| *kept != lease);
@@ -277,6 +279,18 @@ impl State {
         }
         if self.draining {
             self.hand_back_waiting_runs();
+        } else {
+            self.stop_if_stuck(now);
+        }
+    }
+
+    /// Every slot held by a function that does not end although its attempt is over (rule n): nothing would ever run here again.
+    fn stop_if_stuck(&mut self, now: Micros) {
+        let long_over = |phase| matches!(phase, TaskPhase::Over { since } if since + STUCK_MICROS <= now);
+        let stuck = self.attempts.values().filter(|attempt| long_over(attempt.phase)).count();
+        if stuck >= self.config.concurrency() {
+            let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
+            self.control.push_back(Item::Stop(reason));
         }
     }
 
@@ -314,7 +328,7 @@ impl State {
         let leases: Vec<Lease> = self.attempts.keys().copied().collect();
         for lease in leases {
             let Some(attempt) = self.attempts.remove(&lease) else { continue };
-            if attempt.phase != TaskPhase::Over && attempt.phase != TaskPhase::Reserved {
+            if !matches!(attempt.phase, TaskPhase::Over { .. } | TaskPhase::Reserved) {
                 self.hand_back_claimed(&attempt.claimed);
             }
         }

@@ -9,9 +9,9 @@ mod commit;
 mod driver;
 pub mod items;
 mod run;
+mod state;
 #[cfg(test)]
 mod tests;
-mod state;
 mod verbs;
 
 use std::os::fd::RawFd;

@@ -39,7 +39,7 @@ pub(super) enum TaskPhase {
     /// In Python since then.
     Running { since: Micros },
     /// Its outcome is decided (time-out, cancel, lease lost), but the function has not ended: it keeps its slot.
-    Over,
+    Over { since: Micros },
 }
 
 #[derive(Debug)]
@@ -232,7 +232,7 @@ impl State {
             TaskPhase::Running { since } => {
                 self.task_micros += ((now - since) as f64 - self.task_micros) * 0.05;
             }
-            TaskPhase::Over => {}
+            TaskPhase::Over { .. } => {}
         }
         let attempt = self.attempts.remove(&lease)?;
         self.in_python -= 1;
@@ -429,7 +429,7 @@ impl State {
         if !matches!(attempt.phase, TaskPhase::Running { .. }) {
             return;
         }
-        attempt.phase = TaskPhase::Over;
+        attempt.phase = TaskPhase::Over { since: self.clock.now() };
         let claimed = attempt.claimed.clone();
         self.counts.timeouts += 1;
         self.control.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "timeout" });
@@ -439,16 +439,6 @@ impl State {
         );
         let retryable = !names_type(&claimed.policy.non_retryable, &error);
         self.fail_attempt(claimed, error, retryable, false);
-        self.stop_if_stuck();
-    }
-
-    /// Every slot held by a function that does not end although its attempt is over: nothing would ever run here again.
-    fn stop_if_stuck(&mut self) {
-        let stuck = self.attempts.values().filter(|attempt| attempt.phase == TaskPhase::Over).count();
-        if stuck >= self.config.concurrency() && !self.draining {
-            let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
-            self.control.push_back(Item::Stop(reason));
-        }
     }
 
     pub(super) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
@@ -466,7 +456,7 @@ impl State {
 
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let c = &self.counts;
-        let over = self.attempts.values().filter(|attempt| attempt.phase == TaskPhase::Over).count();
+        let over = self.attempts.values().filter(|attempt| matches!(attempt.phase, TaskPhase::Over { .. })).count();
         vec![
             ("running", (self.in_python - over) as u64),
             ("stuck", over as u64),
