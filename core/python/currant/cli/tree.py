@@ -85,7 +85,7 @@ def _details(execution: Row) -> Iterable[str]:
 
 def _step_node(step: Row) -> Node:
     parts: list[str] = [f"[{step['key']}]"] if not step["key"].startswith("!") else []
-    parts.append(STEP_WORDS.get(step["kind"], step["kind"]))
+    parts.append(STEP_WORDS.get(str(step["kind"]), str(step["kind"])))
     if step["name"]:
         parts.append(step["name"])
     if step["state"]:
