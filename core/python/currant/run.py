@@ -178,7 +178,7 @@ class WorkflowRun:
                 waiting.resolve(status, payload)
         elif key in (CANCEL_KEY, TIMEOUT_KEY):
             self._end_requested = self._end_requested or key
-            self._main_task.cancel()
+            _cancel(self._main_task)
         loop.run_ready()
         if loop.new_timers:
             self._record_timers()
@@ -299,7 +299,7 @@ class WorkflowRun:
             return
         self._unwinding = True
         for task in alive:
-            task.cancel()
+            _cancel(task)
         loop.run_ready()
         self._unwind()
 
@@ -460,6 +460,13 @@ class WorkflowRun:
     def due(self, timeout: float | None) -> int | None:
         """When something that begins now times out, in microseconds since 1970."""
         return None if timeout is None else self._loop.due(timeout)
+
+
+def _cancel(task: WorkflowTask) -> None:
+    try:
+        task.cancel()
+    except RecursionError:
+        pass  # tasks that wait for each other in a circle; asyncio cannot cancel them
 
 
 async def _aclose(agen: Any) -> None:
