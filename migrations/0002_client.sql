@@ -6,6 +6,10 @@ $$ select (extract(epoch from at) * 1000000)::bigint $$;
 create function currant.from_micros(micros bigint) returns timestamptz language sql immutable parallel safe as
 $$ select timestamptz 'epoch' + micros * interval '1 microsecond' $$;
 
+-- ISO 8601 in UTC, whatever the session's time zone and style of dates.
+create function currant.iso(at timestamptz) returns text language sql stable parallel safe as
+$$ select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+
 -- A UUID version 7: ids made in order of time sort in that order.
 create function currant.new_id() returns uuid language sql volatile parallel safe as $$
     select encode(set_bit(set_bit(
@@ -270,3 +274,13 @@ select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed
     (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null
         and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers
 from counted c group by c.queue;
+
+-- One execution as `show` and `list` give it. For Currant itself: columns come and go with releases.
+create view currant.execution_details as
+select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts,
+    currant.iso(e.created_at) as created_at, currant.iso(e.run_at) as run_at, currant.iso(e.started_at) as started_at,
+    currant.iso(e.finished_at) as finished_at, e.parent_id, e.root_id, e.epoch, e.parent_epoch, e.step_key, e.seq,
+    case when e.state = 'running' or e.finished_at is not null then e.worker_id end as worker_id,
+    case when e.state = 'running' or e.finished_at is not null then (select w.name from currant.workers w where w.id = e.worker_id) end as worker,
+    e.build, e.timeout, e.cancel_requested, e.held, case when e.state <> 'completed' then e.error end as error, e.args, e.result
+from currant.executions e;

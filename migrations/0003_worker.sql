@@ -196,13 +196,36 @@ begin
         case when was.state = 'running' then e.worker_id end, e.id;
 end $$;
 
+-- Whether anything waits for the run that it was not told yet. Only for whoever holds the lock on its row, in a statement after
+-- the one that took it.
+create function currant.has_news(p_id uuid) returns boolean language sql stable as $$
+    select exists (select 1 from currant.signals g where g.execution_id = p_id and g.consumed_by is null)
+        or exists (
+            select 1 from currant.executions r join currant.executions e on e.parent_id = r.id and e.parent_epoch = r.epoch
+            where r.id = p_id and e.seq is null and e.abandoned is null and e.state in ('completed', 'failed', 'cancelled'))
+$$;
+
+-- Wakes runs by hand: a suspended one becomes ready, one in a worker's memory looks again.
+create function currant.resume(p_ids uuid[]) returns table (id uuid, queue text, worker_id uuid) language plpgsql as $$
+begin
+    perform 1 from currant.executions e where e.id = any (p_ids) order by e.id for update;
+    return query update currant.executions e set
+        wakes = e.wakes + 1,
+        run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
+        ready_at = case when e.state = 'suspended' and not e.held then clock_timestamp() else e.ready_at end,
+        state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
+    where e.id = any (p_ids) and e.kind = 'workflow' and e.finished_at is null
+    returning e.id, e.queue, case when e.state = 'running' then e.worker_id end;
+end $$;
+
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
 -- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'claimed'.
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
 -- c_: children and detached executions to insert        s_: steps to insert
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
--- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold
+-- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. A suspended run is pending at
+--     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is anything it was not told
 -- x_: steps no longer waited for                         p_: runs that made progress
 create function currant.commit_batch(
     p_worker uuid,
@@ -306,7 +329,7 @@ begin
 
         update currant.executions e set
             state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
-                when 'suspend' then case when e.wakes <> o.wakes then 'pending' else 'suspended' end
+                when 'suspend' then case when coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then 'pending' else 'suspended' end
                 when 'hold' then 'suspended' else 'pending' end,
             finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
             -- A finished row keeps its lease: "already done under my lease" is success (rule f).
@@ -319,7 +342,7 @@ begin
             result = case when o.action = 'complete' then o.payload end,
             error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
             run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
-                when o.action = 'suspend' and e.wakes = o.wakes then currant.from_micros(o.due) end,
+                when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
             held = o.action = 'hold',
             refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
                 else e.refused_builds end,

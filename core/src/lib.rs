@@ -1,6 +1,14 @@
 //! Durable workflows with nothing but Postgres. Four layers, each calls only downward:
 //! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
+pub mod client;
 pub mod db;
 pub mod error;
+pub mod executions;
+pub mod ids;
+mod results;
+pub mod retry;
+pub mod runtime;
+pub mod signals;
 pub mod types;
+pub mod verbs;
 pub mod worker;

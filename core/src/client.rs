@@ -1,0 +1,352 @@
+//! One process's way to one database: what is asked at the same time goes in one statement.
+//!
+//! Three tasks of the runtime serve all callers: one commits enqueues, whatever has gathered while the last commit was under way; one
+//! sends the wake-ups that follow commits; one looks for the results that callers wait for.
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::db::{self, Target};
+use crate::error::{Error, Result};
+use crate::executions::{self, Standing};
+use crate::results::{Waiter, look_for_results};
+use crate::runtime;
+use crate::types::{NewExecution, Wakes};
+use crate::verbs::{Answer, Verb, enqueued};
+use crate::worker;
+
+/// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
+const MAX_ITEMS: usize = 2_000;
+const MAX_BYTES: usize = 8 << 20;
+
+/// Between two tries while the database does not answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Cheap to clone; the clones share everything. Its tasks end with the last clone.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    enqueues: mpsc::UnboundedSender<Enqueue>,
+    wakes: mpsc::UnboundedSender<Notice>,
+    waiters: mpsc::UnboundedSender<Waiter>,
+}
+
+pub(crate) struct Shared {
+    target: Target,
+    pool: PgPool,
+    checked: OnceCell<()>,
+    /// Keyed enqueues may block on a key that another transaction has taken: they leave a connection for the others (rule l).
+    keyed: Semaphore,
+}
+
+struct Enqueue {
+    items: Vec<NewExecution>,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Vec<Uuid>>>,
+}
+
+enum Notice {
+    Wake(Wakes),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Client {
+    /// Connects when first used, with at most `max_connections` (at least 2). A wrong URL is refused at once.
+    pub fn new(url: &str, max_connections: u32) -> Result<Client> {
+        let target = Target::parse(url)?;
+        let handle = runtime::handle();
+        let _inside = handle.enter();
+        let connections = max_connections.max(2);
+        let shared = Arc::new(Shared {
+            pool: target.pool(connections),
+            target,
+            checked: OnceCell::new(),
+            keyed: Semaphore::new(connections as usize - 1),
+        });
+        let (enqueues, enqueue_inbox) = mpsc::unbounded_channel();
+        let (wakes, wake_inbox) = mpsc::unbounded_channel();
+        let (waiters, waiter_inbox) = mpsc::unbounded_channel();
+        handle.spawn(commit_enqueues(shared.clone(), enqueue_inbox, wakes.clone()));
+        handle.spawn(send_wakes(shared.clone(), wake_inbox));
+        handle.spawn(look_for_results(shared.clone(), waiter_inbox));
+        Ok(Client { shared, enqueues, wakes, waiters })
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.shared.target
+    }
+
+    pub async fn close(&self) {
+        self.shared.pool.close().await;
+    }
+
+    /// Does a verb; again, as long as the client's time-out allows, while the database does not answer.
+    pub async fn ask(&self, verb: Verb) -> Result<Answer> {
+        let (answer, wakes) = self.shared.ask(&verb).await?;
+        self.tell(wakes);
+        Ok(answer)
+    }
+
+    /// Committed when this returns. Gives the effective ids: the winner's where an idempotency key was taken.
+    pub async fn create_executions(&self, items: Vec<NewExecution>) -> Result<Vec<Uuid>> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        if items.iter().any(|item| item.idempotency_key.is_some()) {
+            let _turn = self.shared.keyed.acquire().await.map_err(|_| closed())?;
+            return match self.ask(Verb::Create(items)).await? {
+                Answer::Ids(ids) => Ok(ids),
+                _ => Ok(Vec::new()),
+            };
+        }
+        let (reply, answer) = oneshot::channel();
+        let deadline = self.shared.deadline();
+        self.enqueues.send(Enqueue { items, deadline, reply }).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Without a `dedup_key` of the caller's one is made, so that a lost answer does not send the signal twice.
+    pub async fn send_signal(&self, id: Uuid, name: String, payload: Vec<u8>, dedup_key: Option<String>) -> Result<()> {
+        let dedup_key = dedup_key.unwrap_or_else(|| Uuid::now_v7().to_string());
+        self.ask(Verb::Signal { id, name, payload, dedup_key }).await.map(|_| ())
+    }
+
+    /// Waits until an execution has ended. After `seconds` gives how it stands, with `finished` false.
+    pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<Standing> {
+        let (reply, answer) = oneshot::channel();
+        self.waiters.send(Waiter { id, reply }).map_err(|_| closed())?;
+        let Some(seconds) = seconds else { return answer.await.map_err(|_| closed())? };
+        if let Ok(standing) = timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)), answer).await {
+            return standing.map_err(|_| closed())?;
+        }
+        match self.ask(Verb::Standing(id)).await? {
+            Answer::Standing(standing) => Ok(standing),
+            _ => Err(executions::not_found(id)),
+        }
+    }
+
+    /// Sends the wake-ups of a commit; nobody waits for it but `flush`.
+    pub fn tell(&self, wakes: Wakes) {
+        if !wakes.is_empty() {
+            // Without its task the client is being dropped; workers find the work at their next poll.
+            let _ = self.wakes.send(Notice::Wake(wakes));
+        }
+    }
+
+    /// Returns when the notifications of all commits before this call have gone out.
+    pub async fn flush(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.wakes.send(Notice::Flush(reply)).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::Unavailable("the connection to the database is closed".into())
+}
+
+/// Longer pauses from try to try.
+pub(crate) struct Pauses(Duration);
+
+impl Pauses {
+    pub(crate) fn new() -> Pauses {
+        Pauses(FIRST_PAUSE)
+    }
+
+    pub(crate) async fn pause(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl Shared {
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.target.connect_timeout
+    }
+
+    pub(crate) async fn connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+        let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
+        self.checked.get_or_try_init(|| check(&mut conn)).await?;
+        Ok(conn)
+    }
+
+    /// One try of a verb.
+    async fn once(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
+        if verb.needs_no_schema() {
+            let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
+            return verb.run(&mut conn).await;
+        }
+        verb.run(&mut *self.connection().await?).await
+    }
+
+    async fn ask(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
+        let deadline = self.deadline();
+        let mut pauses = Pauses::new();
+        let mut lost = false;
+        loop {
+            match self.once(verb).await {
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    lost |= matches!(error, Error::Unavailable(_));
+                    pauses.pause().await;
+                }
+                Err(error) if lost && verb.done_already(&error) => return Ok((Answer::Nothing, Wakes::default())),
+                Err(error) => return Err(self.reason(error).await),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// A pool that gave up does not say why: one more connection does.
+    pub(crate) async fn reason(&self, error: Error) -> Error {
+        if !matches!(&error, Error::Unavailable(message) if message.contains("no connection in time")) {
+            return error;
+        }
+        match timeout(Duration::from_secs(2), self.target.connect()).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(conn)) => {
+                let _ = conn.close().await;
+                error
+            }
+            Err(_) => error,
+        }
+    }
+}
+
+async fn check(conn: &mut PgConnection) -> Result<()> {
+    db::check_schema(conn).await.map(|_| ())
+}
+
+/// Takes whatever has gathered while the last commit was under way, and commits it.
+async fn commit_enqueues(
+    shared: Arc<Shared>,
+    mut inbox: mpsc::UnboundedReceiver<Enqueue>,
+    wakes: mpsc::UnboundedSender<Notice>,
+) {
+    while let Some(first) = inbox.recv().await {
+        let batch = gather(first, &mut inbox);
+        commit_or_retry(&shared, batch, &wakes).await;
+    }
+}
+
+fn gather(first: Enqueue, inbox: &mut mpsc::UnboundedReceiver<Enqueue>) -> Vec<Enqueue> {
+    let mut items = first.items.len();
+    let mut bytes = size(&first);
+    let mut batch = vec![first];
+    while items < MAX_ITEMS && bytes < MAX_BYTES {
+        let Ok(next) = inbox.try_recv() else { break };
+        items += next.items.len();
+        bytes += size(&next);
+        batch.push(next);
+    }
+    batch
+}
+
+fn size(enqueue: &Enqueue) -> usize {
+    enqueue.items.iter().map(|item| item.call.args.len()).sum()
+}
+
+async fn commit_or_retry(shared: &Shared, mut batch: Vec<Enqueue>, wakes: &mpsc::UnboundedSender<Notice>) {
+    let mut pauses = Pauses::new();
+    loop {
+        let Err((error, left)) = commit(shared, batch, wakes).await else { return };
+        let now = Instant::now();
+        let (over, waiting): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|enqueue| !error.is_transient() || enqueue.deadline <= now);
+        if !over.is_empty() {
+            let reason = shared.reason(error).await;
+            for enqueue in over {
+                let _ = enqueue.reply.send(Err(reason.clone()));
+            }
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        batch = waiting;
+        pauses.pause().await;
+    }
+}
+
+/// Commits all in one statement. A value that the database refuses is searched by halves: its enqueue alone fails.
+/// What was not decided is given back with the reason.
+async fn commit(
+    shared: &Shared,
+    batch: Vec<Enqueue>,
+    wakes: &mpsc::UnboundedSender<Notice>,
+) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
+    let mut parts = vec![batch];
+    while let Some(mut part) = parts.pop() {
+        let items: Vec<NewExecution> = part.iter().flat_map(|enqueue| enqueue.items.iter().cloned()).collect();
+        let result = match shared.connection().await {
+            Ok(mut conn) => executions::create_executions(&mut conn, &items).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(ids) => {
+                let _ = wakes.send(Notice::Wake(enqueued(&items)));
+                answer(part, &ids);
+            }
+            Err(Error::Data { .. }) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+            }
+            Err(error @ Error::Data { .. }) => {
+                for enqueue in part {
+                    let _ = enqueue.reply.send(Err(error.clone()));
+                }
+            }
+            Err(error) => {
+                let left = std::iter::once(part).chain(parts).flatten().collect();
+                return Err((error, left));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody may be there any more to hear it: a caller that gave up.
+fn answer(part: Vec<Enqueue>, ids: &[Uuid]) {
+    let mut rest = ids;
+    for enqueue in part {
+        let (own, others) = rest.split_at(enqueue.items.len().min(rest.len()));
+        rest = others;
+        let _ = enqueue.reply.send(Ok(own.to_vec()));
+    }
+}
+
+/// Sends wake-ups, as many as have gathered in one statement. One that cannot be sent is dropped: workers poll too.
+async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Notice>) {
+    let mut notices = Vec::new();
+    while inbox.recv_many(&mut notices, MAX_ITEMS).await > 0 {
+        let mut wakes = Wakes::default();
+        let mut flushes = Vec::new();
+        for notice in notices.drain(..) {
+            match notice {
+                Notice::Wake(more) => {
+                    wakes.queues.extend(more.queues);
+                    wakes.workers.extend(more.workers);
+                }
+                Notice::Flush(reply) => flushes.push(reply),
+            }
+        }
+        wakes.queues.sort_unstable();
+        wakes.queues.dedup();
+        if !wakes.is_empty() {
+            if let Err(error) = send(&shared, &wakes).await {
+                tracing::debug!(%error, "a wake-up was not sent");
+            }
+        }
+        for reply in flushes {
+            let _ = reply.send(());
+        }
+    }
+}
+
+async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
+    worker::wake(&mut *shared.connection().await?, wakes).await
+}

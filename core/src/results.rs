@@ -1,0 +1,132 @@
+//! Waiting for results: all that a process waits for is looked for in one statement. No LISTEN, so that it works through any pooler.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use crate::client::{Pauses, Shared};
+use crate::error::{Error, Result};
+use crate::executions::{self, Standing};
+
+/// Between two looks: longer and longer while nothing ends, and never shorter than four times what the last look took.
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(250);
+
+pub(crate) struct Waiter {
+    pub id: Uuid,
+    pub reply: oneshot::Sender<Result<Standing>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    waiters: HashMap<Uuid, Vec<oneshot::Sender<Result<Standing>>>>,
+    /// Not looked for yet: of these it is not known that they exist.
+    unseen: Vec<Uuid>,
+}
+
+impl Waiting {
+    fn add(&mut self, waiter: Waiter) {
+        let replies = self.waiters.entry(waiter.id).or_default();
+        if replies.is_empty() {
+            self.unseen.push(waiter.id);
+        }
+        replies.push(waiter.reply);
+    }
+
+    /// Callers that gave up, by a time-out of theirs, are no longer looked for.
+    fn forget_the_gone(&mut self) {
+        self.waiters.retain(|_, replies| {
+            replies.retain(|reply| !reply.is_closed());
+            !replies.is_empty()
+        });
+    }
+
+    fn answer(&mut self, id: Uuid, result: &Result<Standing>) {
+        for reply in self.waiters.remove(&id).unwrap_or_default() {
+            let _ = reply.send(result.clone());
+        }
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        for (_, replies) in self.waiters.drain() {
+            for reply in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+        self.unseen.clear();
+    }
+
+    /// Answers whoever waits for what has ended or is not there; gives whether there were any.
+    fn settle(&mut self, unseen: Vec<Uuid>, found: Vec<Standing>) -> bool {
+        let mut settled = false;
+        let mut there: std::collections::HashSet<Uuid> = std::collections::HashSet::new();
+        for standing in found {
+            there.insert(standing.id);
+            if standing.finished {
+                settled = true;
+                self.answer(standing.id, &Ok(standing));
+            }
+        }
+        for id in unseen.into_iter().filter(|id| !there.contains(id)) {
+            settled = true;
+            self.answer(id, &Err(executions::not_found(id)));
+        }
+        settled
+    }
+}
+
+pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Waiter>) {
+    let mut waiting = Waiting::default();
+    let mut interval = SHORTEST;
+    loop {
+        waiting.forget_the_gone();
+        if waiting.waiters.is_empty() {
+            waiting.unseen.clear();
+            let Some(first) = inbox.recv().await else { return };
+            waiting.add(first);
+            interval = SHORTEST;
+        }
+        while let Ok(next) = inbox.try_recv() {
+            waiting.add(next);
+        }
+        let began = Instant::now();
+        interval = match look(&shared, &mut waiting).await {
+            Ok(true) => SHORTEST,
+            Ok(false) => (interval * 3 / 2).min(LONGEST),
+            Err(error) => {
+                waiting.fail_all(&error);
+                SHORTEST
+            }
+        };
+        let floor = SHORTEST.max(began.elapsed() * 4);
+        let ended = Instant::now();
+        if let Ok(Some(next)) = timeout(interval.max(floor), inbox.recv()).await {
+            // Somebody new: look soon again, but together with whoever else comes until then.
+            waiting.add(next);
+            interval = SHORTEST;
+            sleep_until(ended + floor).await;
+        }
+    }
+}
+
+/// One look. Waits out a database that does not answer, as long as the client's time-out allows.
+async fn look(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
+    let unseen = std::mem::take(&mut waiting.unseen);
+    let ids: Vec<Uuid> = waiting.waiters.keys().copied().collect();
+    let deadline = shared.deadline();
+    let mut pauses = Pauses::new();
+    loop {
+        let result = match shared.connection().await {
+            Ok(mut conn) => executions::standings(&mut conn, &ids, &unseen).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(found) => return Ok(waiting.settle(unseen, found)),
+            Err(error) if error.is_transient() && Instant::now() < deadline => pauses.pause().await,
+            Err(error) => return Err(shared.reason(error).await),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The verbs that a client asks of the database one at a time, as values: so that one loop can try any of them again.
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::executions::{self, Filters, Standing};
+use crate::types::{NewExecution, Wakes};
+use crate::{db, signals};
+
+#[derive(Clone, Debug)]
+pub enum Verb {
+    Migrate,
+    SchemaVersion,
+    Create(Vec<NewExecution>),
+    Get(Uuid),
+    Show(Uuid),
+    List(Filters),
+    Queues,
+    Workers,
+    Standing(Uuid),
+    Cancel { id: Uuid, force: bool },
+    Retry(Uuid),
+    Signal { id: Uuid, name: String, payload: Vec<u8>, dedup_key: String },
+    Claim { worker: Uuid, queues: Vec<String>, limit: i32 },
+    Complete { worker: Uuid, items: Vec<(Uuid, i64, Vec<u8>)> },
+    Fail { worker: Uuid, items: Vec<(Uuid, i64, Vec<u8>, bool)> },
+    Suspend { worker: Uuid, items: Vec<(Uuid, i64)> },
+    Resume(Vec<Uuid>),
+    Heartbeat { worker: Uuid, name: String, queues: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Nothing,
+    Number(i32),
+    Ids(Vec<Uuid>),
+    Json(Vec<u8>),
+    Standing(Standing),
+    /// (id, lease, JSON)
+    Claimed(Vec<(Uuid, i64, Vec<u8>)>),
+}
+
+impl Verb {
+    /// Whether it may run on any schema.
+    pub fn needs_no_schema(&self) -> bool {
+        matches!(self, Verb::Migrate | Verb::SchemaVersion)
+    }
+
+    /// What a refusal means after a try whose answer was lost: that try may have done it already.
+    pub fn done_already(&self, refusal: &Error) -> bool {
+        matches!((self, refusal), (Verb::Cancel { .. }, Error::NotRunning(_)) | (Verb::Retry(_), Error::Other(_)))
+    }
+
+    /// Does it once. Whom to wake then is for a second statement (rule e).
+    pub async fn run(&self, conn: &mut PgConnection) -> Result<(Answer, Wakes)> {
+        let nobody = Wakes::default();
+        Ok(match self {
+            Verb::Migrate => (Answer::Number(db::migrate(conn).await?), nobody),
+            Verb::SchemaVersion => (Answer::Number(db::schema_version(conn).await?), nobody),
+            Verb::Create(items) => (Answer::Ids(executions::create_executions(conn, items).await?), enqueued(items)),
+            Verb::Get(id) => (Answer::Json(executions::get_execution(conn, *id).await?), nobody),
+            Verb::Show(id) => (Answer::Json(executions::show(conn, *id).await?), nobody),
+            Verb::List(filters) => (Answer::Json(executions::list_executions(conn, filters).await?), nobody),
+            Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
+            Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
+            Verb::Standing(id) => {
+                let found = executions::standings(conn, &[], &[*id]).await?.pop();
+                (Answer::Standing(found.ok_or_else(|| executions::not_found(*id))?), nobody)
+            }
+            Verb::Cancel { id, force } => (Answer::Nothing, executions::cancel(conn, *id, *force).await?),
+            Verb::Retry(id) => (Answer::Nothing, executions::retry(conn, *id).await?),
+            Verb::Signal { id, name, payload, dedup_key } => {
+                (Answer::Nothing, signals::send_signal(conn, *id, name, payload, Some(dedup_key)).await?)
+            }
+            Verb::Claim { worker, queues, limit } => {
+                (Answer::Claimed(executions::claim_executions(conn, *worker, queues, *limit).await?), nobody)
+            }
+            Verb::Complete { worker, items } => ids(executions::complete_executions(conn, *worker, items).await?),
+            Verb::Fail { worker, items } => {
+                ids(executions::fail_executions(conn, *worker, items, rand::random()).await?)
+            }
+            Verb::Suspend { worker, items } => ids(executions::suspend_workflows(conn, *worker, items).await?),
+            Verb::Resume(runs) => ids(executions::resume_workflows(conn, runs).await?),
+            Verb::Heartbeat { worker, name, queues } => {
+                (Answer::Nothing, executions::update_heartbeat(conn, *worker, name, queues).await?)
+            }
+        })
+    }
+}
+
+fn ids((ids, wakes): (Vec<Uuid>, Wakes)) -> (Answer, Wakes) {
+    (Answer::Ids(ids), wakes)
+}
+
+/// Whom to wake after an enqueue.
+pub fn enqueued(items: &[NewExecution]) -> Wakes {
+    let mut queues: Vec<String> = items.iter().map(|item| item.call.queue.clone()).collect();
+    queues.sort_unstable();
+    queues.dedup();
+    Wakes { queues, workers: Vec::new() }
+}
