@@ -2,6 +2,7 @@
 //! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
 pub mod client;
 pub mod db;
+pub mod engine;
 pub mod error;
 pub mod executions;
 pub mod ids;

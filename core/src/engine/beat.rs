@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::items::Item;
-use super::run::Phase;
+use super::run::{Phase, Run};
 use super::state::{Lease, State, TaskPhase};
 use crate::types::*;
 
@@ -81,7 +81,7 @@ impl State {
 
     /// How many executions to claim now, if any.
     fn claim_limit(&self) -> usize {
-        if self.draining || self.runs.len() >= self.config.max_hot {
+        if self.draining {
             return 0;
         }
         let ahead = if self.task_micros < SHORT_TASK_MICROS { self.config.concurrency() } else { 0 };
@@ -264,19 +264,16 @@ impl State {
             self.buffer.retain(|_, kept| *kept != lease);
             self.hand_back(lease);
         }
-        let excess = self.runs.len().saturating_sub(self.config.max_hot);
-        let mut idle: Vec<(Micros, Uuid, bool)> = self
+        let idle = |phase, news| phase == Phase::Idle && (self.draining || !news);
+        let long = |touched: Micros| touched + LINGER_MICROS <= now;
+        let out: Vec<Uuid> = self
             .runs
             .values()
-            .filter(|run| run.phase == Phase::Idle && (self.draining || !run.has_news()))
-            .map(|run| (run.touched, run.id(), run.touched + LINGER_MICROS <= now && run.waits_beyond(horizon)))
+            .filter(|run| idle(run.phase, run.has_news()))
+            .filter(|run| self.draining || (long(run.touched) && run.waits_beyond(horizon)))
+            .map(Run::id)
             .collect();
-        idle.sort_unstable();
-        for (place, (_, id, long)) in idle.into_iter().enumerate() {
-            if self.draining || place < excess || long {
-                self.evict(id);
-            }
-        }
+        out.into_iter().for_each(|id| self.evict(id));
         if self.draining {
             self.hand_back_waiting_runs();
         } else {
@@ -292,6 +289,20 @@ impl State {
             let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
             self.control.push_back(Item::Stop(reason));
         }
+    }
+
+    /// Too many workflows in memory: those go that have had nothing to do for longest, a tenth at a time.
+    /// Claims go on meanwhile: what these workflows wait for may be among what is claimed.
+    pub(super) fn evict_excess(&mut self) {
+        let staying = self.runs.values().filter(|run| run.phase != Phase::Evicting).count();
+        if staying <= self.config.max_hot {
+            return;
+        }
+        let excess = staying - self.config.max_hot * 9 / 10;
+        let idle = self.runs.values().filter(|run| run.phase == Phase::Idle && !run.has_news());
+        let mut idle: Vec<(Micros, Uuid)> = idle.map(|run| (run.touched, run.id())).collect();
+        idle.sort_unstable();
+        idle.into_iter().take(excess).for_each(|(_, id)| self.evict(id));
     }
 
     pub(super) fn evict(&mut self, id: Uuid) {

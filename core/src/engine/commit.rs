@@ -135,6 +135,7 @@ impl State {
                 }
             }
         }
+        self.evict_excess();
     }
 
     /// A task that has not started goes back to the queue; it costs no attempt.

@@ -148,7 +148,7 @@ impl Writer {
                 Ok(reply) => {
                     let limit = claim.map(|claim| claim.limit as usize);
                     let wakes = self.shared.state().committed(units, limit, reply);
-                    self.shared.client.wake(wakes);
+                    self.shared.client.tell(wakes);
                 }
                 Err(Error::Data { message, .. }) if units.len() == 1 && claim.is_none() => {
                     tracing::error!(%message, "the database refused what an execution wrote");
@@ -198,7 +198,7 @@ impl Writer {
             state.beat.maybe_work = true;
             drop(state);
             tracing::warn!(worker = %dead, "a worker is dead; what it was running is ready again");
-            self.shared.client.wake(wakes);
+            self.shared.client.tell(wakes);
         }
         if !reply.known {
             tracing::warn!("this worker was declared dead while it could not reach the database; it starts anew");
@@ -274,7 +274,7 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
     };
     let channels = worker::channels(me, &queues);
     listener.listen_all(channels.iter().map(String::as_str)).await?;
-    shared.client.wake(Wakes { queues: Vec::new(), workers: vec![(me, uuid::Uuid::nil())] });
+    shared.client.tell(Wakes { queues: Vec::new(), workers: vec![(me, uuid::Uuid::nil())] });
     match tokio::time::timeout(ECHO_TIMEOUT, listener.recv()).await {
         Ok(first) => notified(shared, &first?),
         Err(_) => return Ok(false),

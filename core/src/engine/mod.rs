@@ -43,7 +43,7 @@ pub(self) struct Shared {
     /// True once the driver has said goodbye.
     gone: watch::Sender<bool>,
     stopping: Mutex<bool>,
-    client: Arc<Client>,
+    client: Client,
 }
 
 impl Shared {
@@ -57,7 +57,7 @@ impl Shared {
 }
 
 impl Engine {
-    pub fn new(client: Arc<Client>, config: Config) -> Result<Engine> {
+    pub fn new(client: Client, config: Config) -> Result<Engine> {
         if config.info.queues.is_empty() {
             return Err(Error::Invalid("a worker needs at least one queue".into()));
         }

@@ -265,7 +265,7 @@ impl State {
         if !retryable || attempt >= claimed.policy.max_attempts {
             return None;
         }
-        let delay = retry::delay(&claimed.policy, attempt, rand::random());
+        let delay = retry::retry_delay(&claimed.policy, attempt, rand::random());
         Some(self.clock.now() + (delay * 1e6) as Micros)
     }
 

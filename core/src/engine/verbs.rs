@@ -1,15 +1,11 @@
 //! Does the client's verbs that workflows asked for, once they are recorded. A verb may be done again after a take-over:
 //! signals carry a dedup key, ids and keys of enqueues are fixed, cancels and reads change nothing the second time.
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Shared;
 use super::items::{Verb, VerbRequest};
 use crate::client::Client;
 use crate::error::{Error, Result};
-
-/// A result that a workflow waits for is asked for in turns of this length, to notice when the run is gone.
-const TURN: Duration = Duration::from_secs(30);
 
 pub(super) fn spawn(shared: &Arc<Shared>) {
     let requests = shared.state().take_verbs();
@@ -32,26 +28,27 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
     match &request.verb {
         Verb::Signal { target, name, payload } => {
             let dedup = format!("{}:{}:{}", request.run, request.epoch, request.key);
-            client.send_signal(*target, name, payload.clone(), Some(&dedup)).await?;
+            client.send_signal(*target, name, payload, Some(dedup)).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Cancel { target } => {
-            client.cancel_execution(*target, false).await?;
+            client.cancel(*target, false).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {
-            let (state, _) = client.wait_execution(*target, Some(Duration::ZERO)).await?;
-            Ok(("completed", serde_json::to_vec(&state).unwrap_or_default()))
+            let standing = client.wait_execution(*target, Some(0.0)).await?;
+            Ok(("completed", serde_json::to_vec(&standing.state).unwrap_or_default()))
         }
-        Verb::Result { target } => loop {
-            let (state, payload) = client.wait_execution(*target, Some(TURN)).await?;
-            match state.as_str() {
-                "completed" => return Ok(("completed", payload)),
-                "failed" => return Ok(("failed", payload)),
-                "cancelled" => return Ok(("cancelled", Vec::new())),
-                _ => {}
+        Verb::Result { target } => {
+            let standing = client.wait_execution(*target, None).await?;
+            let payload = standing.payload;
+            match standing.state.as_str() {
+                "completed" => Ok(("completed", payload)),
+                "failed" => Ok(("failed", payload)),
+                "cancelled" => Ok(("cancelled", Vec::new())),
+                other => Err(Error::Other(format!("execution {target} is {other}"))),
             }
-        },
+        }
         Verb::Enqueue(execution) => {
             let ids = client.create_executions(vec![(**execution).clone()]).await?;
             let id = ids.first().map(ToString::to_string).unwrap_or_default();
