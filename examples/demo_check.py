@@ -7,7 +7,6 @@ lines that the tasks wrote to the ledger while they ran, and gives every differe
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -114,7 +113,7 @@ def _check_order(expected: Expected, run: Execution, steps: list[Execution], ver
     name = _order_id(run)
     if run["state"] == "completed":
         verdict.completed += 1
-        text = _decoded(run["result"])
+        text = run["result"]
     else:
         verdict.failed += run["state"] == "failed"
         text = run["error"]["message"] if run["error"] else None
@@ -149,13 +148,7 @@ def _check_step(order_id: str, step: Execution, lines: list[LedgerLine], verdict
 
 
 def _order_id(run: Execution) -> str:
-    arguments = _decoded(run["args"])
-    return str(arguments["args"][0]["order_id"])
-
-
-def _decoded(value: Any) -> Any:
-    """Payloads are listed as JSON values, or as their text."""
-    return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
+    return str(run["args"]["args"][0]["order_id"])
 
 
 def _micros(time: str | None) -> int | None:

@@ -50,9 +50,9 @@ def step(key: str, kind: str, **values: Any) -> dict[str, Any]:
         "key": key,
         "kind": kind,
         "name": "",
-        "state": None,
+        "state": "waiting",
         "due_at": None,
-        "created_at": "2026-01-02T03:04:06+00:00",
+        "created_at": "2026-01-02T03:04:05+00:00",
         "finished_at": None,
         "payload": None,
     }
@@ -142,8 +142,8 @@ def test_the_tree_shows_attempts_errors_timers_signals_and_versions(
     for part in (
         "attempt 3 of 4",
         "error CardDeclined: the bank said no",
-        "timer  due ",
-        "waits for signal  approved  completed  1.0 s",
+        "timer  waiting  due ",
+        "signal wait  approved  completed  2.0 s",
         "version of  sms  completed  2",
         'signal  late  not consumed  sent -  {"by": "ann"}',
     ):

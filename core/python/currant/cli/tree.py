@@ -9,8 +9,7 @@ from typing import Any
 from currant.cli.output import Node, Row, format_duration, format_time, seconds_between, shorten, state_of
 
 STEP_WORDS = {
-    "timer": "timer",
-    "signal": "waits for signal",
+    "signal": "signal wait",
     "version": "version of",
     "side_effect": "side effect",
     "verb": "asked for",
