@@ -264,15 +264,9 @@ impl State {
             self.buffer.retain(|_, kept| *kept != lease);
             self.hand_back(lease);
         }
-        let idle = |phase, news| phase == Phase::Idle && (self.draining || !news);
-        let long = |touched: Micros| touched + LINGER_MICROS <= now;
-        let out: Vec<Uuid> = self
-            .runs
-            .values()
-            .filter(|run| idle(run.phase, run.has_news()))
-            .filter(|run| self.draining || (long(run.touched) && run.waits_beyond(horizon)))
-            .map(Run::id)
-            .collect();
+        let long = |run: &Run| !run.has_news() && run.touched + LINGER_MICROS <= now && run.waits_beyond(horizon);
+        let idle = self.runs.values().filter(|run| run.phase == Phase::Idle);
+        let out: Vec<Uuid> = idle.filter(|run| self.draining || long(run)).map(Run::id).collect();
         out.into_iter().for_each(|id| self.evict(id));
         if self.draining {
             self.hand_back_waiting_runs();

@@ -28,11 +28,11 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
     match &request.verb {
         Verb::Signal { target, name, payload } => {
             let dedup = format!("{}:{}:{}", request.run, request.epoch, request.key);
-            client.send_signal(*target, name, payload, Some(dedup)).await?;
+            client.send_signal(*target, name.clone(), payload.clone(), Some(dedup)).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Cancel { target } => {
-            client.cancel(*target, false).await?;
+            client.ask(crate::verbs::Verb::Cancel { id: *target, force: false }).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {

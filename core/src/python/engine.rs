@@ -217,7 +217,11 @@ fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
         "cancel" => Command::Cancel { key: field(command, 1)? },
         "version" => {
             let value: i64 = field(command, 3)?;
-            Command::Version { key: field(command, 1)?, name: field(command, 2)?, value: value.to_string().into_bytes() }
+            Command::Version {
+                key: field(command, 1)?,
+                name: field(command, 2)?,
+                value: value.to_string().into_bytes(),
+            }
         }
         "side_effect" => Command::SideEffect { key: field(command, 1)?, value: field(command, 2)? },
         "verb" => Command::Verb { key: field(command, 1)?, verb: to_verb(command)? },
