@@ -47,7 +47,7 @@ async def eventually_async(
 
 
 def child_environment(database_url: str, **variables: str) -> dict[str, str]:
-    """A child's environment: this database, quick heartbeats, modules found in the checkout and core/tests/integration."""
+    """A child's environment: this database, quick heartbeats, modules of the checkout and core/tests/integration."""
     path = [str(CHECKOUT), str(TESTS / "integration")]
     return {
         **os.environ,

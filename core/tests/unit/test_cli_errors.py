@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import examples.saga  # noqa: F401  what the commands name is registered from the start
 from currant.cli import run
 
 NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/none"
