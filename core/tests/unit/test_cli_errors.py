@@ -7,7 +7,7 @@ import pytest
 import examples.saga  # noqa: F401  what the commands name is registered from the start
 from currant.cli import run
 
-NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/none"
+NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=0"
 ID = "00000000-0000-7000-8000-000000000001"
 
 

@@ -17,14 +17,27 @@ from currant.settings import SettingsError
 
 __all__ = ["cli", "main"]
 
+URL_VARIABLE = "WORKFLOWS_DATABASE_URL"
+CONNECT_TIMEOUT_SECONDS = 3
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="currant", prog_name="currant")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Durable workflows with nothing but Postgres.
 
     The database is WORKFLOWS_DATABASE_URL; `currant dev` brings one along.
     """
+    if context.invoked_subcommand != "worker":
+        _wait_briefly()
+
+
+def _wait_briefly() -> None:
+    """A person is told soon that the database is away; workers, and programs, wait for it longer."""
+    url = os.environ.get(URL_VARIABLE, "")
+    if "://" in url and "connect_timeout=" not in url:
+        os.environ[URL_VARIABLE] = f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
 
 
 for _command in (*workers.COMMANDS, *writes.COMMANDS, *reads.COMMANDS):
