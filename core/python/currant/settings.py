@@ -83,6 +83,10 @@ class Settings:
     max_payload_bytes: int = _variable(
         "WORKFLOWS_MAX_PAYLOAD_BYTES", 1_048_576, _count(1, 512 * 1024 * 1024), "a number of bytes from 1 to 536870912"
     )
+    max_hot: int = _variable(
+        "WORKFLOWS_WORKER_MAX_HOT", 10_000, _count(1, 10_000_000), "a whole number from 1 to 10000000"
+    )
+    long_wait: float = _variable("WORKFLOWS_WORKER_LONG_WAIT", 300.0, _seconds, _SECONDS)
     http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _count(1, 65_535), "a port from 1 to 65535")
     build_id: str | None = _variable("WORKFLOWS_BUILD_ID", None, str, "a name of the code's version")
 

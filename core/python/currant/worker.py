@@ -159,6 +159,8 @@ class Worker:
             self.settings.heartbeat_interval,
             self.settings.heartbeat_timeout,
             self.settings.poll_interval,
+            self.settings.max_hot,
+            self.settings.long_wait,
         )
 
     @contextlib.contextmanager
