@@ -117,14 +117,25 @@ impl Client {
         self.ask(Verb::Signal { id, name, payload, dedup_key }).await.map(|_| ())
     }
 
+    pub async fn cancel(&self, id: Uuid, force: bool) -> Result<()> {
+        self.ask(Verb::Cancel { id, force }).await.map(|_| ())
+    }
+
     /// Waits until an execution has ended. After `seconds` gives how it stands, with `finished` false.
     pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<Standing> {
+        if seconds.is_some_and(|seconds| seconds <= 0.0) {
+            return self.standing(id).await;
+        }
         let (reply, answer) = oneshot::channel();
         self.waiters.send(Waiter { id, reply }).map_err(|_| closed())?;
         let Some(seconds) = seconds else { return answer.await.map_err(|_| closed())? };
         if let Ok(standing) = timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)), answer).await {
             return standing.map_err(|_| closed())?;
         }
+        self.standing(id).await
+    }
+
+    async fn standing(&self, id: Uuid) -> Result<Standing> {
         match self.ask(Verb::Standing(id)).await? {
             Answer::Standing(standing) => Ok(standing),
             _ => Err(executions::not_found(id)),
@@ -148,7 +159,7 @@ impl Client {
 }
 
 pub(crate) fn closed() -> Error {
-    Error::Unavailable("the connection to the database is closed".into())
+    Error::Refused("the connection to the database is closed".into())
 }
 
 /// Longer pauses from try to try.
@@ -336,10 +347,10 @@ async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Noti
         }
         wakes.queues.sort_unstable();
         wakes.queues.dedup();
-        if !wakes.is_empty() {
-            if let Err(error) = send(&shared, &wakes).await {
-                tracing::debug!(%error, "a wake-up was not sent");
-            }
+        if !wakes.is_empty()
+            && let Err(error) = send(&shared, &wakes).await
+        {
+            tracing::debug!(%error, "a wake-up was not sent");
         }
         for reply in flushes {
             let _ = reply.send(());

@@ -33,7 +33,7 @@ const MIGRATIONS: &[Migration] = &[
 pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
 /// Any number, the same in every release: one migration at a time in a database.
-const MIGRATION_LOCK: i64 = 0x6375_7272_616e_74;
+const MIGRATION_LOCK: i64 = 0x0063_7572_7261_6e74;
 
 /// A parsed URL.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::PoolTimedOut => {
                 Error::Unavailable("the database cannot be reached: no connection in time".into())
             }
-            sqlx::Error::PoolClosed => Error::Unavailable("the connection to the database is closed".into()),
+            sqlx::Error::PoolClosed => Error::Refused("the connection to the database is closed".into()),
             other => Error::Unavailable(one_line(&format!("the database cannot be reached: {other}"))),
         }
     }

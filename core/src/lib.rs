@@ -6,6 +6,8 @@ pub mod engine;
 pub mod error;
 pub mod executions;
 pub mod ids;
+#[cfg(feature = "python")]
+mod python;
 mod results;
 pub mod retry;
 pub mod runtime;

@@ -1,0 +1,46 @@
+//! The bridge: `currant._core`, the extension module. It translates and does nothing more; `core/python/currant/_core.pyi` is its signature.
+mod convert;
+mod core;
+mod engine;
+mod errors;
+mod mailbox;
+
+use pyo3::prelude::*;
+
+use self::convert::{PolicyTuple, to_id, to_policy};
+
+/// Seconds until a failed attempt is tried again; `attempt` counts from 1, `random` is in 0..1.
+#[pyfunction]
+fn retry_delay(policy: PolicyTuple, attempt: i32, random: f64) -> f64 {
+    crate::retry::retry_delay(&to_policy(policy), attempt, random)
+}
+
+/// A UUID version 7.
+#[pyfunction]
+fn new_id() -> String {
+    crate::ids::new_id().to_string()
+}
+
+/// The id of what a run starts under a step key.
+#[pyfunction]
+fn derive_id(run_id: &str, key: &str) -> PyResult<String> {
+    Ok(crate::ids::derive_id(to_id(run_id)?, key).to_string())
+}
+
+/// To be called in the child of a fork, before anything else of this module.
+#[pyfunction]
+fn after_fork() {
+    crate::runtime::after_fork();
+}
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<mailbox::Mailbox>()?;
+    module.add_class::<core::Core>()?;
+    module.add_class::<engine::PyEngine>()?;
+    module.add_function(wrap_pyfunction!(retry_delay, module)?)?;
+    module.add_function(wrap_pyfunction!(new_id, module)?)?;
+    module.add_function(wrap_pyfunction!(derive_id, module)?)?;
+    module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    Ok(())
+}
