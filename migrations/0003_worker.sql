@@ -154,11 +154,11 @@ create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
     where r.id = any (p_ids)
 $$;
 
--- Parents of these finished executions that still wait for them: their wakes grow, a suspended one becomes ready.
+-- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
 create function currant.wake_parents(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
     with news as (
-        select distinct e.parent_id from currant.executions e
+        select distinct e.parent_id, e.parent_epoch from currant.executions e
         where e.id = any (p_ids) and e.parent_id is not null and e.abandoned is null and e.seq is null
             and e.state in ('completed', 'failed', 'cancelled')
     )
@@ -167,7 +167,7 @@ returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
         run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
         ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
         state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
-    from news where p.id = news.parent_id and p.state in ('pending', 'running', 'suspended')
+    from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
     returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
         case when p.state = 'running' then p.worker_id end, p.id;
 $$;
@@ -254,14 +254,17 @@ declare
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
     cancelled uuid[];
     dropped uuid[];
+    again uuid[];   -- workflows that start anew: a fresh history, nothing of the failed one goes on
 begin
     if cardinality(f_ids) > 0 then
+        again := array(select e.id from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id
+            where o.action = 'retry' and e.kind = 'workflow');
         cancelled := array(
             select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
             join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
             union
             select e.id from currant.executions e
-            where e.parent_id = any (ended) and e.state in ('pending', 'running', 'suspended'));
+            where e.parent_id = any (ended || again) and e.state in ('pending', 'running', 'suspended'));
         -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken.
         perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || array(
                 select p.parent_id from currant.executions p where p.id = any (ended || cancelled) and p.parent_id is not null))
@@ -281,6 +284,7 @@ begin
         tag := 'refused';
         foreach ref in array refused loop return next; end loop;
         refused := refused || done;
+        again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
         insert into currant.executions (
             id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
@@ -344,6 +348,10 @@ begin
             run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
                 when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
             held = o.action = 'hold',
+            -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
+            epoch = e.epoch + (e.id = any (again))::integer,
+            started_at = case when not e.id = any (again) then e.started_at end,
+            deadline = case when not e.id = any (again) then e.deadline end,
             refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
                 else e.refused_builds end,
             seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
@@ -351,6 +359,9 @@ begin
         from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
             o(id, action, payload, due, wakes, run, seq, clock)
         where e.id = o.id and not o.id = any (refused);
+        if cardinality(again) > 0 then
+            update currant.signals g set consumed_by = null, consumed_epoch = null where g.execution_id = any (again);
+        end if;
 
         -- Steps given up, and whatever an ended run leaves behind, top-down.
         update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
@@ -363,7 +374,7 @@ begin
             join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
             where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
             union
-            select e.id from currant.executions e where e.parent_id = any (ended) and not e.parent_id = any (refused)
+            select e.id from currant.executions e where e.parent_id = any (ended || again) and not e.parent_id = any (refused)
                 and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(dropped) w;

@@ -16,7 +16,7 @@ const PEEK_MICROS: Micros = 500_000;
 const RETRY_DUE_MICROS: Micros = 50_000;
 /// A function that goes on for this long after its attempt was over is not expected to end.
 pub(super) const STUCK_MICROS: Micros = 10_000_000;
-/// A workflow stays in memory at least this long after it last did something.
+/// A workflow stays in memory at least this long after it last did something, or for `long_wait` where that is less.
 const LINGER_MICROS: Micros = 5_000_000;
 
 #[derive(Debug, Default)]
@@ -264,7 +264,8 @@ impl State {
             self.buffer.retain(|_, kept| *kept != lease);
             self.hand_back(lease);
         }
-        let long = |run: &Run| !run.has_news() && run.touched + LINGER_MICROS <= now && run.waits_beyond(horizon);
+        let linger = LINGER_MICROS.min(horizon - now);
+        let long = |run: &Run| !run.has_news() && run.touched + linger <= now && run.waits_beyond(horizon);
         let idle = self.runs.values().filter(|run| run.phase == Phase::Idle);
         let out: Vec<Uuid> = idle.filter(|run| self.draining || long(run)).map(Run::id).collect();
         out.into_iter().for_each(|id| self.evict(id));

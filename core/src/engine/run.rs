@@ -30,9 +30,15 @@ pub enum Phase {
 /// A step that the run waits for.
 #[derive(Clone, Debug, PartialEq)]
 enum Open {
-    Child,
-    Timer { due: Micros },
-    Signal { name: String, due: Option<Micros> },
+    /// With its id: a child of an earlier epoch may end late, under the same key.
+    Child(Uuid),
+    Timer {
+        due: Micros,
+    },
+    Signal {
+        name: String,
+        due: Option<Micros>,
+    },
     Verb,
 }
 
@@ -174,12 +180,12 @@ impl Run {
                         (Some(outcome), Some(at)) => outcomes.push(self.past(key, outcome, at)),
                         _ if abandoned => {}
                         (Some((status, payload)), None) => {
-                            self.open.insert(key.clone(), Open::Child);
+                            self.open.insert(key.clone(), Open::Child(id));
                             let status = status_name(&status);
                             undelivered.push(News { key, status, payload, source: Source::Child(id) });
                         }
                         _ => {
-                            self.open.insert(key, Open::Child);
+                            self.open.insert(key, Open::Child(id));
                         }
                     }
                 }
@@ -189,12 +195,21 @@ impl Run {
                         self.timeout_delivered |= key == TIMEOUT_KEY;
                         outcomes.push(self.past(key.clone(), outcome.clone(), at));
                     } else if !abandoned {
+                        // A run that was retried has outcomes which are known, but not told again in this epoch.
+                        if matches!(kind.as_str(), "timer" | "signal" | "verb")
+                            && let Some((status, payload)) = &outcome
+                        {
+                            let (key, status, payload) = (key.clone(), status_name(status), payload.clone());
+                            undelivered.push(News { key, status, payload, source: Source::Step { ordinal: None } });
+                        }
                         match kind.as_str() {
                             "timer" => {
                                 self.open.insert(key.clone(), Open::Timer { due: due.unwrap_or(0) });
                             }
                             "signal" => {
-                                waits.push((key.clone(), name.clone()));
+                                if outcome.is_none() {
+                                    waits.push((key.clone(), name.clone()));
+                                }
                                 self.open.insert(key.clone(), Open::Signal { name: name.clone(), due });
                             }
                             "verb" => {
@@ -255,7 +270,7 @@ impl Run {
         self.open.values().all(|open| match open {
             Open::Timer { due } => *due > horizon,
             Open::Signal { due, .. } => due.is_none_or(|due| due > horizon),
-            Open::Child | Open::Verb => false,
+            Open::Child(_) | Open::Verb => false,
         })
     }
 
@@ -275,7 +290,7 @@ impl Run {
 
     /// A child's outcome came from the database or from this worker. False if the run does not wait for it (any more).
     pub fn child_ended(&mut self, key: &str, id: Uuid, status: &'static str, payload: Vec<u8>) -> bool {
-        if !self.open.contains_key(key) || self.inbox.iter().any(|news| news.key == key) {
+        if !self.waits_for(key, id) || self.inbox.iter().any(|news| news.key == key) {
             return false;
         }
         self.inbox.push_back(News { key: key.into(), status, payload, source: Source::Child(id) });
@@ -403,9 +418,17 @@ impl Run {
         Activation { run: self.claimed.id, key: key.into(), seq, clock, status: status.into(), payload }
     }
 
-    /// True when the outcome of its step `key` may be handed over here and now.
-    pub fn can_deliver(&self, key: &str) -> bool {
-        self.phase == Phase::Idle && !self.has_news() && self.open.contains_key(key)
+    /// True when the outcome of its step `key`, the child `id`, may be handed over here and now.
+    pub fn can_deliver(&self, key: &str, id: Uuid) -> bool {
+        self.phase == Phase::Idle && !self.has_news() && self.waits_for(key, id)
+    }
+
+    fn waits_for(&self, key: &str, child: Uuid) -> bool {
+        self.open.get(key) == Some(&Open::Child(child))
+    }
+
+    pub fn cancel_delivered(&self) -> bool {
+        self.cancel_delivered
     }
 
     fn number(&mut self, now: Micros) -> (i64, Micros) {
@@ -433,7 +456,7 @@ impl Run {
             clock: Some(clock),
         });
         for (key, open) in &self.open {
-            if *open == Open::Child {
+            if matches!(open, Open::Child(_)) {
                 self.current.batch.abandoned.push(Abandoned { run, epoch, key: key.clone(), seq, abandon: false });
             }
         }
@@ -517,7 +540,7 @@ impl Run {
         if child.eager {
             answer.eager.push(eager_claim(&child, around.now));
         }
-        self.open.insert(key, Open::Child);
+        self.open.insert(key, Open::Child(id));
         answer.unit.batch.children.push(child);
     }
 

@@ -305,7 +305,7 @@ impl State {
         if let (Some(parent), Some(key), Some(status)) = (parent, key, status) {
             unit.batch.parents.push(parent);
             if let Some(run) = self.runs.get_mut(&parent) {
-                if answering && run.can_deliver(&key) {
+                if answering && run.can_deliver(&key, outcome.id) {
                     return Some(run.deliver_child(&key, outcome, status, unit, now));
                 }
                 if run.phase != Phase::Loading
@@ -370,7 +370,8 @@ impl State {
             End::Cancelled => (Action::Cancel, None),
             End::Held(error) => (Action::Hold, Some(error)),
             End::Failed(error) => {
-                due = self.retry_due(&run.claimed, !names_type(&run.claimed.policy.non_retryable, &error));
+                let for_good = run.cancel_delivered() || names_type(&run.claimed.policy.non_retryable, &error);
+                due = self.retry_due(&run.claimed, !for_good);
                 (if due.is_some() { Action::Retry } else { Action::Fail }, Some(error))
             }
         };
