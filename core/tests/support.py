@@ -46,19 +46,45 @@ async def eventually_async(
         await asyncio.sleep(interval)
 
 
+QUICK = {
+    "WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "0.5",
+    "WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "3",
+    "WORKFLOWS_WORKER_POLL_INTERVAL": "1",
+    "WORKFLOWS_WORKER_SHUTDOWN_GRACE": "5",
+}
+
+
 def child_environment(database_url: str, **variables: str) -> dict[str, str]:
     """A child's environment: this database, quick heartbeats, modules of the checkout and core/tests/integration."""
-    path = [str(CHECKOUT), str(TESTS / "integration")]
+    path = [str(CHECKOUT), str(TESTS / "integration"), str(TESTS)]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path),
         "WORKFLOWS_DATABASE_URL": database_url,
-        "WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "0.5",
-        "WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "3",
-        "WORKFLOWS_WORKER_POLL_INTERVAL": "1",
-        "WORKFLOWS_WORKER_SHUTDOWN_GRACE": "5",
+        **QUICK,
         **variables,
     }
+
+
+def note(text: str) -> None:
+    """Write a line to the ledger, from a function that a worker runs. It outlives a SIGKILL right after."""
+    file = os.open(os.environ["TEST_LEDGER"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(file, f"{text}\n".encode())
+    finally:
+        os.close(file)
+
+
+class Ledger:
+    """The lines that functions noted, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def lines(self) -> list[str]:
+        """All lines so far."""
+        return self.path.read_text().splitlines() if self.path.exists() else []
 
 
 class WorkerProcess:

@@ -20,9 +20,10 @@ from psycopg import sql as psql
 from psycopg.rows import dict_row
 
 import currant
+from apps.board import Board, rhythm
 from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
-from support import CHECKOUT, WorkerProcess, child_environment, eventually
+from support import CHECKOUT, QUICK, Ledger, WorkerProcess, child_environment, eventually
 
 
 def with_database(url: str, name: str) -> str:
@@ -144,6 +145,35 @@ def worker_process(database: str, bridge: RustBridge, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
+def local_worker(database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., currant.Worker]:
+    """A worker in the test's own process: `async with local_worker("orders", fn_1, fn_2, concurrency=1):`.
+
+    Upper-case keywords are its settings, set until the test ends; heartbeats are quick. It serves only these functions.
+    """
+
+    def make(
+        queues: list[str] | str,
+        *functions: currant.Function[..., Any],
+        concurrency: int | None = None,
+        **variables: str,
+    ) -> currant.Worker:
+        for name, value in {**QUICK, **variables}.items():
+            monkeypatch.setenv(name, value)
+        lanes = [queues] if isinstance(queues, str) else queues
+        return currant.Worker(lanes, concurrency, functions=functions)
+
+    return make
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """What the functions of the test's workers noted (`support.note`), here and in worker processes."""
+    ledger = Ledger(tmp_path / "ledger")
+    monkeypatch.setenv("TEST_LEDGER", str(ledger.path))
+    return ledger
+
+
+@pytest.fixture
 def run_currant(database: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m currant ARGUMENTS...` on the test's database in a pipe; upper-case keywords are its variables."""
 
@@ -160,3 +190,21 @@ def run_currant(database: str) -> Callable[..., subprocess.CompletedProcess[str]
         )
 
     return run
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    """Notes and gates shared with the functions that run in workers."""
+    return Board(tmp_path / "board")
+
+
+@pytest.fixture
+def set_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Set the environment of the workers that this test makes in its own process from now on; at first, of quick ones."""
+
+    def set_variables(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    set_variables(rhythm())
+    return set_variables
