@@ -1,0 +1,1 @@
+"""The benchmark suite: `python -m bench`. README.md in this directory tells what is measured and how."""

