@@ -35,7 +35,7 @@ pub struct Engine {
 }
 
 /// What the bridge and the driver share.
-pub(self) struct Shared {
+struct Shared {
     state: Mutex<State>,
     bell: Bell,
     /// The driver has something to do.
