@@ -158,7 +158,7 @@ class TestAnswerOfATurn:
         assert read_answer(output) is None
 
     def test_a_reason_is_published_without_the_directories_of_this_machine(self) -> None:
-        checkout = str(Path(report.__file__).parent.parent)
+        checkout = Path(report.__file__).resolve().parent.parent
         assert without_paths(f'File "{checkout}/bench/turn.py", line 1') == 'File "./bench/turn.py", line 1'
 
 
