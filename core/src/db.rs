@@ -76,7 +76,7 @@ impl Target {
     pub fn pool(&self, max_connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(self.connect_timeout.clamp(Duration::from_secs(1), Duration::from_secs(10)))
             .idle_timeout(Duration::from_secs(300))
             .test_before_acquire(false)
             .connect_lazy_with(self.options.clone())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +175,14 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 @pytest.fixture
+def server_directory() -> Iterator[Path]:
+    """A directory where an embedded server may live. Not pytest's own: every session of pytest closes that to others."""
+    with tempfile.TemporaryDirectory(prefix="currant-test-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
+@pytest.fixture
 def run_currant(database: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m currant ARGUMENTS...` on the test's database in a pipe; upper-case keywords are its variables."""
 
@@ -200,7 +209,7 @@ def board(tmp_path: Path) -> Board:
 
 @pytest.fixture
 def set_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
-    """Set the environment of the workers that this test makes in its own process from now on; at first, of quick ones."""
+    """Set the environment of the workers made in this process from now on; at first, that of quick ones."""
 
     def set_variables(variables: dict[str, str]) -> None:
         for name, value in variables.items():

@@ -240,12 +240,12 @@ class Dev:
 
 
 @pytest.fixture
-def start_dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
+def start_dev(server_directory: Path) -> Iterator[Callable[..., Dev]]:
     """Start `currant dev` in the test's directory."""
     started: list[Dev] = []
 
     def start(*arguments: str) -> Dev:
-        started.append(Dev(tmp_path, *arguments))
+        started.append(Dev(server_directory, *arguments))
         return started[-1]
 
     yield start

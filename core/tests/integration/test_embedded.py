@@ -26,10 +26,10 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
+def directory(server_directory: Path) -> Iterator[Path]:
     """A directory whose server is stopped when the test ends."""
-    yield tmp_path / "pg"
-    stop_left_behind(tmp_path / "pg")
+    yield server_directory / "pg"
+    stop_left_behind(server_directory / "pg")
 
 
 def value_of(url: str, query: str) -> object:

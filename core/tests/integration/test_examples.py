@@ -150,8 +150,8 @@ def test_the_orders_are_those_that_their_script_makes() -> None:
     assert PATH.read_text(encoding="ascii") == make_csv()
 
 
-def test_the_demo_accounts_for_every_order_though_a_worker_is_killed(tmp_path: Path) -> None:
-    directory = tmp_path / "demo"
+def test_the_demo_accounts_for_every_order_though_a_worker_is_killed(server_directory: Path) -> None:
+    directory = server_directory / "demo"
     command = [sys.executable, "-m", "examples.demo", "--orders", "300", "--directory", str(directory)]
     try:
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=110, env=dict(os.environ))

@@ -22,15 +22,9 @@ def run_and_read(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[i
     "command",
     [
         ["migrate"],
-        ["status", ID],
-        ["show", ID],
-        ["list"],
         ["list", "--json"],
-        ["queues"],
-        ["workers"],
-        ["cancel", ID],
-        ["retry", ID],
         ["signal", ID, "go"],
+        ["queue", "examples.saga.book_trip", '["t-1", "Rome"]'],
     ],
     ids=" ".join,
 )
