@@ -181,7 +181,7 @@ fn percent_decode(text: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong_url("direct_url is not UTF-8"))
 }
 
-/// Set once a URL of this process leads to a pooler; a connection does not know. Others then take the slower way too, which is as right.
+/// Set once a URL of this process leads to a pooler: a connection does not know. Connections past it then go the same slower way.
 static POOLER: AtomicBool = AtomicBool::new(false);
 
 /// Where a store function runs: on the connection as it is, or (behind a transaction pooler) in a transaction that pins one server.
@@ -192,7 +192,9 @@ pub(crate) enum Scope<'c> {
 
 pub(crate) async fn scope(conn: &mut PgConnection) -> Result<Scope<'_>> {
     if POOLER.load(Ordering::Relaxed) {
-        // Names of prepared statements that another client left on this server would clash with ours.
+        // Names of prepared statements that another client left on this server would clash with ours. They all go, and so must
+        // what a connection that is not pooled remembers of its own.
+        conn.clear_cached_statements().await?;
         Ok(Scope::Pinned(conn.begin_with("BEGIN; DEALLOCATE ALL").await?))
     } else {
         Ok(Scope::Plain(conn))

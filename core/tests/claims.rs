@@ -1,0 +1,168 @@
+//! Who gets what: order, turns, kinds, due work, suspects.
+mod support;
+use currant::executions::create_executions;
+use currant::types::*;
+use currant::worker;
+use support::*;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn higher_priority_first_then_older_first() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let items: Vec<NewExecution> =
+        [3, 5, 9, 5].map(|priority| new(Call { priority, ..call(Kind::Task, "q") })).into_iter().collect();
+    create_executions(&mut conn, &items).await.unwrap();
+    let claimed: Vec<Uuid> = claim(&mut conn, me, &["q"], 10).await.iter().map(|c| c.id).collect();
+    assert_eq!(claimed, [items[2].id, items[1].id, items[3].id, items[0].id]);
+}
+
+#[tokio::test]
+async fn queues_take_turns_and_what_one_leaves_goes_to_the_others() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["a", "b"]).await;
+    for queue in ["a"; 20].into_iter().chain(["b"; 3]) {
+        enqueue(&mut conn, Kind::Task, queue).await;
+    }
+    let claimed = claim(&mut conn, me, &["a", "b"], 10).await;
+    let from = |queue: &str| claimed.iter().filter(|c| c.queue == queue).count();
+    assert_eq!((from("a"), from("b")), (7, 3), "the backlog of a does not keep b out, and no slot is left empty");
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_twice_by_workers_that_claim_at_once() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    for _ in 0..60 {
+        enqueue(&mut conn, Kind::Task, "q").await;
+    }
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut conn = database.connect().await;
+        claims.spawn(async move {
+            let me = register(&mut conn, &["q"]).await;
+            let mut mine = Vec::new();
+            loop {
+                let more = claim(&mut conn, me, &["q"], 4).await;
+                if more.is_empty() {
+                    return mine;
+                }
+                mine.extend(more.into_iter().map(|c| c.id));
+            }
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(mine) = claims.join_next().await {
+        all.extend(mine.unwrap());
+    }
+    let claimed = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((claimed, all.len()), (60, 60));
+}
+
+#[tokio::test]
+async fn the_claimers_registry_decides_the_kind() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let unknown = Call { function: "f.workflow".into(), timeout: Some(300.0), ..call(Kind::Task, "q") };
+    create_executions(&mut conn, &[new(unknown)]).await.unwrap();
+    let claimed = claim_one(&mut conn, me, "q").await;
+    assert_eq!((claimed.kind, claimed.policy.max_attempts, claimed.timeout), (Kind::Workflow, 1, None));
+    assert_eq!(claimed.deadline, None);
+}
+
+#[tokio::test]
+async fn a_workflows_time_out_runs_from_its_first_start() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    create_executions(&mut conn, &[new(Call { timeout: Some(60.0), ..call(Kind::Workflow, "q") })]).await.unwrap();
+    let first = claim_one(&mut conn, me, "q").await;
+    let deadline = first.deadline.expect("a deadline");
+    assert!((deadline - first.started - 60_000_000).abs() < 1_000_000);
+    commit(&mut conn, me, &ends(&first, Action::Handback, None)).await;
+    assert_eq!(claim_one(&mut conn, me, "q").await.deadline, Some(deadline));
+}
+
+#[tokio::test]
+async fn what_is_due_later_is_not_ready_and_a_heartbeat_makes_it_ready_when_due() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let item = new(Call { delay: Some(3600.0), ..call(Kind::Task, "q") });
+    create_executions(&mut conn, std::slice::from_ref(&item)).await.unwrap();
+    let beat = worker::heartbeat(&mut conn, me, None, false).await.unwrap();
+    assert!(!beat.ready && claim(&mut conn, me, &["q"], 1).await.is_empty());
+    assert!((beat.next_due.expect("a due time") - beat.now - 3_600_000_000).abs() < 60_000_000);
+
+    run(&mut conn, "update currant.executions set run_at = now() - interval '1 second'".into()).await;
+    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert_eq!(claim_one(&mut conn, me, "q").await.id, item.id);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_declared_dead_claims_nothing_until_it_registers_again() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let zombie = info(&["q"]);
+    worker::register(&mut conn, &zombie).await.unwrap();
+    enqueue(&mut conn, Kind::Task, "q").await;
+    silence(&mut conn, zombie.id).await;
+    worker::take_over(&mut conn, zombie.id).await.unwrap();
+    assert!(claim(&mut conn, zombie.id, &["q"], 1).await.is_empty());
+    assert!(!worker::heartbeat(&mut conn, zombie.id, None, false).await.unwrap().known);
+    worker::register(&mut conn, &zombie).await.unwrap();
+    assert_eq!(claim(&mut conn, zombie.id, &["q"], 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_held_run_is_not_claimed_by_the_build_that_refused_it_but_by_another() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let old = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, old, "q").await;
+    commit(&mut conn, old, &ends(&run, Action::Hold, Some(r#"{"type": "NonDeterminismError"}"#))).await;
+    assert_eq!(state(&mut conn, id).await, "suspended");
+    assert!(!worker::heartbeat(&mut conn, old, None, false).await.unwrap().ready);
+    assert!(claim(&mut conn, old, &["q"], 1).await.is_empty());
+
+    let other = WorkerInfo { build: "b2".into(), ..info(&["q"]) };
+    worker::register(&mut conn, &other).await.unwrap();
+    assert!(worker::heartbeat(&mut conn, other.id, None, false).await.unwrap().ready);
+    assert!(claim(&mut conn, old, &["q"], 1).await.is_empty());
+    assert_eq!(claim_one(&mut conn, other.id, "q").await.id, id);
+}
+
+/// Rule d: the plan must walk the index of ready rows in order, whatever else the table holds.
+#[tokio::test]
+async fn neither_history_nor_backlog_nor_delayed_work_is_read_by_a_claim() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    run(
+        &mut conn,
+        "insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result)
+         select i, i, 'task', 'f.task', 'q', '', 'completed', now(), '' from (select currant.new_id() i from generate_series(1, 30000)) s;
+         insert into currant.executions (id, root_id, kind, function, queue, args)
+         select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 30000)) s;
+         insert into currant.executions (id, root_id, kind, function, queue, args, run_at)
+         select i, i, 'task', 'f.task', 'q', '', now() + interval '1 hour' from (select currant.new_id() i from generate_series(1, 30000)) s;"
+            .into(),
+    )
+    .await;
+    let mut reads = 0;
+    for _ in 0..8 {
+        run(&mut conn, "select pg_stat_reset_single_table_counters('currant.executions'::regclass)".into()).await;
+        assert_eq!(claim(&mut conn, me, &["q"], 10).await.len(), 10);
+        run(&mut conn, "select pg_stat_force_next_flush()".into()).await;
+        let sql =
+            "select seq_tup_read + idx_tup_fetch from pg_stat_all_tables where relid = 'currant.executions'::regclass";
+        reads = text(&mut conn, sql).await.parse::<i64>().unwrap().max(reads);
+    }
+    assert!(reads < 500, "a claim of 10 read {reads} rows");
+}

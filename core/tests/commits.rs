@@ -1,0 +1,371 @@
+//! What a worker writes: fences, repeated batches, wakes, children and steps.
+mod support;
+use currant::signals::send_signal;
+use currant::types::*;
+use currant::worker;
+use support::*;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn an_outcome_is_recorded_once_and_the_same_batch_again_changes_nothing() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Task, "q").await;
+    let claimed = claim_one(&mut conn, me, "q").await;
+    let batch = ends(&claimed, Action::Complete, Some("1"));
+    assert_eq!(commit(&mut conn, me, &batch).await.refused, NONE);
+    let row = format!("select (e.*)::text from currant.executions e where id = '{id}'");
+    let before = text(&mut conn, &row).await;
+    // Already done under my lease is success (rule f).
+    assert_eq!(commit(&mut conn, me, &batch).await.refused, NONE);
+    assert_eq!(text(&mut conn, &row).await, before);
+}
+
+#[tokio::test]
+async fn a_zombies_outcome_and_its_children_are_refused() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (zombie, heir) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let stale = claim_one(&mut conn, zombie, "q").await;
+    silence(&mut conn, zombie).await;
+    worker::take_over(&mut conn, zombie).await.unwrap();
+    let run = claim_one(&mut conn, heir, "q").await;
+    assert_eq!(run.id, id);
+
+    let mut batch = starts(&stale, vec![child(&stale, "0", call(Kind::Task, "q"), true)]);
+    batch.outcomes.push(outcome(id, Action::Complete, Some("1")));
+    assert_eq!(commit(&mut conn, zombie, &batch).await.refused, [id]);
+    assert_eq!(state(&mut conn, id).await, "running");
+    assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "1");
+    assert_eq!(commit(&mut conn, heir, &ends(&run, Action::Complete, Some("2"))).await.refused, NONE);
+}
+
+#[tokio::test]
+async fn a_refused_outcome_takes_the_run_along_that_went_on_from_it() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "q"), true);
+    commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+    // The task is cancelled meanwhile: its lease grows.
+    currant::executions::cancel(&mut conn, step.id, false).await.unwrap();
+
+    let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
+    batch.fences.push((step.id, 1));
+    batch.outcomes.push(Outcome { delivered: Some((run.id, 1, 1)), ..outcome(step.id, Action::Complete, Some("1")) });
+    let mut refused = commit(&mut conn, me, &batch).await.refused;
+    refused.sort();
+    let mut both = vec![run.id, step.id];
+    both.sort();
+    assert_eq!(refused, both);
+    assert_eq!(text(&mut conn, "select count(*) from currant.executions where step_key = '1'").await, "0");
+}
+
+#[tokio::test]
+async fn one_refused_run_does_not_harm_another_in_the_same_batch() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    let claimed = claim(&mut conn, me, &["q"], 2).await;
+    let mut batch = ends(&claimed[0], Action::Complete, Some("1"));
+    batch.merge(ends(&claimed[1], Action::Complete, Some("2")));
+    batch.fences[0].1 += 1;
+    assert_eq!(commit(&mut conn, me, &batch).await.refused, [claimed[0].id]);
+    assert_eq!(state(&mut conn, claimed[0].id).await, "running");
+    assert_eq!(state(&mut conn, claimed[1].id).await, "completed");
+}
+
+/// Rule c, with the signal committed between what the worker saw and its suspension.
+#[tokio::test]
+async fn a_run_that_was_woken_before_it_suspends_is_ready_at_once() {
+    let database = Database::new().await;
+    let (mut conn, mut sender) = (database.connect().await, database.connect().await);
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let wakes = send_signal(&mut sender, id, "go", b"1", None).await.unwrap();
+    assert_eq!(wakes.workers, [(me, id)]);
+    let reply = commit(&mut conn, me, &suspends(&run, run.wakes, None)).await;
+    assert_eq!((state(&mut conn, id).await.as_str(), reply.wakes.queues), ("pending", vec!["q".to_string()]));
+
+    let again = claim_one(&mut conn, me, "q").await;
+    assert!(!again.fresh && again.attempt == 1, "a suspension costs no attempt");
+    commit(&mut conn, me, &suspends(&again, again.wakes, None)).await;
+    assert_eq!(state(&mut conn, id).await, "suspended");
+}
+
+/// Rule c, with the signal's transaction open while the worker suspends: the suspension waits for its lock, then sees it.
+#[tokio::test]
+async fn a_signal_that_commits_while_the_suspension_waits_for_the_lock_is_not_lost() {
+    let database = Database::new().await;
+    let (mut conn, mut sender) = (database.connect().await, database.connect().await);
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    support::run(&mut sender, "begin".into()).await;
+    send_signal(&mut sender, id, "go", b"1", None).await.unwrap();
+    let mut other = database.connect().await;
+    let suspension = tokio::spawn(async move {
+        commit(&mut other, me, &suspends(&run, run.wakes, None)).await;
+    });
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    while text(&mut conn, waiting).await == "0" {
+        tokio::task::yield_now().await;
+    }
+    support::run(&mut sender, "commit".into()).await;
+    suspension.await.unwrap();
+    assert_eq!(state(&mut conn, id).await, "pending");
+}
+
+#[tokio::test]
+async fn a_suspended_parent_is_woken_by_its_childs_outcome_and_finds_it_in_its_history() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q", "other"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "other"), false);
+    let reply = commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+    assert_eq!(reply.wakes.queues, ["other"]);
+    commit(&mut conn, me, &suspends(&run, run.wakes, None)).await;
+
+    let task = claim_one(&mut conn, me, "other").await;
+    assert_eq!((task.parent, task.step_key.as_deref()), (Some(run.id), Some("0")));
+    let reply = commit(&mut conn, me, &ends(&task, Action::Fail, Some(r#"{"type": "E"}"#))).await;
+    assert_eq!(reply.wakes.queues, ["q"]);
+
+    let again = claim_one(&mut conn, me, "q").await;
+    let history = worker::load_runs(&mut conn, &[again.id], false).await.unwrap();
+    assert!(
+        matches!(&history[0].source, HistorySource::Run { wakes, lease, .. } if *wakes == again.wakes && *lease == again.lease)
+    );
+    let failed = ("failed".to_string(), br#"{"type": "E"}"#.to_vec());
+    let found = history.iter().find_map(|row| match &row.source {
+        HistorySource::Child { key, outcome, delivered, .. } => Some((key.as_str(), outcome.clone(), *delivered)),
+        _ => None,
+    });
+    assert_eq!(found, Some(("0", Some(failed), None)));
+}
+
+#[tokio::test]
+async fn two_children_that_end_at_once_both_count() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let steps = ["0", "1"].map(|key| child(&run, key, call(Kind::Task, "q"), false));
+    commit(&mut conn, me, &starts(&run, steps.to_vec())).await;
+    commit(&mut conn, me, &suspends(&run, run.wakes, None)).await;
+    let tasks = claim(&mut conn, me, &["q"], 2).await;
+    let (mut left, mut right) = (database.connect().await, database.connect().await);
+    let (one, two) = (ends(&tasks[0], Action::Complete, Some("1")), ends(&tasks[1], Action::Complete, Some("2")));
+    tokio::join!(commit(&mut left, me, &one), commit(&mut right, me, &two));
+    let again = claim_one(&mut conn, me, "q").await;
+    assert_eq!((again.id, again.wakes), (id, run.wakes + 2));
+}
+
+#[tokio::test]
+async fn an_eager_child_is_written_as_claimed_and_its_outcome_is_delivered_in_the_same_commit() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "q"), true);
+    commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+    assert_eq!(state(&mut conn, step.id).await, "running");
+    let beat = worker::heartbeat(&mut conn, me, None, false).await.unwrap();
+    assert!(beat.running.contains(&(step.id, 1, 0)) && beat.running.len() == 2);
+
+    let batch = Batch {
+        fences: vec![(run.id, run.lease), (step.id, 1)],
+        parents: vec![run.id],
+        outcomes: vec![Outcome { delivered: Some((run.id, 1, 77)), ..outcome(step.id, Action::Complete, Some("1")) }],
+        children: vec![child(&run, "1", call(Kind::Task, "q"), true)],
+        ..Batch::default()
+    };
+    let reply = commit(&mut conn, me, &batch).await;
+    assert!(reply.refused.is_empty() && reply.wakes.workers.is_empty(), "the run was told: nobody is woken");
+    assert_eq!(
+        text(&mut conn, "select format('%s %s', seq, clock) from currant.executions where step_key = '0'").await,
+        "1 77"
+    );
+    let wakes = format!("select wakes from currant.executions where id = '{}'", run.id);
+    assert_eq!(text(&mut conn, &wakes).await, "0");
+}
+
+#[tokio::test]
+async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    send_signal(&mut conn, id, "go", b"42", None).await.unwrap();
+    let run = claim_one(&mut conn, me, "q").await;
+    assert!(!run.fresh, "a signal that came before the start is history");
+    let step = NewStep {
+        run: id,
+        epoch: 0,
+        key: "0".into(),
+        kind: "signal",
+        name: "go".into(),
+        due: Some(5_000_000),
+        after_seq: 0,
+        status: None,
+        payload: None,
+        seq: None,
+        clock: None,
+    };
+    let delivered = StepOutcome {
+        run: id,
+        epoch: 0,
+        key: "0".into(),
+        status: "completed",
+        payload: Some(b"42".to_vec()),
+        seq: 1,
+        clock: 9,
+        ordinal: Some(1),
+    };
+    let batch =
+        Batch { fences: vec![(id, run.lease)], steps: vec![step], step_outcomes: vec![delivered], ..Batch::default() };
+    for _ in 0..2 {
+        commit(&mut conn, me, &batch).await;
+        let history = worker::load_runs(&mut conn, &[id], false).await.unwrap();
+        let sources: Vec<_> = history.into_iter().skip(1).map(|row| row.source).collect();
+        let expected = HistorySource::Step {
+            key: "0".into(),
+            kind: "signal".into(),
+            name: "go".into(),
+            outcome: Some(("completed".into(), b"42".to_vec())),
+            request: None,
+            delivered: Some((1, 9)),
+            due: Some(5_000_000),
+            abandoned: false,
+        };
+        assert_eq!(sources, [expected], "the signal is consumed, the wait recorded");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_is_cancelled_but_waited_for_wakes_its_parent() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "q"), false);
+    commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+    let dropped = Abandoned { run: id, epoch: 0, key: "0".into(), seq: 1, abandon: false };
+    let batch = Batch { fences: vec![(id, run.lease)], abandoned: vec![dropped], ..Batch::default() };
+    let reply = commit(&mut conn, me, &batch).await;
+    assert_eq!(state(&mut conn, step.id).await, "cancelled");
+    assert!(reply.wakes.workers.contains(&(me, id)));
+}
+
+#[tokio::test]
+async fn an_abandoned_child_is_cancelled_and_its_outcome_wakes_nobody() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "q"), false);
+    commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+    let dropped = Abandoned { run: id, epoch: 0, key: "0".into(), seq: 1, abandon: true };
+    let batch = Batch { fences: vec![(id, run.lease)], abandoned: vec![dropped], ..Batch::default() };
+    let reply = commit(&mut conn, me, &batch).await;
+    assert_eq!(state(&mut conn, step.id).await, "cancelled");
+    assert!(reply.wakes.workers.is_empty());
+}
+
+#[tokio::test]
+async fn a_run_that_ends_leaves_no_child_behind() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let steps = vec![child(&run, "0", call(Kind::Task, "q"), false), child(&run, "1", call(Kind::Workflow, "q"), true)];
+    commit(&mut conn, me, &starts(&run, steps.clone())).await;
+    commit(&mut conn, me, &ends(&run, Action::Complete, Some("1"))).await;
+    assert_eq!(state(&mut conn, steps[0].id).await, "cancelled");
+    let asked = format!("select cancel_requested from currant.executions where id = '{}'", steps[1].id);
+    assert_eq!(text(&mut conn, &asked).await, "true", "a started workflow is asked, it may clean up");
+}
+
+#[tokio::test]
+async fn a_retry_waits_in_the_database_and_keeps_its_error() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Task, "q").await;
+    let task = claim_one(&mut conn, me, "q").await;
+    let due = worker::heartbeat(&mut conn, me, None, false).await.unwrap().now + 60_000_000;
+    let mut batch = ends(&task, Action::Retry, Some(r#"{"type": "E"}"#));
+    batch.outcomes[0].due = Some(due);
+    commit(&mut conn, me, &batch).await;
+    let row =
+        "select format('%s %s %s', state, currant.micros(run_at), convert_from(error, 'UTF8')) from currant.executions";
+    assert_eq!(text(&mut conn, row).await, format!(r#"pending {due} {{"type": "E"}}"#));
+    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().running.is_empty(), "it holds no slot: {id}");
+}
+
+#[tokio::test]
+async fn data_that_the_database_refuses_is_told_from_an_outage() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let bad = starts(&run, vec![child(&run, "\0", call(Kind::Task, "q"), true)]);
+    let error = worker::commit_batch(&mut conn, me, &bad, None).await.unwrap_err();
+    assert!(matches!(error, currant::error::Error::Data { .. }), "{error}");
+    let killer = format!("select pg_terminate_backend({})", text(&mut conn, "select pg_backend_pid()").await);
+    text(&mut database.connect().await, &killer).await;
+    let error = worker::commit_batch(&mut conn, me, &Batch::default(), None).await.unwrap_err();
+    assert!(matches!(error, currant::error::Error::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn batches_that_write_the_same_rows_in_any_order_do_not_deadlock() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let steps: Vec<NewChild> = (0..40).map(|n| child(&run, &n.to_string(), call(Kind::Task, "q"), true)).collect();
+    commit(&mut conn, me, &starts(&run, steps.clone())).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for part in 0..4 {
+        let (mut conn, mut mine): (_, Vec<Uuid>) =
+            (database.connect().await, steps.iter().skip(part).step_by(4).map(|step| step.id).collect());
+        if part % 2 == 1 {
+            mine.reverse();
+        }
+        let run = run.id;
+        writers.spawn(async move {
+            for id in mine {
+                let batch = Batch {
+                    fences: vec![(id, 1)],
+                    parents: vec![run],
+                    outcomes: vec![outcome(id, Action::Complete, Some("1"))],
+                    ..Batch::default()
+                };
+                assert!(commit(&mut conn, me, &batch).await.refused.is_empty());
+            }
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    let wakes = format!("select wakes from currant.executions where id = '{}'", run.id);
+    assert_eq!(text(&mut conn, &wakes).await, "40");
+}

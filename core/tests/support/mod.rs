@@ -1,0 +1,185 @@
+//! A database of its own for each test, on the server of `WORKFLOWS_TEST_DATABASE_URL`, and short names for what tests do.
+#![allow(dead_code)] // each test file uses its part
+use currant::db::{self, Target};
+use currant::executions;
+use currant::types::*;
+use currant::worker;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+pub const NONE: [Uuid; 0] = [];
+
+pub struct Database {
+    pub url: String,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    pub async fn empty() -> Database {
+        let server = std::env::var("WORKFLOWS_TEST_DATABASE_URL").expect(
+            "WORKFLOWS_TEST_DATABASE_URL must lead to a server where tests may create databases; `make test` starts one",
+        );
+        let name = format!("currant_test_{}", Uuid::now_v7().simple());
+        let mut conn = PgConnection::connect(&server).await.expect("the test server can be reached");
+        run(&mut conn, format!("create database {name}")).await;
+        let (base, query) = server.split_once('?').unwrap_or((&server, ""));
+        let host = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let url = format!("{host}/{name}?{query}");
+        Database { url, server, name }
+    }
+
+    pub async fn new() -> Database {
+        let database = Database::empty().await;
+        db::migrate(&mut database.connect().await).await.expect("migrations run");
+        database
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        Target::parse(&self.url).expect("a URL").connect().await.expect("the test database can be reached")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                if let Ok(mut conn) = PgConnection::connect(&server).await {
+                    run(&mut conn, format!("drop database {name} with (force)")).await;
+                }
+            });
+        });
+        let _ = dropped.join();
+    }
+}
+
+/// A statement of the test itself.
+pub async fn run(conn: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(conn).await.expect("the test's own statement runs");
+}
+
+pub async fn text(conn: &mut PgConnection, sql: &str) -> String {
+    let sql = format!("select coalesce(({sql})::text, 'null')");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(conn).await.expect("the test's own query runs")
+}
+
+pub async fn state(conn: &mut PgConnection, id: Uuid) -> String {
+    text(conn, &format!("select state from currant.executions where id = '{id}'")).await
+}
+
+pub fn policy(max_attempts: i32) -> Policy {
+    Policy {
+        max_attempts,
+        initial: 1.0,
+        multiplier: 2.0,
+        max_delay: 60.0,
+        jitter: 0.0,
+        non_retryable: vec!["Fatal".into()],
+    }
+}
+
+pub fn call(kind: Kind, queue: &str) -> Call {
+    Call {
+        kind,
+        function: format!("f.{}", kind.as_str()),
+        queue: queue.into(),
+        priority: 5,
+        args: br#"{"args": [1], "kwargs": {}}"#.to_vec(),
+        policy: policy(4),
+        timeout: None,
+        delay: None,
+        run_at: None,
+    }
+}
+
+pub fn new(call: Call) -> NewExecution {
+    NewExecution { id: Uuid::now_v7(), call, idempotency_key: None }
+}
+
+pub async fn enqueue(conn: &mut PgConnection, kind: Kind, queue: &str) -> Uuid {
+    executions::create_executions(conn, &[new(call(kind, queue))]).await.unwrap()[0]
+}
+
+pub fn info(queues: &[&str]) -> WorkerInfo {
+    WorkerInfo {
+        id: Uuid::now_v7(),
+        name: "w".into(),
+        host: "h".into(),
+        pid: 1,
+        build: "b1".into(),
+        queues: queues.iter().map(|queue| queue.to_string()).collect(),
+        tasks: vec!["f.task".into()],
+        workflows: vec!["f.workflow".into()],
+        concurrency: 10,
+        timeout: 30.0,
+    }
+}
+
+pub async fn register(conn: &mut PgConnection, queues: &[&str]) -> Uuid {
+    let info = info(queues);
+    worker::register(conn, &info).await.unwrap();
+    info.id
+}
+
+pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit: i32) -> Vec<Claimed> {
+    let request =
+        ClaimRequest { queues: queues.iter().map(|queue| queue.to_string()).collect(), limit, isolated: false };
+    worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
+}
+
+pub async fn claim_one(conn: &mut PgConnection, worker: Uuid, queue: &str) -> Claimed {
+    claim(conn, worker, &[queue], 1).await.pop().expect("something is ready")
+}
+
+pub async fn commit(conn: &mut PgConnection, worker: Uuid, batch: &Batch) -> BatchReply {
+    worker::commit_batch(conn, worker, batch, None).await.unwrap()
+}
+
+pub fn outcome(id: Uuid, action: Action, payload: Option<&str>) -> Outcome {
+    let payload = payload.map(|text| text.as_bytes().to_vec());
+    Outcome { id, action, payload, due: None, wakes: None, delivered: None }
+}
+
+/// A batch that writes one outcome under the lease of `claimed`.
+pub fn ends(claimed: &Claimed, action: Action, payload: Option<&str>) -> Batch {
+    Batch {
+        fences: vec![(claimed.id, claimed.lease)],
+        outcomes: vec![outcome(claimed.id, action, payload)],
+        ..Batch::default()
+    }
+}
+
+pub fn suspends(run: &Claimed, wakes: i64, due: Option<Micros>) -> Batch {
+    let mut batch = ends(run, Action::Suspend, None);
+    batch.outcomes[0].wakes = Some(wakes);
+    batch.outcomes[0].due = due;
+    batch
+}
+
+/// A child step of `run`, to be merged into a batch under its lease.
+pub fn child(run: &Claimed, key: &str, call: Call, eager: bool) -> NewChild {
+    NewChild {
+        run: run.id,
+        id: currant::ids::derive_id(run.id, key),
+        root: run.root,
+        parent: Some(run.id),
+        epoch: run.epoch,
+        key: key.into(),
+        after_seq: 0,
+        call,
+        run_at: None,
+        eager,
+    }
+}
+
+pub fn starts(run: &Claimed, children: Vec<NewChild>) -> Batch {
+    Batch { fences: vec![(run.id, run.lease)], children, progressed: vec![run.id], ..Batch::default() }
+}
+
+/// As if the worker had not been heard of for an hour.
+pub async fn silence(conn: &mut PgConnection, worker: Uuid) {
+    run(conn, format!("update currant.workers set last_heartbeat = now() - interval '1 hour' where id = '{worker}'"))
+        .await;
+}

@@ -1,0 +1,143 @@
+//! Dead workers: what they ran goes on elsewhere, and who is to blame.
+mod support;
+use currant::types::*;
+use currant::worker;
+use sqlx::PgConnection;
+use support::*;
+use uuid::Uuid;
+
+async fn die(conn: &mut PgConnection, worker: Uuid) -> Wakes {
+    silence(conn, worker).await;
+    worker::take_over(conn, worker).await.unwrap()
+}
+
+async fn claim_isolated(conn: &mut PgConnection, worker: Uuid) -> Vec<Claimed> {
+    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true };
+    worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
+}
+
+#[tokio::test]
+async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_are_not_touched() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (dead, heir) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
+    let sleeper = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, dead, "q").await;
+    commit(&mut conn, dead, &suspends(&run, run.wakes, None)).await;
+    let task = enqueue(&mut conn, Kind::Task, "q").await;
+    let first = claim_one(&mut conn, dead, "q").await;
+    silence(&mut conn, dead).await;
+
+    let beat = worker::heartbeat(&mut conn, heir, None, false).await.unwrap();
+    assert_eq!(beat.dead, [dead]);
+    assert_eq!(worker::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
+    assert_eq!(state(&mut conn, sleeper).await, "suspended");
+    let second = claim_one(&mut conn, heir, "q").await;
+    assert_eq!((second.id, second.takeovers), (task, 1));
+    assert_eq!(second.attempt - second.takeovers, first.attempt, "a take-over costs no retry");
+    assert!(second.lease > first.lease);
+}
+
+#[tokio::test]
+async fn a_worker_that_beats_in_time_is_not_taken_over() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let alive = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Task, "q").await;
+    claim_one(&mut conn, alive, "q").await;
+    assert!(worker::take_over(&mut conn, alive).await.unwrap().is_empty());
+    assert_eq!(state(&mut conn, id).await, "running");
+}
+
+#[tokio::test]
+async fn ten_that_take_over_the_same_worker_do_it_once() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let dead = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    claim_one(&mut conn, dead, "q").await;
+    silence(&mut conn, dead).await;
+    let mut heirs = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let mut conn = database.connect().await;
+        heirs.spawn(async move { worker::take_over(&mut conn, dead).await.unwrap() });
+    }
+    while let Some(done) = heirs.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(text(&mut conn, "select takeovers from currant.executions").await, "1");
+}
+
+#[tokio::test]
+async fn an_execution_that_alone_kills_max_attempts_workers_fails_as_worker_lost_and_tells_its_parent() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let home = register(&mut conn, &["home"]).await;
+    let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
+    let run = claim_one(&mut conn, home, "home").await;
+    let step = child(&run, "0", Call { policy: policy(2), ..call(Kind::Task, "q") }, false);
+    commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
+    for death in 1..=2 {
+        assert_eq!(state(&mut conn, step.id).await, "pending", "before death {death}");
+        let victim = register(&mut conn, &["q"]).await;
+        assert_eq!(claim_isolated(&mut conn, victim).await.len(), 1);
+        let wakes = die(&mut conn, victim).await;
+        assert_eq!(wakes.workers.contains(&(home, parent)), death == 2);
+    }
+    assert_eq!(state(&mut conn, step.id).await, "failed");
+    let error =
+        text(&mut conn, "select convert_from(error, 'UTF8') from currant.executions where state = 'failed'").await;
+    assert!(error.contains("WorkerLost") && error.contains("2 worker(s)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bystander_never_fails_however_often_its_workers_die() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let killer = enqueue(&mut conn, Kind::Task, "q").await;
+    let bystanders = [enqueue(&mut conn, Kind::Task, "q").await, enqueue(&mut conn, Kind::Task, "q").await];
+    for _ in 0..12 {
+        let victim = register(&mut conn, &["q"]).await;
+        let claimed = claim_isolated(&mut conn, victim).await;
+        if claimed.iter().any(|c| c.id == killer) {
+            die(&mut conn, victim).await;
+        } else {
+            // The killer was not among them: the others end in peace.
+            for task in claimed {
+                commit(&mut conn, victim, &ends(&task, Action::Complete, Some("1"))).await;
+            }
+        }
+    }
+    assert_eq!(state(&mut conn, killer).await, "failed");
+    for id in bystanders {
+        assert_ne!(state(&mut conn, id).await, "failed");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_made_progress_under_its_lease_is_not_suspected() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    for _ in 0..5 {
+        let victim = register(&mut conn, &["q"]).await;
+        let run = claim_one(&mut conn, victim, "q").await;
+        commit(&mut conn, victim, &starts(&run, vec![])).await;
+        die(&mut conn, victim).await;
+    }
+    assert_eq!(state(&mut conn, id).await, "pending");
+    assert_eq!(text(&mut conn, "select crashes from currant.executions").await, "0");
+}
+
+#[tokio::test]
+async fn a_stopping_workers_leftovers_go_back_at_no_cost() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (leaver, heir) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
+    enqueue(&mut conn, Kind::Task, "q").await;
+    let first = claim_one(&mut conn, leaver, "q").await;
+    assert_eq!(worker::stop_worker(&mut conn, leaver).await.unwrap().queues, ["q"]);
+    let second = claim_one(&mut conn, heir, "q").await;
+    assert_eq!((second.attempt, second.takeovers), (first.attempt, 0));
+    assert_eq!(commit(&mut conn, leaver, &ends(&first, Action::Complete, Some("1"))).await.refused, [first.id]);
+}
