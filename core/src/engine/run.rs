@@ -122,6 +122,15 @@ fn status_name(status: &str) -> &'static str {
     }
 }
 
+/// The database gives rows in any order; signals are received in the order they were sent.
+fn in_order(mut rows: Vec<HistorySource>) -> Vec<HistorySource> {
+    rows.sort_by_key(|row| match row {
+        HistorySource::Signal { ordinal, .. } => *ordinal,
+        _ => 0,
+    });
+    rows
+}
+
 /// Orders step keys as they were allotted: `0`, `2`, `10`, `1.0/0`.
 fn natural(key: &str) -> Vec<u64> {
     key.split(['.', '/']).map(|part| part.parse().unwrap_or(u64::MAX)).collect()
@@ -165,7 +174,7 @@ impl Run {
         let mut outcomes = Vec::new();
         let mut undelivered = Vec::new();
         let mut waits = Vec::new();
-        for row in rows {
+        for row in in_order(rows) {
             match row {
                 HistorySource::Run { wakes, cancel_requested, deadline, .. } => {
                     self.wakes_seen = wakes;
@@ -354,7 +363,7 @@ impl Run {
 
     /// What the database has that was not delivered yet (`load_runs` with news only). The run is hot.
     pub fn hear(&mut self, rows: Vec<HistorySource>) {
-        for row in rows {
+        for row in in_order(rows) {
             match row {
                 HistorySource::Run { wakes, cancel_requested, .. } => {
                     self.wakes_seen = self.wakes_seen.max(wakes);

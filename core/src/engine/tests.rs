@@ -216,7 +216,8 @@ fn signals_go_to_the_waits_in_order_and_each_is_consumed_once() {
     let mut state = worker(4);
     let run = started_run(&mut state);
     state.commands(run.id, 1, vec![wait("0", None), wait("1", None)]);
-    let heard = hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]);
+    // The database gives rows in any order.
+    let heard = hear(&mut state, run.id, vec![signal(2, b"2"), signal(1, b"1")]);
     assert_eq!((heard[0].key.as_str(), heard[0].payload.as_slice()), ("0", &b"1"[..]));
     let next = state.commands(run.id, 1, vec![]).unwrap();
     assert_eq!((next.key.as_str(), next.payload.as_slice()), ("1", &b"2"[..]));
@@ -225,6 +226,59 @@ fn signals_go_to_the_waits_in_order_and_each_is_consumed_once() {
     assert!(hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]).is_empty());
     let ordinals: Vec<_> = commit(&mut state).step_outcomes.iter().map(|outcome| outcome.ordinal).collect();
     assert_eq!(ordinals, vec![Some(1), Some(2)]);
+}
+
+#[test]
+fn the_late_end_of_a_child_of_an_earlier_epoch_is_not_taken_for_that_of_this_one() {
+    let mut state = worker(4);
+    let run = Claimed { epoch: 1, ..claimed(Kind::Workflow) };
+    let old = Claimed { parent: Some(run.id), step_key: Some("0".into()), ..claimed(Kind::Task) };
+    commit_with(&mut state, reply(vec![run.clone(), old.clone()]));
+    assert_eq!(state.pull(10).len(), 2);
+    state.commands(run.id, 1, vec![execute("0")]);
+    assert_eq!(state.complete(old.id, 1, b"old".to_vec()), None);
+    assert!(state.pull(10).iter().all(|item| !matches!(item, Item::Activate(_))));
+}
+
+#[test]
+fn outcomes_that_a_retried_run_was_not_told_again_are_told() {
+    let mut state = worker(4);
+    let run = Claimed { fresh: false, lease: 2, epoch: 1, ..claimed(Kind::Workflow) };
+    commit_with(&mut state, reply(vec![run.clone()]));
+    state.take_loads();
+    let known = |key: &str, kind: &str, status: &str| HistorySource::Step {
+        key: key.into(),
+        kind: kind.into(),
+        name: "s".into(),
+        outcome: Some((status.into(), b"1".to_vec())),
+        request: None,
+        delivered: None,
+        due: None,
+        abandoned: false,
+    };
+    let rows = [known("2", "verb", "failed"), known("1", "timer", "fired"), known("0", "signal", "completed")];
+    state.loaded(rows.into_iter().map(|source| HistoryRow { run: run.id, source }).collect());
+    assert_eq!(state.pull(10).len(), 1);
+    let mut told = Vec::new();
+    while let Some(next) = state.commands(run.id, 2, vec![]) {
+        told.push((next.key, next.status));
+    }
+    let expected = [("0", "completed"), ("1", "fired"), ("2", "failed")];
+    assert_eq!(told, expected.map(|(key, status)| (key.to_string(), status.to_string())));
+    assert!(state.take_verbs().is_empty());
+}
+
+#[test]
+fn a_workflow_that_fails_while_it_is_cancelled_is_not_retried() {
+    let mut state = worker(4);
+    let run = Claimed { policy: policy(5), ..claimed(Kind::Workflow) };
+    commit_with(&mut state, reply(vec![run.clone()]));
+    state.pull(10);
+    state.commands(run.id, 1, vec![]);
+    let asked = HistorySource::Run { wakes: 1, lease: 1, deadline: None, cancel_requested: true };
+    assert_eq!(hear(&mut state, run.id, vec![HistoryRow { run: run.id, source: asked }]).len(), 1);
+    state.commands(run.id, 1, vec![Command::Fail(b"{}".to_vec())]);
+    assert_eq!(commit(&mut state).outcomes[0].action, Action::Fail);
 }
 
 #[test]
@@ -283,8 +337,9 @@ fn strangers_are_handed_back_and_lost_tasks_are_told() {
         (batch.outcomes[0].id, batch.outcomes[0].action, batch.fences[0]),
         (stranger, Action::Handback, (stranger, 3))
     );
+    let told = state.pull(10);
     assert!(
-        matches!(state.pull(10).as_slice(), [Item::Cancel { id, lease: 1, reason: "cancelled" }] if *id == task.id)
+        matches!(told.as_slice(), [Item::Drop { id, lease: 1, reason }] if *id == task.id && reason.starts_with("LeaseLost"))
     );
     assert_eq!(state.complete(task.id, 1, b"1".to_vec()), None);
     assert!(state.take_units().is_empty(), "an outcome under a lost lease was written");
