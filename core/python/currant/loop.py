@@ -313,8 +313,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _timer(
         self, due: int, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
     ) -> Timer:
-        if self.host is None or self.evicting:
-            raise WorkflowSuspendException
+        # While the run unwinds too: such a timer never becomes a command, and who waits for it is thrown out of there.
         timer = Timer(min(due, _LATEST), callback, args, contextvars.copy_context() if context is None else context)
         if due <= self.clock:
             self._ready.append(timer)
@@ -410,11 +409,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """As in asyncio, an exception that nobody awaits is logged and goes no further."""
         error = context.get("exception")
-        if not isinstance(error, WorkflowSuspendException):
+        if not _is_suspension(error):
             _log.warning("in a workflow: %s", context.get("message"), exc_info=error)
 
     def __repr__(self) -> str:
         return f"<WorkflowLoop closed={self._closed}>"
+
+
+def _is_suspension(error: object) -> bool:
+    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup
+        return all(map(_is_suspension, error.exceptions))
+    return isinstance(error, WorkflowSuspendException)
 
 
 def _micros(seconds: float) -> int:

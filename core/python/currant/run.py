@@ -319,9 +319,9 @@ class WorkflowRun:
     def _drive_out(self) -> None:
         loop = self._loop
         for _ in range(_ROUNDS):
+            loop.run_ready()
             if not loop.throw():
                 return
-            loop.run_ready()
 
     def _finish(self) -> None:
         self.finished = True

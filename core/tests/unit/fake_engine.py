@@ -85,18 +85,26 @@ class FakeEngine:
             self.clock = max(self.clock + 1000, due or 0)
             payload = value if isinstance(value, bytes) else json.dumps(value).encode()
             numbered.append((key, len(self.outcomes) + len(numbered) + 1, self.clock, status, payload))
-        run_ready = self.run.loop.run_ready
-        for outcome in numbered[:-1]:
-            self.run.loop.run_ready = lambda: None  # type: ignore[method-assign]
-            assert self.run.activate(*outcome) == []
-        self.run.loop.run_ready = run_ready  # type: ignore[method-assign]
-        answer = self.run.activate(*numbered[-1])
+        answer = self._activate_without_running(numbered[:-1]) + self.run.activate(*numbered[-1])
         if lost:
             return answer
         self.outcomes.extend(numbered)
-        for key, _, _ in news:
+        keys = [key for key, _, _ in news]
+        for key in keys:
             self.open.pop(key, None)
+        if len(news) > 1:  # one of them may have cancelled what another one is the outcome of
+            answer = [command for command in answer if command[0] != "cancel" or command[1] not in keys]
         return self._commit(answer)
+
+    def _activate_without_running(self, outcomes: list[Any]) -> list[Command]:
+        assert self.run is not None
+        loop = self.run.loop
+        run_ready = loop.run_ready
+        loop.run_ready = lambda: None  # type: ignore[method-assign]
+        try:
+            return [command for outcome in outcomes for command in self.run.activate(*outcome)]
+        finally:
+            loop.run_ready = run_ready  # type: ignore[method-assign]
 
     def crash(self) -> list[Command]:
         """The worker is gone; another one rebuilds the run. Gives its answer, which nothing is done with."""
