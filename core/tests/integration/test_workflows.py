@@ -108,7 +108,9 @@ async def test_no_update_is_lost_between_hundreds_of_parallel_children(local_wor
         handle = await app.root.queue(20, 15)
         sums = await handle.result(60)
     assert sums == [sum(2 * (number * 15 + leaf) for leaf in range(15)) for number in range(20)]
-    rows = db.execute("select state, count(*) as n, count(seq) as told from currant.executions group by state").fetchall()
+    rows = db.execute(
+        "select state, count(*) as n, count(seq) as told from currant.executions group by state"
+    ).fetchall()
     assert rows == [{"state": "completed", "n": 321, "told": 320}]
     numbers = db.execute(
         "select parent_id, array_agg(seq order by seq) as seqs from currant.executions where parent_id is not null group by 1"
@@ -150,9 +152,7 @@ async def test_a_retried_workflow_starts_with_a_fresh_history(
     assert left == [{"parent_epoch": 0, "state": "cancelled"}, {"parent_epoch": 1, "state": "cancelled"}]
 
 
-async def test_a_workflow_that_breaks_while_it_is_cancelled_is_not_retried(
-    worker: Worker, ledger: Ledger
-) -> None:
+async def test_a_workflow_that_breaks_while_it_is_cancelled_is_not_retried(worker: Worker, ledger: Ledger) -> None:
     async with worker:
         handle = await app.fails_when_cancelled.queue()
         await eventually_async(waits_for("never", handle))
