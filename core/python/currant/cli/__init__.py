@@ -52,9 +52,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; give its exit code."""
     try:
-        cli.main(arguments, prog_name="currant", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        return done.exit_code
+        # What a command returns, or the code it exits with.
+        code = cli.main(arguments, prog_name="currant", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -68,7 +68,6 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output has gone (`| head`); what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
 
 
 def _say(error: CurrantError, code: int) -> int:
