@@ -73,6 +73,7 @@ def machine(directory: Path) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {re.split('[-+]', platform.release())[0]}",
         "python": platform.python_version(),
+        "load before the run": f"{os.getloadavg()[0]:.1f} (others at work make every figure worse, unevenly)",
         "one 8 kB write and fdatasync": f"{_sync_micros(directory):.0f} us (median of 200)",
     }
 
