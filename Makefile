@@ -63,5 +63,5 @@ clean: ## remove what was built, installed, and run here
 .venv/.built: .venv/.installed $(RUST_SOURCES) core/pyproject.toml
 	@scripts/need-cargo.sh
 	@echo "building the extension (about two minutes the first time) ..."
-	@cd core && ../.venv/bin/maturin develop --release --locked --uv --quiet --extras embedded
+	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --uv --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
 	@touch $@

@@ -149,7 +149,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False)
+        self._bar.console.print(text, highlight=False, soft_wrap=True)
 
 
 async def run_orders(orders: list[Order], fleet: Fleet, reporter: Reporter) -> None:
@@ -267,15 +267,18 @@ def run_demo(console: Console, directory: Path, orders: list[Order]) -> int:
         executions = bridge.list_executions(limit=len(orders) * 20)
         verdict = check(orders, executions, read_ledger(fleet.ledger))
         print_result(console, verdict, len(orders))
+        code = report(console, verdict)
         failed = [row["id"] for row in executions if row["parent_id"] is None and row["state"] == "failed"]
         print_next(console, directory, url, failed[0] if failed else None)
-    return report(console, verdict)
+    return code
 
 
 def report(console: Console, verdict: Verdict) -> int:
     """Say whether anything is wrong; give the exit code."""
     if not verdict.problems:
-        console.print("[green]Nothing lost, nothing done twice: the database and the ledger agree with the orders.[/]")
+        console.print(
+            "Nothing lost, nothing done twice: the database and the ledger agree with the orders.", style="green"
+        )
         return 0
     for problem in verdict.problems[:20]:
         console.print(f"wrong: {problem}", style="red", highlight=False, markup=False)
@@ -293,7 +296,7 @@ def main() -> int:
         "--directory", type=Path, default=CHECKOUT / ".currant" / "demo", help="where its database goes"
     )
     arguments = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         return run_demo(console, arguments.directory.resolve(), read_orders(ORDERS)[: arguments.orders])
     except* (DemoFailed, EmbeddedPostgresError, currant.CurrantError) as failures:

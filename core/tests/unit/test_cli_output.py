@@ -65,7 +65,7 @@ def run() -> dict[str, list[dict[str, Any]]]:
     error = {"type": "CardDeclined", "message": "the bank said no", "traceback": "..."}
     return {
         "executions": [
-            execution(GRANDCHILD, "shop.label", parent_id=CHILD, step_key="0"),
+            execution(GRANDCHILD, "shop.label", parent_id=CHILD, step_key="0", queue="mail"),
             execution(ROOT, "shop.order", kind="workflow", state="failed", error=error),
             execution(CHILD, "shop.ship", kind="workflow", parent_id=ROOT, step_key="10"),
             execution(
@@ -130,8 +130,8 @@ def test_a_run_is_a_tree_of_its_steps_in_the_order_of_their_positions(
     lines = capsys.readouterr().out.splitlines()
     keys = [line.split("]")[0].strip(" [") for line in lines if line.startswith("  [")]
     assert keys == ["1", "2", "3", "10"]
-    assert lines[0] == "shop.order  failed  2.5 s"
-    assert "    [0]  shop.label  completed  2.5 s" in lines
+    assert lines[0] == "shop.order  failed  2.5 s after 1.0 s in the queue"
+    assert f"    [0]  shop.label  completed  2.5 s after 1.0 s in the queue  queue mail  {GRANDCHILD}" in lines
 
 
 def test_the_tree_shows_attempts_errors_timers_signals_and_versions(
@@ -153,5 +153,5 @@ def test_the_tree_shows_attempts_errors_timers_signals_and_versions(
 
 def test_a_tree_may_begin_below_the_root(run: dict[str, Any]) -> None:
     node = build(run, CHILD)
-    assert node.text.startswith("[10]  shop.ship")
+    assert node.text.startswith("shop.ship")
     assert [child.text.split()[1] for child in node.children if child.text.startswith("[")] == ["shop.label"]

@@ -73,20 +73,22 @@ def print_tree(root: Node) -> None:
 def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        # An id is there to be copied, so it is never cut short.
-        table.add_column(column, no_wrap=column in ("id", "state"), overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in rows:
         cells = [Text(cell) for cell in row]
         for column, cell in zip(columns, cells, strict=True):
             if column == "state":
                 cell.stylize(STATE_COLOURS.get(cell.plain.split()[0], ""))
         table.add_row(*cells)
-    Console().print(table)
+    # Ids are there to be copied: nothing is cut short, a narrow terminal wraps whole lines.
+    endless = Console(width=10_000)
+    Console(width=Measurement.get(endless, endless.options, table).maximum).print(table, soft_wrap=True)
 
 
 def _print_rich_tree(root: Node) -> None:
@@ -106,7 +108,7 @@ def _print_rich_tree(root: Node) -> None:
 
     tree = Tree(label(root), guide_style="dim")
     add(tree, root)
-    Console().print(tree)
+    Console().print(tree, soft_wrap=True)
 
 
 def parse_time(value: str | None) -> datetime | None:

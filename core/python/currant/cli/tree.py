@@ -21,26 +21,40 @@ STEP_WORDS = {
 
 def build(data: dict[str, list[Row]], root_id: str) -> Node:
     """The tree below `root_id`, which is one of `data["executions"]`; `data` is what the bridge's `show` gives."""
-    executions = {execution["id"]: execution for execution in data["executions"]}
-    children: dict[str, list[Row]] = defaultdict(list)
-    for execution in executions.values():
-        if execution["parent_id"] in executions and execution["id"] != root_id:
-            children[execution["parent_id"]].append(execution)
-    for step in data["steps"]:
-        children[step["execution_id"]].append(step)
-    signals: dict[str, list[Row]] = defaultdict(list)
-    for signal in data["signals"]:
-        signals[signal["execution_id"]].append(signal)
-    return _execution_node(executions[root_id], children, signals)
-
-
-def _execution_node(execution: Row, children: dict[str, list[Row]], signals: dict[str, list[Row]]) -> Node:
-    node = Node(_execution_line(execution), execution["state"])
-    node.children += [Node(text) for text in _details(execution)]
-    for item in sorted(children[execution["id"]], key=_order):
-        node.children.append(_execution_node(item, children, signals) if "function" in item else _step_node(item))
-    node.children += _signal_nodes(signals[execution["id"]])
+    tree = _Tree(data)
+    root = tree.executions[root_id]
+    node = tree.execution_node(root, None)
+    head = f"id {root['id']}  queue {root['queue']}  created {format_time(root['created_at'])}"
+    node.children.insert(0, Node(head))
     return node
+
+
+class _Tree:
+    """What `show` gave, by parent."""
+
+    def __init__(self, data: dict[str, list[Row]]) -> None:
+        self.executions = {execution["id"]: execution for execution in data["executions"]}
+        self.steps: dict[str, list[Row]] = defaultdict(list)
+        self.signals: dict[str, list[Row]] = defaultdict(list)
+        for execution in self.executions.values():
+            if execution["parent_id"] in self.executions:
+                self.steps[execution["parent_id"]].append(execution)
+        for step in data["steps"]:
+            self.steps[step["execution_id"]].append(step)
+        for signal in data["signals"]:
+            self.signals[signal["execution_id"]].append(signal)
+
+    def execution_node(self, execution: Row, parent: Row | None) -> Node:
+        """An execution with its details, its steps, and the signals that no wait has taken."""
+        node = Node(_execution_line(execution, parent), execution["state"])
+        node.children += [Node(text) for text in _details(execution)]
+        for step in sorted(self.steps[execution["id"]], key=_order):
+            child = self.execution_node(step, execution) if "function" in step else _step_node(step)
+            node.children.append(child)
+        # Signals that were taken show as the outcome of their wait.
+        waiting = [signal for signal in self.signals[execution["id"]] if signal["consumed_by"] is None]
+        node.children += [Node(_signal_line(signal)) for signal in waiting]
+        return node
 
 
 def _order(item: Row) -> tuple[Any, ...]:
@@ -51,26 +65,30 @@ def _order(item: Row) -> tuple[Any, ...]:
     return (epoch, item["created_at"] or "", numbers, key)
 
 
-def _execution_line(execution: Row) -> str:
+def _execution_line(execution: Row, parent: Row | None) -> str:
     parts = [execution["function"], state_of(execution)]
-    if execution.get("step_key") is not None:
-        parts.insert(0, f"[{execution['step_key']}]")
     if execution["started_at"]:
         parts.append(_timing(execution))
     if execution["kind"] == "task" and execution["attempt"] > 1:
         parts.append(f"attempt {execution['attempt']} of {execution['max_attempts']}")
     elif execution["kind"] == "workflow" and execution["epoch"] > 0:
         parts.append(f"epoch {execution['epoch']}")
+    if parent is not None:
+        parts.insert(0, f"[{execution['step_key']}]")
+        if execution["queue"] != parent["queue"]:
+            parts.append(f"queue {execution['queue']}")
+        parts.append(execution["id"])
     return "  ".join(parts)
 
 
 def _timing(execution: Row) -> str:
     took = seconds_between(execution["started_at"], execution["finished_at"])
-    return format_duration(took) if took is not None else f"since {format_time(execution['started_at'])}"
+    text = format_duration(took) if took is not None else f"since {format_time(execution['started_at'])}"
+    waited = seconds_between(execution["created_at"], execution["started_at"]) or 0.0
+    return f"{text} after {format_duration(waited)} in the queue" if waited >= 1 else text
 
 
 def _details(execution: Row) -> Iterable[str]:
-    yield f"id {execution['id']}  queue {execution['queue']}  created {format_time(execution['created_at'])}"
     if execution["state"] == "running" and execution["worker"]:
         yield f"worker {execution['worker']}"
     if execution["run_at"] and execution["state"] in ("pending", "suspended"):
@@ -78,7 +96,7 @@ def _details(execution: Row) -> Iterable[str]:
     if execution["error"]:
         error = execution["error"]
         yield f"error {error['type']}: {shorten(error['message'], 300)}"
-    if execution.get("result") is not None:
+    if execution["result"] is not None:
         yield f"result {shorten(execution['result'])}"
 
 
@@ -96,12 +114,6 @@ def _step_node(step: Row) -> Node:
     if step.get("payload") is not None:
         parts.append(shorten(step["payload"]))
     return Node("  ".join(parts), step["state"])
-
-
-def _signal_nodes(signals: list[Row]) -> list[Node]:
-    """Signals that no wait has taken yet; those taken show as the outcome of their wait."""
-    waiting = [signal for signal in signals if signal["consumed_by"] is None]
-    return [Node(_signal_line(signal)) for signal in waiting]
 
 
 def _signal_line(signal: Row) -> str:
