@@ -73,7 +73,6 @@ create table currant.executions (
     continued_from uuid,
     progress jsonb,
 
-    unique (schedule_id, fire_time),
     constraint root_has_no_place check ((parent_id is null) = (step_key is null) and (parent_id is null) = (parent_epoch is null)),
     constraint only_workflows_suspend check (state <> 'suspended' or kind = 'workflow'),
     constraint running_has_a_worker check (state <> 'running' or (worker_id is not null and lease > 0)),
@@ -95,7 +94,7 @@ create index executions_running on currant.executions (worker_id) where state = 
 create index executions_suspended on currant.executions (queue) where state = 'suspended';
 create index executions_held on currant.executions (queue) where held;
 create index executions_tree on currant.executions (root_id) where parent_id is not null;
-create index executions_roots on currant.executions (id) where parent_id is null;
+create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
 -- What is waiting or running is rewritten often, what has ended is not: leave room for updates in place.
 alter table currant.executions set (fillfactor = 80);
 

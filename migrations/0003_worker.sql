@@ -24,12 +24,17 @@ begin
     perform pg_notify('currant_w_' || w.id, '') from currant.workers w
     where cardinality(p_queues) > 0 and w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null
         and exists (
-            select 1 from unnest(p_queues) lane(queue) where lane.queue = any (w.queues) and (
-                exists (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                    and not e.isolated)
-                or exists (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                    and e.isolated)
-                or exists (select 1 from currant.executions e where e.queue = lane.queue and e.run_at < w.sleep_until and not e.held)));
+            -- The limits keep the planner from reading all that is ready to answer whether anything is.
+            select 1 from unnest(p_queues) lane(queue) cross join lateral (
+                (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                    and not e.isolated limit 1)
+                union all
+                (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                    and e.isolated limit 1)
+                union all
+                (select 1 from currant.executions e where e.queue = lane.queue and e.run_at < w.sleep_until and not e.held limit 1)
+            ) something
+            where lane.queue = any (w.queues));
     perform pg_notify('currant_w_' || u.worker_id, u.id::text) from unnest(p_workers, p_ids) u(worker_id, id)
     where u.worker_id is not null;
 end $$;
@@ -149,9 +154,9 @@ create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
     from currant.executions r join currant.steps s on s.execution_id = r.id and s.epoch = r.epoch
     where r.id = any (p_ids) and not p_news
     union all
-    select r.id, 'signal', '', 'signal', g.name, null, null, g.payload, null, null, null, g.ordinal, false, null
+    (select r.id, 'signal', '', 'signal', g.name, null, null, g.payload, null, null, null, g.ordinal, false, null
     from currant.executions r join currant.signals g on g.execution_id = r.id and g.consumed_by is null
-    where r.id = any (p_ids)
+    where r.id = any (p_ids) order by g.execution_id, g.ordinal)
 $$;
 
 -- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
@@ -252,19 +257,23 @@ declare
     done uuid[];
     more uuid[];
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
-    cancelled uuid[];
-    dropped uuid[];
-    again uuid[];   -- workflows that start anew: a fresh history, nothing of the failed one goes on
+    cancelled uuid[] := '{}';
+    dropped uuid[] := '{}';
+    again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
 begin
     if cardinality(f_ids) > 0 then
-        again := array(select e.id from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id
-            where o.action = 'retry' and e.kind = 'workflow');
-        cancelled := array(
+        if cardinality(o_ids) > 0 then
+            again := array(select e.id from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id
+                where o.action = 'retry' and e.kind = 'workflow');
+        end if;
+        if cardinality(x_runs) > 0 or cardinality(ended || again) > 0 then
+            cancelled := array(
             select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
             join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
             union
             select e.id from currant.executions e
             where e.parent_id = any (ended || again) and e.state in ('pending', 'running', 'suspended'));
+        end if;
         -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken.
         perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || array(
                 select p.parent_id from currant.executions p where p.id = any (ended || cancelled) and p.parent_id is not null))
@@ -286,96 +295,113 @@ begin
         refused := refused || done;
         again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
-        insert into currant.executions (
-            id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
-            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
-            lease, attempt, started_at, attempt_at, build, deadline)
-        select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
-            case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
-            c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay, c.jitter,
-            array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
-            currant.from_micros(c.run_at), case when c.eager then 'running' else 'pending' end,
-            case when c.eager then p_worker end, c.eager::integer, c.eager::integer,
-            case when c.eager then clock_timestamp() end, case when c.eager then clock_timestamp() end,
-            case when c.eager then v_build end,
-            case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end
-        from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, c_queues, c_priorities,
-            c_args, c_max_attempts, c_initials, c_multipliers, c_max_delays, c_jitters, c_non_retryables, c_timeouts,
-            c_run_ats, c_eager)
-            c(run, id, root, parent, epoch, key, after, kind, function, queue, priority, args, max_attempts, initial,
-              multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager)
-        where not c.run = any (refused)
-        on conflict do nothing;
+        if cardinality(c_ids) > 0 then
+            insert into currant.executions (
+                id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
+                retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
+                lease, attempt, started_at, attempt_at, build, deadline)
+            select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
+                case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
+                c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay, c.jitter,
+                array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
+                currant.from_micros(c.run_at), case when c.eager then 'running' else 'pending' end,
+                case when c.eager then p_worker end, c.eager::integer, c.eager::integer,
+                case when c.eager then clock_timestamp() end, case when c.eager then clock_timestamp() end,
+                case when c.eager then v_build end,
+                case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end
+            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, c_queues, c_priorities,
+                c_args, c_max_attempts, c_initials, c_multipliers, c_max_delays, c_jitters, c_non_retryables, c_timeouts,
+                c_run_ats, c_eager)
+                c(run, id, root, parent, epoch, key, after, kind, function, queue, priority, args, max_attempts, initial,
+                  multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager)
+            where not c.run = any (refused)
+            on conflict do nothing;
+        end if;
 
-        insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, seq, clock, finished_at)
-        select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status, s.payload, s.seq, s.clock,
-            case when s.status is not null then clock_timestamp() end
-        from unnest(s_runs, s_epochs, s_keys, s_kinds, s_names, s_dues, s_after, s_statuses, s_payloads, s_seqs, s_clocks)
-            s(run, epoch, key, kind, name, due, after, status, payload, seq, clock)
-        where not s.run = any (refused)
-        on conflict do nothing;
+        if cardinality(s_runs) > 0 then
+            insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, seq, clock, finished_at)
+            select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status, s.payload, s.seq, s.clock,
+                case when s.status is not null then clock_timestamp() end
+            from unnest(s_runs, s_epochs, s_keys, s_kinds, s_names, s_dues, s_after, s_statuses, s_payloads, s_seqs, s_clocks)
+                s(run, epoch, key, kind, name, due, after, status, payload, seq, clock)
+            where not s.run = any (refused)
+            on conflict do nothing;
+        end if;
 
-        update currant.steps s set status = d.status, payload = d.payload, seq = d.seq, clock = d.clock, finished_at = clock_timestamp()
-        from unnest(d_runs, d_epochs, d_keys, d_statuses, d_payloads, d_seqs, d_clocks) d(run, epoch, key, status, payload, seq, clock)
-        where s.execution_id = d.run and s.epoch = d.epoch and s.key = d.key and not d.run = any (refused);
+        if cardinality(d_runs) > 0 then
+            update currant.steps s set status = d.status, payload = d.payload, seq = d.seq, clock = d.clock, finished_at = clock_timestamp()
+            from unnest(d_runs, d_epochs, d_keys, d_statuses, d_payloads, d_seqs, d_clocks) d(run, epoch, key, status, payload, seq, clock)
+            where s.execution_id = d.run and s.epoch = d.epoch and s.key = d.key and not d.run = any (refused);
 
-        update currant.signals g set consumed_by = d.key, consumed_epoch = d.epoch
-        from unnest(d_runs, d_epochs, d_keys, d_ordinals) d(run, epoch, key, ordinal)
-        where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
+            update currant.signals g set consumed_by = d.key, consumed_epoch = d.epoch
+            from unnest(d_runs, d_epochs, d_keys, d_ordinals) d(run, epoch, key, ordinal)
+            where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
+        end if;
 
-        update currant.executions e set seq = v.seq, clock = v.clock
-        from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
-        where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
+        if cardinality(v_ids) > 0 then
+            update currant.executions e set seq = v.seq, clock = v.clock
+            from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
+            where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
+        end if;
 
-        update currant.executions e set
-            progress_lease = e.lease, crashes = 0, isolated = false
-        where e.id = any (p_ids) and not e.id = any (refused);
+        if cardinality(p_ids) > 0 then
+            update currant.executions e set
+                progress_lease = e.lease, crashes = 0, isolated = false
+            where e.id = any (p_ids) and not e.id = any (refused)
+                and (e.progress_lease is distinct from e.lease or e.crashes > 0 or e.isolated);  -- once a lease
+        end if;
 
-        update currant.executions e set
-            state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
-                when 'suspend' then case when coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then 'pending' else 'suspended' end
-                when 'hold' then 'suspended' else 'pending' end,
-            finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
-            -- A finished row keeps its lease: "already done under my lease" is success (rule f).
-            lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
-            attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
-            -- An attempt that ended by itself killed nobody.
-            crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
-            isolated = o.action in ('handback', 'hold') and e.isolated,
-            ready_at = clock_timestamp(),
-            result = case when o.action = 'complete' then o.payload end,
-            error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
-            run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
-                when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
-            held = o.action = 'hold',
-            -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
-            epoch = e.epoch + (e.id = any (again))::integer,
-            started_at = case when not e.id = any (again) then e.started_at end,
-            deadline = case when not e.id = any (again) then e.deadline end,
-            refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
-                else e.refused_builds end,
-            seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
-            clock = case when o.run is null or o.run = any (refused) then e.clock else o.clock end
-        from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
-            o(id, action, payload, due, wakes, run, seq, clock)
-        where e.id = o.id and not o.id = any (refused);
+        if cardinality(o_ids) > 0 then
+            update currant.executions e set
+                state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
+                    when 'suspend' then case when coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then 'pending' else 'suspended' end
+                    when 'hold' then 'suspended' else 'pending' end,
+                finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
+                -- A finished row keeps its lease: "already done under my lease" is success (rule f).
+                lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
+                attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
+                -- An attempt that ended by itself killed nobody.
+                crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
+                isolated = o.action in ('handback', 'hold') and e.isolated,
+                ready_at = clock_timestamp(),
+                result = case when o.action = 'complete' then o.payload end,
+                error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
+                run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
+                    when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
+                held = o.action = 'hold',
+                -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
+                epoch = e.epoch + (e.id = any (again))::integer,
+                started_at = case when not e.id = any (again) then e.started_at end,
+                deadline = case when not e.id = any (again) then e.deadline end,
+                refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
+                    else e.refused_builds end,
+                seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
+                clock = case when o.run is null or o.run = any (refused) then e.clock else o.clock end
+            from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
+                o(id, action, payload, due, wakes, run, seq, clock)
+            where e.id = o.id and not o.id = any (refused);
+        end if;
         if cardinality(again) > 0 then
             update currant.signals g set consumed_by = null, consumed_epoch = null where g.execution_id = any (again);
         end if;
 
         -- Steps given up, and whatever an ended run leaves behind, top-down.
-        update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
-        where s.execution_id = x.run and s.epoch = x.epoch and s.key = x.key and s.seq is null and x.abandon and not x.run = any (refused);
-        update currant.executions e set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
-        where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
-            and not x.run = any (refused);
-        dropped := array(
-            select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
-            join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
-            where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
-            union
-            select e.id from currant.executions e where e.parent_id = any (ended || again) and not e.parent_id = any (refused)
-                and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
+        if cardinality(x_runs) > 0 then
+            update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+            where s.execution_id = x.run and s.epoch = x.epoch and s.key = x.key and s.seq is null and x.abandon and not x.run = any (refused);
+            update currant.executions e set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+            where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
+                and not x.run = any (refused);
+        end if;
+        if cardinality(x_runs) > 0 or cardinality(ended || again) > 0 then
+            dropped := array(
+                select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
+                join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
+                where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
+                union
+                select e.id from currant.executions e where e.parent_id = any (ended || again) and not e.parent_id = any (refused)
+                    and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
+        end if;
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(dropped) w;
         end if;
@@ -409,8 +435,8 @@ begin
     known := found;
     now_micros := currant.micros(clock_timestamp());
     if known and not p_draining then
-        perform 1 from unnest(me.queues) lane(queue) where exists (
-            select 1 from currant.executions e where e.queue = lane.queue and e.run_at <= now() and not e.held);
+        perform 1 from unnest(me.queues) lane(queue) cross join lateral (
+            select 1 from currant.executions e where e.queue = lane.queue and e.run_at <= now() and not e.held limit 1) due;
         if found then perform currant.promote(me.queues); end if;
         with free as (
             select e.id from currant.executions e
@@ -421,12 +447,12 @@ begin
         from free where e.id = free.id;
     end if;
     ready := exists (
-        select 1 from unnest(me.queues) lane(queue) where exists (
-            select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and not e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)))
-        or exists (
-            select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds))));
+        select 1 from unnest(me.queues) lane(queue) cross join lateral (
+            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and not e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
+            union all
+            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)) something);
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
@@ -682,8 +708,10 @@ alter function currant.claim set enable_sort = off;
 alter function currant.claim set plan_cache_mode = force_generic_plan;
 alter function currant.commit_batch set enable_seqscan = off;
 alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
+alter function currant.wake set enable_seqscan = off;
 alter function currant.heartbeat set enable_seqscan = off;
 alter function currant.heartbeat set enable_bitmapscan = off;
 alter function currant.promote set enable_seqscan = off;
 alter function currant.load_runs set enable_seqscan = off;
+alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- the rows come in the order of its parts
 alter function currant.take_over set enable_seqscan = off;
