@@ -384,11 +384,14 @@ fn claimed_json(claimed: &Claimed) -> Result<Vec<u8>> {
     })
 }
 
+/// Without a name or queues it keeps those that it has; a new one is called by its id.
 async fn introduce(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[String]) -> Result<()> {
     let mut scope = db::scope(conn).await?;
     sqlx::query!(
-        "insert into currant.workers (id, name, queues) values ($1, $2, $3)
-        on conflict (id) do update set name = excluded.name, queues = excluded.queues, last_heartbeat = clock_timestamp(), stopped_at = null",
+        "insert into currant.workers as w (id, name, queues) values ($1::uuid, coalesce(nullif($2::text, ''), $1::uuid::text), $3)
+        on conflict (id) do update set name = case when $2::text = '' then w.name else excluded.name end,
+            queues = case when cardinality(excluded.queues) = 0 then w.queues else excluded.queues end,
+            last_heartbeat = clock_timestamp(), stopped_at = null",
         worker,
         name,
         queues
@@ -421,7 +424,9 @@ pub async fn claim_executions(
     let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true };
     let mut reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
-        introduce(conn, worker, &worker.to_string(), queues).await?;
+        // It may be unknown yet, and what has come due is made ready by a heartbeat.
+        introduce(conn, worker, "", queues).await?;
+        worker::heartbeat(conn, worker, None, false).await?;
         reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
     }
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()
