@@ -5,6 +5,7 @@ pub mod db;
 pub mod engine;
 pub mod error;
 pub mod executions;
+mod http;
 pub mod ids;
 #[cfg(feature = "python")]
 mod python;

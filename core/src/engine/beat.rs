@@ -18,6 +18,7 @@ const RETRY_DUE_MICROS: Micros = 50_000;
 pub(super) const STUCK_MICROS: Micros = 10_000_000;
 /// A workflow stays in memory at least this long after it last did something, or for `long_wait` where that is less.
 const LINGER_MICROS: Micros = 5_000_000;
+pub(super) const LEASE_LOST: &str = "LeaseLost: another worker, a cancel or a retry took it over";
 
 #[derive(Debug, Default)]
 pub struct Beat {
@@ -195,7 +196,7 @@ impl State {
         self.starting.clear();
         let leases: Vec<Lease> = self.attempts.keys().copied().collect();
         for lease in leases {
-            self.lose(lease);
+            self.lose(lease, REASON);
         }
         self.buffer.clear();
     }
@@ -220,7 +221,7 @@ impl State {
             .map(|(lease, _)| *lease)
             .collect();
         for lease in lost {
-            self.lose(lease);
+            self.lose(lease, LEASE_LOST);
         }
         let lost: Vec<Lease> = self
             .runs
@@ -229,17 +230,17 @@ impl State {
             .filter(|lease| !believed.contains(lease))
             .collect();
         for lease in lost {
-            self.drop_execution(lease, "LeaseLost: another worker, a cancel or a retry took it over");
+            self.drop_execution(lease, LEASE_LOST);
         }
     }
 
     /// A task's lease is gone: if it runs, it is told, and keeps its slot until it has ended.
-    fn lose(&mut self, lease: Lease) {
+    fn lose(&mut self, lease: Lease, reason: &str) {
         let Some(attempt) = self.attempts.get_mut(&lease) else { return };
         match attempt.phase {
             TaskPhase::Running { .. } => {
                 attempt.phase = TaskPhase::Over { since: self.clock.now() };
-                self.control.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "cancelled" });
+                self.control.push_back(Item::Drop { id: lease.0, lease: lease.1, reason: reason.into() });
             }
             TaskPhase::Over { .. } => {}
             TaskPhase::Reserved | TaskPhase::Buffered { .. } => {

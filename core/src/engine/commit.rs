@@ -3,6 +3,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
+use super::beat::LEASE_LOST;
 use super::items::{Item, VerbRequest};
 use super::run::{Phase, Run};
 use super::state::{Attempt, Lease, State, TaskPhase, Unit, error_json};
@@ -65,7 +66,7 @@ impl State {
         }
         for (id, lease) in unit.batch.fences {
             if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
-                self.drop_execution((id, lease), "LeaseLost: another worker, a cancel or a retry took it over");
+                self.drop_execution((id, lease), LEASE_LOST);
             }
         }
         // A run that is dropped because of its child is still ours in the database: hand it back soon.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnection, PgListener};
 
 use super::Shared;
+use super::items::Item;
 use super::state::Unit;
 use super::verbs;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ struct Writer {
     shared: Arc<Shared>,
     conn: Option<PgConnection>,
     registered: bool,
+    /// It was registered once: its set-up is right, what goes wrong from now on passes.
+    known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
     unknown: Vec<Unit>,
     timeout: Duration,
@@ -36,7 +39,8 @@ struct Writer {
 /// The worker's life, until `stop`.
 pub(super) async fn drive(shared: Arc<Shared>) {
     let timeout = statement_timeout(&shared);
-    let mut writer = Writer { shared: shared.clone(), conn: None, registered: false, unknown: Vec::new(), timeout };
+    let mut writer =
+        Writer { shared: shared.clone(), conn: None, registered: false, known: false, unknown: Vec::new(), timeout };
     let mut pause = FIRST_PAUSE;
     let mut silent = false;
     while !*shared.gone.borrow() {
@@ -44,7 +48,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             Ok(Some(rest)) => {
                 pause = FIRST_PAUSE;
                 if std::mem::take(&mut silent) {
-                    tracing::warn!("the database answers again");
+                    say(&shared, "warning", "the database answers again".into());
                 }
                 tokio::select! {
                     () = shared.kick.notified() => {}
@@ -53,17 +57,32 @@ pub(super) async fn drive(shared: Arc<Shared>) {
             }
             Ok(None) => break,
             Err(error) => {
+                if !writer.known && !error.is_transient() {
+                    // Waiting does not help, and nothing is in hand yet.
+                    shared.state().control.push_back(Item::Stop(error.to_string()));
+                    break;
+                }
                 if !std::mem::replace(&mut silent, true) {
-                    tracing::warn!(%error, "the database does not answer; the worker waits and goes on by itself");
+                    say(&shared, "warning", format!("{error}; the worker waits and goes on by itself"));
                 }
                 writer.conn = None;
-                shared.state().beat_failed();
+                {
+                    let mut state = shared.state();
+                    state.beat_failed();
+                    state.pulse.turned(Instant::now());
+                }
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
     shared.gone.send_replace(true);
+    shared.bell.ring();
+}
+
+fn say(shared: &Shared, level: &'static str, message: String) {
+    shared.state().say(level, message);
+    shared.bell.ring();
 }
 
 impl Writer {
@@ -75,6 +94,7 @@ impl Writer {
                 let mut state = self.shared.state();
                 state.fire_due();
                 let at = Instant::now();
+                state.pulse.turned(at);
                 (state.wants_commit(), state.wants_loads(), state.wants_beat(at), state.idle_time(at))
             };
             if commit || !self.unknown.is_empty() {
@@ -88,7 +108,10 @@ impl Writer {
             }
             verbs::spawn(&self.shared);
             let (ring, quiet) = {
-                let state = self.shared.state();
+                let mut state = self.shared.state();
+                if state.has_items() {
+                    state.pulse.lies(Instant::now());
+                }
                 (state.has_items(), !state.wants_driver() && !state.wants_beat(Instant::now()))
             };
             if ring {
@@ -116,7 +139,10 @@ impl Writer {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
             limit(self.timeout, worker::register(conn, &info)).await?;
             self.registered = true;
-            self.shared.state().beat.maybe_work = true;
+            self.known = true;
+            let mut state = self.shared.state();
+            state.registered = true;
+            state.beat.maybe_work = true;
         }
         Ok(())
     }
@@ -151,7 +177,7 @@ impl Writer {
                     self.shared.client.tell(wakes);
                 }
                 Err(Error::Data { message, .. }) if units.len() == 1 && claim.is_none() => {
-                    tracing::error!(%message, "the database refused what an execution wrote");
+                    say(&self.shared, "error", format!("the database refused what an execution wrote: {message}"));
                     let mut state = self.shared.state();
                     units.into_iter().for_each(|unit| state.culprit(unit, &message));
                 }
@@ -197,11 +223,12 @@ impl Writer {
             state.counts.takeovers += 1;
             state.beat.maybe_work = true;
             drop(state);
-            tracing::warn!(worker = %dead, "a worker is dead; what it was running is ready again");
+            say(&self.shared, "warning", format!("worker {dead} is dead; what it was running is ready again"));
             self.shared.client.tell(wakes);
         }
         if !reply.known {
-            tracing::warn!("this worker was declared dead while it could not reach the database; it starts anew");
+            let message = "this worker was declared dead while it could not reach the database; it starts anew";
+            say(&self.shared, "warning", message.into());
             self.connect().await?;
         }
         Ok(())

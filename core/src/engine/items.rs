@@ -11,9 +11,22 @@ pub enum Item {
     Run(Box<RunItem>),
     Activate(Activation),
     Evict(Uuid),
-    Drop { id: Uuid, lease: i64, reason: String },
-    Cancel { id: Uuid, lease: i64, reason: &'static str },
+    Drop {
+        id: Uuid,
+        lease: i64,
+        reason: String,
+    },
+    Cancel {
+        id: Uuid,
+        lease: i64,
+        reason: &'static str,
+    },
     Stop(String),
+    /// For the worker's log.
+    Log {
+        level: &'static str,
+        message: String,
+    },
 }
 
 /// A workflow to start, or to rebuild from its history.

@@ -7,6 +7,7 @@ mod bell;
 mod clock;
 mod commit;
 mod driver;
+mod health;
 pub mod items;
 mod run;
 mod state;
@@ -28,7 +29,7 @@ pub use self::state::Config;
 use self::state::State;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::runtime;
+use crate::{http, runtime};
 
 pub struct Engine {
     shared: Arc<Shared>,
@@ -81,9 +82,15 @@ impl Engine {
     }
 
     /// Registers the worker and begins to claim, on Rust threads.
-    pub fn start(&self) {
+    pub fn start(&self) -> Result<()> {
+        let port = self.shared.state().config.http_port;
+        if let Some(port) = port {
+            let health = self.shared.clone();
+            http::serve(port, Arc::new(move |path: &str| health::answer(&health, path)))?;
+        }
         runtime::handle().spawn(driver::drive(self.shared.clone()));
         runtime::handle().spawn(driver::listen(self.shared.clone()));
+        Ok(())
     }
 
     pub fn fileno(&self) -> RawFd {

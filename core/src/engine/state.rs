@@ -3,6 +3,7 @@
 //! The SDK's calls are here; what follows from the database's answers is in `commit` and `beat`.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub max_hot: usize,
     /// A workflow that waits for longer than this is put out of memory.
     pub long_wait: f64,
+    /// Where health and metrics are served; None: nowhere.
+    pub http_port: Option<u16>,
 }
 
 impl Config {
@@ -89,6 +92,8 @@ pub struct State {
     pub clock: Clock,
     pub counts: Counts,
     pub(super) draining: bool,
+    /// The database knows this worker.
+    pub(super) registered: bool,
     pub(super) attempts: HashMap<Lease, Attempt>,
     pub(super) in_python: usize,
     pub(super) runs: HashMap<Uuid, Run>,
@@ -107,6 +112,7 @@ pub struct State {
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     pub(super) task_micros: f64,
     pub(super) beat: super::beat::Beat,
+    pub(super) pulse: super::health::Pulse,
 }
 
 impl State {
@@ -115,6 +121,7 @@ impl State {
             clock,
             counts: Counts::default(),
             draining: false,
+            registered: false,
             attempts: HashMap::new(),
             in_python: 0,
             runs: HashMap::new(),
@@ -131,6 +138,7 @@ impl State {
             news: HashSet::new(),
             task_micros: 1e6,
             beat: super::beat::Beat::default(),
+            pulse: super::health::Pulse::new(Instant::now()),
             config,
         }
     }
@@ -145,6 +153,7 @@ impl State {
     /// Up to `limit` items: what ends first, then workflows, then tasks while there are slots.
     pub fn pull(&mut self, limit: usize) -> Vec<Item> {
         let now = self.clock.now();
+        self.pulse.pulled();
         let mut items = Vec::new();
         while items.len() < limit {
             let item = self
@@ -440,6 +449,10 @@ impl State {
         );
         let retryable = !names_type(&claimed.policy.non_retryable, &error);
         self.fail_attempt(claimed, error, retryable, false);
+    }
+
+    pub(super) fn say(&mut self, level: &'static str, message: String) {
+        self.control.push_back(Item::Log { level, message });
     }
 
     pub(super) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {

@@ -68,7 +68,8 @@ fn worker(concurrency: i32) -> State {
         concurrency,
         timeout: 30.0,
     };
-    let config = Config { info, heartbeat_interval: 5.0, poll_interval: 5.0, max_hot: 100, long_wait: 300.0 };
+    let config =
+        Config { info, heartbeat_interval: 5.0, poll_interval: 5.0, max_hot: 100, long_wait: 300.0, http_port: None };
     State::new(config, Clock::new(START, Instant::now()))
 }
 

@@ -24,7 +24,7 @@ pub struct PyEngine {
 impl PyEngine {
     #[new]
     #[pyo3(signature = (core, name, queues, tasks, workflows, build, concurrency, heartbeat_interval, heartbeat_timeout,
-        poll_interval, max_hot = 10_000, long_wait = 300.0))]
+        poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None))]
     #[allow(clippy::too_many_arguments)] // the constructor's keywords in Python
     fn new(
         core: &Core,
@@ -39,13 +39,14 @@ impl PyEngine {
         poll_interval: f64,
         max_hot: usize,
         long_wait: f64,
+        http_port: Option<u16>,
     ) -> PyResult<PyEngine> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let pid = std::process::id() as i32;
         let timeout = heartbeat_timeout;
         let info = WorkerInfo { id: new_id(), name, host, pid, build, queues, tasks, workflows, concurrency, timeout };
-        let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait };
-        let engine = Engine::new(core.client(), config).map_err(to_python)?;
+        let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait, http_port };
+        let engine = Engine::new(core.client()?, config).map_err(to_python)?;
         Ok(PyEngine { engine: Arc::new(engine) })
     }
 
@@ -54,8 +55,8 @@ impl PyEngine {
         self.engine.worker_id().to_string()
     }
 
-    fn start(&self) {
-        self.engine.start();
+    fn start(&self) -> PyResult<()> {
+        self.engine.start().map_err(to_python)
     }
 
     fn fileno(&self) -> i32 {
@@ -145,6 +146,7 @@ fn item_tuple<'py>(py: Python<'py>, item: Item) -> PyResult<Bound<'py, PyTuple>>
         Item::Drop { id, lease, reason } => ("drop", id.to_string(), lease, reason).into_pyobject(py),
         Item::Cancel { id, lease, reason } => ("cancel", id.to_string(), lease, reason).into_pyobject(py),
         Item::Stop(reason) => ("stop", reason).into_pyobject(py),
+        Item::Log { level, message } => ("log", level, message).into_pyobject(py),
     }
 }
 

@@ -1,0 +1,142 @@
+//! What `/healthz`, `/readyz` and `/metrics` say of a worker. Postgres has no part in it: a worker waits out an outage.
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Shared;
+use super::state::State;
+use crate::http::Answer;
+
+/// The driver's loop turns at least this often, even while the database does not answer.
+const TURN_LIMIT: Duration = Duration::from_secs(120);
+/// Beyond the longest time-out, so long may Python leave work lying before it counts as stuck.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Signs of life of the two halves of a worker.
+#[derive(Debug)]
+pub struct Pulse {
+    turned: Instant,
+    /// Since then something lies there that Python has not pulled.
+    waiting: Option<Instant>,
+}
+
+impl Pulse {
+    pub fn new(at: Instant) -> Pulse {
+        Pulse { turned: at, waiting: None }
+    }
+
+    pub fn turned(&mut self, at: Instant) {
+        self.turned = at;
+    }
+
+    pub fn pulled(&mut self) {
+        self.waiting = None;
+    }
+
+    pub fn lies(&mut self, at: Instant) {
+        self.waiting.get_or_insert(at);
+    }
+
+    /// Why the worker should be restarted, if it should. `longest` is the longest time-out of what runs.
+    fn ailment(&self, at: Instant, longest: Duration) -> Option<&'static str> {
+        if at.saturating_duration_since(self.turned) > TURN_LIMIT {
+            return Some("the engine does not turn");
+        }
+        let lying = self.waiting.map(|since| at.saturating_duration_since(since)).unwrap_or_default();
+        (lying > longest + GRACE).then_some("the interpreter is blocked")
+    }
+}
+
+impl State {
+    fn longest_timeout(&self) -> Duration {
+        let timeouts = self.attempts.values().filter_map(|attempt| attempt.claimed.timeout);
+        Duration::try_from_secs_f64(timeouts.fold(0.0, f64::max)).unwrap_or(Duration::MAX / 2)
+    }
+}
+
+pub(super) fn answer(shared: &Shared, path: &str) -> Answer {
+    let state = shared.state();
+    match path {
+        "/healthz" => Some(match state.pulse.ailment(Instant::now(), state.longest_timeout()) {
+            None => (200, "text/plain", "ok\n".into()),
+            Some(ailment) => (503, "text/plain", format!("{ailment}\n")),
+        }),
+        "/readyz" => Some(if state.draining || !state.registered {
+            (503, "text/plain", if state.draining { "draining\n" } else { "starting\n" }.into())
+        } else {
+            (200, "text/plain", "ok\n".into())
+        }),
+        "/metrics" => Some((200, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(&state))),
+        _ => None,
+    }
+}
+
+fn metrics(state: &State) -> String {
+    let mut registry = Registry::with_prefix("currant_worker");
+    for (name, help, value) in gauges(state) {
+        registry.register(name, help, ConstGauge::new(value as i64));
+    }
+    for (name, help, value) in counters(state) {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let mut text = String::new();
+    if encode(&mut text, &registry).is_err() {
+        let _ = writeln!(text, "# the metrics cannot be written");
+    }
+    text
+}
+
+fn gauges(state: &State) -> Vec<(&'static str, &'static str, usize)> {
+    vec![
+        ("slots", "Tasks that may run at once", state.config.concurrency()),
+        ("tasks_running", "Tasks in a slot", state.in_python),
+        ("tasks_buffered", "Tasks claimed that wait for a slot", state.buffer.len()),
+        ("workflows_hot", "Workflows in memory", state.runs.len()),
+        ("writes_pending", "Writes that wait for their commit", state.units.len()),
+    ]
+}
+
+fn counters(state: &State) -> Vec<(&'static str, &'static str, u64)> {
+    let c = &state.counts;
+    vec![
+        ("claims", "Executions claimed", c.claimed),
+        ("attempts_completed", "Attempts of tasks that completed", c.completed),
+        ("attempts_failed", "Attempts of tasks that failed for good", c.failed),
+        ("attempts_retried", "Attempts of tasks that failed and are tried again", c.retried),
+        ("attempts_timed_out", "Attempts of tasks over their time-out", c.timeouts),
+        ("leases_lost", "Outcomes refused because their lease was lost", c.refused),
+        ("replays", "Workflows rebuilt from their history", c.replays),
+        ("evictions", "Workflows put out of memory", c.evictions),
+        ("commits", "Transactions of the writer", c.batches),
+        ("writes", "Outcomes and activations written", c.written),
+        ("takeovers", "Workers declared dead by this one", c.takeovers),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_ill_when_its_loop_stands_or_work_lies_there_for_too_long() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(start);
+        assert_eq!(pulse.ailment(at(1), Duration::ZERO), None);
+        assert_eq!(pulse.ailment(at(121), Duration::ZERO), Some("the engine does not turn"));
+        pulse.lies(at(1));
+        pulse.turned(at(50));
+        assert_eq!(
+            pulse.ailment(at(50), Duration::from_secs(60)),
+            None,
+            "a task may block for as long as its time-out"
+        );
+        assert_eq!(pulse.ailment(at(50), Duration::from_secs(10)), Some("the interpreter is blocked"));
+        pulse.pulled();
+        assert_eq!(pulse.ailment(at(51), Duration::ZERO), None);
+    }
+}
