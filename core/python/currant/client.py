@@ -146,7 +146,7 @@ class Handle(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def result(self, timeout: float | None = None) -> Coroutine[Any, Any, R]:
+    def result(self, timeout: float | None = None) -> Coroutine[object, None, R]:
         """Wait for the end, up to `timeout` seconds; gives what the function returned.
 
         Raises `TimeoutError`, `ExecutionFailed`, `ExecutionCancelled`, `NotFound`. In a workflow it is a durable step
@@ -169,7 +169,7 @@ class Handle(Generic[R]):
                 return self._outcome(state, payload)
             self._check(limit, timeout, state)
 
-    def status(self) -> Coroutine[Any, Any, str]:
+    def status(self) -> Coroutine[object, None, str]:
         """The state: `pending running suspended completed failed cancelled`. Raises `NotFound`."""
         active = context.active_run()
         if active is not None:
@@ -181,7 +181,7 @@ class Handle(Generic[R]):
         _refuse_workflow("status_sync", "status")
         return _state(self._core.get_execution(self.id))
 
-    def cancel(self, force: bool = False) -> Coroutine[Any, Any, None]:
+    def cancel(self, force: bool = False) -> Coroutine[object, None, None]:
         """Cancel it and everything below it; `force`: without giving it the chance to clean up.
 
         Raises `NotFound`, `NotRunning` when it has ended.
@@ -243,7 +243,7 @@ def get_handle(execution_id: str | UUID, function: Any = None) -> Handle[Any]:
     return Handle(id) if function is None else Handle(id, None, function.decode_result)
 
 
-def send_signal(target: Handle[Any] | str | UUID, name: str, payload: Any = None) -> Coroutine[Any, Any, None]:
+def send_signal(target: Handle[Any] | str | UUID, name: str, payload: Any = None) -> Coroutine[object, None, None]:
     """Send a workflow a signal; it is kept until a wait for `name` consumes it. Exactly once inside a workflow.
 
     Raises `SerializationError` for the payload; when awaited `NotFound`, `NotRunning` when the workflow has ended.

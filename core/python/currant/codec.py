@@ -6,11 +6,11 @@ import math
 import sys
 import traceback as tracebacks
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -67,7 +67,7 @@ def check_size(data: bytes, what: str, limit: int | None = None) -> None:
         limit = payload_limit()
     if len(data) > limit:
         raise SerializationError(
-            f"{what} is too large: {len(data)} bytes of JSON, at most {limit} are allowed (WORKFLOWS_MAX_PAYLOAD_BYTES)"
+            f"{what}: too large, {len(data)} bytes of JSON; at most {limit} are allowed (WORKFLOWS_MAX_PAYLOAD_BYTES)"
         )
 
 
@@ -83,7 +83,7 @@ def decoder(type: Any, what: str = "value") -> Callable[[bytes], Any]:
     else:
         try:
             decode_json = _typed_decoder(type).decode
-        except TypeError as error:
+        except Exception as error:  # also a NameError: a dataclass whose annotations name what is not there
             raise SerializationError(f"{what} cannot be carried as {show_type(type)}: {error}") from None
 
     def decode_value(data: bytes) -> Any:
@@ -170,6 +170,9 @@ def _rich(wanted: Any, value: Any) -> Any:
     pydantic = sys.modules.get("pydantic")
     if wanted is object:
         return value
+    if (get_origin(wanted) or wanted) is Iterable:
+        items: Any = list[get_args(wanted)] if get_args(wanted) else list  # type: ignore[misc]
+        return msgspec.convert(value, items, dec_hook=_rich)
     if isinstance(wanted, _Class):
         if pydantic is not None and issubclass(wanted, pydantic.BaseModel):
             # By its rules for JSON: a strict model takes the text of a date, as JSON has it.

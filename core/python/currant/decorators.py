@@ -29,6 +29,8 @@ registry: dict[str, Function[..., Any]] = {}
 class Function(Generic[P, R]):
     """A registered function. Calling it runs the plain function here and now; its verbs make durable executions."""
 
+    # The verbs give Coroutine[object, None, R]: with Any in it, mypy takes asyncio.gather's overloads for ambiguous.
+
     kind: ClassVar[Kind]
     version: int | None = None
 
@@ -44,6 +46,7 @@ class Function(Generic[P, R]):
         self._options = options
         self._signature = Signature(plain, self.name, names)
         self._stored: tuple[Policy, float | None] | None = None
+        self.bind = self._signature.bind
         self.encode_args = self._signature.encode_args
         self.decode_args = self._signature.decode_args
         self.encode_result = self._signature.encode_result
@@ -117,7 +120,7 @@ class Function(Generic[P, R]):
         bound._stored = None
         return bound
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call it as a durable step of the workflow that is running; awaiting gives its result.
 
         Raises `NotRunning` outside a workflow, `TypeError` and `SerializationError` for the arguments; when awaited,
@@ -133,7 +136,7 @@ class Function(Generic[P, R]):
             raise ValueError("idempotency_key and connection are for .queue(): a step is exactly once by itself")
         return active.execute(self.call(args, kwargs, active.queue), self.decode_result)
 
-    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle[R]]:
+    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, Handle[R]]:
         """Start a durable execution; awaiting gives its `Handle` once it is committed.
 
         With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
@@ -158,7 +161,7 @@ class Function(Generic[P, R]):
         new = [self._new(self.call(args, kwargs))]
         return self._handles(self._enqueue_sync(new))[0]
 
-    def queue_many(self, items: Iterable[Item]) -> Coroutine[Any, Any, list[Handle[R]]]:
+    def queue_many(self, items: Iterable[Item]) -> Coroutine[object, None, list[Handle[R]]]:
         """Start one execution per item, together: a tuple of positional, or a mapping of keyword arguments.
 
         Awaiting gives the handles in the order of the items. Raises as `queue` does, before anything is enqueued.
@@ -236,7 +239,7 @@ class Task(Function[P, R]):
 
     kind = "task"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call the plain function: nothing is durable (unit tests)."""
         called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
         return called
@@ -266,7 +269,7 @@ class Workflow(Function[P, R]):
             raise TypeError(f"@workflow {plain.__qualname__}: a workflow is an `async def` function")
         self.version = version
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call the plain function: nothing is durable, and its `.run` steps raise `NotRunning`."""
         called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
         return called

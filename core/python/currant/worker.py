@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 from currant import context, settings
@@ -32,6 +32,10 @@ log = logging.getLogger("currant.worker")
 _PULL = 64  # items handled before other callbacks of the event loop get their turn
 _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
 _STUCK = 10.0  # seconds after which `def` tasks that timed out count as never returning
+
+_parked: list[
+    WorkflowRun
+] = []  # runs with a task that would not end: kept for ever, since to collect one runs its code
 
 
 class WorkerStopped(CurrantError):
@@ -96,7 +100,6 @@ class Worker:
         self._closed = True  # nothing is answered any more, or not yet
         self._tasks: dict[tuple[str, int], _Held] = {}
         self._runs: dict[str, _Hot] = {}
-        self._parked: list[WorkflowRun] = []  # runs with a task that would not end: kept, never collected
         self._stop_reason: str | None = None
 
     # For programs
@@ -161,6 +164,7 @@ class Worker:
             self.settings.poll_interval,
             self.settings.max_hot,
             self.settings.long_wait,
+            self.settings.http_port,
         )
 
     @contextlib.contextmanager
@@ -168,13 +172,16 @@ class Worker:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread hears of signals
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
             self._loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, handler in before.items():
                 self._loop.remove_signal_handler(number)
+                if handler is not None:  # not set by Python
+                    signal.signal(number, handler)
 
     def _on_signal(self, number: int) -> None:
         log.info("%s received%s", signal.Signals(number).name, ": stopping now" if self._draining.is_set() else "")
@@ -228,7 +235,10 @@ class Worker:
         while not self._closed:
             items = self._engine.pull(_PULL)
             for item in items:
-                self._handlers[item[0]](self, *item[1:])
+                try:
+                    self._handlers[item[0]](self, *item[1:])
+                except Exception:  # a defect of ours must not take the other items with it
+                    log.exception("worker %s could not handle %s of %s", self.name, item[0], item[1])
             if len(items) == _PULL:
                 self._loop.call_soon(self._pump)
                 return
@@ -273,12 +283,17 @@ class Worker:
         elif (held := self._tasks.get((id, lease))) is not None:
             log.warning("task %s is dropped: %s", id, reason)
             self._end_attempt(held, reason)
+        else:
+            log.warning("what was recorded of %s is refused: %s", id, reason)
 
     def _on_stop(self, reason: str) -> None:
         if self._stop_reason is None:
             log.error("worker %s must stop: %s", self.name, reason)
             self._stop_reason = reason
         self.drain()
+
+    def _on_log(self, level: str, message: str) -> None:
+        log.log(logging.getLevelNamesMapping()[level.upper()], "worker %s: %s", self.name, message)
 
     # Tasks
 
@@ -373,10 +388,11 @@ class Worker:
             self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
             return
         self._runs[id] = _Hot(lease, run)
-        self._deliver(self._send(id, lease, run, run.start(clock, records, outcomes)))
+        self._deliver(self._send(id, lease, run, self._drive(run, run.start, clock, records, outcomes)))
 
     def _make_run(self, id: str, attempt: int, function: Function[..., Any], queue: str, data: bytes) -> WorkflowRun:
         args, kwargs = function.decode_args(data)
+        function.bind(args, kwargs)
         plain = function.plain
         return WorkflowRun(id, function.name, queue, attempt, lambda: plain(*args, **kwargs), function.encode_result)
 
@@ -390,7 +406,21 @@ class Worker:
             hot = self._runs.get(id)
             if hot is None:  # dropped meanwhile
                 return
-            activation = self._send(id, hot.lease, hot.run, hot.run.activate(key, seq, clock, status, payload))
+            commands = self._drive(hot.run, hot.run.activate, key, seq, clock, status, payload)
+            activation = self._send(id, hot.lease, hot.run, commands)
+
+    def _drive(
+        self, run: WorkflowRun, step: Callable[..., list[tuple[Any, ...]]], *given: Any
+    ) -> list[tuple[Any, ...]]:
+        """Start or activate a run. Should that raise, which is a defect of ours, the run is held rather than lost."""
+        try:
+            return step(*given)
+        except Exception as error:
+            log.exception("%s %s could not go on", run.name, run.id)
+            with contextlib.suppress(Exception):
+                run.evict()
+            run.finished = True
+            return [("hold", encode_error(error, run.id))]
 
     def _send(self, id: str, lease: int, run: WorkflowRun, commands: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
         if run.finished:
@@ -412,7 +442,7 @@ class Worker:
     def _forget(self, id: str, run: WorkflowRun) -> None:
         del self._runs[id]
         if run.parked:
-            self._parked.append(run)
+            _parked.append(run)
             log.warning("workflow %s (%s) has a task that does not end; it is kept in memory", id, run.name)
         if self._draining.is_set():
             self._note_idle()
@@ -425,6 +455,7 @@ class Worker:
         "drop": _on_drop,
         "cancel": _on_cancel,
         "stop": _on_stop,
+        "log": _on_log,
     }
 
 

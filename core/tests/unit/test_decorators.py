@@ -1,0 +1,336 @@
+"""`@task` and `@workflow`: names, binding, arguments and results by their annotations."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import runpy
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from currant import NotRunning, SerializationError, Task, Workflow, configure, registry, task, workflow
+from currant.decorators import Function
+
+
+@dataclass
+class Order:
+    id: UUID
+    due: date
+
+
+@task(queue="orders")
+async def book(order: Order, amount: int = 1, *, note: str | None = None) -> Order:
+    return order
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@workflow(version=3)
+async def flow(order: Order) -> list[Order]:
+    return [order]
+
+
+ORDER = Order(UUID(int=7), date(2020, 1, 2))
+
+
+def test_the_plain_function_can_be_called() -> None:
+    assert add(1, 2) == 3
+    assert asyncio.run(book(ORDER)) is ORDER
+    assert asyncio.run(flow(ORDER)) == [ORDER]
+
+
+def test_functions_are_registered_by_module_and_qualified_name() -> None:
+    @task
+    async def inner() -> None: ...
+
+    assert registry[f"{__name__}.book"] is book
+    assert inner.name == f"{__name__}.test_functions_are_registered_by_module_and_qualified_name.<locals>.inner"
+    assert (book.kind, flow.kind, flow.version) == ("task", "workflow", 3)
+
+
+def test_a_name_can_be_given() -> None:
+    @task(name="billing.charge")
+    async def charge() -> None: ...
+
+    assert registry["billing.charge"] is charge
+    assert charge.__name__ == "charge"
+
+
+@pytest.mark.parametrize("name", ["", 5, "a\0b"])
+def test_a_name_that_cannot_be_stored_is_refused(name: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="name"):
+
+        @task(name=name)
+        async def charge() -> None: ...
+
+
+def test_a_second_function_of_that_name_is_an_error_that_names_both_places() -> None:
+    @task(name="one")
+    async def first() -> None: ...
+
+    with pytest.raises(ValueError, match=r"'one' is taken by the task at .*py:\d+; give the workflow at .*py:\d+ "):
+
+        @workflow(name="one")
+        async def second() -> None: ...
+
+    assert registry["one"] is first
+
+
+def test_a_module_can_be_imported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop_of_test.py").write_text("from currant import task\n\n@task\nasync def pay() -> None: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("shop_of_test")
+    first = registry["shop_of_test.pay"]
+    importlib.reload(module)
+    assert registry["shop_of_test.pay"] is not first
+    # `python -m` runs a module beside its import.
+    runpy.run_path(str(tmp_path / "shop_of_test.py"), run_name="shop_of_test")
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {paths!r})
+import fake_core
+fake_core.install()
+from currant import Retry, task
+class Declined(Exception): pass
+@task(retry=Retry(non_retryable=(Declined,)))
+async def pay() -> None: ...
+print(pay.name, pay.call((), {{}}).policy.non_retryable[0])
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop" / "orders").mkdir(parents=True)
+    for folder in (tmp_path / "shop", tmp_path / "shop" / "orders"):
+        (folder / "__init__.py").touch()
+    script = textwrap.dedent(SCRIPT).format(paths=str(Path(__file__).parent))
+    for name in ("orders/pay.py", "orders/__main__.py"):
+        (tmp_path / "shop" / name).write_text(script)
+    (tmp_path / "alone.py").write_text(script)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [
+        (["shop/orders/pay.py"], "shop.orders.pay"),
+        (["-m", "shop.orders.pay"], "shop.orders.pay"),
+        (["-m", "shop.orders"], "shop.orders.__main__"),
+        (["alone.py"], "alone"),
+    ],
+    ids=" ".join,
+)
+def test_a_script_registers_the_name_that_a_worker_imports(shop: Path, arguments: list[str], module: str) -> None:
+    command = [sys.executable, *arguments]
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    done = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [f"{module}.pay", f"{module}.Declined"], done.stderr
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    async def generator():  # type: ignore[no-untyped-def]
+        yield 1
+
+    def plain() -> None: ...
+
+    with pytest.raises(TypeError, match="a workflow is an `async def` function"):
+        workflow(plain)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a generator cannot be a task"):
+        task(generator)
+    with pytest.raises(TypeError, match="@task decorates a function, not 5"):
+        task(5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="@task decorates a function, not 'orders'"):
+        task("orders")  # type: ignore[call-overload]
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((ORDER,), {}),
+        ((ORDER, 5), {}),
+        ((ORDER, 5), {"note": "n"}),
+        ((), {"order": ORDER}),
+        ((ORDER,), {"amount": 2**70, "note": None}),
+    ],
+)
+def test_arguments_come_back_as_given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    assert book.decode_args(book.encode_args(args, kwargs)) == (args, kwargs)
+
+
+def test_arguments_are_stored_as_args_and_kwargs() -> None:
+    assert json.loads(add.encode_args((1,), {"b": 2})) == {"args": [1], "kwargs": {"b": 2}}
+    assert add.decode_args(b'{"args": [1, 2]}') == ((1, 2), {})
+    assert add.decode_args(b'{"kwargs": {"a": 1, "b": 2}}') == ((), {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        ((), {}, "missing a required argument: 'order'"),
+        ((ORDER, 1, "n"), {}, "too many positional arguments"),
+        ((ORDER,), {"colour": 1}, "unexpected keyword argument 'colour'"),
+        ((ORDER,), {"order": ORDER}, "multiple values for argument 'order'"),
+    ],
+)
+def test_arguments_that_do_not_bind_are_a_type_error_at_the_call(
+    args: tuple[Any, ...], kwargs: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"book\(\): .*{said}"):
+        book.queue(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        ((object(),), {}, r"argument 'order' of .*book cannot be carried as JSON: builtins.object"),
+        ((ORDER, float("nan")), {}, r"argument 'amount' of .*book cannot .*nan"),
+        ((ORDER,), {"note": "\ud800"}, r"argument 'note' of .*book cannot .*surrogate"),
+        ((ORDER, "5"), {}, r"argument 'amount' of .*book does not fit int"),
+        (({"id": 1},), {}, r"argument 'order' of .*book does not fit Order"),
+    ],
+)
+def test_arguments_that_cannot_be_carried_are_refused_at_the_call_by_name(
+    args: tuple[Any, ...], kwargs: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SerializationError, match=said):
+        book.queue(*args, **kwargs)
+
+
+def test_variable_arguments_are_decoded_by_their_annotations() -> None:
+    @task
+    async def total(*days: date, **owners: UUID) -> None: ...
+
+    args, kwargs = (date(2020, 1, 2), date(2021, 1, 2)), {"ann": UUID(int=1)}
+    assert total.decode_args(total.encode_args(args, kwargs)) == (args, kwargs)
+
+
+def test_positional_only_and_required_keyword_arguments_bind() -> None:
+    @task
+    async def odd(a: int, /, *, b: int) -> None: ...
+
+    assert odd.decode_args(odd.encode_args((1,), {"b": 2})) == ((1,), {"b": 2})
+    with pytest.raises(TypeError, match="'b'"):
+        odd.encode_args((1,), {})
+
+
+def test_without_annotations_arguments_are_plain_json() -> None:
+    @task
+    async def anything(a, b=None):  # type: ignore[no-untyped-def]
+        return a
+
+    assert anything.decode_args(anything.encode_args(((1, 2), {"x": None}), {})) == (([1, 2], {"x": None}), {})
+    assert anything.decode_result(anything.encode_result((1, 2))) == [1, 2]
+
+
+def test_a_default_of_none_allows_none() -> None:
+    @task
+    async def maybe(a: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
+
+    assert maybe.decode_args(maybe.encode_args((None,), {})) == ((None,), {})
+
+
+def test_a_class_of_the_enclosing_function_is_found() -> None:
+    @dataclass
+    class Local:
+        x: int
+
+    @task
+    async def local(value: Local) -> Local:
+        return value
+
+    assert local.decode_args(local.encode_args((Local(1),), {})) == ((Local(1),), {})
+    assert local.decode_result(local.encode_result(Local(2))) == Local(2)
+
+
+@task
+async def forward(value: Later) -> Later:
+    return value
+
+
+@dataclass
+class Later:
+    x: int
+
+
+def test_a_class_defined_further_down_is_found() -> None:
+    assert forward.decode_args(forward.encode_args((Later(1),), {})) == ((Later(1),), {})
+
+
+def test_an_annotation_that_is_not_there_at_run_time_is_an_error_that_names_it() -> None:
+    @task
+    async def lost(value: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(SerializationError, match="lost: the annotation of argument 'value' names something"):
+        lost.queue(1)
+
+
+def test_stored_arguments_that_do_not_fit_are_refused_by_name() -> None:
+    with pytest.raises(SerializationError, match="argument 'b' of .*add does not fit int"):
+        add.decode_args(b'{"args": [1, "x"]}')
+    with pytest.raises(SerializationError, match=r'the arguments of .*add are not \{"args"'):
+        add.decode_args(b"[1, 2]")
+
+
+def test_arguments_over_the_limit_name_the_function_and_the_limit() -> None:
+    configure(max_payload_bytes=1000)
+    with pytest.raises(SerializationError, match=r"the arguments of .*book: too large, \d+ bytes .* at most 1000"):
+        book.queue(ORDER, note="x" * 1000)
+
+
+# Results
+
+
+def test_a_result_comes_back_as_annotated() -> None:
+    assert flow.decode_result(flow.encode_result([ORDER])) == [ORDER]
+
+
+@pytest.mark.parametrize("result", [float("inf"), {1: 2}, "five", object()])
+def test_a_result_that_cannot_be_carried_or_does_not_fit_is_refused(result: Any) -> None:
+    with pytest.raises(SerializationError, match=r"the result of .*add"):
+        add.encode_result(result)
+
+
+# Calls
+
+
+def test_a_queue_is_the_functions_own_else_the_workflows_else_default() -> None:
+    assert book.call((ORDER,), {}, "flows").queue == "orders"
+    assert add.call((1, 2), {}, "flows").queue == "flows"
+    assert add.call((1, 2), {}).queue == "default"
+
+
+@pytest.mark.parametrize("function", [add, book, flow])
+def test_run_outside_a_workflow_says_what_to_use(function: Function[..., Any]) -> None:
+    with pytest.raises(NotRunning, match=r"run\(\) was called outside a workflow: there, use .queue\(\)"):
+        function.run()
+
+
+def test_a_workflow_called_plainly_cannot_run_its_steps() -> None:
+    @workflow
+    async def outer() -> int:
+        return await add.run(1, 2)
+
+    with pytest.raises(NotRunning, match="outside a workflow"):
+        asyncio.run(outer())
+
+
+def test_classes_are_public() -> None:
+    assert isinstance(book, Task)
+    assert isinstance(flow, Workflow)

@@ -1,0 +1,572 @@
+"""The worker, on an engine that does what the test says (docs/engine.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import currant
+from currant import Worker, WorkerStopped, codec, current, sleep, task, worker, workflow
+from currant.builds import build_id
+from currant.decorators import Function, registry
+from currant.rust_bridge import Policy
+from currant.worker import matches
+from fake_core import Core, Engine
+from support import eventually_async as eventually
+
+started = threading.Event()
+finish = threading.Event()
+
+
+class Declined(Exception):
+    pass
+
+
+class VeryDeclined(Declined):
+    pass
+
+
+@task
+async def double(n: int) -> int:
+    return n * 2
+
+
+@task
+def triple(n: int) -> int:
+    assert threading.current_thread() is not threading.main_thread()
+    return n * 3
+
+
+@task
+async def who() -> list[Any]:
+    me = current()
+    return [me.id, me.attempt, me.workflow_id, me.queue, me.cancelled]
+
+
+@task
+def who_sync() -> list[Any]:
+    me = current()
+    return [me.id, me.attempt, me.workflow_id, me.queue, me.cancelled]
+
+
+@task
+async def boom(kind: str) -> None:
+    raise {
+        "value": ValueError("bad\nvalue"),
+        "declined": VeryDeclined("no"),
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt(),
+        "cancelled": asyncio.CancelledError(),
+    }[kind]
+
+
+@task
+def boom_sync() -> None:
+    raise SystemExit("out")
+
+
+@task
+def forgot_async() -> Any:
+    return double(1)
+
+
+@task
+async def wrong_result() -> int:
+    return "five"  # type: ignore[return-value]
+
+
+@task
+async def forever() -> None:
+    started.set()
+    await asyncio.Event().wait()
+
+
+@task
+async def stubborn() -> str:
+    started.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        pass
+    return f"cancelled: {current().cancelled}"
+
+
+@task
+def blocking() -> str:
+    started.set()
+    finish.wait(20)
+    return f"cancelled: {current().cancelled}"
+
+
+@workflow
+async def quadruple(n: int) -> int:
+    return await double.run(await double.run(n))
+
+
+@workflow
+async def naps() -> str:
+    await sleep(3600)
+    return "awake"
+
+
+@workflow
+async def clings() -> None:
+    while True:
+        try:
+            await sleep(3600)
+        except BaseException:
+            continue
+
+
+OWN = [double, triple, who, who_sync, boom, boom_sync, forgot_async, wrong_result, forever, stubborn, blocking]
+FLOWS: list[Function[..., Any]] = [quadruple, naps, clings]
+POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
+
+
+def task_item(
+    function: Function[..., Any] | str, *args: Any, id: str | None = None, lease: int = 1, non_retryable: Any = ()
+) -> tuple[Any, ...]:
+    name = function if isinstance(function, str) else function.name
+    data = json.dumps({"args": args, "kwargs": {}}).encode()
+    policy = POLICY._replace(non_retryable=list(non_retryable))
+    return ("task", id or str(uuid4()), lease, 2, name, "jobs", None, data, 300.0, policy)
+
+
+def run_item(function: Function[..., Any] | str, *args: Any, id: str, history: Any = ((), ())) -> tuple[Any, ...]:
+    name = function if isinstance(function, str) else function.name
+    data = json.dumps({"args": args, "kwargs": {}}).encode()
+    return ("run", id, 7, 1, name, "jobs", data, 1_000_000, list(history[0]), list(history[1]))
+
+
+@pytest.fixture(autouse=True)
+def _events() -> None:
+    started.clear()
+    finish.clear()
+
+
+@pytest.fixture
+async def engine(engines: list[Engine]) -> AsyncIterator[Engine]:
+    """The engine of a running worker."""
+    async with Worker(["jobs"], concurrency=2, name="w", functions=[*OWN, *FLOWS]):
+        yield engines[0]
+        finish.set()
+
+
+async def answer(engine: Engine, kind: str, id: str) -> tuple[Any, ...]:
+    """What the worker answers, without the kind and the id."""
+    found = await eventually(lambda: [given[2:] for given in engine.answers if given[:2] == (kind, id)])
+    return found[0]
+
+
+async def do(engine: Engine, item: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
+    engine.give(item)
+    return await answer(engine, kind, item[1])
+
+
+# Tasks
+
+
+async def test_the_engine_is_told_what_the_worker_serves(engine: Engine) -> None:
+    assert (engine.name, engine.queues, engine.concurrency) == ("w", ["jobs"], 2)
+    assert engine.tasks == [function.name for function in OWN]
+    assert engine.workflows == [function.name for function in FLOWS]
+    assert engine.build.endswith(f"py3.{sys.version_info.minor}")
+
+
+@pytest.mark.parametrize(("function", "result"), [(double, b"10"), (triple, b"15")])
+async def test_a_task_is_run_and_completed_under_its_lease(
+    engine: Engine, function: Function[..., Any], result: bytes
+) -> None:
+    assert await do(engine, task_item(function, 5, lease=9), "complete") == (9, result)
+
+
+async def test_many_tasks_at_once_are_each_answered_once(engine: Engine) -> None:
+    items = [task_item(double, n) for n in range(200)]
+    engine.give(*items)
+    await eventually(lambda: len(engine.answers) == 201)
+    done = {given[1]: given[3] for given in engine.answers if given[0] == "complete"}
+    assert done == {item[1]: str(n * 2).encode() for n, item in enumerate(items)}
+
+
+@pytest.mark.parametrize("function", [who, who_sync])
+async def test_current_tells_a_task_about_its_attempt(engine: Engine, function: Function[..., Any]) -> None:
+    item = task_item(function)
+    _, payload = await do(engine, item, "complete")
+    assert json.loads(payload) == [item[1], 2, None, "jobs", False]
+
+
+@pytest.mark.parametrize(
+    ("item", "type", "message", "retryable"),
+    [
+        (task_item(boom, "value"), "ValueError", "bad\nvalue", True),
+        (task_item(boom, "declined"), "VeryDeclined", "no", True),
+        (task_item(boom, "declined", non_retryable=["Declined"]), "VeryDeclined", "no", False),
+        (task_item(boom, "declined", non_retryable=[f"{__name__}.Declined"]), "VeryDeclined", "no", False),
+        (task_item(boom, "value", non_retryable=["Declined"]), "ValueError", "bad\nvalue", True),
+        (task_item(boom, "exit"), "SystemExit", "3", True),
+        (task_item(boom, "interrupt"), "KeyboardInterrupt", "", True),
+        (task_item(boom, "cancelled"), "CancelledError", "", True),
+        (task_item(boom_sync), "SystemExit", "out", True),
+        (task_item(double, "x"), "SerializationError", "argument 'n'", False),
+        (task_item(triple, "x"), "SerializationError", "argument 'n'", False),
+        (task_item(wrong_result), "SerializationError", "the result of", False),
+        (task_item(forgot_async), "TypeError", "make it an `async def` function", True),
+        (task_item("no.such"), "UnknownFunction", "no task no.such is registered", True),
+        (task_item(quadruple, 1), "UnknownFunction", "no task", True),
+        (task_item(double), "TypeError", "missing", True),
+    ],
+)
+async def test_a_failed_attempt_is_answered_with_its_error(
+    engine: Engine, item: tuple[Any, ...], type: str, message: str, retryable: bool
+) -> None:
+    lease, error, may_retry = await do(engine, item, "fail")
+    stored = codec.decode_error(error)
+    assert (lease, stored.id, stored.type, may_retry) == (1, item[1], type, retryable)
+    assert message in stored.message
+
+
+async def test_a_failed_attempt_is_one_line_in_the_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    item = task_item(boom, "value")
+    with caplog.at_level(logging.WARNING, "currant.worker"):
+        await do(engine, item, "fail")
+    (record,) = caplog.records
+    assert record.getMessage() == f"{boom.name} {item[1]} attempt 2 failed: ValueError: bad value"
+    assert (record.execution_id, record.function) == (item[1], boom.name)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("function", [forever, stubborn])
+@pytest.mark.parametrize("kind", ["cancel", "drop"])
+async def test_an_attempt_that_is_over_is_cancelled_and_only_released(
+    engine: Engine, function: Function[..., Any], kind: str
+) -> None:
+    item = task_item(function, lease=4)
+    engine.give(item)
+    await eventually(started.is_set)
+    engine.give((kind, item[1], 4, "timeout"))
+    assert await answer(engine, "release", item[1]) == (4,)
+    assert [given[0] for given in engine.answers] == ["start", "release"]
+
+
+async def test_a_blocking_task_keeps_its_slot_until_it_returns(engine: Engine) -> None:
+    slow, next_one = task_item(blocking), task_item(triple, 1)
+    engine.give(slow)
+    await eventually(started.is_set)
+    engine.give(("cancel", slow[1], 1, "timeout"), next_one)
+    await answer(engine, "complete", next_one[1])
+    assert not [given for given in engine.answers if given[1:2] == (slow[1],)]
+    finish.set()
+    assert await answer(engine, "release", slow[1]) == (1,)
+
+
+async def test_two_attempts_of_one_task_are_told_apart_by_their_leases(engine: Engine) -> None:
+    id = str(uuid4())
+    engine.give(task_item(blocking, id=id, lease=1))
+    await eventually(started.is_set)
+    engine.give(("cancel", id, 1, "timeout"), task_item(triple, 2, id=id, lease=2))
+    assert await answer(engine, "complete", id) == (2, b"6")
+    finish.set()
+    assert await answer(engine, "release", id) == (1,)
+
+
+async def test_a_cancel_for_another_lease_changes_nothing(engine: Engine) -> None:
+    item = task_item(blocking, lease=2)
+    engine.give(item)
+    await eventually(started.is_set)
+    engine.give(("cancel", item[1], 1, "timeout"), ("drop", item[1], 1, "lease lost"))
+    await do(engine, task_item(double, 1), "complete")
+    finish.set()
+    assert await answer(engine, "complete", item[1]) == (2, b'"cancelled: False"')
+
+
+async def test_when_every_slot_is_stuck_the_worker_stops(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_STUCK", 0.0)
+    monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
+    running = asyncio.create_task(Worker(["jobs"], concurrency=1, functions=OWN).run(signals=False))
+    engine = await eventually(lambda: engines and engines[0])
+    item = task_item(blocking)
+    engine.give(item)
+    await eventually(started.is_set)
+    engine.give(("cancel", item[1], 1, "timeout"))
+    with pytest.raises(WorkerStopped, match="all 1 slots are held by tasks that timed out"):
+        await running
+    finish.set()
+
+
+# Workflows
+
+
+def commands_of(engine: Engine, id: str) -> list[list[tuple[Any, ...]]]:
+    return [given[3] for given in engine.answers if given[:2] == ("commands", id)]
+
+
+async def test_a_workflow_is_started_and_resumed_in_memory(engine: Engine) -> None:
+    id = str(uuid4())
+    lease, commands = await do(engine, run_item(quadruple, 3, id=id), "commands")
+    ((verb, key, call),) = commands
+    assert (lease, verb, call[1], call[2]) == (7, "execute", double.name, "jobs")
+    engine.give(("activate", id, key, 1, 2_000_000, "completed", b"6"))
+    await eventually(lambda: len(commands_of(engine, id)) == 2)
+    engine.give(("activate", id, commands_of(engine, id)[1][0][1], 2, 3_000_000, "completed", b"12"))
+    await eventually(lambda: len(commands_of(engine, id)) == 3)
+    assert commands_of(engine, id)[2] == [("complete", b"12")]
+
+
+async def test_an_activation_that_an_answer_gives_back_is_delivered_at_once(engine: Engine) -> None:
+    id, step = str(uuid4()), task_item(double, 3)
+    await do(engine, run_item(quadruple, 3, id=id), "commands")
+    first = commands_of(engine, id)[0][0][1]
+    # Completing the task gives its parent's activation; the answer to that gives the next one.
+    engine.activations[step[1]] = deque([(id, first, 1, 2_000_000, "completed", b"6")])
+    engine.activations[id] = deque([(id, "1", 2, 3_000_000, "completed", b"12")])
+    engine.give(step)
+    await eventually(lambda: len(commands_of(engine, id)) == 3)
+    assert [given[0] for given in engine.answers[-3:]] == ["complete", "commands", "commands"]
+    assert commands_of(engine, id)[2] == [("complete", b"12")]
+
+
+async def test_a_workflow_is_rebuilt_from_its_history(engine: Engine) -> None:
+    id = str(uuid4())
+    await do(engine, run_item(quadruple, 3, id=id), "commands")
+    key = commands_of(engine, id)[0][0][1]
+    engine.give(("evict", id))
+    assert await answer(engine, "suspended", id) == (7,)
+    engine.answers.clear()
+    history = ([(key, "task", double.name, None)], [(key, 1, 2_000_000, "completed", b"6")])
+    _, commands = await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
+    assert [command[0] for command in commands] == ["execute"]
+    assert double.decode_args(commands[0][2][4]) == ((6,), {})
+
+
+async def test_a_workflow_that_does_not_fit_its_history_is_held(engine: Engine) -> None:
+    id = str(uuid4())
+    history = ([("0", "task", triple.name, None)], [("0", 1, 2_000_000, "completed", b"6")])
+    _, commands = await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
+    ((verb, error),) = commands
+    assert verb == "hold"
+    assert codec.decode_error(error).type == "NonDeterminismError"
+
+
+async def test_a_dropped_workflow_answers_nothing_more(engine: Engine) -> None:
+    id = str(uuid4())
+    await do(engine, run_item(naps, id=id), "commands")
+    key = commands_of(engine, id)[0][0][1]
+    engine.give(("drop", id, 7, "lease lost"), ("activate", id, key, 1, 9_000_000, "fired", b""))
+    await do(engine, task_item(double, 1), "complete")
+    assert len(commands_of(engine, id)) == 1
+
+
+async def test_a_drop_of_an_older_lease_leaves_the_workflow_alone(engine: Engine) -> None:
+    id = str(uuid4())
+    await do(engine, run_item(naps, id=id), "commands")
+    key = commands_of(engine, id)[0][0][1]
+    engine.give(("drop", id, 6, "lease lost"), ("activate", id, key, 1, 9_000_000_000, "fired", b""))
+    await eventually(lambda: len(commands_of(engine, id)) == 2)
+    assert commands_of(engine, id)[1] == [("complete", b'"awake"')]
+
+
+async def test_a_workflow_that_does_not_end_is_suspended_and_kept(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    id = str(uuid4())
+    await do(engine, run_item(clings, id=id), "commands")
+    engine.give(("evict", id))
+    await answer(engine, "suspended", id)
+    assert "does not end; it is kept in memory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "verb", "type"),
+    [
+        ("no.such", (), "hold", "UnknownFunction"),
+        (double, (1,), "hold", "UnknownFunction"),
+        (quadruple, ("x",), "fail", "SerializationError"),
+        (quadruple, (), "fail", "TypeError"),
+    ],
+)
+async def test_a_workflow_that_cannot_be_started_is_answered(
+    engine: Engine, function: Any, args: tuple[Any, ...], verb: str, type: str
+) -> None:
+    _, commands = await do(engine, run_item(function, *args, id=str(uuid4())), "commands")
+    assert commands[-1][0] == verb
+    assert codec.decode_error(commands[-1][1]).type == type
+
+
+async def test_a_run_that_cannot_go_on_is_held_not_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(worker.WorkflowRun, "start", start)
+    _, commands = await do(engine, run_item(naps, id=str(uuid4())), "commands")
+    assert commands[0][0] == "hold"
+    assert codec.decode_error(commands[0][1]).message == "a defect"
+
+
+async def test_an_item_that_cannot_be_handled_does_not_take_the_next_with_it(engine: Engine) -> None:
+    good = task_item(double, 1)
+    engine.give(("riddle", "id"), good)
+    assert await answer(engine, "complete", good[1]) == (1, b"2")
+
+
+# The worker's own life
+
+
+async def test_leaving_the_block_drains_then_says_goodbye(engines: list[Engine]) -> None:
+    async with Worker(["jobs"], functions=OWN):
+        await do(engines[0], task_item(double, 1), "complete")
+    assert [given[0] for given in engines[0].answers] == ["start", "complete", "drain", "stop"]
+
+
+async def test_a_drain_waits_for_what_is_in_hand(engines: list[Engine]) -> None:
+    async with Worker(["jobs"], functions=OWN) as serving:
+        item = task_item(blocking)
+        engines[0].give(item)
+        await eventually(started.is_set)
+        serving.drain()
+        finish.set()
+    assert [given[0] for given in engines[0].answers] == ["start", "drain", "complete", "stop"]
+
+
+async def test_a_drain_waits_until_workflows_are_put_out(engines: list[Engine]) -> None:
+    id = str(uuid4())
+    async with Worker(["jobs"], functions=FLOWS) as serving:
+        await do(engines[0], run_item(naps, id=id), "commands")
+        serving.drain()
+    assert [given[0] for given in engines[0].answers] == ["start", "commands", "drain", "suspended", "stop"]
+
+
+async def test_after_the_grace_the_rest_is_cancelled_and_handed_back(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
+    async with Worker(["jobs"], functions=[*OWN, *FLOWS]):
+        await do(engines[0], run_item(naps, id=str(uuid4())), "commands")
+        engines[0].give(task_item(stubborn))
+        await eventually(started.is_set)
+    # No release, no outcome: what is not answered is handed back by the engine's `stop`.
+    assert [given[0] for given in engines[0].answers] == ["start", "commands", "drain", "suspended", "stop"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_a_second_one_stops_now(engines: list[Engine], number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    running = asyncio.create_task(Worker(["jobs"], functions=OWN).run())
+    engine = await eventually(lambda: engines and engines[0])
+    engine.give(task_item(forever))
+    await eventually(started.is_set)
+    os.kill(os.getpid(), number)
+    await eventually(lambda: ("drain",) in engine.answers)
+    assert not running.done()
+    os.kill(os.getpid(), number)
+    await running
+    assert engine.answers[-1] == ("stop",)
+    assert signal.getsignal(number) is before
+
+
+async def test_the_engine_can_stop_the_worker_and_says_why(engines: list[Engine]) -> None:
+    running = asyncio.create_task(Worker(["jobs"], functions=OWN).run(signals=False))
+    engine = await eventually(lambda: engines and engines[0])
+    engine.give(("stop", "the schema is too new"))
+    with pytest.raises(WorkerStopped, match="the schema is too new"):
+        await running
+    assert [given[0] for given in engine.answers] == ["start", "drain", "stop"]
+
+
+async def test_a_worker_can_run_again_but_not_twice_at_once(engines: list[Engine]) -> None:
+    serving = Worker(["jobs"], functions=OWN)
+    for _ in range(2):
+        async with serving:
+            with pytest.raises(currant.CurrantError, match="is running already"):
+                async with serving:
+                    pass
+    assert len(engines) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda: Worker([], functions=OWN), ValueError, "at least one queue"),
+        (lambda: Worker("jobs", functions=OWN), TypeError, r"write queues=\['jobs'\]"),
+        (lambda: Worker([""], functions=OWN), ValueError, "1 to 200 characters"),
+        (lambda: Worker(["jobs"], concurrency=0, functions=OWN), ValueError, "concurrency must be from 1"),
+        (lambda: Worker(["jobs"], concurrency=2.5, functions=OWN), TypeError, "concurrency is a whole number"),  # type: ignore[arg-type]
+        (lambda: Worker(["jobs"], functions=[]), ValueError, "no task or workflow is registered"),
+    ],
+)
+def test_a_worker_that_could_do_nothing_is_refused(
+    make: Callable[[], Worker], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        make()
+
+
+async def test_a_worker_serves_all_that_is_registered(engines: list[Engine]) -> None:
+    async with Worker(["jobs", "jobs", "mail"]):
+        assert engines[0].queues == ["jobs", "mail"]
+        assert {*engines[0].tasks, *engines[0].workflows} == set(registry)
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("names", "matched"),
+    [
+        ([], False),
+        (["Declined"], True),
+        (["VeryDeclined"], True),
+        ([f"{__name__}.Declined"], True),
+        (["other.Declined"], False),
+        (["Exception"], True),
+        (["ValueError"], False),
+    ],
+)
+def test_an_error_matches_the_names_of_its_classes(names: list[str], matched: bool) -> None:
+    assert matches(VeryDeclined(), names) is matched
+
+
+def test_a_failed_step_matches_by_the_type_of_its_error() -> None:
+    error = currant.ExecutionFailed("id", "Declined", "no")
+    assert matches(error, ["shop.Declined"])
+    assert not matches(error, ["ValueError"])
+
+
+def test_the_build_is_of_the_workflows_sources_their_versions_and_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build_id(FLOWS)
+    assert one == build_id([*reversed(FLOWS), double])  # neither order nor tasks count
+    monkeypatch.setattr(quadruple, "version", 2)
+    assert build_id(FLOWS) != one
+    monkeypatch.setenv("WORKFLOWS_BUILD_ID", "v7")
+    assert build_id(FLOWS) == f"v7-py3.{sys.version_info.minor}"
+
+
+async def test_threads_are_kept_and_no_more_than_asked_for(core: Core) -> None:
+    from currant.threads import Threads
+
+    pool, seen, gate = Threads(2), [], threading.Event()
+
+    def work() -> None:
+        gate.wait(20)
+        seen.append(threading.current_thread())
+
+    for _ in range(10):
+        pool.submit(work)
+    gate.set()
+    await eventually(lambda: len(seen) == 10)
+    assert len(set(seen)) <= 2
+    pool.close()
+    for thread in set(seen):
+        thread.join(20)
+        assert not thread.is_alive()
