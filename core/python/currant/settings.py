@@ -44,6 +44,10 @@ def _count(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _port_or_none(text: str) -> int | None:
+    return None if text.lower() == "none" else _count(1, 65_535)(text)
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("postgres", "postgresql"):
@@ -55,13 +59,17 @@ def _variable(name: str, default: Any, parse: Callable[[str], Any], wanted: str)
     return field(default=default, metadata={"variable": name, "parse": parse, "wanted": wanted})
 
 
+KUBERNETES_HTTP_PORT = 8080  # health and metrics, where WORKFLOWS_HTTP_PORT is not set
 _SECONDS = "a number of seconds above 0"
 _SECONDS_OR_NONE = "a number of seconds above 0, or none"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting of Currant. Durations are in seconds."""
+    """Every setting of Currant. Durations are in seconds.
+
+    `http_port` (health and metrics) is 8080 in a pod of Kubernetes, elsewhere off.
+    """
 
     database_url: str | None = _variable(
         "WORKFLOWS_DATABASE_URL", None, _url, "a URL such as postgresql://user:password@host:5432/name"
@@ -87,7 +95,7 @@ class Settings:
         "WORKFLOWS_WORKER_MAX_HOT", 10_000, _count(1, 10_000_000), "a whole number from 1 to 10000000"
     )
     long_wait: float = _variable("WORKFLOWS_WORKER_LONG_WAIT", 300.0, _seconds, _SECONDS)
-    http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _count(1, 65_535), "a port from 1 to 65535")
+    http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _port_or_none, "a port from 1 to 65535, or none")
     build_id: str | None = _variable("WORKFLOWS_BUILD_ID", None, str, "a name of the code's version")
 
 
@@ -104,6 +112,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             shown = "that value" if entry.name == "database_url" else repr(text)  # a URL may hold a password
             wanted = entry.metadata["wanted"]
             raise SettingsError(f"{entry.metadata['variable']} cannot be {shown}: write {wanted}") from None
+    if "KUBERNETES_SERVICE_HOST" in environ:  # there the probes ask for it
+        values.setdefault("http_port", KUBERNETES_HTTP_PORT)
     settings = Settings(**values)
     if settings.heartbeat_interval >= settings.heartbeat_timeout:
         raise SettingsError(

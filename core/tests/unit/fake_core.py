@@ -171,7 +171,14 @@ class Engine:
     made: list[Engine] = []
 
     def __init__(
-        self, core: Core, name: str, queues: list[str], tasks: list[str], workflows: list[str], *rest: Any
+        self,
+        core: Core,
+        name: str,
+        queues: list[str],
+        tasks: list[str],
+        workflows: list[str],
+        *rest: Any,
+        **options: Any,
     ) -> None:
         self.core, self.name, self.queues, self.tasks, self.workflows = core, name, queues, tasks, workflows
         self.build, self.concurrency, *_ = rest

@@ -83,6 +83,13 @@ def test_a_bad_url_is_not_repeated_since_it_may_hold_a_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_health_and_metrics_have_a_port_in_kubernetes_unless_told_otherwise() -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert load(pod).http_port == 8080
+    assert load({**pod, "WORKFLOWS_HTTP_PORT": "9000"}).http_port == 9000
+    assert load({**pod, "WORKFLOWS_HTTP_PORT": "none"}).http_port is None
+
+
 def test_heartbeats_must_come_more_often_than_they_time_out() -> None:
     with pytest.raises(SettingsError, match="WORKFLOWS_WORKER_HEARTBEAT_INTERVAL .* must be below"):
         load({"WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "30"})

@@ -484,6 +484,13 @@ async def test_the_engine_can_stop_the_worker_and_says_why(engines: list[Engine]
     assert [given[0] for given in engine.answers] == ["start", "drain", "stop"]
 
 
+async def test_what_the_engine_has_to_say_goes_to_the_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    engine.give(("log", "warning", "the database is away"), ("log", "error", "the port is taken"))
+    await eventually(lambda: len(caplog.records) == 2)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("WARNING", "worker w: the database is away"), ("ERROR", "worker w: the port is taken")]
+
+
 async def test_a_worker_can_run_again_but_not_twice_at_once(engines: list[Engine]) -> None:
     serving = Worker(["jobs"], functions=OWN)
     for _ in range(2):
