@@ -136,7 +136,10 @@ class Worker:
         self._stop_reason = None
         self._threads = Threads(self.concurrency)
         self._engine = engine = self._make_engine()
-        engine.start()
+        try:
+            engine.start()
+        except ValueError as error:  # the port for health and metrics
+            raise WorkerStopped(str(error)) from None
         self._closed = False
         self._loop.add_reader(engine.fileno(), self._pump)
         log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
