@@ -4,7 +4,6 @@ use currant::signals::send_signal;
 use currant::types::*;
 use currant::worker;
 use support::*;
-use uuid::Uuid;
 
 #[tokio::test]
 async fn an_outcome_is_recorded_once_and_the_same_batch_again_changes_nothing() {
@@ -334,38 +333,27 @@ async fn data_that_the_database_refuses_is_told_from_an_outage() {
     assert!(matches!(error, currant::error::Error::Unavailable(_)), "{error}");
 }
 
+/// Two workers, each with a run of its own and a step of the other's: each batch writes one run and wakes the other.
 #[tokio::test]
-async fn batches_that_write_the_same_rows_in_any_order_do_not_deadlock() {
+async fn batches_that_write_the_same_rows_in_opposite_order_do_not_deadlock() {
     let database = Database::new().await;
-    let mut conn = database.connect().await;
-    let me = register(&mut conn, &["q"]).await;
-    enqueue(&mut conn, Kind::Workflow, "q").await;
-    let run = claim_one(&mut conn, me, "q").await;
-    let steps: Vec<NewChild> = (0..40).map(|n| child(&run, &n.to_string(), call(Kind::Task, "q"), true)).collect();
-    commit(&mut conn, me, &starts(&run, steps.clone())).await;
-    let mut writers = tokio::task::JoinSet::new();
-    for part in 0..4 {
-        let (mut conn, mut mine): (_, Vec<Uuid>) =
-            (database.connect().await, steps.iter().skip(part).step_by(4).map(|step| step.id).collect());
-        if part % 2 == 1 {
-            mine.reverse();
-        }
-        let run = run.id;
-        writers.spawn(async move {
-            for id in mine {
-                let batch = Batch {
-                    fences: vec![(id, 1)],
-                    parents: vec![run],
-                    outcomes: vec![outcome(id, Action::Complete, Some("1"))],
-                    ..Batch::default()
-                };
-                assert!(commit(&mut conn, me, &batch).await.refused.is_empty());
-            }
-        });
+    let (mut left, mut right) = (database.connect().await, database.connect().await);
+    let (a, b) = (register(&mut left, &["a"]).await, register(&mut right, &["b"]).await);
+    enqueue(&mut left, Kind::Workflow, "a").await;
+    enqueue(&mut right, Kind::Workflow, "b").await;
+    let (mut p, mut q) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
+    for round in 0..60 {
+        let of_p = child(&p, &format!("{round}"), call(Kind::Task, "b"), false);
+        let of_q = child(&q, &format!("{round}"), call(Kind::Task, "a"), false);
+        commit(&mut left, a, &starts(&p, vec![of_p])).await;
+        commit(&mut right, b, &starts(&q, vec![of_q])).await;
+        let (mine, yours) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
+        let mut one = ends(&p, Action::Handback, None);
+        one.merge(ends(&mine, Action::Complete, Some("1")));
+        let mut other = ends(&q, Action::Handback, None);
+        other.merge(ends(&yours, Action::Complete, Some("1")));
+        tokio::join!(commit(&mut left, a, &one), commit(&mut right, b, &other));
+        (p, q) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
     }
-    while let Some(done) = writers.join_next().await {
-        done.unwrap();
-    }
-    let wakes = format!("select wakes from currant.executions where id = '{}'", run.id);
-    assert_eq!(text(&mut conn, &wakes).await, "40");
+    assert_eq!((p.wakes, q.wakes), (60, 60));
 }

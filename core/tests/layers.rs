@@ -1,0 +1,82 @@
+//! Each layer calls only downward: bridge (`python`) -> engine -> client -> store, and all SQL is in the store.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the lowest layer up. A file may use its own layer and those below it.
+const LAYERS: &[&[&str]] = &[
+    &["types", "error", "ids", "retry", "runtime", "http"],
+    &["db", "worker", "signals", "executions"],
+    &["verbs", "client", "results"],
+    &["engine"],
+    &["python"],
+];
+const STORE: usize = 1;
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the sources are there").map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("lib.rs"))
+        .collect()
+}
+
+/// The module at the top of the crate that a file belongs to, and its text without tests.
+fn files() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let file = |path: PathBuf| {
+        let module = path.strip_prefix(&root).unwrap().iter().next().unwrap().to_str().unwrap();
+        let module = module.trim_end_matches(".rs").to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        (module, path, text)
+    };
+    sources(&root).into_iter().map(file).collect()
+}
+
+fn layer(module: &str) -> usize {
+    let place = LAYERS.iter().position(|modules| modules.contains(&module));
+    place.unwrap_or_else(|| panic!("say in tests/layers.rs which layer the module {module} belongs to"))
+}
+
+/// The crate's modules that a text names: after `crate::`, one or several in braces.
+fn named(text: &str) -> Vec<&str> {
+    let mut modules = Vec::new();
+    for rest in text.split("crate::").skip(1) {
+        let list = rest.strip_prefix('{').map_or(&rest[..rest.find([';', '(', ' ']).unwrap_or(rest.len())], |inner| {
+            inner.split('}').next().unwrap_or("")
+        });
+        let parts = if rest.starts_with('{') { list.split(',').collect() } else { vec![list] };
+        modules.extend(parts.into_iter().filter_map(|part| part.trim().split("::").next()));
+    }
+    modules.into_iter().filter(|module| LAYERS.iter().any(|modules| modules.contains(module))).collect()
+}
+
+#[test]
+fn every_module_uses_only_its_own_layer_and_those_below() {
+    for (module, path, text) in files() {
+        for used in named(&text) {
+            assert!(layer(used) <= layer(&module), "{} uses {used}, which is above it", path.display());
+        }
+    }
+}
+
+#[test]
+fn all_sql_is_in_the_store() {
+    for (module, path, text) in files() {
+        let has_sql = text.contains("sqlx::query") || text.contains("sqlx::raw_sql");
+        assert!(!has_sql || layer(&module) == STORE, "{} has SQL of its own", path.display());
+    }
+}
+
+#[test]
+fn only_the_bridge_knows_python() {
+    for (module, path, text) in files() {
+        assert!(!text.contains("pyo3") || module == "python", "{} knows Python", path.display());
+    }
+}
+
+#[test]
+fn the_check_itself_sees_what_it_should() {
+    assert_eq!(named("use crate::db;\nuse crate::{engine::x, types};"), ["db", "engine", "types"]);
+    assert_eq!(named("crate::python::f()"), ["python"]);
+}

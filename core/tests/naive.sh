@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Shows that the store's tests fail without the rules that they are for: each line takes one out of the SQL (a function, a part of its
+# text, what takes its place) and names a test that must fail then. Needs WORKFLOWS_TEST_DATABASE_URL; run it after a change of the SQL.
+cd "$(dirname "$0")/.." || exit 1
+failed=0
+while IFS=';' read -r what file test naive; do
+    [ -n "$what" ] || continue
+    if output=$(CURRANT_TEST_NAIVE=$naive RUST_BACKTRACE=0 timeout 60 cargo test --locked --quiet --test "$file" "$test" 2>&1); then
+        echo "NOT NOTICED  $what: $test passes without it"
+        failed=1
+    elif grep -q "does not contain\|could not compile" <<<"$output"; then
+        echo "OUT OF DATE  $what: $(grep -m1 'does not contain\|could not compile' <<<"$output")"
+        failed=1
+    else
+        echo "noticed      $what: $test"
+    fi
+done <<'RULES'
+b, a zombie's outcome;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
+b, a zombie's children;commits;a_zombies_outcome;commit_batch|where not c.run = any (refused)|where true
+b, what follows from a refused outcome;commits;a_refused_outcome;commit_batch|u.run is not null and u.id|false and u.id
+b, all rows are locked in order first;commits;do_not_deadlock;commit_batch|order by e.id for update|order by e.id limit 0
+c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
+c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
+c, a parent's wakes;commits;suspended_parent_is_woken;wake_parents|'suspended' and not p.held then 'pending'|'suspended' and not p.held then 'suspended'
+d, a claim's plan;claims;is_read_by_a_claim;claim|order by e.priority desc, e.id limit v_want|order by e.priority + 0 desc, e.id limit v_want
+13, turns;claims;queues_take_turns;claim|if pass = 1 then|if false then
+13, priority;claims;higher_priority_first;claim|order by array_position(p_queues, t.queue), t.priority desc, t.id|order by t.id
+e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
+e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
+f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
+g, the dead claim nothing;claims;declared_dead;claim|and w.stopped_at is null for key share|for key share
+l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
+l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
+m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
+9, suspended runs are not taken over;takeover;its_suspended_runs;take_over|s.worker_id = p_dead and s.state = 'running'|s.worker_id = p_dead and s.finished_at is null
+9, bystanders;takeover;a_bystander;take_over|culprit is null or s.id = culprit|true
+9, worker lost;takeover;alone_kills;take_over|e.id = any (lost) then 'failed'|false then 'failed'
+14, children of what ended;commits;leaves_no_child;commit_batch|and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested|and false
+RULES
+exit $failed
