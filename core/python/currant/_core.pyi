@@ -1,12 +1,14 @@
 """The Rust core, as Python sees it. `docs/engine.md` has the protocol; `rust_bridge` names the tuples."""
 
-from typing import Any
+from typing import Any, final
+
+__all__ = ["Core", "Engine", "Mailbox", "after_fork", "derive_id", "new_id", "retry_delay"]
 
 # A verb given `reply=(mailbox, token)` returns None at once and its outcome arrives in the mailbox under that
 # token; without it the verb blocks (the interpreter lock is released) and returns or raises.
 _Reply = tuple[Mailbox, int]
 
-# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable): seconds; jitter 0..1; names of exception classes
+# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable): seconds; jitter 0..1; names of classes
 _Policy = tuple[int, float, float, float, float, list[str]]
 # (kind, function, queue, priority, args, policy, timeout, delay, run_at): run_at in microseconds since 1970, UTC
 _Call = tuple[str, str, str, int, bytes, _Policy, float | None, float | None, int | None]
@@ -15,6 +17,7 @@ _NewExecution = tuple[str, _Call, str | None]
 # (run_id, key, seq, clock, status, payload): an outcome to deliver to a hot workflow; the answer is `Engine.commands`
 _Activation = tuple[str, str, int, int, str, bytes]
 
+@final
 class Mailbox:
     """Where the outcomes of asynchronous verbs arrive; its descriptor is readable while it holds any."""
 
@@ -23,6 +26,7 @@ class Mailbox:
     def take(self) -> list[tuple[int, Any, BaseException | None]]: ...
     def close(self) -> None: ...
 
+@final
 class Core:
     """One process's way to one database: a pool, the group-commit of enqueues, joined polling of results."""
 
@@ -62,6 +66,7 @@ class Core:
     def update_heartbeat(self, worker_id: str, name: str, queues: list[str], reply: _Reply | None = None) -> None: ...
     def flush(self, timeout: float) -> None: ...
 
+@final
 class Engine:
     """A worker's half in Rust: claims, leases, heartbeats, ordering of outcomes, and the one writer."""
 
