@@ -46,7 +46,7 @@ impl Core {
         reply: Option<Reply>,
         verb: Verb,
         unpack: impl FnOnce(Answer) -> Option<T> + Send + 'static,
-    ) -> PyResult<Option<T>> {
+    ) -> PyResult<Py<PyAny>> {
         let client = self.client()?;
         answer(py, reply, async move {
             let given = client.ask(verb).await?;
@@ -54,34 +54,31 @@ impl Core {
         })
     }
 
-    fn ask_json(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Option<Vec<u8>>> {
+    fn ask_json(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Py<PyAny>> {
         self.ask(py, reply, verb, |given| match given {
             Answer::Json(json) => Some(json),
             _ => None,
         })
     }
 
-    fn ask_number(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Option<i32>> {
+    fn ask_number(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Py<PyAny>> {
         self.ask(py, reply, verb, |given| match given {
             Answer::Number(number) => Some(number),
             _ => None,
         })
     }
 
-    fn ask_ids(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Option<Vec<String>>> {
+    fn ask_ids(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Py<PyAny>> {
         self.ask(py, reply, verb, |given| match given {
             Answer::Ids(ids) => Some(texts(ids)),
             _ => None,
         })
     }
 
-    fn ask_nothing(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Option<()>> {
+    fn ask_nothing(&self, py: Python<'_>, reply: Option<Reply>, verb: Verb) -> PyResult<Py<PyAny>> {
         self.ask(py, reply, verb, |_| Some(()))
     }
 }
-
-/// (id, lease, JSON)
-type ClaimedTuple = (String, i64, Vec<u8>);
 
 fn texts(ids: Vec<Uuid>) -> Vec<String> {
     ids.into_iter().map(|id| id.to_string()).collect()
@@ -113,12 +110,12 @@ impl Core {
     }
 
     #[pyo3(signature = (reply = None))]
-    fn migrate(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Option<i32>> {
+    fn migrate(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_number(py, reply, Verb::Migrate)
     }
 
     #[pyo3(signature = (reply = None))]
-    fn schema_version(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Option<i32>> {
+    fn schema_version(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_number(py, reply, Verb::SchemaVersion)
     }
 
@@ -128,34 +125,34 @@ impl Core {
         py: Python<'_>,
         items: Vec<NewExecutionTuple>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<String>>> {
+    ) -> PyResult<Py<PyAny>> {
         let items: PyResult<Vec<NewExecution>> = items.into_iter().map(to_new_execution).collect();
         let (client, items) = (self.client()?, items?);
         answer(py, reply, async move { client.create_executions(items).await.map(texts) })
     }
 
     #[pyo3(signature = (id, reply = None))]
-    fn get_execution(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Option<Vec<u8>>> {
+    fn get_execution(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Get(to_id(id)?))
     }
 
     #[pyo3(signature = (id, reply = None))]
-    fn show(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Option<Vec<u8>>> {
+    fn show(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Show(to_id(id)?))
     }
 
     #[pyo3(signature = (filters, reply = None))]
-    fn list_executions(&self, py: Python<'_>, filters: &[u8], reply: Option<Reply>) -> PyResult<Option<Vec<u8>>> {
+    fn list_executions(&self, py: Python<'_>, filters: &[u8], reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::List(Filters::parse(filters).map_err(to_python)?))
     }
 
     #[pyo3(signature = (reply = None))]
-    fn queues(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Option<Vec<u8>>> {
+    fn queues(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Queues)
     }
 
     #[pyo3(signature = (reply = None))]
-    fn workers(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Option<Vec<u8>>> {
+    fn workers(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Workers)
     }
 
@@ -166,7 +163,7 @@ impl Core {
         id: &str,
         timeout: Option<f64>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<(String, Vec<u8>)>> {
+    ) -> PyResult<Py<PyAny>> {
         let (client, id) = (self.client()?, to_id(id)?);
         answer(py, reply, async move {
             let standing = client.wait_execution(id, timeout).await?;
@@ -175,12 +172,12 @@ impl Core {
     }
 
     #[pyo3(signature = (id, force = false, reply = None))]
-    fn cancel_execution(&self, py: Python<'_>, id: &str, force: bool, reply: Option<Reply>) -> PyResult<Option<()>> {
+    fn cancel_execution(&self, py: Python<'_>, id: &str, force: bool, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::Cancel { id: to_id(id)?, force })
     }
 
     #[pyo3(signature = (id, reply = None))]
-    fn retry_execution(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Option<()>> {
+    fn retry_execution(&self, py: Python<'_>, id: &str, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::Retry(to_id(id)?))
     }
 
@@ -193,7 +190,7 @@ impl Core {
         payload: Vec<u8>,
         dedup_key: Option<String>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<()>> {
+    ) -> PyResult<Py<PyAny>> {
         let (client, id) = (self.client()?, to_id(id)?);
         answer(py, reply, async move { client.send_signal(id, name, payload, dedup_key).await })
     }
@@ -206,11 +203,12 @@ impl Core {
         queues: Vec<String>,
         limit: i32,
         reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<ClaimedTuple>>> {
+    ) -> PyResult<Py<PyAny>> {
         let verb = Verb::Claim { worker: to_id(worker_id)?, queues, limit };
         self.ask(py, reply, verb, |given| match given {
             Answer::Claimed(claimed) => {
-                Some(claimed.into_iter().map(|(id, lease, json)| (id.to_string(), lease, json)).collect())
+                let claimed = claimed.into_iter().map(|(id, lease, json)| (id.to_string(), lease, json));
+                Some(claimed.collect::<Vec<_>>())
             }
             _ => None,
         })
@@ -223,7 +221,7 @@ impl Core {
         worker_id: &str,
         items: Vec<(String, i64, Vec<u8>)>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<String>>> {
+    ) -> PyResult<Py<PyAny>> {
         let items: PyResult<Vec<_>> =
             items.into_iter().map(|(id, lease, result)| Ok((to_id(&id)?, lease, result))).collect();
         self.ask_ids(py, reply, Verb::Complete { worker: to_id(worker_id)?, items: items? })
@@ -236,7 +234,7 @@ impl Core {
         worker_id: &str,
         items: Vec<(String, i64, Vec<u8>, bool)>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<String>>> {
+    ) -> PyResult<Py<PyAny>> {
         let items: PyResult<Vec<_>> =
             items.into_iter().map(|(id, lease, error, again)| Ok((to_id(&id)?, lease, error, again))).collect();
         self.ask_ids(py, reply, Verb::Fail { worker: to_id(worker_id)?, items: items? })
@@ -249,18 +247,13 @@ impl Core {
         worker_id: &str,
         items: Vec<(String, i64)>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<String>>> {
+    ) -> PyResult<Py<PyAny>> {
         let items: PyResult<Vec<_>> = items.into_iter().map(|(id, lease)| Ok((to_id(&id)?, lease))).collect();
         self.ask_ids(py, reply, Verb::Suspend { worker: to_id(worker_id)?, items: items? })
     }
 
     #[pyo3(signature = (ids, reply = None))]
-    fn resume_workflows(
-        &self,
-        py: Python<'_>,
-        ids: Vec<String>,
-        reply: Option<Reply>,
-    ) -> PyResult<Option<Vec<String>>> {
+    fn resume_workflows(&self, py: Python<'_>, ids: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_ids(py, reply, Verb::Resume(to_ids(ids)?))
     }
 
@@ -272,7 +265,7 @@ impl Core {
         name: String,
         queues: Vec<String>,
         reply: Option<Reply>,
-    ) -> PyResult<Option<()>> {
+    ) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::Heartbeat { worker: to_id(worker_id)?, name, queues })
     }
 

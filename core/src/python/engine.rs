@@ -119,7 +119,7 @@ impl PyEngine {
     }
 
     #[pyo3(signature = (timeout, reply = None))]
-    fn stop(&self, py: Python<'_>, timeout: f64, reply: Option<Reply>) -> PyResult<Option<()>> {
+    fn stop(&self, py: Python<'_>, timeout: f64, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         let engine = self.engine.clone();
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         answer(py, reply, async move { engine.stop(timeout).await })

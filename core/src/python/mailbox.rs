@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::BoundObject;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -95,15 +95,27 @@ fn entry(py: Python<'_>, letter: Letter) -> PyResult<Bound<'_, PyTuple>> {
 pub(super) struct Reply(Py<Mailbox>, i64);
 
 /// What a verb gives Python.
-pub(super) trait Gift: for<'py> IntoPyObject<'py> + Send + 'static {}
-impl<T: for<'py> IntoPyObject<'py> + Send + 'static> Gift for T {}
-
-fn wrap<T: Gift>(value: T) -> Value {
-    Box::new(move |py| {
-        let object = value.into_pyobject(py).map_err(Into::into)?;
-        Ok(object.into_any().unbind())
-    })
+pub(super) trait Gift: Send + 'static {
+    fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
 }
+
+impl Gift for () {
+    fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(py.None())
+    }
+}
+
+macro_rules! gifts {
+    ($($type:ty),*) => {$(
+        impl Gift for $type {
+            fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                self.into_py_any(py)
+            }
+        }
+    )*};
+}
+
+gifts!(i32, Vec<u8>, Vec<String>, (String, Vec<u8>), Vec<(String, i64, Vec<u8>)>);
 
 /// Runs a verb. With a `reply` this returns None at once, and the outcome is posted; without, it waits: others may use the
 /// interpreter meanwhile, and a signal (Ctrl-C) ends the wait.
@@ -111,17 +123,17 @@ pub(super) fn answer<T: Gift>(
     py: Python<'_>,
     reply: Option<Reply>,
     verb: impl Future<Output = Result<T>> + Send + 'static,
-) -> PyResult<Option<T>> {
+) -> PyResult<Py<PyAny>> {
     match reply {
         Some(Reply(mailbox, token)) => {
             let shared = mailbox.get().shared.clone();
             runtime::handle().spawn(async move {
-                let outcome = verb.await.map(wrap);
+                let outcome = verb.await.map(|gift| Box::new(move |py: Python<'_>| gift.give(py)) as Value);
                 shared.post(Letter { token, outcome });
             });
-            Ok(None)
+            Ok(py.None())
         }
-        None => wait(py, verb).map(Some),
+        None => wait(py, verb)?.give(py),
     }
 }
 
