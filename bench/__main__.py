@@ -103,7 +103,7 @@ def print_table(results: Results, console: Console) -> None:
             table.add_row(*row.cells)
         console.print(table)
     for line in report.void_lines(results):
-        console.print(line.replace("**", ""), markup=False, style="red")
+        console.print(line.removeprefix("- ").replace("**void**", "void"), markup=False, style="red")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:

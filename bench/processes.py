@@ -16,7 +16,7 @@ STOP_TIMEOUT = 15.0
 
 
 class WorkerEnded(Exception):
-    """A worker process ended in the middle; the message has the end of its log."""
+    """A worker process ended in the middle; the message has the last line of its log."""
 
 
 class Workers:
@@ -64,8 +64,8 @@ class Workers:
         """Raise `WorkerEnded` when one has."""
         for process, log in zip(self._processes, self._logs, strict=True):
             if process.poll() is not None:
-                end = log.read_text(errors="replace").strip()[-1500:]
-                raise WorkerEnded(f"a worker ended with exit code {process.returncode}; its log ends: {end}")
+                end = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+                raise WorkerEnded(f"a worker ended with exit code {process.returncode}; its log ends: {end[:500]}")
 
     def boards(self) -> list[Board]:
         """Their boards, as far as they have made them."""
