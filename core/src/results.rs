@@ -11,9 +11,11 @@ use crate::client::{Pauses, Shared};
 use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
 
-/// Between two looks: longer and longer while nothing ends, and never shorter than four times what the last look took.
+/// Between two looks: longer and longer while nothing ends.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(250);
+/// Before a look for somebody new: for company, and so that looks take at most a third of the time.
+const BREATH: Duration = Duration::from_millis(1);
 
 pub(crate) struct Waiter {
     pub id: Uuid,
@@ -101,7 +103,7 @@ pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::Unbou
                 SHORTEST
             }
         };
-        let floor = SHORTEST.max(began.elapsed() * 4);
+        let floor = BREATH.max(began.elapsed() * 2);
         let ended = Instant::now();
         if let Ok(Some(next)) = timeout(interval.max(floor), inbox.recv()).await {
             // Somebody new: look soon again, but together with whoever else comes until then.
