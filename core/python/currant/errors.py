@@ -60,4 +60,4 @@ class DatabaseUnavailable(CurrantError):
 
 
 class WorkflowSuspendException(BaseException):
-    """Thrown into a workflow that is put out of memory. Let it pass; its `finally` blocks run, durable calls in them do not."""
+    """Thrown into a workflow that is put out of memory. Let it pass: `finally` blocks run, durable calls do not."""
