@@ -286,7 +286,9 @@ fn checksum(sql: &str) -> String {
 
 fn failed(migration: &Migration, error: sqlx::Error) -> Error {
     match Error::from(error) {
-        Error::Data { message, code } => Error::Other(format!("migration {} failed: {message} ({code})", migration.name)),
+        Error::Data { message, code } => {
+            Error::Other(format!("migration {} failed: {message} ({code})", migration.name))
+        }
         Error::Refused(message) | Error::SchemaMismatch(message) => {
             Error::Other(format!("migration {} failed: {message}", migration.name))
         }
