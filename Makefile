@@ -57,11 +57,11 @@ clean: ## remove what was built, installed, and run here
 
 .venv/.installed: .venv/.created core/pyproject.toml
 	@echo "installing the Python packages ..."
-	@.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --group core/pyproject.toml:dev
+	@.venv/bin/pip install --quiet --disable-pip-version-check --group core/pyproject.toml:dev
 	@touch $@
 
 .venv/.built: .venv/.installed $(RUST_SOURCES) core/pyproject.toml
 	@scripts/need-cargo.sh
 	@echo "building the extension (about two minutes the first time) ..."
-	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --uv --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
+	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
 	@touch $@

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv with the first Python >= 3.11 found (or PYTHON=...), and uv in it, which installs the rest.
+# Make .venv with the first Python >= 3.11 found (or PYTHON=...).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,5 +23,6 @@ else
         exit 1
     fi
 fi
-.venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+# Dependency groups need pip 25.1.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 touch .venv/.created

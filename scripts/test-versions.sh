@@ -24,8 +24,9 @@ for version in 3.11 3.12 3.13; do
     fi
     venv=.venv/python$version
     if [ ! -x "$venv/bin/python" ] || [ core/pyproject.toml -nt "$venv/.installed" ]; then
-        .venv/bin/python -m uv venv --quiet --clear --python "$python" "$venv"
-        .venv/bin/python -m uv pip install --quiet --python "$venv/bin/python" msgspec click rich uvloop --group core/pyproject.toml:test
+        "$python" -m venv --clear "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+        "$venv/bin/pip" install --quiet --disable-pip-version-check msgspec click rich uvloop --group core/pyproject.toml:test
         touch "$venv/.installed"
     fi
     echo "test-versions: the loop on Python $version"
