@@ -1,0 +1,192 @@
+"""Workers that die, and workers that only seem to (DESIGN.md guarantee 9, rule g)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+
+from apps.board import Board, Connection, SetEnvironment, count, rhythm, row, steps_of
+from apps.takeover import careful, grip, held_up, patient, slow_at_first, too_slow, two_gates
+from currant import ExecutionFailed
+from currant.rust_bridge import RustBridge, new_id
+from currant.worker import Worker
+from support import WorkerProcess, eventually, eventually_async
+
+pytestmark = pytest.mark.usefixtures("set_environment")
+
+Start = Callable[..., WorkerProcess]
+QUICK = rhythm(heartbeat=0.3, timeout=1.5)
+
+
+@pytest_asyncio.fixture
+async def watcher(database: str, set_environment: SetEnvironment) -> AsyncIterator[Worker]:
+    """A worker without work, which declares others dead."""
+    set_environment(QUICK)
+    async with Worker(["nothing"], name="watcher") as worker:
+        yield worker
+
+
+async def declared_dead(db: Connection, worker: WorkerProcess) -> None:
+    """Wait until a dead worker is known to be."""
+    dead = "select 1 from currant.workers where pid = %s and stopped_at is not null"
+    await eventually_async(lambda: db.execute(dead, [worker.pid]).fetchone())
+
+
+# Dead workers
+
+
+async def test_what_a_killed_worker_ran_is_taken_over(
+    worker_process: Start, db: Connection, board: Board, set_environment: SetEnvironment
+) -> None:
+    dead = worker_process("orders", "apps.takeover", **QUICK)
+    run = await held_up.queue(board.path)
+    await eventually_async(lambda: board.notes == ["start gate 1"])
+    dead.kill()
+    board.open("gate")
+    set_environment(QUICK)
+    async with Worker(["orders"]):
+        assert await run.result(timeout=20) == 2
+    assert (row(db, run)["takeovers"], row(db, run)["crashes"]) == (1, 0)
+
+
+async def test_a_recorded_step_does_not_run_again_after_a_take_over(
+    worker_process: Start, db: Connection, board: Board, watcher: Worker
+) -> None:
+    dead = worker_process("orders", "apps.takeover", **QUICK)
+    run = await two_gates.queue(board.path)
+    board.open("one")
+    await eventually_async(lambda: "start two 1" in board.notes)
+    dead.kill()
+    board.open("two")
+    await declared_dead(db, dead)
+    async with Worker(["orders"]):
+        assert await run.result(timeout=20) == [1, 2]
+    assert board.notes == ["start one 1", "start two 1", "start two 2"]
+
+
+async def test_a_take_over_costs_no_retry(worker_process: Start, db: Connection, board: Board, watcher: Worker) -> None:
+    # It has three attempts, and fails none: two bystanders of each other die with two workers.
+    runs = await held_up.queue_many([(board.path, "one"), (board.path, "two")])
+    for attempt in ("1", "2"):
+        worker = worker_process("orders", "apps.takeover", **QUICK)
+        await eventually_async(lambda attempt=attempt: f"start one {attempt}" in board.notes)
+        worker.kill()
+        await declared_dead(db, worker)
+        assert count(db, "state = 'failed'") == 0
+    board.open("one")
+    board.open("two")
+    async with Worker(["orders"]):
+        for run in runs:
+            assert await run.result(timeout=20) >= 2
+
+
+async def test_suspended_runs_are_not_touched_by_a_take_over(
+    bridge: RustBridge, db: Connection, board: Board, watcher: Worker
+) -> None:
+    dead = new_id()
+    bridge.update_heartbeat(dead, "dead", ["orders"])
+    waiting, running = await patient.queue(board.path), await patient.queue(board.path)
+    claimed = [bridge.claim_execution(dead, ["orders"]) for _ in range(2)]
+    assert [item.id for item in claimed if item] == [waiting.id, running.id]
+    assert claimed[0] is not None
+    bridge.suspend_workflow(dead, waiting.id, claimed[0].lease)
+    before = row(db, waiting)
+    assert before["state"] == "suspended"
+    db.execute("update currant.workers set last_heartbeat = now() - interval '1 day' where id = %s", [dead])
+    await eventually_async(lambda: row(db, running)["state"] == "pending")
+    assert row(db, waiting) == before
+
+
+# Killers and bystanders
+
+
+async def test_a_task_that_kills_its_process_fails_as_worker_lost_and_bystanders_survive(
+    worker_process: Start, db: Connection, board: Board, watcher: Worker
+) -> None:
+    bystander = await held_up.queue(board.path)
+    run = await careful.queue(board.path)
+    killed = 0
+    while row(db, run)["finished_at"] is None:
+        worker = worker_process("orders", "apps.takeover", ready=False, **QUICK)
+        await eventually_async(lambda worker=worker: not worker.running or row(db, run)["finished_at"] is not None)
+        if not worker.running:
+            assert worker.process.returncode == 7
+            await declared_dead(db, worker)
+            killed += 1
+        assert killed <= 4
+    assert await run.result(timeout=20) == "WorkerLost"
+    lost = steps_of(db, run)["killer"]
+    assert (lost["state"], lost["crashes"] + 1 >= lost["max_attempts"]) == ("failed", True)
+    assert len([line for line in board.notes if line.startswith("killer")]) == killed == 2
+    board.open("gate")
+    assert await bystander.result(timeout=20) >= 1
+    assert count(db, "state = 'failed'") == 1
+
+
+# Workers that only seem dead, and attempts that only seem alive
+
+
+async def test_a_blocked_interpreter_is_not_a_dead_worker(
+    worker_process: Start, db: Connection, board: Board, watcher: Worker
+) -> None:
+    worker = worker_process("orders", "apps.takeover", **QUICK)
+    run = await grip.queue(board.path, 3 * 1.5)
+    assert await run.result(timeout=30) == 1
+    assert (row(db, run)["lease"], row(db, run)["takeovers"]) == (1, 0)
+    assert worker.running
+    assert db.execute("select count(*) as dead from currant.workers where stopped_at is not null").fetchone() == {
+        "dead": 0
+    }
+
+
+async def test_an_attempt_over_its_time_out_is_failed(database: str) -> None:
+    async with Worker(["orders"]):
+        with pytest.raises(ExecutionFailed) as failed:
+            await (await too_slow.queue()).result(timeout=20)
+    assert failed.value.type == "TimeoutError"
+
+
+async def test_a_timed_out_attempt_is_tried_again(database: str, board: Board) -> None:
+    async with Worker(["orders"]):
+        assert await (await slow_at_first.queue(board.path)).result(timeout=20) == 2
+
+
+# Rule g: only a worker with a steady pulse declares others dead
+
+
+async def test_a_worker_that_was_away_itself_declares_nobody_dead(
+    worker_process: Start, db: Connection, board: Board
+) -> None:
+    # As after an outage of the database: both were silent for longer than the time-out, and one is back a little sooner.
+    workers = [
+        worker_process(queue, "apps.takeover", **rhythm(heartbeat=0.3, timeout=3)) for queue in ("left", "right")
+    ]
+    runs = [await held_up.options(queue=queue).queue(board.path, queue) for queue in ("left", "right")]
+    await eventually_async(lambda: len(board.notes) == 2)
+    for worker in workers:
+        worker.send(signal.SIGSTOP)
+    silent = "select 1 from currant.workers having bool_and(last_heartbeat < now() - timeout * interval '1 second')"
+    await eventually_async(lambda: db.execute(silent).fetchone())
+    fresh = "select 1 from currant.workers where pid = %s and last_heartbeat > now() - interval '1 second'"
+    for worker in workers:
+        worker.send(signal.SIGCONT)
+        await eventually_async(lambda worker=worker: db.execute(fresh, [worker.pid]).fetchone(), interval=0.005)
+    for gate in ("left", "right"):
+        board.open(gate)
+    assert [await run.result(timeout=20) for run in runs] == [1, 1]
+    assert [row(db, run)["lease"] for run in runs] == [1, 1]
+
+
+def test_a_worker_that_was_declared_dead_starts_anew(worker_process: Start, db: Connection, board: Board) -> None:
+    worker = worker_process("orders", "apps.takeover", **rhythm())
+    run = held_up.queue_sync(board.path)
+    eventually(lambda: board.notes == ["start gate 1"])
+    db.execute("update currant.workers set last_heartbeat = now() - interval '1 day'")
+    db.execute("select currant.take_over(id) from currant.workers")
+    eventually(lambda: "start gate 2" in board.notes)
+    board.open("gate")
+    assert run.result_sync(timeout=20) == 2
+    assert worker.running
