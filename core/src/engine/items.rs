@@ -79,7 +79,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Verb {
     Signal { target: Uuid, name: String, payload: Vec<u8> },
-    Cancel { target: Uuid },
+    Cancel { target: Uuid, force: bool },
     Status { target: Uuid },
     Result { target: Uuid },
     Enqueue(Box<NewExecution>),

@@ -31,8 +31,8 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
             client.send_signal(*target, name.clone(), payload.clone(), Some(dedup)).await?;
             Ok(("completed", b"null".to_vec()))
         }
-        Verb::Cancel { target } => {
-            client.ask(crate::verbs::Verb::Cancel { id: *target, force: false }).await?;
+        Verb::Cancel { target, force } => {
+            client.ask(crate::verbs::Verb::Cancel { id: *target, force: *force }).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {

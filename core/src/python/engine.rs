@@ -217,14 +217,7 @@ fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
         "timer" => Command::Timer { key: field(command, 1)?, due: field(command, 2)? },
         "signal" => Command::Signal { key: field(command, 1)?, name: field(command, 2)?, due: field(command, 3)? },
         "cancel" => Command::Cancel { key: field(command, 1)? },
-        "version" => {
-            let value: i64 = field(command, 3)?;
-            Command::Version {
-                key: field(command, 1)?,
-                name: field(command, 2)?,
-                value: value.to_string().into_bytes(),
-            }
-        }
+        "version" => Command::Version { key: field(command, 1)?, name: field(command, 2)?, value: field(command, 3)? },
         "side_effect" => Command::SideEffect { key: field(command, 1)?, value: field(command, 2)? },
         "verb" => Command::Verb { key: field(command, 1)?, verb: to_verb(command)? },
         "enqueue" => {
@@ -244,7 +237,7 @@ fn to_verb(command: &Bound<'_, PyTuple>) -> PyResult<Verb> {
     let verb: String = field(command, 2)?;
     Ok(match verb.as_str() {
         "signal" => Verb::Signal { target, name: field(command, 4)?, payload: field(command, 5)? },
-        "cancel" => Verb::Cancel { target },
+        "cancel" => Verb::Cancel { target, force: field::<Vec<u8>>(command, 5)? == b"true" },
         "status" => Verb::Status { target },
         "result" => Verb::Result { target },
         other => return Err(PyValueError::new_err(format!("unknown verb {other:?}"))),
