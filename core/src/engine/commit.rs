@@ -101,8 +101,10 @@ impl State {
         }
         let (own, others) = wakes.workers.into_iter().partition::<Vec<_>, _>(|(worker, _)| *worker == me);
         for (_, id) in own {
-            if !told.contains(&id) || !self.runs.contains_key(&id) {
-                self.notified(id);
+            match self.runs.get_mut(&id) {
+                // It has heard already: this wake is no news, now or when the run is put out.
+                Some(run) if told.contains(&id) => run.wakes_seen += 1,
+                _ => self.notified(id),
             }
         }
         Wakes { queues: wakes.queues, workers: others }

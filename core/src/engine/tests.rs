@@ -326,6 +326,27 @@ fn a_run_put_out_with_news_in_hand_is_claimed_again_at_once() {
 }
 
 #[test]
+fn an_outcome_heard_in_memory_does_not_wake_the_run_again_when_it_is_put_out() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0"), execute("1"), wait("2", None)]);
+    commit(&mut state);
+    let tasks = [pulled_task(&mut state), pulled_task(&mut state)];
+    assert!(state.complete(tasks[0].0, 1, b"0".to_vec()).is_some());
+    assert_eq!(state.complete(tasks[1].0, 1, b"1".to_vec()), None, "Python is still busy with the first");
+    assert!(state.commands(run.id, 1, vec![]).is_some());
+    state.commands(run.id, 1, vec![]);
+    let me = state.config.info.id;
+    let wakes = Wakes { queues: vec![], workers: vec![(me, run.id)] };
+    commit_with(&mut state, BatchReply { wakes, ..BatchReply::default() });
+    assert!(!state.wants_loads());
+    state.drain();
+    state.pull(10);
+    state.suspended(run.id, 1);
+    assert_eq!(commit(&mut state).outcomes[0].wakes, Some(1));
+}
+
+#[test]
 fn strangers_are_handed_back_and_lost_tasks_are_told() {
     let mut state = worker(4);
     let task = claimed(Kind::Task);
