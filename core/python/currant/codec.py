@@ -57,7 +57,8 @@ def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
         reason = _fault(value)
         if reason is not None:
             raise SerializationError(f"{what} cannot be carried as JSON: {reason}")
-    check_size(data, what, limit)
+    if len(data) > (limit or _limit or payload_limit()):
+        check_size(data, what, limit)
     return data
 
 

@@ -35,6 +35,7 @@ class Signature:
 
     def __init__(self, function: Callable[..., Any], name: str, local_names: Mapping[str, Any]) -> None:
         self.name = name
+        self._result_name = f"the result of {name}"
         self._signature = inspect.signature(function)
         self._globals = getattr(inspect.unwrap(function), "__globals__", {})
         self._hints: dict[str, Any] = {}
@@ -65,7 +66,8 @@ class Signature:
             self._raise_for_culprit(args, kwargs)
             raise
         data = b'{"args":%b,"kwargs":%b}' % (positional, named)
-        codec.check_size(data, f"the arguments of {self.name}")
+        if len(data) > codec.payload_limit():
+            codec.check_size(data, f"the arguments of {self.name}")
         if self._typed:  # what the worker could not decode is refused here
             self.decode_args(data)
         return data
@@ -89,7 +91,7 @@ class Signature:
 
     def encode_result(self, value: Any) -> bytes:
         """Give a result as it is stored. Raises `SerializationError` also if it does not fit its annotation."""
-        data = codec.encode(value, f"the result of {self.name}")
+        data = codec.encode(value, self._result_name)
         if self._hints.get("return") is not Any:
             (self._result or self._make_result())(data)
         return data
@@ -162,7 +164,7 @@ class Signature:
         return self._decoders
 
     def _make_result(self) -> _Decode:
-        self._result = codec.decoder(self._hint("return"), f"the result of {self.name}")
+        self._result = codec.decoder(self._hint("return"), self._result_name)
         return self._result
 
     def _raise_for_culprit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

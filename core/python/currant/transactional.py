@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Coroutine
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
@@ -17,9 +18,15 @@ _PERCENT = _STATEMENT.format("%s", "%s", "%s")
 _NAMED = _STATEMENT.format(":function", ":args", ":options")
 
 
-async def enqueue(connection: Any, new: list[NewExecution]) -> list[str]:
-    """Enqueue on an open connection; gives the effective ids. What the driver raises passes as it is."""
-    driver = driver_of(connection)
+def enqueue(connection: Any, new: list[NewExecution]) -> Coroutine[Any, Any, list[str]]:
+    """Enqueue on an open connection; awaiting gives the effective ids. What the driver raises passes as it is.
+
+    Raises `TypeError`, at the call, for anything that is not a connection.
+    """
+    return _enqueue(driver_of(connection), connection, new)
+
+
+async def _enqueue(driver: str, connection: Any, new: list[NewExecution]) -> list[str]:
     ids = []
     for item in new:
         if driver == "psycopg" and isinstance(connection, sys.modules["psycopg"].AsyncConnection):
