@@ -284,9 +284,13 @@ begin
                coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}')
         into refused, done
         from unnest(f_ids, f_leases) f(id, lease) left join currant.executions e on e.id = f.id;
-        loop  -- a run that went on from an outcome which is refused is refused as well
-            more := array(select distinct u.run from unnest(o_ids, o_runs) u(id, run)
-                          where u.run is not null and u.id = any (refused) and not u.run = any (refused));
+        loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
+            more := array(
+                select u.run from unnest(o_ids, o_runs) u(id, run)
+                where u.run is not null and u.id = any (refused) and not u.run = any (refused)
+                union
+                select v.run from unnest(v_runs, v_ids) v(run, id) join currant.executions e on e.id = v.id
+                where not v.run = any (refused) and e.finished_at is null and (v.id = any (refused) or not v.id = any (ended)));
             exit when cardinality(more) = 0;
             refused := refused || more;
         end loop;
@@ -338,12 +342,6 @@ begin
             where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
         end if;
 
-        if cardinality(v_ids) > 0 then
-            update currant.executions e set seq = v.seq, clock = v.clock
-            from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
-            where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
-        end if;
-
         if cardinality(p_ids) > 0 then
             update currant.executions e set
                 progress_lease = e.lease, crashes = 0, isolated = false
@@ -380,6 +378,12 @@ begin
             from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
                 o(id, action, payload, due, wakes, run, seq, clock)
             where e.id = o.id and not o.id = any (refused);
+        end if;
+        -- After the outcomes: a child may have ended in this very batch.
+        if cardinality(v_ids) > 0 then
+            update currant.executions e set seq = v.seq, clock = v.clock
+            from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
+            where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
         end if;
         if cardinality(again) > 0 then
             update currant.signals g set consumed_by = null, consumed_epoch = null where g.execution_id = any (again);

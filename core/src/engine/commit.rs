@@ -69,6 +69,12 @@ impl State {
                 self.drop_execution((id, lease), LEASE_LOST);
             }
         }
+        // Guarantee 3: a run that heard in memory of an outcome which is not recorded does not go on.
+        for id in unit.told {
+            if let Some(lease) = self.runs.get(&id).map(|run| (id, run.claimed.lease)) {
+                self.drop_execution(lease, LEASE_LOST);
+            }
+        }
         // A run that is dropped because of its child is still ours in the database: hand it back soon.
         self.beat.wanted = true;
     }

@@ -179,6 +179,19 @@ fn a_refused_outcome_refuses_the_run_that_went_on_from_it() {
 }
 
 #[test]
+fn a_run_that_only_heard_of_an_outcome_which_is_refused_is_dropped() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![execute("0"), execute("1")]);
+    commit(&mut state);
+    let (first, second) = (pulled_task(&mut state), pulled_task(&mut state));
+    assert!(state.complete(first.0, 1, b"0".to_vec()).is_some());
+    assert_eq!(state.complete(second.0, 1, b"1".to_vec()), None);
+    commit_with(&mut state, BatchReply { refused: vec![second.0], ..BatchReply::default() });
+    assert!(state.pull(10).iter().any(|item| matches!(item, Item::Drop { id, .. } if *id == run.id)));
+}
+
+#[test]
 fn outcomes_are_delivered_one_at_a_time_and_numbered_in_that_order() {
     let mut state = worker(4);
     let run = started_run(&mut state);
