@@ -72,10 +72,12 @@ def answer_from_a_thread(value: Any) -> None:
 
 @workflow(queue="q")
 async def asks() -> list[Any]:
-    asyncio.create_task(answer.run("async"))
+    tasks = [asyncio.create_task(answer.run("async"))]
     first = await wait_for_signal("answer")
-    asyncio.create_task(answer_from_a_thread.run("thread"))
-    return [first, await wait_for_signal("answer")]
+    tasks.append(asyncio.create_task(answer_from_a_thread.run("thread")))
+    second = await wait_for_signal("answer")
+    await asyncio.gather(*tasks)
+    return [first, second]
 
 
 @workflow(queue="senders")

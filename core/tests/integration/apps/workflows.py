@@ -242,11 +242,11 @@ async def values(order: Order) -> list[str]:
 @workflow(queue="q", retry=Retry(max_attempts=2, initial=0.01))
 async def twice(name: str) -> str:
     """Its first attempt fails behind a step and a signal, with a child workflow outstanding."""
-    asyncio.create_task(waits_for_ever.run())
+    child = asyncio.create_task(waits_for_ever.run())
     number = await noted.run(f"{name} step")
     await wait_for_signal("go")
     await flaky.run(f"{name} flaky")
-    return number
+    return number if not child.done() else "the child ended"
 
 
 @workflow(queue="q")
