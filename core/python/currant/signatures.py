@@ -113,7 +113,7 @@ class Signature:
         else:
             holder = SimpleNamespace(__annotations__={key: annotation})
             try:
-                hint = get_type_hints(holder, self._globals, dict(local_names))[key]
+                hint = get_type_hints(holder, self._globals, dict(local_names), include_extras=True)[key]
             except NameError:  # defined further down, or imported for the type checker only
                 return None
             if default is None and hint is not Any:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 from currant import context, settings
 from currant.builds import build_id
 from currant.client import Client, default_client
-from currant.codec import encode_error
+from currant.codec import decode_error, encode_error
 from currant.context import Attempt
 from currant.decorators import Function, registry
 from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction
@@ -31,7 +31,7 @@ log = logging.getLogger("currant.worker")
 
 _PULL = 64  # items handled before other callbacks of the event loop get their turn
 _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
-_STUCK = 10.0  # seconds after which `def` tasks that timed out count as never returning
+_STUCK = 10.0  # seconds after which tasks that timed out count as never ending
 
 _parked: list[
     WorkflowRun
@@ -275,8 +275,8 @@ class Worker:
         held = self._tasks.get((id, lease))
         if held is not None:
             self._end_attempt(held, reason)
-            if held.task is None and reason == "timeout":
-                self._loop.call_later(_STUCK, self._look_for_stuck_threads)
+            if reason == "timeout":
+                self._loop.call_later(_STUCK, self._look_for_stuck_tasks)
 
     def _on_drop(self, id: str, lease: int, reason: str) -> None:
         hot = self._runs.get(id)
@@ -361,10 +361,10 @@ class Worker:
         if held.task is not None:
             held.task.cancel()
 
-    def _look_for_stuck_threads(self) -> None:
-        stuck = sum(1 for held in self._tasks.values() if held.task is None and held.over == "timeout")
+    def _look_for_stuck_tasks(self) -> None:
+        stuck = sum(1 for held in self._tasks.values() if held.over == "timeout")
         if stuck >= self.concurrency and not self._closed:
-            self._on_stop(f"all {stuck} slots are held by tasks that timed out and do not return")
+            self._on_stop(f"all {stuck} slots are held by tasks that timed out and do not end")
 
     # Workflows
 
@@ -491,5 +491,7 @@ def _log_failure(name: str, id: str, attempt: int, error: BaseException) -> None
 def _log_end(run: WorkflowRun, commands: list[tuple[Any, ...]]) -> None:
     if commands and commands[-1][0] in ("fail", "hold"):
         word = "failed" if commands[-1][0] == "fail" else "is held"
+        error = decode_error(commands[-1][1])
+        message = " ".join(error.message.split())
         extra = {"function": run.name, "execution_id": run.id, "attempt": run.attempt}
-        log.warning("%s %s %s: %s", run.name, run.id, word, commands[-1][1].decode()[:1000], extra=extra)
+        log.warning("%s %s %s: %s: %s", run.name, run.id, word, error.type, message, extra=extra)

@@ -12,9 +12,10 @@ import textwrap
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from currant import NotRunning, SerializationError, Task, Workflow, configure, registry, task, workflow
@@ -237,6 +238,14 @@ def test_without_annotations_arguments_are_plain_json() -> None:
 
     assert anything.decode_args(anything.encode_args(((1, 2), {"x": None}), {})) == (([1, 2], {"x": None}), {})
     assert anything.decode_result(anything.encode_result((1, 2))) == [1, 2]
+
+
+def test_constraints_of_an_annotation_hold() -> None:
+    @task
+    async def pay(amount: Annotated[int, msgspec.Meta(ge=1)]) -> None: ...
+
+    with pytest.raises(SerializationError, match=r"argument 'amount' of .*Expected `int` >= 1"):
+        pay.encode_args((0,), {})
 
 
 def test_a_default_of_none_allows_none() -> None:

@@ -109,6 +109,16 @@ def blocking() -> str:
     return f"cancelled: {current().cancelled}"
 
 
+@task
+async def clinging() -> None:
+    started.set()
+    while not finish.is_set():
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            continue
+
+
 @workflow
 async def quadruple(n: int) -> int:
     return await double.run(await double.run(n))
@@ -129,7 +139,20 @@ async def clings() -> None:
             continue
 
 
-OWN = [double, triple, who, who_sync, boom, boom_sync, forgot_async, wrong_result, forever, stubborn, blocking]
+OWN = [
+    double,
+    triple,
+    who,
+    who_sync,
+    boom,
+    boom_sync,
+    forgot_async,
+    wrong_result,
+    forever,
+    stubborn,
+    blocking,
+    clinging,
+]
 FLOWS: list[Function[..., Any]] = [quadruple, naps, clings]
 POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
 
@@ -289,14 +312,15 @@ async def test_a_cancel_for_another_lease_changes_nothing(engine: Engine) -> Non
     assert await answer(engine, "complete", item[1]) == (2, b'"cancelled: False"')
 
 
+@pytest.mark.parametrize("function", [blocking, clinging])
 async def test_when_every_slot_is_stuck_the_worker_stops(
-    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch, function: Function[..., Any]
 ) -> None:
     monkeypatch.setattr(worker, "_STUCK", 0.0)
     monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
     running = asyncio.create_task(Worker(["jobs"], concurrency=1, functions=OWN).run(signals=False))
     engine = await eventually(lambda: engines and engines[0])
-    item = task_item(blocking)
+    item = task_item(function)
     engine.give(item)
     await eventually(started.is_set)
     engine.give(("cancel", item[1], 1, "timeout"))
@@ -357,6 +381,15 @@ async def test_a_workflow_that_does_not_fit_its_history_is_held(engine: Engine) 
     ((verb, error),) = commands
     assert verb == "hold"
     assert codec.decode_error(error).type == "NonDeterminismError"
+
+
+async def test_a_workflow_that_is_held_is_one_line_in_the_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    id = str(uuid4())
+    history = ([("0", "task", triple.name, None)], [("0", 1, 2_000_000, "completed", b"6")])
+    await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{quadruple.name} {id} is held: NonDeterminismError: workflow ")
+    assert "\n" not in record.getMessage()
 
 
 async def test_a_dropped_workflow_answers_nothing_more(engine: Engine) -> None:
