@@ -58,7 +58,7 @@ def template_database(server_url: str) -> Iterator[str]:
     bridge.migrate()
     bridge.close()
     # The copy needs a template without connections; those of a closed pool take a moment to go.
-    execute(server_url, f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+    execute(server_url, f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'")
     yield name
     execute(server_url, "drop database {} with (force)", name)
 
