@@ -33,6 +33,7 @@ _PULL = 64  # items handled before other callbacks of the event loop get their t
 _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
 _STUCK = 10.0  # seconds after which tasks that timed out count as never ending
 
+_endless: list[asyncio.Task[None]] = []
 _parked: list[
     WorkflowRun
 ] = []  # runs with a task that would not end: kept for ever, since to collect one runs its code
@@ -224,7 +225,11 @@ class Worker:
             self._end_attempt(held, "shutdown")
         tasks = [held.task for held in left if held.task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=0.0 if self._now.is_set() else 1.0)
+            _, endless = await asyncio.wait(tasks, timeout=0.1 if self._now.is_set() else 1.0)
+            for task in endless:
+                # `asyncio.run` waits for every task it knows of: one that ignores its end would keep the process alive.
+                asyncio.tasks._unregister_task(task)
+                _endless.append(task)
 
     def _note_idle(self) -> None:
         if not self._tasks and not self._runs:

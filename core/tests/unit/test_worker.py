@@ -492,6 +492,20 @@ async def test_after_the_grace_the_rest_is_cancelled_and_handed_back(
     assert [given[0] for given in engines[0].answers] == ["start", "commands", "drain", "suspended", "stop"]
 
 
+def test_a_task_that_ignores_its_end_does_not_keep_the_process_from_ending(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
+
+    async def main() -> None:
+        async with Worker(["jobs"], functions=OWN):
+            engines[0].give(task_item(clinging))
+            await eventually(started.is_set)
+
+    asyncio.run(main())  # returns, although the task never will
+    assert engines[0].answers[-1] == ("stop",)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_and_a_second_one_stops_now(engines: list[Engine], number: signal.Signals) -> None:
     before = signal.getsignal(number)
