@@ -27,7 +27,8 @@ __all__ = ["WorkflowFuture", "WorkflowLoop", "WorkflowTask", "install_blocking_g
 
 _log = logging.getLogger(__name__)
 
-_LATEST = 253_402_300_799_999_999  # the end of the year 9999, in microseconds: "never" for a timer
+_LATEST = 253_402_300_799_000_000  # the end of the year 9999, in microseconds: "never" for a timer
+_ONE_TASK_PER_THREAD = sys.version_info >= (3, 14)
 _LONGEST_PATH = 120  # a step key has at most 200 characters
 
 
@@ -169,6 +170,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._callbacks = Branch("c")
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._left_asyncgens: list[AsyncGenerator[Any, Any]] = []
+        self._asyncgen_hooks: tuple[Any, ...] = (self._asyncgen_started, self._asyncgen_left)
         # Runs start at numbers far apart: asyncio keeps the tasks of all loops in one set.
         self._number = zlib.crc32(run_id.encode()) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFF
 
@@ -179,11 +181,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         outer = _get_running_loop()
         if isinstance(outer, WorkflowLoop):
             raise RuntimeError("a workflow cannot be run inside another one's activation")
-        before = (outer, sys.get_asyncgen_hooks(), gc.isenabled(), _swap_task(outer))
+        task = _swap_task(outer) if _ONE_TASK_PER_THREAD else None
+        before = (outer, sys.get_asyncgen_hooks(), gc.isenabled(), task)
         # Objects in cycles die at a moment that no replay repeats. They must not do so in a workflow's branch.
         gc.disable()
         _set_running_loop(self)
-        sys.set_asyncgen_hooks(self._asyncgen_started, self._asyncgen_left)
+        sys.set_asyncgen_hooks(*self._asyncgen_hooks)
         return before
 
     def leave(self, before: tuple[Any, ...]) -> None:
@@ -268,6 +271,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if all(task.done() for task in self._tasks):
             self._tasks.clear()
         self.host = None
+        self._asyncgen_hooks = (None, None)  # so that the run's memory is free as soon as nobody refers to it
 
     # --- callbacks, timers, tasks: what asyncio calls
 
@@ -432,9 +436,8 @@ def _micros(seconds: float) -> int:
 
 def _swap_task(loop: asyncio.AbstractEventLoop | None, task: Any = None) -> Any:
     """From Python 3.14 on the current task belongs to the thread, not to the loop: put the worker's aside."""
-    if sys.version_info < (3, 14) or loop is None:
-        return None
-    return asyncio.tasks._swap_current_task(loop, task)
+    tasks: Any = asyncio.tasks
+    return None if loop is None else tasks._swap_current_task(loop, task)
 
 
 def _refuse(name: str, message: str) -> Callable[..., NoReturn]:

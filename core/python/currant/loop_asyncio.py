@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
 
 from currant.loop import WorkflowLoop
@@ -61,7 +61,7 @@ class _AsCompleted:
     """As in Python 3.13, a plain and an asynchronous iterator; the awaitables start in the order given."""
 
     def __init__(self, fs: Iterable[Awaitable[Any]], timeout: float | None) -> None:
-        if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        if asyncio.isfuture(fs) or isinstance(fs, Coroutine):
             raise TypeError(f"expect an iterable of futures, not {type(fs).__name__}")
         self._done: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue()
         self._todo = dict.fromkeys([asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(fs)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from asyncio import _get_running_loop
 from typing import Any
 
@@ -25,6 +26,7 @@ _BLOCKING = frozenset(
     }
 )
 _installed = False
+_plain_sleep = time.sleep
 
 
 def install_blocking_guard() -> None:
@@ -36,6 +38,13 @@ def install_blocking_guard() -> None:
     if not _installed:
         _installed = True
         sys.addaudithook(_audit)
+        if sys.version_info < (3, 13):  # its `time.sleep` reports to nobody
+            time.sleep = _sleep
+
+
+def _sleep(seconds: float, /) -> None:
+    _audit("time.sleep", (seconds,))
+    _plain_sleep(seconds)
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:

@@ -380,9 +380,7 @@ class WorkflowRun:
             self._commands.append(("version", key, change_id, codec.encode(version)))
         self._versions[change_id] = version
         if not minimum <= version <= maximum:
-            self._diverge(
-                f"get_version({change_id!r}): the run has version {version}, the code takes {minimum} to {maximum}"
-            )
+            self._diverge(f"get_version({change_id!r}): recorded is {version}, the code takes {minimum} to {maximum}")
             raise WorkflowSuspendException
         return version
 

@@ -65,6 +65,10 @@ class FakeEngine:
         self.clock = STARTED
         self.run: WorkflowRun | None = None
 
+    def __del__(self) -> None:
+        if self.run is not None:
+            self.run.evict()  # so that nothing of it is left to the garbage collector
+
     # --- what the engine does
 
     def start(self) -> list[Command]:
@@ -98,13 +102,14 @@ class FakeEngine:
 
     def _activate_without_running(self, outcomes: list[Any]) -> list[Command]:
         assert self.run is not None
+        if not outcomes:
+            return []
         loop = self.run.loop
-        run_ready = loop.run_ready
         loop.run_ready = lambda: None  # type: ignore[method-assign]
         try:
             return [command for outcome in outcomes for command in self.run.activate(*outcome)]
         finally:
-            loop.run_ready = run_ready  # type: ignore[method-assign]
+            del loop.run_ready
 
     def crash(self) -> list[Command]:
         """The worker is gone; another one rebuilds the run. Gives its answer, which nothing is done with."""

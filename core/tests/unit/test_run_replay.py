@@ -1,0 +1,467 @@
+"""A run is rebuilt from its history: exactly, or it is held and says where it diverged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from currant import codec, context
+from currant.errors import ExecutionFailed
+from currant.run import WorkflowRun
+from fake_engine import RUN_ID, STARTED, FakeEngine, Main, forever, kinds, running, step
+
+
+async def two_steps() -> Any:
+    return [await step("a"), await step("b")]
+
+
+def changed(engine: FakeEngine, main: Main) -> FakeEngine:
+    """The same history under other code, rebuilt."""
+    engine.main = main
+    engine.resume()
+    return engine
+
+
+def test_a_rebuilt_run_goes_on_where_it_was() -> None:
+    engine = running(two_steps)
+    engine.deliver("0", value="A")
+    assert engine.crash() == []
+    engine.deliver("1", value="B")
+    assert engine.result == ["A", "B"]
+
+
+def test_an_outcome_that_was_not_committed_is_delivered_again() -> None:
+    engine = running(two_steps)
+    lost = engine.deliver("0", value="A", lost=True)
+    assert engine.crash() == []
+    assert engine.deliver("0", value="A") == lost
+
+
+def test_outcomes_are_given_in_the_recorded_order() -> None:
+    async def main() -> Any:
+        order = []
+
+        async def branch(name: str) -> None:
+            await step(name)
+            order.append(name)
+
+        await asyncio.gather(*map(branch, "abc"))
+        await step("-".join(order))
+
+    engine = running(main)
+    for key in ("2/0", "0/0", "1/0"):
+        engine.deliver(key)
+    assert kinds(engine.commands[-1]) == [("execute", "0", "c-a-b")]
+    assert engine.crash() == []
+
+
+def test_is_replaying_is_true_only_for_what_was_seen_before() -> None:
+    seen = []
+
+    async def main() -> Any:
+        seen.append(context.is_replaying())
+        await step("a")
+        seen.append(context.is_replaying())
+        await step("b")
+        seen.append(context.is_replaying())
+
+    engine = running(main)
+    engine.deliver("0")
+    engine.crash()
+    engine.deliver("1")
+    assert seen == [False, False, True, True, False]
+
+
+def test_a_cancel_that_is_recorded_is_replayed() -> None:
+    async def main() -> Any:
+        try:
+            await step("ship")
+        except asyncio.CancelledError:
+            await step("refund")
+            raise
+
+    engine = running(main)
+    engine.deliver("!cancel", value=b"")
+    assert engine.crash() == []
+    assert engine.deliver("1") == [("cancelled",)]
+
+
+def test_a_step_given_up_before_the_crash_is_not_given_up_again() -> None:
+    async def main() -> Any:
+        task = asyncio.create_task(step("slow"))  # type: ignore[var-annotated]
+        await step("quick")
+        task.cancel()
+        await forever()
+
+    engine = running(main)
+    assert engine.deliver("1") == [("cancel", "0")]
+    assert engine.crash() == []
+
+
+def test_a_run_that_is_rebuilt_ends_once() -> None:
+    engine = running(two_steps)
+    engine.deliver("0")
+    engine.deliver("1", lost=True)
+    engine.crash()
+    assert engine.deliver("1") == [("complete", b"[null,null]")]
+
+
+# --- divergence
+
+
+async def other_step() -> Any:
+    await step("x")
+    await step("b")
+
+
+async def other_kind() -> Any:
+    await step("a", "workflow")
+
+
+async def timer_instead() -> Any:
+    await asyncio.sleep(1)
+
+
+async def one_more_before() -> Any:
+    await step("new")
+    await two_steps()
+
+
+async def none_at_all() -> Any:
+    return "nothing"
+
+
+async def ends_early() -> Any:
+    await step("a")
+
+
+async def gives_no_more() -> Any:
+    await step("a")
+    await forever()
+
+
+@pytest.mark.parametrize(
+    ("main", "message"),
+    [
+        (other_step, "step 0: recorded is task a, the code asks for task x"),
+        (other_kind, "step 0: recorded is task a, the code asks for workflow a"),
+        (timer_instead, "step 0: recorded is task a, the code asks for timer"),
+        (one_more_before, "step 0: recorded is task a, the code asks for task new"),
+        (none_at_all, "the workflow ended, but its history goes on with the outcome of step 0"),
+        (ends_early, "step 1: recorded is task b, the code no longer asks for it"),
+        (gives_no_more, "step 1: recorded is task b, the code no longer asks for it"),
+    ],
+)
+def test_code_that_no_longer_fits_the_history_holds_the_run_and_says_where(main: Main, message: str) -> None:
+    engine = running(two_steps)
+    engine.deliver("0")
+    changed(engine, main)
+    assert engine.end is not None
+    assert engine.end[0] == "hold"
+    assert engine.error["type"] == "NonDeterminismError"
+    assert engine.error["message"].endswith(message)
+    assert engine.run is not None
+    assert engine.run.finished
+
+
+def test_a_step_that_is_not_recorded_before_the_last_outcome_holds_the_run() -> None:
+    async def before() -> Any:
+        await asyncio.gather(step("a"), step("b"))
+
+    async def after() -> Any:
+        await asyncio.gather(step("a"), step("b"), step("c"))
+
+    engine = running(before)
+    engine.deliver("0")
+    changed(engine, after)
+    assert engine.error["message"].endswith("step 2: nothing is recorded, the code asks for task c")
+
+
+async def catches_all() -> Any:
+    try:
+        context.side_effect(lambda: 1)
+    except Exception:
+        await step("went on")
+
+
+async def catches_the_step() -> Any:
+    try:
+        await step("x")
+    except Exception:
+        await step("went on")
+
+
+async def catches_everything() -> Any:
+    try:
+        await step("x")
+    except BaseException:
+        return "went on"
+
+
+async def another_branch_goes_on() -> Any:
+    tasks = [asyncio.create_task(step("x")), asyncio.create_task(step("y"))]  # type: ignore[var-annotated]
+    await asyncio.wait(tasks)
+    return "went on"
+
+
+@pytest.mark.parametrize("main", [catches_all, catches_the_step, catches_everything, another_branch_goes_on])
+def test_no_code_can_catch_a_divergence_and_go_on(main: Main) -> None:
+    engine = changed(running(two_steps), main)
+    assert [command[0] for command in engine.commands[-1]] == ["hold"]
+
+
+def test_a_held_run_goes_on_when_code_that_fits_is_deployed() -> None:
+    engine = running(two_steps)
+    engine.deliver("0", value="A")
+    changed(engine, other_step)
+    engine.end = None
+    changed(engine, two_steps)
+    engine.deliver("1", value="B")
+    assert engine.result == ["A", "B"]
+
+
+def test_a_live_run_compares_nothing() -> None:
+    engine = running(two_steps)
+    engine.deliver("0")
+    engine.records["1"] = ("task", "something else", None)
+    engine.deliver("1")
+    assert engine.result == [None, None]
+
+
+def test_a_run_that_failed_by_its_code_goes_on_with_mended_code() -> None:
+    """`currant retry`: all that is recorded is made again, and behind the last outcome more than that."""
+
+    async def broken() -> Any:
+        await step("a")
+        raise ValueError("a bug")
+
+    async def mended() -> Any:
+        await step("a")
+        slow = asyncio.create_task(step("slow"))  # type: ignore[var-annotated]
+        await asyncio.sleep(0)
+        slow.cancel()
+        return await step("b")
+
+    engine = running(broken)
+    engine.deliver("0")
+    engine.end = None
+    changed(engine, mended)
+    assert kinds(engine.commands[-1]) == [("execute", "1", "slow"), ("cancel", "1"), ("execute", "2", "b")]
+    assert engine.crash() == []
+    engine.deliver("2", value="B")
+    assert engine.result == "B"
+
+
+# --- versions and side effects
+
+
+def versioned(minimum: int, maximum: int) -> Main:
+    async def main() -> Any:
+        version = context.get_version("send-sms", minimum, maximum)
+        if version >= 2:
+            await step("sms")
+        await step("a")
+        return [version, context.get_version("send-sms", minimum, maximum)]
+
+    return main
+
+
+def test_a_run_that_passed_before_the_change_keeps_the_minimum_for_ever() -> None:
+    async def unversioned() -> Any:
+        await step("a")
+
+    engine = running(unversioned)
+    changed(engine, versioned(1, 2))
+    assert engine.commands[-1] == []
+    changed(engine, versioned(1, 3))
+    engine.deliver("0")
+    assert engine.result == [1, 1]
+
+
+def test_a_run_keeps_the_version_it_recorded() -> None:
+    engine = running(versioned(1, 2))
+    changed(engine, versioned(1, 3))
+    engine.deliver("0")
+    engine.deliver("1")
+    assert engine.result == [2, 2]
+
+
+def test_a_run_that_comes_to_the_change_later_records_the_newest() -> None:
+    async def before() -> Any:
+        await step("first")
+        await step("a")
+
+    async def after() -> Any:
+        await step("first")
+        return await versioned(1, 2)()
+
+    engine = changed(running(before), after)
+    engine.deliver("0")
+    assert engine.commands[-1][0] == ("version", "!version:send-sms", "send-sms", b"2")
+
+
+def test_a_recorded_version_that_the_code_no_longer_takes_holds_the_run() -> None:
+    engine = changed(running(versioned(1, 2)), versioned(3, 4))
+    assert engine.error["message"].endswith("get_version('send-sms'): recorded is 2, the code takes 3 to 4")
+
+
+def test_a_side_effect_is_not_called_again() -> None:
+    calls: list[int] = []
+
+    async def main() -> Any:
+        value = context.side_effect(lambda: len(calls.append(1) or calls))  # type: ignore[func-returns-value]
+        await step("a")
+        return value
+
+    engine = running(main)
+    engine.crash()
+    engine.deliver("1")
+    assert (engine.result, calls) == (1, [1])
+
+
+# --- eviction
+
+
+def test_eviction_throws_into_everything_that_waits() -> None:
+    ended = []
+
+    async def branch(wait: Callable[[], Any], name: str) -> None:
+        try:
+            await wait()
+        except Exception:
+            ended.append("caught by except Exception")
+        except asyncio.CancelledError:
+            ended.append("taken for a cancel")
+        finally:
+            ended.append(name)
+
+    async def main() -> None:
+        event, queue = asyncio.Event(), asyncio.Queue[int]()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(branch(lambda: step("a"), "step"))
+            group.create_task(branch(lambda: asyncio.sleep(60), "timer"))
+            group.create_task(branch(lambda: context.wait_for_signal("x"), "signal"))
+            group.create_task(branch(event.wait, "event"))
+            group.create_task(branch(queue.get, "queue"))
+            group.create_task(branch(lambda: asyncio.gather(step("b"), step("c"), return_exceptions=True), "gather"))
+            group.create_task(branch(lambda: asyncio.wait_for(step("d"), 60), "wait_for"))
+            group.create_task(branch(lambda: asyncio.shield(forever()), "shield"))
+            await branch(lambda: step("e"), "main")
+
+    engine = running(main)
+    assert engine.evict()
+    assert sorted(ended) == sorted("step timer signal event queue gather wait_for shield main".split())
+
+
+def test_durable_calls_made_while_a_run_unwinds_record_nothing() -> None:
+    reached = []
+
+    async def main() -> None:
+        for call in (
+            lambda: step("a"),
+            lambda: asyncio.sleep(5),
+            lambda: context.wait_for_signal("x"),
+            lambda: step("b"),
+        ):
+            try:
+                await call()
+            except BaseException as error:
+                reached.append(type(error).__name__)
+        context.get_version("x", 1, 2)
+
+    engine = running(main)
+    recorded = dict(engine.records)
+    assert engine.evict()
+    assert reached == ["WorkflowSuspendException"] * 4
+    assert engine.records == recorded
+    assert engine.crash() == []
+
+
+def test_a_run_that_was_put_out_goes_on_after_a_rebuild() -> None:
+    async def main() -> Any:
+        try:
+            return await step("a")
+        finally:
+            await step("clean up")
+
+    engine = running(main)
+    assert engine.evict()
+    assert engine.crash() == []
+    assert kinds(engine.deliver("0", value=1)) == [("execute", "1", "clean up")]
+
+
+def test_what_does_not_end_at_an_eviction_is_parked() -> None:
+    stubborn = True
+
+    async def main() -> None:
+        while stubborn:
+            try:
+                await forever()
+            except BaseException:
+                pass
+
+    engine = running(main)
+    run = engine.run
+    assert run is not None
+    assert not engine.evict()
+    assert run.finished
+    assert run.parked
+    assert run.activate("0", 1, STARTED, "completed", b"1") == []
+    assert not run.evict()
+    stubborn = False
+
+
+def test_tasks_that_wait_for_each_other_in_a_circle_are_parked() -> None:
+    async def main() -> None:
+        me = asyncio.current_task()
+        assert me is not None
+
+        async def other() -> None:
+            await me
+
+        await asyncio.create_task(other())
+
+    engine = running(main)
+    assert not engine.evict()
+
+
+def test_a_run_may_be_put_out_before_it_started() -> None:
+    run = WorkflowRun(RUN_ID, "w", "q", 1, two_steps, codec.encode)
+    assert run.evict()
+    assert run.finished
+
+
+def test_async_generators_are_closed_at_an_eviction() -> None:
+    ended = []
+
+    async def values() -> Any:
+        try:
+            yield await step("a")
+            yield 2
+        finally:
+            ended.append("generator")
+
+    async def main() -> None:
+        generator = values()
+        await anext(generator)
+        await step("b")
+
+    engine = running(main)
+    engine.deliver("0")
+    assert engine.evict()
+    assert ended == ["generator"]
+
+
+def test_a_failed_step_is_the_same_error_after_a_rebuild() -> None:
+    async def main() -> Any:
+        try:
+            await step("a")
+        except ExecutionFailed as error:
+            await step(error.message)
+
+    engine = running(main)
+    engine.deliver("0", "failed", {"type": "ValueError", "message": "bad", "traceback": "", "id": "x"})
+    assert engine.crash() == []
