@@ -105,6 +105,25 @@ async def test_a_replay_has_the_same_winners_one_at_a_time(local_worker: LocalWo
             assert sorted(order) == sorted([*map(str, range(8)), *["|"] * 8]), "one outcome at a time"
 
 
+async def test_a_step_has_the_position_of_its_call_in_the_branch_that_made_it(
+    local_worker: LocalWorker, ledger: Ledger
+) -> None:
+    async with local_worker(["q", "default"], *functions()):
+        handle = await app.called_first_started_last.queue()
+        await eventually_async(waits(handle))
+    steps = [row for row in RustBridge.show(str(handle))["executions"] if row["parent_id"]]
+    assert {row["args"]["args"][0]: row["step_key"] for row in steps} == {
+        "first": "0",
+        "second": "1",
+        "left": "0/0",
+        "right": "1/0",
+    }
+    async with local_worker(["q", "default"], *functions()):
+        await send_signal(handle, "go")
+        assert await handle.result(LIMIT) == ["second", "first", "left", "right"]
+    assert len(ledger.lines) == 4
+
+
 async def test_time_chance_and_side_effects_are_the_same_in_a_replay(local_worker: LocalWorker, ledger: Ledger) -> None:
     app.CALLS.clear()
     async with local_worker(["q", "default"], *functions()):

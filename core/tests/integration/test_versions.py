@@ -93,6 +93,6 @@ async def test_a_run_that_needs_code_which_is_gone_is_held(deploy: Deploy) -> No
     async with deploy("without_the_old"):
         await eventually_async(lambda: RustBridge.get_execution(str(handle))["held"])
         error = RustBridge.get_execution(str(handle))["error"]
-        assert "get_version('first'): the run has version 2, the code takes 3 to 3" in error["message"]
+        assert "get_version('first'): recorded is 2, the code takes 3 to 3" in error["message"]
     async with deploy("new"):
         assert await finish(handle, signals=("end",)) == [[2, 2, "sms a", "sms b", 2]]

@@ -89,6 +89,21 @@ async def two_steps() -> list[str]:
 
 
 @workflow(queue="q")
+async def called_first_started_last() -> list[str]:
+    """Positions are those of the calls, whatever is awaited first; each branch has positions of its own."""
+
+    async def branch(name: str) -> str:
+        return await work.run(name)
+
+    first, second = work.run("first"), work.run("second")
+    async with asyncio.TaskGroup() as group:
+        branches = [group.create_task(branch(name)) for name in ("left", "right")]
+    seen = [await second, await first, *(one.result() for one in branches)]
+    await wait_for_signal("go")
+    return seen
+
+
+@workflow(queue="q")
 async def winners() -> list[list[str]]:
     """The order in which steps were first, as it was told a task before the wait, and as it is known after it."""
     order = []
