@@ -719,3 +719,11 @@ alter function currant.promote set enable_seqscan = off;
 alter function currant.load_runs set enable_seqscan = off;
 alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- the rows come in the order of its parts
 alter function currant.take_over set enable_seqscan = off;
+-- A plan that cannot do without what is off looks so dear that it would be compiled (jit) for seconds.
+alter function currant.claim set jit = off;
+alter function currant.commit_batch set jit = off;
+alter function currant.wake set jit = off;
+alter function currant.heartbeat set jit = off;
+alter function currant.promote set jit = off;
+alter function currant.load_runs set jit = off;
+alter function currant.take_over set jit = off;

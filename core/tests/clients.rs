@@ -544,3 +544,43 @@ async fn behind_a_transaction_pooler_no_named_statement_outlives_its_transaction
     }
     assert_eq!(text(&mut database.connect().await, "select count(*) from currant.executions").await, "3");
 }
+
+/// Rule e: the flag is committed before the look, the work before the wake-up, so that in every order one sees the other. The look
+/// takes two steps: what it writes is not seen until its transaction ends.
+#[tokio::test]
+async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
+    let database = Database::new().await;
+    let (mut worker_conn, mut client) = (database.connect().await, database.connect().await);
+    let me = register(&mut worker_conn, &["q"]).await;
+    let mut listener = PgListener::connect(&database.url).await.unwrap();
+    listener.listen(&worker::channels(me, &[])[0]).await.unwrap();
+    let until = Some(i64::MAX / 1000);
+    // w: the worker's next step (flag, look, end of the look); c: the client's (commit, wake).
+    for order in ["wwwcc", "wwcwc", "wwccw", "wcwwc", "wcwcw", "wccww", "cwwwc", "cwwcw", "cwcww", "ccwww"] {
+        let (mut worker_steps, mut client_steps, mut looked) = (0, 0, false);
+        for step in order.chars() {
+            match (step, worker_steps, client_steps) {
+                ('w', 0, _) => worker::sleep(&mut worker_conn, me, until).await.unwrap(),
+                ('w', 1, _) => {
+                    run(&mut worker_conn, "begin".into()).await;
+                    looked = worker::heartbeat(&mut worker_conn, me, until, false).await.unwrap().ready;
+                }
+                ('w', ..) => run(&mut worker_conn, "commit".into()).await,
+                (_, _, 0) => {
+                    enqueue(&mut client, Kind::Task, "q").await;
+                }
+                _ => worker::wake(&mut client, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap(),
+            }
+            if step == 'w' { worker_steps += 1 } else { client_steps += 1 }
+        }
+        let end = Wakes { queues: vec![], workers: vec![(me, Uuid::nil())] };
+        worker::wake(&mut client, &end).await.unwrap();
+        let mut notified = false;
+        while listener.recv().await.unwrap().payload() != Uuid::nil().to_string() {
+            notified = true;
+        }
+        assert!(looked || notified, "{order}: the worker sleeps over the work");
+        worker::heartbeat(&mut worker_conn, me, None, false).await.unwrap();
+        claim_one(&mut worker_conn, me, "q").await;
+    }
+}

@@ -333,27 +333,34 @@ async fn data_that_the_database_refuses_is_told_from_an_outage() {
     assert!(matches!(error, currant::error::Error::Unavailable(_)), "{error}");
 }
 
-/// Two workers, each with a run of its own and a step of the other's: each batch writes one run and wakes the other.
+/// Two batches that write one run and wake another, the other way round, must not wait for each other: whoever waits for a later row
+/// has the earlier ones already.
 #[tokio::test]
-async fn batches_that_write_the_same_rows_in_opposite_order_do_not_deadlock() {
+async fn rows_are_locked_in_the_order_of_their_ids_before_any_is_written() {
     let database = Database::new().await;
-    let (mut left, mut right) = (database.connect().await, database.connect().await);
-    let (a, b) = (register(&mut left, &["a"]).await, register(&mut right, &["b"]).await);
-    enqueue(&mut left, Kind::Workflow, "a").await;
-    enqueue(&mut right, Kind::Workflow, "b").await;
-    let (mut p, mut q) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
-    for round in 0..60 {
-        let of_p = child(&p, &format!("{round}"), call(Kind::Task, "b"), false);
-        let of_q = child(&q, &format!("{round}"), call(Kind::Task, "a"), false);
-        commit(&mut left, a, &starts(&p, vec![of_p])).await;
-        commit(&mut right, b, &starts(&q, vec![of_q])).await;
-        let (mine, yours) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
-        let mut one = ends(&p, Action::Handback, None);
-        one.merge(ends(&mine, Action::Complete, Some("1")));
-        let mut other = ends(&q, Action::Handback, None);
-        other.merge(ends(&yours, Action::Complete, Some("1")));
-        tokio::join!(commit(&mut left, a, &one), commit(&mut right, b, &other));
-        (p, q) = (claim_one(&mut left, a, "a").await, claim_one(&mut right, b, "b").await);
+    let (mut conn, mut other, mut writer) =
+        (database.connect().await, database.connect().await, database.connect().await);
+    let me = register(&mut conn, &["q"]).await;
+    let earlier = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let parent = claim_one(&mut conn, me, "q").await;
+    let later = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&parent, "0", call(Kind::Task, "q"), true);
+    commit(&mut conn, me, &starts(&parent, vec![step.clone()])).await;
+
+    support::run(&mut other, format!("begin; select 1 from currant.executions where id = '{later}' for update")).await;
+    let mut batch = ends(&run, Action::Complete, Some("1"));
+    batch.fences.push((step.id, 1));
+    batch.outcomes.push(outcome(step.id, Action::Complete, Some("1")));
+    let writing = tokio::spawn(async move { commit(&mut writer, me, &batch).await });
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    while text(&mut conn, waiting).await == "0" {
+        tokio::task::yield_now().await;
     }
-    assert_eq!((p.wakes, q.wakes), (60, 60));
+    let probe = format!("select 1 from currant.executions where id = '{earlier}' for update nowait");
+    let locked = sqlx::query(sqlx::AssertSqlSafe(probe)).execute(&mut other).await.unwrap_err();
+    assert!(locked.to_string().contains("could not obtain lock"), "{locked}");
+    support::run(&mut other, "rollback".into()).await;
+    assert!(writing.await.unwrap().refused.is_empty());
 }

@@ -18,7 +18,7 @@ done <<'RULES'
 b, a zombie's outcome;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
 b, a zombie's children;commits;a_zombies_outcome;commit_batch|where not c.run = any (refused)|where true
 b, what follows from a refused outcome;commits;a_refused_outcome;commit_batch|u.run is not null and u.id|false and u.id
-b, all rows are locked in order first;commits;do_not_deadlock;commit_batch|order by e.id for update|order by e.id limit 0
+b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|order by e.id for update|order by e.id limit 0
 c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, a parent's wakes;commits;suspended_parent_is_woken;wake_parents|'suspended' and not p.held then 'pending'|'suspended' and not p.held then 'suspended'
@@ -27,6 +27,7 @@ d, a claim's plan;claims;is_read_by_a_claim;claim|order by e.priority desc, e.id
 13, priority;claims;higher_priority_first;claim|order by array_position(p_queues, t.queue), t.priority desc, t.id|order by t.id
 e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
 e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
+e, the flag;clients;no_order_of_falling;sleep_worker|coalesce(currant.from_micros(p_until), '-infinity')|'-infinity'
 f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
 g, the dead claim nothing;claims;declared_dead;claim|and w.stopped_at is null for key share|for key share
 l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
