@@ -117,33 +117,30 @@ def test_unknown_names_on_the_command_line_say_what_there_is(run_currant: Run) -
     assert_one_line(run_currant("worker", "-q", "q", "-m", "apps/mistakes.py"), 2, "apps.mistakes")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("no-such-command",),
-        ("list", "--colour"),
-        ("list", "--state", "lost"),
-        ("list", "--limit", "0"),
-        ("worker",),
-        ("worker", "-q", "q", "-m", "apps.mistakes", "--concurrency", "0"),
-        ("status",),
-        ("status", "not-an-id"),
-        (*QUEUE_IT, "{broken"),
-        (*QUEUE_IT, "5"),
-        (*QUEUE_IT, "[NaN]"),
-        (*QUEUE_IT, '["a", "b"]'),
-        (*QUEUE_IT, "[5]"),
-        (*QUEUE_IT, '{"colour": "red"}'),
-    ],
-    ids=" ".join,
-)
-def test_usage_is_exit_code_2_without_a_traceback_and_nothing_is_stored(
-    arguments: tuple[str, ...], run_currant: Run, bridge: RustBridge
-) -> None:
-    done = run_currant(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr
-    assert "Traceback" not in done.stderr
+USAGE: list[tuple[str, ...]] = [
+    ("no-such-command",),
+    ("list", "--colour"),
+    ("list", "--state", "lost"),
+    ("list", "--limit", "0"),
+    ("worker",),
+    ("worker", "-q", "q", "-m", "apps.mistakes", "--concurrency", "0"),
+    ("status",),
+    ("status", "not-an-id"),
+    (*QUEUE_IT, "{broken"),
+    (*QUEUE_IT, "5"),
+    (*QUEUE_IT, "[NaN]"),
+    (*QUEUE_IT, '["a", "b"]'),
+    (*QUEUE_IT, "[5]"),
+    (*QUEUE_IT, '{"colour": "red"}'),
+]
+
+
+def test_usage_is_exit_code_2_without_a_traceback_and_nothing_is_stored(run_currant: Run, bridge: RustBridge) -> None:
+    for arguments in USAGE:
+        done = run_currant(*arguments)
+        assert (done.returncode, done.stdout) == (2, ""), arguments
+        assert done.stderr, arguments
+        assert "Traceback" not in done.stderr, arguments
     assert bridge.list_executions() == []
 
 
@@ -162,9 +159,7 @@ def test_usage_is_exit_code_2_without_a_traceback_and_nothing_is_stored(
         ("WORKFLOWS_HTTP_PORT", "http"),
     ],
 )
-def test_a_bad_setting_names_its_variable_and_value(
-    variable: str, value: str, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_setting_names_its_variable_and_value(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=f"{variable} cannot be '{value}': write"):
         Worker(queues=["mistakes"])
@@ -173,15 +168,13 @@ def test_a_bad_setting_names_its_variable_and_value(
 # Values
 
 
-@pytest.mark.parametrize(
-    "value", [math.nan, math.inf, object(), "\ud800", {5: 1}, {"x": {1, 2j}}, lambda: None], ids=lambda v: str(v)[:12]
-)
-def test_an_argument_that_json_cannot_carry_is_named_at_the_call(value: Any, db: Db) -> None:
-    for call in (anything.queue, anything.queue_sync, anything.options(connection=db).queue_sync):
-        with pytest.raises(SerializationError, match="'value' of test_bad_input.anything"):
-            call(value)
-    with pytest.raises(SerializationError, match="signal 'go'"):
-        currant.send_signal(NOBODY, "go", value)
+def test_an_argument_that_json_cannot_carry_is_named_at_the_call(db: Db) -> None:
+    for value in (math.nan, math.inf, object(), "\ud800", {5: 1}, {"x": {1, 2j}}, lambda: None):
+        for call in (anything.queue, anything.queue_sync, anything.options(connection=db).queue_sync):
+            with pytest.raises(SerializationError, match="'value' of test_bad_input.anything"):
+                call(value)
+        with pytest.raises(SerializationError, match="signal 'go'"):
+            currant.send_signal(NOBODY, "go", value)
     assert db.execute("select 1 from currant.executions").fetchone() is None
 
 
@@ -201,11 +194,11 @@ def test_what_is_too_large_says_how_large_and_what_to_set(db: Db) -> None:
     assert db.execute("select 1 from currant.executions").fetchone() is None
 
 
-@pytest.mark.parametrize("what", ["nan", "object", "large", "keys"])
-async def test_a_result_that_cannot_be_carried_fails_the_execution(what: str, database: str) -> None:
-    error = await failure_of(mistakes.gives, what)
-    assert error.type == "SerializationError"
-    assert "the result of apps.mistakes.gives" in error.message
+async def test_a_result_that_cannot_be_carried_fails_the_execution(database: str) -> None:
+    for what in ("nan", "object", "large", "keys"):
+        error = await failure_of(mistakes.gives, what)
+        assert error.type == "SerializationError", what
+        assert "the result of apps.mistakes.gives" in error.message
 
 
 async def test_a_result_that_cannot_be_carried_is_not_tried_again(bridge: RustBridge) -> None:
@@ -213,11 +206,11 @@ async def test_a_result_that_cannot_be_carried_is_not_tried_again(bridge: RustBr
     assert bridge.get_execution(error.id)["attempt"] == 1
 
 
-@pytest.mark.parametrize("what", ["nan", "object", "large"])
-async def test_a_steps_argument_that_cannot_be_carried_raises_in_the_workflow(what: str, database: str) -> None:
-    handle = await mistakes.carries.queue(what)
+async def test_a_steps_argument_that_cannot_be_carried_raises_in_the_workflow(database: str) -> None:
+    handles = [await mistakes.carries.queue(what) for what in ("nan", "object", "large")]
     async with Worker(queues=["mistakes"]):
-        assert (await handle.result(timeout=30)).startswith("SerializationError: ")
+        for handle in handles:
+            assert (await handle.result(timeout=30)).startswith("SerializationError: ")
 
 
 async def test_an_error_of_any_size_and_with_any_character_is_recorded(database: str) -> None:
@@ -236,10 +229,10 @@ async def test_run_outside_a_workflow_says_what_to_use() -> None:
         currant.wait_for_signal("x")
 
 
-@pytest.mark.parametrize("how", ["connection", "server", "subprocess", "thread", "lookup"])
-async def test_io_in_a_workflow_raises_and_says_put_it_in_a_task(how: str, database: str) -> None:
-    error = await failure_of(mistakes.talks, how)
-    assert "put it in a task" in error.message
+async def test_io_in_a_workflow_raises_and_says_put_it_in_a_task(database: str) -> None:
+    for how in ("connection", "server", "subprocess", "thread", "lookup"):
+        error = await failure_of(mistakes.talks, how)
+        assert "put it in a task" in error.message, how
 
 
 def test_blocking_io_in_a_workflow_is_found_where_the_guard_is_installed(

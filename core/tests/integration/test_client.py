@@ -116,22 +116,13 @@ async def test_many_at_once_are_enqueued_in_order_and_together(db: Db) -> None:
     assert len(letters.write.queue_many_sync([("d",)])) == 1
 
 
-@pytest.mark.parametrize(
-    ("items", "error"),
-    [
-        ([("a",), "b"], TypeError),
-        ([("a",), 5], TypeError),
-        ([("a",), ("b", 1, 2)], TypeError),
-        ([("a",), {"words": "b"}], TypeError),
-        ([("a",), (object(),)], SerializationError),
-        ([("a",), (5,)], SerializationError),
-    ],
-)
-async def test_one_bad_item_of_many_means_that_nothing_is_enqueued(
-    items: list[Any], error: type[Exception], db: Db
-) -> None:
-    with pytest.raises(error):
-        await letters.write.queue_many(items)
+async def test_one_bad_item_of_many_means_that_nothing_is_enqueued(db: Db) -> None:
+    for bad in ("b", 5, ("b", 1, 2), {"words": "b"}):
+        with pytest.raises(TypeError):
+            await letters.write.queue_many([("a",), bad])  # type: ignore[list-item]
+    for bad in ((object(),), (5,)):
+        with pytest.raises(SerializationError):
+            await letters.write.queue_many([("a",), bad])
     assert db.execute("select 1 from currant.executions").fetchone() is None
 
 

@@ -238,12 +238,11 @@ def test_heartbeats_make_a_worker_known_and_keep_it_alive(bridge: RustBridge, me
     assert bridge.workers()[0]["state"] == "alive"
 
 
-@pytest.mark.parametrize(
-    "change", [{"kind": "saga"}, {"function": ""}, {"queue": ""}, {"priority": 11}, {"timeout": -1.0}], ids=str
-)
-def test_an_impossible_call_is_refused_and_disturbs_no_other(change: dict[str, Any], bridge: RustBridge) -> None:
-    with pytest.raises((ValueError, currant.CurrantError), match=next(iter(change))):
-        bridge.create_execution(call()._replace(**change))
+def test_an_impossible_call_is_refused_and_disturbs_no_other(bridge: RustBridge) -> None:
+    impossible = ({"kind": "saga"}, {"function": ""}, {"queue": ""}, {"priority": 11}, {"timeout": -1.0})
+    for change in impossible:
+        with pytest.raises((ValueError, currant.CurrantError), match=next(iter(change))):
+            bridge.create_execution(call()._replace(**change))
     assert bridge.get_execution(bridge.create_execution(call()))["state"] == "pending"
 
 
