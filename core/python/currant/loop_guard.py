@@ -39,7 +39,7 @@ def install_blocking_guard() -> None:
         _installed = True
         sys.addaudithook(_audit)
         if sys.version_info < (3, 13):  # its `time.sleep` reports to nobody
-            time.sleep = _sleep
+            time.sleep = _sleep  # type: ignore[assignment]
 
 
 def _sleep(seconds: float, /) -> None:

@@ -66,7 +66,6 @@ class WorkflowRun:
         "_main_task",
         "_random",
         "_records",
-        "_unwinding",
         "_versions",
         "_waiting",
         "attempt",
@@ -75,6 +74,7 @@ class WorkflowRun:
         "name",
         "parked",
         "queue",
+        "unwinding",
     )
 
     _main_task: WorkflowTask
@@ -102,7 +102,7 @@ class WorkflowRun:
         self._records: dict[str, Record] | None = None  # while replaying: what the code has not asked for yet
         self._frontier = False  # replaying, and every outcome has been delivered
         self._divergence: NonDeterminismError | None = None
-        self._unwinding = False  # durable calls are refused
+        self.unwinding = False  # durable calls are refused
         self._end_requested = ""  # the key of the cancel or time-out that was delivered first
         self._versions: dict[str, int] = {}
         self._random: chance.Random | None = None
@@ -186,7 +186,7 @@ class WorkflowRun:
     def _record_timers(self) -> None:
         """Timers cost a command only if they outlive the activation in which they were made."""
         timers = self._loop.new_timers
-        if not self._main_task.done() and not self._unwinding:
+        if not self._main_task.done() and not self.unwinding:
             for timer in timers:
                 if not timer.cancelled() and self._make("timer", timer.key, "", ("timer", timer.key, timer.due)):
                     timer.recorded = True
@@ -286,7 +286,7 @@ class WorkflowRun:
         """The run will be held. Nothing it does from here on counts, whatever its code catches."""
         if self._divergence is None:
             self._divergence = NonDeterminismError(f"workflow {self.name}: {message}")
-        self._unwinding = True
+        self.unwinding = True
 
     # --- the end
 
@@ -297,14 +297,14 @@ class WorkflowRun:
         if not alive and not loop.has_asyncgens():
             self._finish()
             return
-        self._unwinding = True
+        self.unwinding = True
         for task in alive:
             _cancel(task)
         loop.run_ready()
         self._unwind()
 
     def _unwind(self) -> None:
-        self._unwinding = True
+        self.unwinding = True
         loop = self._loop
         loop.evicting = True
         self._drive_out()
@@ -325,7 +325,7 @@ class WorkflowRun:
 
     def _finish(self) -> None:
         self.finished = True
-        self._unwinding = True
+        self.unwinding = True
         self._loop.close()
         self._waiting.clear()
         self._commands.clear()
@@ -366,7 +366,7 @@ class WorkflowRun:
     def get_version(self, change_id: str, minimum: int, maximum: int) -> int:
         """The version of the change that this run keeps to, for ever: see `context.get_version`."""
         _check_version(change_id, minimum, maximum)
-        if self._unwinding:
+        if self.unwinding:
             raise WorkflowSuspendException
         key = VERSION_PREFIX + change_id
         version = self._versions.get(change_id)
@@ -428,7 +428,7 @@ class WorkflowRun:
         return self._random
 
     def _next_key(self) -> str:
-        if self._unwinding:
+        if self.unwinding:
             raise WorkflowSuspendException
         return self._loop.next_key()
 
@@ -436,7 +436,7 @@ class WorkflowRun:
 
     def start_step(self, step: Step[Any]) -> StepFuture:
         """The step is awaited or scheduled: make its command, give the future of its outcome."""
-        if self._unwinding:
+        if self.unwinding:
             raise WorkflowSuspendException
         if _get_running_loop() is not self._loop:
             raise RuntimeError(f"{step!r} belongs to another workflow")
@@ -447,7 +447,7 @@ class WorkflowRun:
 
     def abandon(self, key: str) -> None:
         """The step with this key is no longer waited for."""
-        if self._waiting.pop(key, None) is None or self._unwinding:
+        if self._waiting.pop(key, None) is None or self.unwinding:
             return
         if self._records is None or self._frontier:
             self._commands.append(("cancel", key))

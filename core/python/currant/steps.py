@@ -79,7 +79,7 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         return f"<{self.kind} {self.name!r} {self.key}>"
 
     def __del__(self) -> None:
-        if not self._started and not self._run.finished:
+        if not self._started and not self._run.unwinding:
             warnings.warn(f"{self.kind} {self.name!r} was never awaited", RuntimeWarning, stacklevel=2)
 
 
@@ -135,8 +135,6 @@ class StepFuture(asyncio.Future[Any]):
 
     def resolve(self, status: str, payload: bytes) -> None:
         """Deliver the step's outcome."""
-        if self.done():
-            return
         step = self.step
         if status == "completed":
             try:
