@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -78,11 +77,9 @@ def test_a_timer_survives_the_death_of_its_worker(worker_process: StartWorker, d
 
 async def test_runs_that_wait_hold_no_slot(local_worker: LocalWorker, db: Db) -> None:
     async with local_worker(["q", "default"], *functions(), concurrency=1):
-        handles = await app.sleeper.queue_many([(2.0,)] * 60)
+        await app.sleeper.queue_many([(3600.0,)] * 60)
         await eventually_async(lambda: timers(db) == 60)
         assert await (await app.ping.queue()).result(LIMIT) == "pong"
-        assert timers(db) == 60, "the task ran while every run slept"
-        await asyncio.gather(*(handle.result(LIMIT) for handle in handles))
 
 
 async def test_a_run_put_out_of_memory_holds_nothing_but_rows(local_worker: LocalWorker, db: Db) -> None:
