@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -23,6 +24,9 @@ use crate::worker;
 /// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
+
+/// Even an impatient client gives a busy server so much time for a statement.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two tries while the database does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -181,7 +185,12 @@ impl Shared {
         Instant::now() + self.target.connect_timeout
     }
 
-    pub(crate) async fn connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+    /// How long a short statement may take, so that there is time for another try.
+    pub(crate) fn patience(&self) -> Duration {
+        (self.target.connect_timeout / 3).max(SHORTEST_PATIENCE)
+    }
+
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>> {
         let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
         self.checked.get_or_try_init(|| check(&mut conn)).await?;
         Ok(conn)
@@ -193,7 +202,11 @@ impl Shared {
             let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
             return verb.run(&mut conn).await;
         }
-        verb.run(&mut *self.connection().await?).await
+        let mut conn = self.connection().await?;
+        // A key may be in the hands of another transaction, for as long as that takes.
+        let limit = if matches!(verb, Verb::Create(_)) { self.target.connect_timeout } else { self.patience() };
+        let result = within(limit, verb.run(&mut conn)).await;
+        keep_or_close(&mut conn, result)
     }
 
     async fn ask(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
@@ -227,6 +240,22 @@ impl Shared {
             Err(_) => error,
         }
     }
+}
+
+/// A server that is gone without a word (with its node, behind a firewall) never answers: better a new connection and another try.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Unavailable("the database cannot be reached: it does not answer".into())),
+    }
+}
+
+/// A connection whose server cannot do its work is not used again: after a fail-over it may lead to one that is read-only.
+pub(crate) fn keep_or_close<T>(conn: &mut PoolConnection<Postgres>, result: Result<T>) -> Result<T> {
+    if matches!(result, Err(Error::Unavailable(_))) {
+        conn.close_on_drop();
+    }
+    result
 }
 
 async fn check(conn: &mut PgConnection) -> Result<()> {
@@ -294,7 +323,10 @@ async fn commit(
     while let Some(mut part) = parts.pop() {
         let items: Vec<NewExecution> = part.iter().flat_map(|enqueue| enqueue.items.iter().cloned()).collect();
         let result = match shared.connection().await {
-            Ok(mut conn) => executions::create_executions(&mut conn, &items).await,
+            Ok(mut conn) => {
+                let result = within(shared.patience(), executions::create_executions(&mut conn, &items)).await;
+                keep_or_close(&mut conn, result)
+            }
             Err(error) => Err(error),
         };
         match result {
@@ -359,5 +391,7 @@ async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Noti
 }
 
 async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
-    worker::wake(&mut *shared.connection().await?, wakes).await
+    let mut conn = shared.connection().await?;
+    let result = within(shared.patience(), worker::wake(&mut conn, wakes)).await;
+    keep_or_close(&mut conn, result)
 }

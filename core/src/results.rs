@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::client::{Pauses, Shared};
+use crate::client::{Pauses, Shared, keep_or_close, within};
 use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
 
@@ -122,7 +122,10 @@ async fn look(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
     let mut pauses = Pauses::new();
     loop {
         let result = match shared.connection().await {
-            Ok(mut conn) => executions::standings(&mut conn, &ids, &unseen).await,
+            Ok(mut conn) => {
+                let result = within(shared.patience(), executions::standings(&mut conn, &ids, &unseen)).await;
+                keep_or_close(&mut conn, result)
+            }
             Err(error) => Err(error),
         };
         match result {

@@ -142,6 +142,11 @@ class Gate:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
+    def black_hole(self) -> None:
+        """From now on the connections there are carry nothing, as when the server's node is lost. New ones work."""
+        for pair in list(self._pairs):
+            self._silent.update(pair)
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:

@@ -241,6 +241,49 @@ async def test_a_step_whose_outcome_may_be_committed_is_not_run_again(
     assert len(journal.read_text().splitlines()) == 1
 
 
+async def test_connections_that_fall_silent_are_given_up_for_new_ones(gate: Gate, journal: Path) -> None:
+    """The server's node is lost: nothing ever comes back on the old connections, not even an error."""
+    currant.configure(database_url=f"{gate.url}?connect_timeout=6")
+    async with Worker(queues=["outage"], concurrency=5):
+        assert await (await outage.three_steps.queue("before")).result(timeout=30) == [0, 1, 2]
+        held = await outage.hold.queue(7)
+        await eventually_async(lambda: held.status_sync() == "running")
+        waiting = asyncio.ensure_future(held.result(timeout=60))
+        gate.black_hole()
+        outage.held.set()
+        assert await (await outage.three_steps.queue("during")).result(timeout=60) == [0, 1, 2]
+        assert await waiting == 7
+        assert await held.status() == "completed"
+
+
+async def test_sessions_that_met_a_standby_in_a_fail_over_do_not_stay_there(
+    database: str, server_url: str, db: psycopg.Connection[dict[str, Any]], journal: Path
+) -> None:
+    """While a fail-over goes on, the address may lead to a server that is read-only; who connected then must not keep it."""
+    name = database.rpartition("/")[2]
+
+    def become(setting: str) -> None:
+        with psycopg.connect(server_url, autocommit=True) as other:
+            other.execute(f'alter database "{name}" {setting}')
+
+    async with Worker(queues=["outage"], concurrency=5):
+        assert await (await outage.three_steps.queue("before")).result(timeout=30) == [0, 1, 2]
+        become("set default_transaction_read_only = on")
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'currant' and datname = current_database()"
+        )
+        during = asyncio.ensure_future(outage.three_steps.queue("during"))
+        met_it = (
+            "select 1 from pg_stat_activity where application_name = 'currant' and datname = current_database()"
+            " and state = 'idle' and query like '%currant.create_executions%'"
+        )
+        await eventually_async(lambda: db.execute(met_it).fetchone())
+        assert not during.done()
+        become("reset default_transaction_read_only")
+        assert await (await during).result(timeout=60) == [0, 1, 2]
+        assert await (await outage.three_steps.queue("after")).result(timeout=30) == [0, 1, 2]
+
+
 async def test_a_client_gives_up_after_its_connect_timeout_and_works_when_the_database_is_back(gate: Gate) -> None:
     gate.shut()
     client = currant.configure(database_url=f"{gate.url}?connect_timeout=0.3")
