@@ -50,6 +50,9 @@ bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
 clean: ## remove what was built, installed, and run here
+	@for server in .currant .currant/demo .currant/sqlx; do \
+		if [ -d $$server/data ]; then .venv/bin/python -m currant.embedded stop $$server; fi; \
+	done
 	@rm -rf .venv core/target .currant core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/.created:
