@@ -259,7 +259,8 @@ impl Writer {
     async fn say_goodbye(&mut self) -> Result<Option<Duration>> {
         let me = self.shared.state().config.info.id;
         let conn = self.conn.as_mut().ok_or_else(lost)?;
-        limit(self.timeout, worker::stop_worker(conn, me)).await?;
+        let wakes = limit(self.timeout, worker::stop_worker(conn, me)).await?;
+        self.shared.client.tell(wakes);
         Ok(None)
     }
 }
