@@ -171,7 +171,7 @@ def test_a_bad_setting_names_its_variable_and_value(variable: str, value: str, m
 def test_an_argument_that_json_cannot_carry_is_named_at_the_call(db: Db) -> None:
     for value in (math.nan, math.inf, object(), "\ud800", {5: 1}, {"x": {1, 2j}}, lambda: None):
         for call in (anything.queue, anything.queue_sync, anything.options(connection=db).queue_sync):
-            with pytest.raises(SerializationError, match="'value' of test_bad_input.anything"):
+            with pytest.raises(SerializationError, match=r"'value' of .*test_bad_input\.anything"):
                 call(value)
         with pytest.raises(SerializationError, match="signal 'go'"):
             currant.send_signal(NOBODY, "go", value)
