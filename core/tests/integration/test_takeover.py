@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
@@ -157,25 +158,46 @@ async def test_a_timed_out_attempt_is_tried_again(database: str, board: Board) -
 # Rule g: only a worker with a steady pulse declares others dead
 
 
+async def beats(db: Connection, worker: str, times: int) -> None:
+    """Wait for so many heartbeats more of the workers of that name."""
+    latest = "select max(last_heartbeat) as at from currant.workers where name = %s having max(last_heartbeat) > %s"
+    at = datetime(2000, 1, 1, tzinfo=UTC)
+    for _ in range(times + 1):
+        found = await eventually_async(lambda at=at: db.execute(latest, [worker, at]).fetchone())
+        at = found["at"]
+
+
+async def test_a_worker_that_has_just_come_declares_nobody_dead(
+    bridge: RustBridge, db: Connection, board: Board, set_environment: SetEnvironment
+) -> None:
+    silent = new_id()
+    bridge.update_heartbeat(silent, "silent", ["orders"])
+    run = await held_up.queue(board.path)
+    assert bridge.claim_execution(silent, ["orders"]) is not None
+    db.execute("update currant.workers set last_heartbeat = now() - interval '1 day'")
+    set_environment(rhythm(heartbeat=0.2, timeout=60))
+    async with Worker(["orders"], name="fresh"):
+        await beats(db, "fresh", 3)
+    assert (row(db, run)["state"], row(db, run)["lease"]) == ("running", 1)
+
+
 async def test_a_worker_that_was_away_itself_declares_nobody_dead(
     worker_process: Start, db: Connection, board: Board
 ) -> None:
     # As after an outage of the database: both were silent for longer than the time-out, and one is back a little sooner.
-    workers = [
-        worker_process(queue, "apps.takeover", **rhythm(heartbeat=0.3, timeout=3)) for queue in ("left", "right")
-    ]
-    runs = [await held_up.options(queue=queue).queue(board.path, queue) for queue in ("left", "right")]
+    sides = ("left", "right")
+    quick = rhythm(heartbeat=0.3, timeout=3)
+    workers = {side: worker_process(side, "apps.takeover", options=("--name", side), **quick) for side in sides}
+    runs = [await held_up.options(queue=side).queue(board.path, side) for side in sides]
     await eventually_async(lambda: len(board.notes) == 2)
-    for worker in workers:
+    for worker in workers.values():
         worker.send(signal.SIGSTOP)
     silent = "select 1 from currant.workers having bool_and(last_heartbeat < now() - timeout * interval '1 second')"
     await eventually_async(lambda: db.execute(silent).fetchone())
-    fresh = "select 1 from currant.workers where pid = %s and last_heartbeat > now() - interval '1 second'"
-    for worker in workers:
+    for side, worker in workers.items():
         worker.send(signal.SIGCONT)
-        await eventually_async(lambda worker=worker: db.execute(fresh, [worker.pid]).fetchone(), interval=0.005)
-    for gate in ("left", "right"):
-        board.open(gate)
+        await beats(db, side, 2)
+        board.open(side)
     assert [await run.result(timeout=20) for run in runs] == [1, 1]
     assert [row(db, run)["lease"] for run in runs] == [1, 1]
 
