@@ -290,7 +290,8 @@ begin
                 where u.run is not null and u.id = any (refused) and not u.run = any (refused)
                 union
                 select v.run from unnest(v_runs, v_ids) v(run, id) join currant.executions e on e.id = v.id
-                where not v.run = any (refused) and e.finished_at is null and (v.id = any (refused) or not v.id = any (ended)));
+                where not v.run = any (refused)
+                    and (v.id = any (refused) or (e.finished_at is null and not v.id = any (ended))));
             exit when cardinality(more) = 0;
             refused := refused || more;
         end loop;

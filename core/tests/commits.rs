@@ -64,6 +64,31 @@ async fn a_refused_outcome_takes_the_run_along_that_went_on_from_it() {
     assert_eq!(text(&mut conn, "select count(*) from currant.executions where step_key = '1'").await, "0");
 }
 
+/// The run heard of it in memory and went on before the outcome was written: both are in one batch, as writes of their own.
+#[tokio::test]
+async fn an_outcome_that_is_delivered_in_the_batch_that_records_it_keeps_its_number_or_takes_the_run_along() {
+    for cancelled in [false, true] {
+        let database = Database::new().await;
+        let mut conn = database.connect().await;
+        let me = register(&mut conn, &["q"]).await;
+        enqueue(&mut conn, Kind::Workflow, "q").await;
+        let run = claim_one(&mut conn, me, "q").await;
+        let step = child(&run, "0", call(Kind::Task, "q"), true);
+        commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
+        if cancelled {
+            currant::executions::cancel(&mut conn, step.id, false).await.unwrap();
+        }
+        let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
+        batch.fences.push((step.id, 1));
+        batch.outcomes.push(outcome(step.id, Action::Complete, Some("1")));
+        batch.deliveries.push(Delivery { run: run.id, id: step.id, seq: 7, clock: 7 });
+        let refused = commit(&mut conn, me, &batch).await.refused;
+        assert_eq!(refused.contains(&run.id), cancelled);
+        let told = "select coalesce(max(seq), 0) from currant.executions where step_key = '0'";
+        assert_eq!(text(&mut conn, told).await, if cancelled { "0" } else { "7" });
+    }
+}
+
 #[tokio::test]
 async fn one_refused_run_does_not_harm_another_in_the_same_batch() {
     let database = Database::new().await;

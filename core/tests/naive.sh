@@ -18,6 +18,8 @@ done <<'RULES'
 b, a zombie's outcome;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
 b, a zombie's children;commits;a_zombies_outcome;commit_batch|where not c.run = any (refused)|where true
 b, what follows from a refused outcome;commits;a_refused_outcome;commit_batch|u.run is not null and u.id|false and u.id
+b, what follows from a refused delivery;commits;keeps_its_number;commit_batch|v.id = any (refused) or|false or
+a, the number of what ended in the same batch;commits;keeps_its_number;commit_batch|where e.id = v.id and e.finished_at is not null|where false and e.id = v.id
 b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|order by e.id for update|order by e.id limit 0
 c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false

@@ -67,16 +67,31 @@ impl State {
         for (id, lease) in unit.batch.fences {
             if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
                 self.drop_execution((id, lease), LEASE_LOST);
+                self.forget_units((id, lease));
             }
         }
         // Guarantee 3: a run that heard in memory of an outcome which is not recorded does not go on.
         for id in unit.told {
             if let Some(lease) = self.runs.get(&id).map(|run| (id, run.claimed.lease)) {
                 self.drop_execution(lease, LEASE_LOST);
+                self.forget_units(lease);
             }
         }
         // A run that is dropped because of its child is still ours in the database: hand it back soon.
         self.beat.wanted = true;
+    }
+
+    /// What a dropped run wanted to write next: its lease may still be good, so the database would take it.
+    fn forget_units(&mut self, lease: Lease) {
+        let (gone, kept) =
+            std::mem::take(&mut self.units).into_iter().partition(|unit| unit.batch.fences.contains(&lease));
+        self.units = kept;
+        for unit in Vec::<Unit>::from(gone) {
+            self.closed(&unit.closes);
+            for eager in unit.eager {
+                self.attempts.remove(&eager);
+            }
+        }
     }
 
     /// These are written, or will never be: the next heartbeat hands back what the database still believes to be ours.

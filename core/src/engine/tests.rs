@@ -187,7 +187,13 @@ fn a_run_that_only_heard_of_an_outcome_which_is_refused_is_dropped() {
     let (first, second) = (pulled_task(&mut state), pulled_task(&mut state));
     assert!(state.complete(first.0, 1, b"0".to_vec()).is_some());
     assert_eq!(state.complete(second.0, 1, b"1".to_vec()), None);
-    commit_with(&mut state, BatchReply { refused: vec![second.0], ..BatchReply::default() });
+    let sent = state.take_units();
+    // While that is on its way the run goes on from it: nothing of this may be written any more.
+    assert!(state.commands(run.id, 1, vec![]).is_some());
+    state.commands(run.id, 1, vec![execute("2")]);
+    let refused = BatchReply { refused: vec![second.0], ..BatchReply::default() };
+    state.committed(sent, None, refused);
+    assert!(state.take_units().is_empty());
     assert!(state.pull(10).iter().any(|item| matches!(item, Item::Drop { id, .. } if *id == run.id)));
 }
 

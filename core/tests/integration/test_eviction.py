@@ -44,7 +44,8 @@ def suspended(db: Db) -> int:
 
 
 async def test_beyond_max_hot_those_that_waited_longest_are_put_out(local_worker: LocalWorker, db: Db) -> None:
-    worker = local_worker("q", *functions(), WORKFLOWS_WORKER_MAX_HOT="3")
+    # None of them waits for long by this setting: it is for their number that they go.
+    worker = local_worker("q", *functions(), WORKFLOWS_WORKER_MAX_HOT="3", WORKFLOWS_WORKER_LONG_WAIT="86400")
     async with worker:
         handles = await app.waiter.queue_many([(number,) for number in range(12)])
         await eventually_async(lambda: suspended(db) >= 9)

@@ -19,7 +19,7 @@ async def double(number: int) -> int:
 @workflow(queue="q")
 async def waiter(number: int) -> int:
     first = await double.run(number)
-    await wait_for_signal("go")
+    await wait_for_signal("go", timeout=3600)
     return await double.run(first)
 
 
