@@ -113,13 +113,18 @@ def test_a_workflow_is_suspended_and_resumed(bridge: RustBridge, me: str) -> Non
     assert bridge.wait_execution(id, 1) == ("completed", b"2")
 
 
-def test_a_signal_between_claim_and_suspend_is_not_slept_through(bridge: RustBridge, me: str) -> None:
+@pytest.mark.parametrize("signal_first", [True, False], ids=["before the suspend", "after it"])
+def test_a_signal_is_not_slept_through(signal_first: bool, bridge: RustBridge, me: str) -> None:
     """Rule c: whoever suspends does not overlook what came meanwhile."""
     id = bridge.create_execution(call("workflow"))
     claimed = bridge.claim_execution(me, ["q"])
     assert claimed is not None
+    if signal_first:
+        bridge.send_signal(id, "go", b"1")
     bridge.suspend_workflow(me, id, claimed.lease)
-    bridge.send_signal(id, "go", b"1")
+    if not signal_first:
+        assert bridge.get_execution(id)["state"] == "suspended"
+        bridge.send_signal(id, "go", b"1")
     assert bridge.get_execution(id)["state"] == "pending"
 
 
