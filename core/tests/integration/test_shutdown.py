@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from apps.shutdown import deaf, endless, held_up, held_up_in_a_thread, overdue, 
 from currant import ExecutionFailed, send_signal_sync
 from currant.decorators import Function
 from currant.worker import Worker
-from support import WorkerProcess, eventually, eventually_async
+from support import WorkerProcess, eventually
 
 Start = Callable[..., WorkerProcess]
 
@@ -25,13 +26,13 @@ def draining(db: Connection) -> bool:
     return db.execute("select 1 from currant.workers where draining and stopped_at is null").fetchone() is not None
 
 
-async def two_heartbeats(db: Connection) -> None:
+def wait_for_two_heartbeats(db: Connection) -> None:
     """Wait until the worker has looked for work twice."""
     later = "select 1 from currant.workers where last_heartbeat > %s"
     for _ in range(2):
         beat = db.execute("select max(last_heartbeat) as at from currant.workers").fetchone()
         assert beat is not None
-        await eventually_async(lambda at=beat["at"]: db.execute(later, [at]).fetchone())
+        eventually(lambda at=beat["at"]: db.execute(later, [at]).fetchone())
 
 
 # SIGTERM
@@ -46,6 +47,7 @@ def test_sigterm_finishes_what_runs_and_claims_nothing_more(
     worker.terminate()
     eventually(lambda: draining(db))
     late = held_up.queue_sync(board.path, "late")
+    wait_for_two_heartbeats(db)
     board.open("gate")
     assert worker.wait() == 0
     assert run.result_sync(timeout=5) == 1
@@ -151,7 +153,7 @@ async def test_a_timed_out_task_fails_at_once_and_keeps_its_slot_until_it_ends(
         assert failed.value.type == "TimeoutError"
         after = await held_up.queue(board.path, "after")
         board.open("after")
-        await two_heartbeats(db)
+        await asyncio.to_thread(wait_for_two_heartbeats, db)
         assert row(db, after)["state"] == "pending"
         board.open("gate")
         assert await after.result(timeout=20) == 1
