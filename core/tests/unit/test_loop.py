@@ -152,6 +152,7 @@ def test_sets_of_futures_iterate_in_the_same_order_in_every_process() -> None:
         made: list[Any] = [asyncio.create_task(asyncio.sleep(0)) for _ in range(20)]
         made += [loop.create_future() for _ in range(20)]
         made += [asyncio.gather(loop.create_future()) for _ in range(20)]
+        made += [loop_asyncio._plain_gather(loop.create_future()) for _ in range(20)]  # imported before Currant
         return [made.index(one) for one in set(made)]
 
     padding = []

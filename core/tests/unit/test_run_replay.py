@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from currant import codec, context
-from currant.errors import ExecutionFailed
+from currant.errors import ExecutionFailed, WorkflowSuspendException
 from currant.run import WorkflowRun
-from fake_engine import RUN_ID, STARTED, FakeEngine, Main, forever, kinds, running, step
+from fake_engine import RUN_ID, STARTED, FakeCall, FakeEngine, Main, forever, kinds, running, step
 
 
 async def two_steps() -> Any:
@@ -178,6 +178,26 @@ def test_a_step_that_is_not_recorded_before_the_last_outcome_holds_the_run() -> 
     engine.deliver("0")
     changed(engine, after)
     assert engine.error["message"].endswith("step 2: nothing is recorded, the code asks for task c")
+
+
+def test_a_step_that_is_not_recorded_between_two_outcomes_holds_the_run() -> None:
+    async def branch(*names: str) -> None:
+        for name in names:
+            await step(name)
+
+    async def before() -> Any:
+        await asyncio.gather(branch("a"), branch("b"))
+        await step("d")
+
+    async def after() -> Any:
+        await asyncio.gather(branch("a", "c"), branch("b"))
+        await step("d")
+
+    engine = running(before)
+    engine.deliver("0/0")
+    engine.deliver("1/0")
+    changed(engine, after)
+    assert engine.error["message"].endswith("step 0/1: nothing is recorded, the code asks for task c")
 
 
 async def catches_all() -> Any:
@@ -378,6 +398,27 @@ def test_durable_calls_made_while_a_run_unwinds_record_nothing() -> None:
     assert reached == ["WorkflowSuspendException"] * 4
     assert engine.records == recorded
     assert engine.crash() == []
+
+
+def test_a_step_made_before_an_eviction_does_not_start_in_it() -> None:
+    reached = []
+
+    async def main() -> None:
+        later = step("later")
+        try:
+            await step("a")
+        finally:
+            try:
+                await later
+            except WorkflowSuspendException:
+                reached.append("await")
+            try:
+                context.active_run().detach(FakeCall("task", "mail"))  # type: ignore[union-attr, arg-type]
+            except WorkflowSuspendException:
+                reached.append("detach")
+
+    assert running(main).evict()
+    assert reached == ["await", "detach"]
 
 
 def test_a_run_that_was_put_out_goes_on_after_a_rebuild() -> None:
