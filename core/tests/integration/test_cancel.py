@@ -11,7 +11,17 @@ import psycopg
 import pytest
 
 from apps import cancel as app
-from currant import ExecutionCancelled, ExecutionFailed, Handle, NotFound, NotRunning, RustBridge, Worker, registry
+from currant import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    Handle,
+    NotFound,
+    NotRunning,
+    RustBridge,
+    Worker,
+    registry,
+    send_signal,
+)
 from support import Ledger, WorkerProcess, eventually, eventually_async
 
 LocalWorker = Callable[..., Worker]
@@ -67,6 +77,19 @@ async def test_a_workflow_may_run_steps_to_clean_up_and_is_asked_only_once(
         await handle.cancel()  # again, in the midst of it
         await cancelled(handle)
     assert sorted(ledger.lines) == ["a finally", "a mailed", "a refunded", "a started", "a told True"]
+
+
+async def test_outstanding_steps_are_cancelled_at_once_whatever_the_workflow_does(
+    worker: Worker, ledger: Ledger
+) -> None:
+    async with worker:
+        handle = await app.with_a_side_branch.queue()
+        await eventually_async(lambda: ledger.lines == ["branch started"])
+        await eventually_async(lambda: RustBridge.show(str(handle))["steps"])
+        await handle.cancel()
+        await eventually_async(lambda: "branch told True" in ledger.lines)
+        await send_signal(handle, "cleaned")
+        await cancelled(handle)
 
 
 async def test_a_clean_up_goes_on_in_another_worker(local_worker: LocalWorker, ledger: Ledger, db: Db) -> None:

@@ -54,6 +54,21 @@ async def cleans_up(name: str, seconds: float) -> None:
         note(f"{name} finally")
 
 
+@workflow(queue="q")
+async def with_a_side_branch() -> None:
+    """Cleans up for as long as it likes; a branch of it waits for a step meanwhile."""
+    branch = asyncio.create_task(endless.run("branch"))
+    try:
+        await wait_for_signal("never")
+    except asyncio.CancelledError:
+        await wait_for_signal("cleaned")
+        try:
+            await branch
+        except ExecutionCancelled:
+            pass
+        raise
+
+
 @workflow(queue="q", timeout=0.5)
 async def too_long(name: str) -> None:
     try:
