@@ -92,11 +92,11 @@ def waits_for_lock(db: Connection) -> bool:
 
 
 def asleep(db: Connection) -> bool:
-    """Whether every worker listens, found nothing to do, and sleeps."""
+    """Whether there are workers, and every one listens, found nothing to do, and sleeps."""
     found = db.execute(
-        "select count(*) = 0 as all from currant.workers where stopped_at is null and sleep_until < now()"
+        "select bool_and(sleep_until > now()) as asleep from currant.workers where stopped_at is null"
     ).fetchone()
-    return found is not None and bool(found["all"])
+    return found is not None and bool(found["asleep"])
 
 
 def rhythm(heartbeat: float = 0.5, timeout: float = 3.0, poll: float = 1.0, grace: float = 5.0) -> dict[str, str]:
