@@ -164,7 +164,7 @@ async def test_no_wake_up_is_lost_between_looking_and_sleeping(set_environment: 
     set_environment(SLUGGISH)
     chance = random.Random(5)
     async with Worker(["orders"]):
-        for number in range(300):
+        for number in range(200):
             assert await (await echo.queue(number)).result(timeout=20) == number
             await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003, 0.008]))
 
