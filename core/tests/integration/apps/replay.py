@@ -24,7 +24,7 @@ from support import note
 CODE = os.environ.get("CODE", "first")
 
 
-@task
+@task(retries=100)  # enough for every death: it is not for killing its workers that it shall fail
 async def work(name: str, seconds: float = 0.0) -> str:
     """Notes the execution and its attempt before and after it works."""
     attempt = currant.current()
@@ -33,7 +33,7 @@ async def work(name: str, seconds: float = 0.0) -> str:
     return name
 
 
-@task(retry=Retry(non_retryable=(ValueError,)))
+@task(retry=Retry(max_attempts=100, non_retryable=(ValueError,)))
 async def fails(name: str) -> None:
     attempt = currant.current()
     note(f"{attempt.id} {attempt.attempt}")
