@@ -50,11 +50,7 @@ attempt: ContextVar[Attempt] = ContextVar("currant.attempt")  # the worker sets 
 def active_run() -> WorkflowRun | None:
     """The run whose activation is going on in this thread."""
     loop = _get_running_loop()
-    if isinstance(loop, WorkflowLoop):
-        host = loop.host
-        if isinstance(host, WorkflowRun):
-            return host
-    return None
+    return loop.host if isinstance(loop, WorkflowLoop) else None  # type: ignore[return-value]
 
 
 def _run(what: str) -> WorkflowRun:

@@ -25,6 +25,7 @@ from currant.loop_guard import install_blocking_guard
 
 __all__ = ["WorkflowFuture", "WorkflowLoop", "WorkflowTask", "install_blocking_guard"]
 
+_current_task = asyncio.current_task
 _log = logging.getLogger(__name__)
 
 _LATEST = 253_402_300_799_000_000  # the end of the year 9999, in microseconds: "never" for a timer
@@ -102,16 +103,20 @@ class Timer(asyncio.TimerHandle):
 
 
 class WorkflowFuture(asyncio.Future[Any]):
-    """A future whose hash is its number in the run: sets iterate by hash, and `asyncio.wait` gives sets."""
+    """A future whose hash is its number in the run: sets iterate by hash, and `asyncio.wait` gives sets.
+
+    It gets the number when it is first asked for, which few are.
+    """
 
     __slots__ = ("_number",)
-
-    def __init__(self, loop: WorkflowLoop) -> None:
-        self._number = loop.next_number()
-        super().__init__(loop=loop)
+    _number: int
 
     def __hash__(self) -> int:
-        return self._number
+        try:
+            return self._number
+        except AttributeError:
+            self._number = self.get_loop().next_number()  # type: ignore[attr-defined]
+            return self._number
 
 
 class Branch:
@@ -179,7 +184,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def enter(self) -> tuple[Any, ...]:
         """Make this the thread's running loop; give what `leave` puts back."""
         outer = _get_running_loop()
-        if isinstance(outer, WorkflowLoop):
+        if type(outer) is WorkflowLoop:
             raise RuntimeError("a workflow cannot be run inside another one's activation")
         task = _swap_task(outer) if _ONE_TASK_PER_THREAD else None
         before = (outer, sys.get_asyncgen_hooks(), gc.isenabled(), task)
@@ -230,7 +235,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return branch.prefix + str(position)
 
     def _branch(self) -> Branch:
-        task = asyncio.current_task(self)
+        task = _current_task(self)
         if task is None:
             return self._callbacks
         try:
@@ -332,7 +337,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return self.clock / 1_000_000
 
     def create_future(self) -> asyncio.Future[Any]:
-        return WorkflowFuture(self)
+        return WorkflowFuture(loop=self)
 
     def create_task(  # type: ignore[override]
         self,

@@ -335,7 +335,9 @@ class WorkflowRun:
 
     def execute(self, call: Call, decode: Callable[[bytes], R]) -> Coroutine[Any, Any, R]:
         """A child execution; its key is allotted now, it starts when it is awaited or scheduled."""
-        key = self._next_key()
+        if self.unwinding:
+            raise WorkflowSuspendException
+        key = self._loop.next_key()
         return Step(self, key, call.kind, call.function, ("execute", key, call), decode)
 
     def detach(self, call: Call) -> str:
@@ -440,9 +442,12 @@ class WorkflowRun:
             raise WorkflowSuspendException
         if _get_running_loop() is not self._loop:
             raise RuntimeError(f"{step!r} belongs to another workflow")
-        if not self._make(step.kind, step.key, step.name, step.command):
+        if self._records is None:
+            self._commands.append(step.command)
+        elif not self._make(step.kind, step.key, step.name, step.command):
             raise WorkflowSuspendException
-        self._waiting[step.key] = future = StepFuture(step, self)
+        self._waiting[step.key] = future = StepFuture(loop=self._loop)
+        future.step = step
         return future
 
     def abandon(self, key: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from currant import codec, errors
 from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SignalTimeout
+from currant.loop import WorkflowFuture
 
 if TYPE_CHECKING:
     from currant.run import WorkflowRun
@@ -67,6 +67,10 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         if self._iterator is not None:
             self._iterator.close()
 
+    def abandoned(self) -> None:
+        """Nobody waits for the outcome any more."""
+        self._run.abandon(self.key)
+
     def timed_out(self) -> BaseException:
         """The error of a wait that ended without what it waited for."""
         return SignalTimeout(f"no signal {self.name!r} in time")
@@ -112,25 +116,16 @@ class Verb(Step[R]):
         return own(error.message)
 
 
-class StepFuture(asyncio.Future[Any]):
+class StepFuture(WorkflowFuture):
     """Where the outcome of a step arrives. To cancel it is to stop waiting for the step."""
 
-    __slots__ = ("_number", "_run", "step")
-
-    def __init__(self, step: Step[Any], run: WorkflowRun) -> None:
-        loop = run.loop
-        self._number = loop.next_number()
-        self._run = run
-        self.step = step
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
+    __slots__ = ("step",)
+    step: Step[Any]  # set by `WorkflowRun.start_step`: a constructor in Python would cost as much as all else here
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
         if cancelled:
-            self._run.abandon(self.step.key)
+            self.step.abandoned()
         return cancelled
 
     def resolve(self, status: str, payload: bytes) -> None:
