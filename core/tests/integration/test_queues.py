@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from apps.board import SLUGGISH, Board, Connection, SetEnvironment, asleep, count, rhythm, row
+from apps.board import SLUGGISH, Board, Connection, SetEnvironment, asleep, count, rhythm, row, waits_for_lock
 from apps.queues import echo, mark, restless
+from currant.client import default_client
 from currant.rust_bridge import RustBridge, new_id
 from currant.worker import Worker
 from support import WorkerProcess, eventually, eventually_async
@@ -169,25 +171,51 @@ async def test_no_wake_up_is_lost_between_looking_and_sleeping(set_environment: 
             await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003, 0.008]))
 
 
-def test_work_that_commits_after_the_last_look_wakes_the_sleeper(
-    db: Connection, bridge: RustBridge, database: str
+GATE = """
+    create function at_the_gate() returns trigger language plpgsql as $$ begin
+        perform pg_advisory_lock_shared(5); perform pg_advisory_unlock_shared(5); return null;
+    end $$;
+    create constraint trigger at_the_gate after {event} deferrable initially deferred
+    for each row {when} execute function at_the_gate();
+"""
+
+
+@contextmanager
+def commits_held_up(database: str, event: str, when: str = "") -> Iterator[Callable[[], object]]:
+    """Transactions that do this stop at their commit, after all their statements, until what this gives is called."""
+    with psycopg.connect(database, autocommit=True) as keeper:
+        keeper.execute(GATE.format(event=event, when=when))  # type: ignore[arg-type]  # the test's own text
+        keeper.execute("select pg_advisory_lock(5)")
+        yield lambda: keeper.execute("select pg_advisory_unlock(5)")
+
+
+async def test_what_is_enqueued_while_the_worker_decides_to_sleep_is_found(
+    database: str, db: Connection, set_environment: SetEnvironment
 ) -> None:
-    # Rule e step by step: the worker looks before the enqueue is committed, and sleeps.
-    worker = new_id()
-    bridge.update_heartbeat(worker, "sleeper", ["orders"])
-    ears = psycopg.connect(database, autocommit=True)
-    ears.execute(f'listen "currant_w_{worker}"')
-    with psycopg.connect(database) as enqueuer:
-        enqueuer.execute("set currant.notify = off")
-        echo.options(connection=enqueuer).queue_sync(1)
-        db.execute("select currant.sleep_worker(%s, currant.micros(now() + interval '1 hour'))", [worker])
-        looked = db.execute(
-            "select ready from currant.heartbeat(%s, currant.micros(now() + interval '1 hour'), false)", [worker]
-        )
-        assert looked.fetchone() == {"ready": False}
-    db.execute("select currant.wake(array['orders'], '{}')")
-    assert [notice.channel for notice in ears.notifies(timeout=10, stop_after=1)] == [f"currant_w_{worker}"]
-    ears.close()
+    # It has looked and found nothing, but whoever enqueues does not see yet that it sleeps.
+    set_environment(SLUGGISH)
+    asleep_now = "when (new.sleep_until > now() and old.sleep_until < now())"
+    async with Worker(["orders"]):
+        with commits_held_up(database, "update on currant.workers", asleep_now) as release:
+            await eventually_async(lambda: waits_for_lock(db))
+            run = await echo.queue(1)
+            await asyncio.to_thread(default_client().core.flush, 10)
+            release()
+            assert await run.result(timeout=20) == 1
+
+
+async def test_a_worker_that_falls_asleep_while_an_enqueue_commits_is_woken(
+    database: str, db: Connection, set_environment: SetEnvironment
+) -> None:
+    # Nobody sleeps yet when the row is written, and the row is not to be seen when the worker looks.
+    set_environment(SLUGGISH)
+    with commits_held_up(database, "insert on currant.executions") as release:
+        enqueue = asyncio.create_task(echo.queue(1))
+        await eventually_async(lambda: waits_for_lock(db))
+        async with Worker(["orders"]):
+            await eventually_async(lambda: asleep(db))
+            release()
+            assert await (await enqueue).result(timeout=20) == 1
 
 
 # Rule d: rows that become ready late
