@@ -11,7 +11,7 @@ import pytest
 
 from apps.board import Board, Connection, count, rhythm, row, steps_of, waits_for_lock
 from apps.leases import held_up, sums, waits
-from currant import LeaseLost
+from currant import Handle, LeaseLost
 from currant.rust_bridge import NewExecution, RustBridge, new_id
 from currant.worker import Worker
 from support import WorkerProcess, eventually, eventually_async
@@ -206,36 +206,29 @@ async def test_what_runs_here_but_not_for_the_database_is_stopped(db: Connection
     assert row(db, run)["state"] == "pending"
 
 
+def break_connections(db: Connection) -> None:
+    """Terminate every other session."""
+    db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+
 @pytest.mark.usefixtures("set_environment")
 async def test_nothing_is_lost_or_recorded_twice_when_connections_break_in_mid_traffic(db: Connection) -> None:
-    numbers = range(150)
+    enqueues: list[asyncio.Task[Handle[int]]] = []
     async with Worker(["orders"]):
-        breaking = asyncio.create_task(break_connections(db, len(numbers)))
-        handles = await asyncio.gather(*(sums.queue(number) for number in numbers))
-        results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
-        assert await breaking >= 5
-    assert results == [8 * number + 4 for number in numbers]
-    assert count(db, "parent_id is null") == len(numbers)
-    assert count(db, "state = 'completed'") == 4 * len(numbers)
+        for _ in range(8):
+            ended = count(db, "finished_at is not null")
+            enqueues += [asyncio.create_task(sums.queue(number)) for number in range(25)]
+            await eventually_async(lambda ended=ended: count(db, "finished_at is not null") > ended, interval=0.002)
+            break_connections(db)
+        results = [await (await enqueue).result(timeout=60) for enqueue in enqueues]
+    assert results == [8 * number + 4 for number in range(25)] * 8
+    assert count(db, "parent_id is null") == 200
+    assert count(db, "state = 'completed'") == 800
     numbered = db.execute(
-        "select array_agg(seq order by seq) as seqs from currant.executions where parent_id is not null group by parent_id"
+        "select array_agg(seq order by seq) as seqs from currant.executions"
+        " where parent_id is not null group by parent_id"
     ).fetchall()
     assert all(run["seqs"] == [1, 2, 3] for run in numbered)
-
-
-async def break_connections(db: Connection, runs: int) -> int:
-    """Terminate every other session, again and again as the work goes on; gives how often."""
-    breaks, seen = 0, 0
-    while seen < 4 * runs:
-        ended = count(db, "finished_at is not null")
-        if ended > seen + runs // 5 or (breaks == 0 and count(db, "true")):
-            db.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
-            breaks += 1
-            seen = ended
-        if ended == 4 * runs:
-            break
-        await asyncio.sleep(0.005)
-    return breaks
