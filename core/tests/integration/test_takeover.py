@@ -107,7 +107,8 @@ async def test_suspended_runs_are_not_touched_by_a_take_over(
 async def test_a_task_that_kills_its_process_fails_as_worker_lost_and_bystanders_survive(
     worker_process: Start, db: Connection, board: Board, watcher: Worker
 ) -> None:
-    bystander = await held_up.queue(board.path)
+    # A bystander without a second attempt; of low priority, since suspects run one at a time and it waits to the end.
+    bystander = await held_up.options(retries=0, priority=0).queue(board.path)
     run = await careful.queue(board.path)
     killed = 0
     while row(db, run)["finished_at"] is None:
