@@ -1,6 +1,8 @@
 //! One workflow in memory: which steps it waits for, which outcomes it was given and how numbered. No I/O, no clock.
 //!
 //! Rule a: outcomes are delivered one at a time, numbered from the run's counter; live and replay alike.
+mod history;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use uuid::Uuid;
@@ -122,20 +124,6 @@ fn status_name(status: &str) -> &'static str {
     }
 }
 
-/// The database gives rows in any order; signals are received in the order they were sent.
-fn in_order(mut rows: Vec<HistorySource>) -> Vec<HistorySource> {
-    rows.sort_by_key(|row| match row {
-        HistorySource::Signal { ordinal, .. } => *ordinal,
-        _ => 0,
-    });
-    rows
-}
-
-/// Orders step keys as they were allotted: `0`, `2`, `10`, `1.0/0`.
-fn natural(key: &str) -> Vec<u64> {
-    key.split(['.', '/']).map(|part| part.parse().unwrap_or(u64::MAX)).collect()
-}
-
 impl Run {
     pub fn new(claimed: Claimed, now: Micros) -> Run {
         let phase = if claimed.fresh { Phase::Ready } else { Phase::Loading };
@@ -166,96 +154,6 @@ impl Run {
 
     pub fn has_news(&self) -> bool {
         !self.inbox.is_empty()
-    }
-
-    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch.
-    pub fn load(&mut self, rows: Vec<HistorySource>) -> Vec<(Micros, String)> {
-        let mut records = Vec::new();
-        let mut outcomes = Vec::new();
-        let mut undelivered = Vec::new();
-        let mut waits = Vec::new();
-        for row in in_order(rows) {
-            match row {
-                HistorySource::Run { wakes, cancel_requested, deadline, .. } => {
-                    self.wakes_seen = wakes;
-                    self.claimed.deadline = deadline.or(self.claimed.deadline);
-                    if cancel_requested {
-                        undelivered.push(own_news(CANCEL_KEY, "cancel"));
-                    }
-                }
-                HistorySource::Child { key, kind, function, id, outcome, delivered, abandoned, .. } => {
-                    records.push(Record { key: key.clone(), kind: kind.as_str().into(), name: function, value: None });
-                    match (outcome, delivered) {
-                        (Some(outcome), Some(at)) => outcomes.push(self.past(key, outcome, at)),
-                        _ if abandoned => {}
-                        (Some((status, payload)), None) => {
-                            self.open.insert(key.clone(), Open::Child(id));
-                            let status = status_name(&status);
-                            undelivered.push(News { key, status, payload, source: Source::Child(id) });
-                        }
-                        _ => {
-                            self.open.insert(key, Open::Child(id));
-                        }
-                    }
-                }
-                HistorySource::Step { key, kind, name, outcome, request, delivered, due, abandoned } => {
-                    if let (Some(outcome), Some(at)) = (&outcome, delivered) {
-                        self.cancel_delivered |= key == CANCEL_KEY;
-                        self.timeout_delivered |= key == TIMEOUT_KEY;
-                        outcomes.push(self.past(key.clone(), outcome.clone(), at));
-                    } else if !abandoned {
-                        // A run that was retried has outcomes which are known, but not told again in this epoch.
-                        if matches!(kind.as_str(), "timer" | "signal" | "verb")
-                            && let Some((status, payload)) = &outcome
-                        {
-                            let (key, status, payload) = (key.clone(), status_name(status), payload.clone());
-                            undelivered.push(News { key, status, payload, source: Source::Step { ordinal: None } });
-                        }
-                        match kind.as_str() {
-                            "timer" => {
-                                self.open.insert(key.clone(), Open::Timer { due: due.unwrap_or(0) });
-                            }
-                            "signal" => {
-                                if outcome.is_none() {
-                                    waits.push((key.clone(), name.clone()));
-                                }
-                                self.open.insert(key.clone(), Open::Signal { name: name.clone(), due });
-                            }
-                            "verb" => {
-                                let verb = request.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-                                self.unfinished_verbs.extend(verb.map(|verb| (key.clone(), verb)));
-                                self.open.insert(key.clone(), Open::Verb);
-                            }
-                            _ => {}
-                        }
-                    }
-                    if kind != "cancel" && kind != "timeout" {
-                        let value = matches!(kind.as_str(), "version" | "side_effect")
-                            .then(|| outcome.as_ref().map(|(_, payload)| payload.clone()).unwrap_or_default());
-                        records.push(Record { key, kind, name, value });
-                    }
-                }
-                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
-            }
-        }
-        waits.sort_by_key(|(key, _)| natural(key));
-        for (key, name) in waits {
-            self.waits.entry(name).or_default().push_back(key);
-        }
-        outcomes.sort_by_key(|outcome: &Activation| outcome.seq);
-        undelivered.retain(|news| news.key != CANCEL_KEY || !self.cancel_delivered);
-        undelivered.sort_by_key(|news| natural(&news.key));
-        self.inbox.extend(undelivered);
-        self.match_signals();
-        self.history = Some((records, outcomes));
-        self.phase = Phase::Ready;
-        self.timers()
-    }
-
-    fn past(&mut self, key: String, (status, payload): (String, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
-        self.seq = self.seq.max(seq);
-        self.clock = self.clock.max(clock);
-        Activation { run: self.claimed.id, key, seq, clock, status, payload }
     }
 
     /// Everything that will come due: (due, key).
@@ -359,27 +257,6 @@ impl Run {
                 self.inbox.push_back(News { key, status: "completed", payload, source });
             }
         }
-    }
-
-    /// What the database has that was not delivered yet (`load_runs` with news only). The run is hot.
-    pub fn hear(&mut self, rows: Vec<HistorySource>) {
-        for row in in_order(rows) {
-            match row {
-                HistorySource::Run { wakes, cancel_requested, .. } => {
-                    self.wakes_seen = self.wakes_seen.max(wakes);
-                    let known = self.cancel_delivered || self.inbox.iter().any(|news| news.key == CANCEL_KEY);
-                    if cancel_requested && !known {
-                        self.inbox.push_back(own_news(CANCEL_KEY, "cancel"));
-                    }
-                }
-                HistorySource::Child { key, id, outcome: Some((status, payload)), .. } => {
-                    self.child_ended(&key, id, status_name(&status), payload);
-                }
-                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
-                _ => {}
-            }
-        }
-        self.match_signals();
     }
 
     /// The next outcome, if the run is idle and there is one. Its writes wait for Python's answer.

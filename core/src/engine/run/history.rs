@@ -1,0 +1,183 @@
+//! A run as its history has it: what it asked for, what it was told, and what it has not heard yet.
+use uuid::Uuid;
+
+use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, own_news, status_name};
+use crate::engine::items::{Activation, Record};
+use crate::types::{HistorySource, Kind, Micros};
+
+/// What the rows add up to.
+#[derive(Default)]
+struct History {
+    records: Vec<Record>,
+    outcomes: Vec<Activation>,
+    undelivered: Vec<News>,
+    /// (key, name) of the waits for signals.
+    waits: Vec<(String, String)>,
+}
+
+/// The step of a row `HistorySource::Step`, but for what says how it ended.
+struct Step {
+    key: String,
+    kind: String,
+    name: String,
+    due: Option<Micros>,
+    request: Option<Vec<u8>>,
+}
+
+type Outcome = Option<(String, Vec<u8>)>;
+type Delivered = Option<(i64, Micros)>;
+
+impl Run {
+    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch.
+    pub fn load(&mut self, rows: Vec<HistorySource>) -> Vec<(Micros, String)> {
+        let mut history = History::default();
+        for row in in_order(rows) {
+            match row {
+                HistorySource::Run { wakes, cancel_requested, deadline, .. } => {
+                    self.wakes_seen = wakes;
+                    self.claimed.deadline = deadline.or(self.claimed.deadline);
+                    if cancel_requested {
+                        history.undelivered.push(own_news(CANCEL_KEY, "cancel"));
+                    }
+                }
+                HistorySource::Child { key, kind, function, id, outcome, delivered, abandoned, .. } => {
+                    history.records.push(record(&key, kind, function));
+                    self.load_child(&mut history, key, id, outcome, delivered, abandoned);
+                }
+                HistorySource::Step { key, kind, name, outcome, request, delivered, due, abandoned } => {
+                    self.load_step(&mut history, Step { key, kind, name, due, request }, outcome, delivered, abandoned);
+                }
+                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
+            }
+        }
+        self.settle(history);
+        self.timers()
+    }
+
+    fn load_child(
+        &mut self,
+        history: &mut History,
+        key: String,
+        id: Uuid,
+        outcome: Outcome,
+        delivered: Delivered,
+        abandoned: bool,
+    ) {
+        match (outcome, delivered) {
+            (Some(outcome), Some(at)) => history.outcomes.push(self.past(key, outcome, at)),
+            _ if abandoned => {}
+            (outcome, _) => {
+                self.open.insert(key.clone(), Open::Child(id));
+                let news = outcome.map(|(status, payload)| (status_name(&status), payload));
+                let source = Source::Child(id);
+                history.undelivered.extend(news.map(|(status, payload)| News { key, status, payload, source }));
+            }
+        }
+    }
+
+    fn load_step(
+        &mut self,
+        history: &mut History,
+        step: Step,
+        outcome: Outcome,
+        delivered: Delivered,
+        abandoned: bool,
+    ) {
+        if let (Some(outcome), Some(at)) = (&outcome, delivered) {
+            self.cancel_delivered |= step.key == CANCEL_KEY;
+            self.timeout_delivered |= step.key == TIMEOUT_KEY;
+            history.outcomes.push(self.past(step.key.clone(), outcome.clone(), at));
+        } else if !abandoned {
+            self.wait_again(history, &step, &outcome);
+        }
+        if step.kind != "cancel" && step.kind != "timeout" {
+            let valued = matches!(step.kind.as_str(), "version" | "side_effect");
+            let value = valued.then(|| outcome.map(|(_, payload)| payload).unwrap_or_default());
+            history.records.push(Record { key: step.key, kind: step.kind, name: step.name, value });
+        }
+    }
+
+    /// A step whose outcome was not delivered in this epoch. It may be known all the same, in a run that was retried.
+    fn wait_again(&mut self, history: &mut History, step: &Step, outcome: &Outcome) {
+        let open = match step.kind.as_str() {
+            "timer" => Open::Timer { due: step.due.unwrap_or(0) },
+            "signal" => {
+                if outcome.is_none() {
+                    history.waits.push((step.key.clone(), step.name.clone()));
+                }
+                Open::Signal { name: step.name.clone(), due: step.due }
+            }
+            "verb" => {
+                let verb = step.request.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+                self.unfinished_verbs.extend(verb.map(|verb| (step.key.clone(), verb)));
+                Open::Verb
+            }
+            _ => return,
+        };
+        self.open.insert(step.key.clone(), open);
+        if let Some((status, payload)) = outcome {
+            let (key, status, payload) = (step.key.clone(), status_name(status), payload.clone());
+            history.undelivered.push(News { key, status, payload, source: Source::Step { ordinal: None } });
+        }
+    }
+
+    /// Orders what was read: the past by its numbers, the rest as it was asked for.
+    fn settle(&mut self, mut history: History) {
+        history.waits.sort_by_key(|(key, _)| natural(key));
+        for (key, name) in history.waits {
+            self.waits.entry(name).or_default().push_back(key);
+        }
+        history.outcomes.sort_by_key(|outcome| outcome.seq);
+        history.undelivered.retain(|news| news.key != CANCEL_KEY || !self.cancel_delivered);
+        history.undelivered.sort_by_key(|news| natural(&news.key));
+        self.inbox.extend(history.undelivered);
+        self.match_signals();
+        self.history = Some((history.records, history.outcomes));
+        self.phase = Phase::Ready;
+    }
+
+    fn past(&mut self, key: String, (status, payload): (String, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
+        self.seq = self.seq.max(seq);
+        self.clock = self.clock.max(clock);
+        Activation { run: self.claimed.id, key, seq, clock, status, payload }
+    }
+
+    /// What the database has that was not delivered yet (`load_runs` with news only). The run is hot.
+    pub fn hear(&mut self, rows: Vec<HistorySource>) {
+        for row in in_order(rows) {
+            match row {
+                HistorySource::Run { wakes, cancel_requested, .. } => {
+                    self.wakes_seen = self.wakes_seen.max(wakes);
+                    let known = self.cancel_delivered || self.inbox.iter().any(|news| news.key == CANCEL_KEY);
+                    if cancel_requested && !known {
+                        self.inbox.push_back(own_news(CANCEL_KEY, "cancel"));
+                    }
+                }
+                HistorySource::Child { key, id, outcome: Some((status, payload)), .. } => {
+                    self.child_ended(&key, id, status_name(&status), payload);
+                }
+                HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
+                _ => {}
+            }
+        }
+        self.match_signals();
+    }
+}
+
+fn record(key: &str, kind: Kind, function: String) -> Record {
+    Record { key: key.into(), kind: kind.as_str().into(), name: function, value: None }
+}
+
+/// The database gives rows in any order; signals are received in the order they were sent.
+fn in_order(mut rows: Vec<HistorySource>) -> Vec<HistorySource> {
+    rows.sort_by_key(|row| match row {
+        HistorySource::Signal { ordinal, .. } => *ordinal,
+        _ => 0,
+    });
+    rows
+}
+
+/// Orders step keys as they were allotted: `0`, `2`, `10`, `1.0/0`.
+fn natural(key: &str) -> Vec<u64> {
+    key.split(['.', '/']).map(|part| part.parse().unwrap_or(u64::MAX)).collect()
+}
