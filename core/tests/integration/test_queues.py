@@ -195,8 +195,8 @@ async def test_what_is_enqueued_while_the_worker_decides_to_sleep_is_found(
     # It has looked and found nothing, but whoever enqueues does not see yet that it sleeps.
     set_environment(SLUGGISH)
     asleep_now = "when (new.sleep_until > now() and old.sleep_until < now())"
-    async with Worker(["orders"]):
-        with commits_held_up(database, "update on currant.workers", asleep_now) as release:
+    with commits_held_up(database, "update on currant.workers", asleep_now) as release:
+        async with Worker(["orders"]):
             await eventually_async(lambda: waits_for_lock(db))
             run = await echo.queue(1)
             await asyncio.to_thread(default_client().core.flush, 10)
