@@ -97,6 +97,13 @@ def database(make_database: Callable[..., str], template_database: str, monkeypa
     return url
 
 
+@pytest.fixture(autouse=True)
+def _no_database_is_left_configured() -> Iterator[None]:
+    """What a test configured must not reach the tests behind it, unit tests among them."""
+    yield
+    currant.configure()
+
+
 @pytest.fixture
 def bridge(database: str) -> Iterator[RustBridge]:
     """The bridge to the test's database."""

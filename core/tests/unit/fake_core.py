@@ -250,7 +250,12 @@ def new_id() -> str:
 
 
 def derive_id(run_id: str, key: str) -> str:
-    return str(uuid.uuid5(uuid.UUID(run_id), key))
+    """As core/src/ids.rs: the run's time stamp, the position, then a hash."""
+    run = uuid.UUID(run_id)
+    last = key.rpartition("/")[2].rpartition(":")[2]
+    position = min(int(last), 0xFFF) if last.isdecimal() else 0
+    hashed = uuid.uuid5(run, key).bytes
+    return str(uuid.UUID(bytes=run.bytes[:6] + (0x7000 | position).to_bytes(2, "big") + hashed[8:]))
 
 
 def retry_delay(policy: Any, attempt: int, random: float) -> float:

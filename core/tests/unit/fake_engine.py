@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from currant import codec
-from currant import run as run_module
 from currant.context import active_run
 from currant.run import Command, WorkflowRun
 
@@ -34,14 +32,6 @@ class Open(NamedTuple):
     kind: str
     name: str
     due: int | None
-
-
-def derive_id(run_id: str, key: str) -> str:
-    """As the engine: the loop's tests need no extension."""
-    return str(uuid.uuid5(uuid.UUID(run_id), key))
-
-
-run_module.derive_id = derive_id
 
 
 def step(name: str, kind: str = "task") -> Coroutine[Any, Any, Any]:

@@ -21,7 +21,7 @@ from fake_engine import FakeEngine
 from random_workflows import Node, Pick, choose_outcome, make_program, make_workflow
 
 MOST_OUTCOMES = 40
-DIGEST = "6968e8029517f61b"
+DIGEST = "fb43b7b908336580"
 CASES = int(os.environ.get("CURRANT_REPLAY_CASES", "1000"))
 
 Schedule = list[tuple[str, str, Any]]

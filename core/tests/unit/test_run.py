@@ -22,7 +22,8 @@ from currant.errors import (
     SerializationError,
     SignalTimeout,
 )
-from fake_engine import RUN_ID, STARTED, FakeCall, FakeEngine, derive_id, forever, kinds, running, step
+from currant.run import derive_id
+from fake_engine import RUN_ID, STARTED, FakeCall, FakeEngine, forever, kinds, running, step
 
 OTHER = "01900000-0000-7000-8000-000000000002"
 FAILURE = {"type": "ValueError", "message": "no money", "traceback": "", "id": OTHER}
