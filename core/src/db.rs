@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "0001_schema", sql: include_str!("../migrations/0001_schema.sql") },
     Migration { version: 2, name: "0002_client", sql: include_str!("../migrations/0002_client.sql") },
     Migration { version: 3, name: "0003_worker", sql: include_str!("../migrations/0003_worker.sql") },
+    Migration { version: 4, name: "0004_control", sql: include_str!("../migrations/0004_control.sql") },
 ];
 
 /// The schema that this build needs; a newer one will do as long as its `min_client` is not above this.

@@ -97,10 +97,15 @@ impl Writer {
                 state.pulse.turned(at);
                 (state.wants_commit(), state.wants_loads(), state.wants_beat(at), state.idle_time(at))
             };
-            if commit || !self.unknown.is_empty() {
+            // A commit that hangs (somebody's open transaction holds a row of it) must not stop the heart as well.
+            let hung = !self.unknown.is_empty();
+            if beat && hung {
+                self.beat().await?;
+            }
+            if commit || hung {
                 self.commit().await?;
             }
-            if beat {
+            if beat && !hung {
                 self.beat().await?;
             }
             if loads {

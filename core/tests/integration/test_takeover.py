@@ -144,6 +144,26 @@ async def test_a_blocked_interpreter_is_not_a_dead_worker(
     }
 
 
+async def test_a_row_that_somebody_holds_locked_stops_a_commit_but_not_the_heart(
+    worker_process: Start, db: Connection, board: Board, watcher: Worker
+) -> None:
+    """As an open transaction that has signalled the run does."""
+    worker_process("orders", "apps.takeover", **QUICK)
+    run = await held_up.queue(board.path)
+    await eventually_async(lambda: board.notes)
+    later = "select 1 from currant.workers where id = %s and last_heartbeat > %s + 2 * timeout * interval '1 second'"
+    with db.transaction():
+        mine = db.execute(
+            "select worker_id, clock_timestamp() as at from currant.executions where id = %s for update", [str(run)]
+        )
+        held = mine.fetchone()
+        assert held is not None
+        board.open("gate")
+        await eventually_async(lambda: db.execute(later, [held["worker_id"], held["at"]]).fetchone())
+    assert await run.result(timeout=30) == 1
+    assert (row(db, run)["lease"], row(db, run)["takeovers"]) == (1, 0)
+
+
 async def test_an_attempt_over_its_time_out_is_failed(database: str) -> None:
     async with Worker(["orders"]):
         with pytest.raises(ExecutionFailed) as failed:
