@@ -35,7 +35,7 @@ test: ## lint, then every test of every language
 test-rust: .venv/.built
 	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
 test-python: .venv/.built
-	@$(WITH_SERVER) .venv/bin/pytest core/tests
+	@$(WITH_SERVER) scripts/pytest.sh core/tests
 test-versions: .venv/.built
 	@scripts/test-versions.sh
 
