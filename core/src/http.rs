@@ -18,7 +18,7 @@ use crate::runtime;
 pub(crate) type Answer = Option<(u16, &'static str, String)>;
 pub(crate) type Pages = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
-/// Binds the port at once, and serves until the process ends or `pages` says so by dropping nothing: connections are short.
+/// Binds the port at once, and serves until the task is aborted, which frees the port; connections are short.
 pub(crate) fn serve(port: u16, pages: Pages) -> Result<tokio::task::JoinHandle<()>> {
     let handle = runtime::handle();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

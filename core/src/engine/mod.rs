@@ -86,7 +86,12 @@ impl Engine {
         let port = self.shared.state().config.http_port;
         if let Some(port) = port {
             let health = self.shared.clone();
-            http::serve(port, Arc::new(move |path: &str| health::answer(&health, path)))?;
+            let server = http::serve(port, Arc::new(move |path: &str| health::answer(&health, path)))?;
+            let mut gone = self.shared.gone.subscribe();
+            runtime::handle().spawn(async move {
+                let _ = gone.wait_for(|gone| *gone).await;
+                server.abort();
+            });
         }
         runtime::handle().spawn(driver::drive(self.shared.clone()));
         runtime::handle().spawn(driver::listen(self.shared.clone()));
