@@ -1,0 +1,119 @@
+"""The binaries: built from Go modules whose versions `e2e/tools/go.mod` pins, kept until these change."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import ClusterError
+from .layout import BIN, CHECKOUT, HOME
+from .report import step
+
+TOOLS = CHECKOUT / "e2e" / "tools"
+OURS = ("hyperkube", "coredns", "pause")
+HELM = "helm.sh/helm/v3/cmd/helm"
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+LINKED = "-s -w"  # without debugging tables: half the size
+
+
+def binaries() -> None:
+    """Build what is missing or out of date in `.cluster/bin`; several callers at once wait for one of them to do it.
+
+    Raises ClusterError when there is no Go, it is too old, or the build fails.
+    """
+    HOME.mkdir(exist_ok=True)
+    wanted = _fingerprint()
+    with _one_at_a_time():
+        if _built() == wanted:
+            return
+        _check_go()
+        BIN.mkdir(parents=True, exist_ok=True)
+        with step("built Kubernetes, etcd, CoreDNS (about five minutes the first time)"):
+            _go_build(_version_flags(), *(f"./{name}" for name in OURS))
+        with step("built helm"):
+            _go_build(LINKED, HELM)
+        for name in COMPONENTS:
+            (BIN / name).unlink(missing_ok=True)
+            (BIN / name).symlink_to("hyperkube")
+        (BIN / ".built").write_text(wanted)
+
+
+def kubernetes_version() -> str:
+    """The version that `go.mod` pins, as `v1.34.4`."""
+    found = re.search(r"^\tk8s\.io/kubernetes (v\S+)$", (TOOLS / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise ClusterError("e2e/tools/go.mod pins no k8s.io/kubernetes")
+    return found[1]
+
+
+def _go_build(flags: str, *packages: str) -> None:
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-trimpath -buildvcs=false -mod=readonly",
+        "GOTOOLCHAIN": "local",
+    }
+    command = ["nice", "go", "build", "-ldflags", flags, "-o", f"{BIN}/", *packages]
+    done = subprocess.run(command, cwd=TOOLS, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading")]
+        raise ClusterError(f"go build of {' '.join(packages)} failed:\n" + "\n".join(said[-20:]))
+
+
+def _version_flags() -> str:
+    """Linker flags that tell the components their version: without them they say v0.0.0, and clients complain."""
+    version = kubernetes_version()
+    major, minor, _ = version.removeprefix("v").split(".")
+    told = {
+        "gitVersion": version,
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+        "gitCommit": "currant-e2e",
+        "buildDate": "1970-01-01T00:00:00Z",
+    }
+    places = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join([LINKED, *(f"-X {place}.{name}={value}" for place in places for name, value in told.items())])
+
+
+def _check_go() -> None:
+    if shutil.which("go") is None:
+        raise ClusterError("no Go here, which builds the native cluster: install it from go.dev, or use --backend kind")
+    wanted = re.search(r"^go (\d+)\.(\d+)", (TOOLS / "go.mod").read_text(), re.MULTILINE)
+    told = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
+    found = re.match(r"go(\d+)\.(\d+)", told)
+    if wanted and found and (int(found[1]), int(found[2])) < (int(wanted[1]), int(wanted[2])):
+        raise ClusterError(
+            f"Go is {told}, and Kubernetes {kubernetes_version()} needs {wanted[1]}.{wanted[2]} or newer"
+        )
+
+
+def _built() -> str:
+    if any(not (BIN / name).exists() for name in (*OURS, "helm", *COMPONENTS)):
+        return ""
+    try:
+        return (BIN / ".built").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _fingerprint() -> str:
+    """What the binaries depend on: our Go files and the versions of everything else."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in TOOLS.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(TOOLS).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with Path(HOME / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

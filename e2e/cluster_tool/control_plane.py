@@ -1,0 +1,156 @@
+"""etcd, the API server and the controllers: ordinary processes on ports of their own. Needs no root."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import ssl
+from collections.abc import Sequence
+
+from . import pki, processes
+from .layout import BIN, Cluster
+from .ports import Reservation
+
+LOOPBACK = "127.0.0.1"
+PORTS = ("etcd", "etcd-peer", "apiserver")
+
+
+def up(
+    cluster: Cluster, *, advertise: str = LOOPBACK, services: str = "10.96.0.0/16", first_service: str = "10.96.0.1"
+) -> None:
+    """Start the control plane and wait until it answers and has made the default service account.
+
+    `advertise` is the address that pods reach the API server at, `services` the range of ClusterIPs, and
+    `first_service` that of the Service `kubernetes`. Raises ClusterError with the last line of the log of whatever
+    did not come up.
+    """
+    held = {name: Reservation() for name in PORTS}
+    cluster.ports = {name: reservation.port for name, reservation in held.items()}
+    cluster.save()
+    pki.make(cluster, sorted({LOOPBACK, advertise, first_service}))
+    held["etcd"].release()
+    held["etcd-peer"].release()
+    start_etcd(cluster)
+    held["apiserver"].release()
+    start_api_server(cluster, advertise=advertise, services=services)
+    start_controllers(cluster)
+    wait_for_controllers(cluster)
+
+
+def start_etcd(cluster: Cluster) -> None:
+    """etcd, without flushing to disk: what it holds is thrown away."""
+    client, peer = (f"http://{LOOPBACK}:{cluster.ports[name]}" for name in ("etcd", "etcd-peer"))
+    data = cluster.directory / "etcd"
+    data.mkdir(mode=0o700, exist_ok=True)
+    processes.start(
+        cluster,
+        "etcd",
+        [
+            BIN / "etcd",
+            f"--name={cluster.name}",
+            f"--data-dir={data}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster={cluster.name}={peer}",
+            "--unsafe-no-fsync",
+        ],
+    )
+
+
+def start_api_server(cluster: Cluster, *, advertise: str, services: str) -> None:
+    """Start the API server and wait until it is ready. How it was started is kept, for `restart_api_server`."""
+    made, port = cluster.pki, cluster.ports["apiserver"]
+    command = [
+        f"{BIN}/kube-apiserver",
+        f"--etcd-servers=http://{LOOPBACK}:{cluster.ports['etcd']}",
+        f"--bind-address={LOOPBACK if advertise == LOOPBACK else '0.0.0.0'}",  # noqa: S104  a node calls it too
+        f"--advertise-address={advertise}",
+        f"--secure-port={port}",
+        f"--service-cluster-ip-range={services}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--client-ca-file={made}/ca.crt",
+        f"--tls-cert-file={made}/apiserver.crt",
+        f"--tls-private-key-file={made}/apiserver.key",
+        f"--kubelet-client-certificate={made}/apiserver-kubelet.crt",
+        f"--kubelet-client-key={made}/apiserver-kubelet.key",
+        f"--kubelet-certificate-authority={made}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP,Hostname",
+        f"--service-account-key-file={made}/sa.pub",
+        f"--service-account-signing-key-file={made}/sa.key",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        "--allow-privileged=true",
+        f"--cert-dir={made}/apiserver",
+    ]
+    if advertise == LOOPBACK:
+        # It is published as an endpoint of the Service `kubernetes`, where a loopback address is refused.
+        command.append("--endpoint-reconciler-type=none")
+    (cluster.directory / "api-server.args").write_text("\n".join(command))
+    _run_api_server(cluster, command)
+
+
+def restart_api_server(cluster: Cluster) -> None:
+    """Kill the API server (SIGKILL) and start it again on the same port; every watch and request in flight breaks."""
+    kill_api_server(cluster)
+    _run_api_server(cluster, (cluster.directory / "api-server.args").read_text().split("\n"))
+
+
+def kill_api_server(cluster: Cluster) -> None:
+    """Kill the API server (SIGKILL) and leave it dead; `restart_api_server` brings it back."""
+    processes.stop(cluster, "kube-apiserver")
+
+
+def start_controllers(cluster: Cluster) -> None:
+    """The controller manager. It ends if the roles it needs are not there yet: start it when all is ready."""
+    made, config = cluster.pki, cluster.kubeconfig.parent / "controller-manager.conf"
+    processes.start(
+        cluster,
+        "kube-controller-manager",
+        [
+            BIN / "kube-controller-manager",
+            f"--kubeconfig={config}",
+            f"--authentication-kubeconfig={config}",
+            f"--authorization-kubeconfig={config}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            "--use-service-account-credentials=true",
+            f"--service-account-private-key-file={made}/sa.key",
+            f"--root-ca-file={made}/ca.crt",
+            f"--cluster-signing-cert-file={made}/ca.crt",
+            f"--cluster-signing-key-file={made}/ca.key",
+            "--allocate-node-cidrs=false",
+        ],
+    )
+
+
+def wait_for_controllers(cluster: Cluster) -> None:
+    """Wait for the default service account, which no pod can do without and the controllers make."""
+    account = "/api/v1/namespaces/default/serviceaccounts/default"
+    processes.wait_for(cluster, "kube-controller-manager", lambda: ask(cluster, account) == 200)
+
+
+def down(cluster: Cluster) -> None:
+    """Kill it all: nothing here is kept. (A graceful API server waits for a minute when etcd has gone before it.)"""
+    for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        processes.stop(cluster, name, signal.SIGKILL)
+
+
+def ask(cluster: Cluster, path: str) -> int:
+    """The status code of a GET as admin, 0 when nobody answers. (A kubectl costs half a second of processor each.)"""
+    context = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
+    context.load_cert_chain(cluster.pki / "admin.crt", cluster.pki / "admin.key")
+    connection = http.client.HTTPSConnection(LOOPBACK, cluster.ports["apiserver"], timeout=5, context=context)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def _run_api_server(cluster: Cluster, command: Sequence[str]) -> None:
+    processes.start(cluster, "kube-apiserver", command)
+    processes.wait_for(cluster, "kube-apiserver", lambda: ask(cluster, "/readyz") == 200)

@@ -1,0 +1,47 @@
+#!/bin/bash
+# Entry point of the test image: as much of the official postgres image's as the chart and the tests rely on.
+# With an empty PGDATA it makes a database, then becomes the server; arguments are the server's (`postgres -c fsync=off`).
+set -euo pipefail
+
+fail() { echo "error: $*" >&2; exit 1; }
+
+[ $# -gt 0 ] || set -- postgres
+case $1 in
+    -*) set -- postgres "$@" ;;
+    postgres) ;;
+    *) exec "$@" ;; # a command of one's own: psql, pg_isready ...
+esac
+[ "$(id -u)" -ne 0 ] || fail "Postgres does not run as root: set runAsUser (999 is in this image)"
+
+# NAME or NAME_FILE, as the official image has it: a secret may be a mounted file.
+setting() {
+    local name=$1 file=$1_FILE
+    if [ -n "${!file:-}" ]; then cat "${!file}"; else echo "${!name:-}"; fi
+}
+
+make_database() {
+    local user password database
+    user=$(setting POSTGRES_USER)
+    user=${user:-postgres}
+    database=$(setting POSTGRES_DB)
+    database=${database:-$user}
+    password=$(setting POSTGRES_PASSWORD)
+    [ -n "$password" ] || fail "POSTGRES_PASSWORD is not set: give the superuser a password"
+    # A crash in the middle leaves nothing that looks finished; PGDATA itself may be a mount.
+    rm -rf "$PGDATA/.new"
+    initdb -D "$PGDATA/.new" -U "$user" --pwfile=<(echo "$password") --auth-local=trust --auth-host=scram-sha-256 \
+        --encoding=UTF8 --no-locale --no-instructions >&2
+    echo "host all all all scram-sha-256" >>"$PGDATA/.new/pg_hba.conf"
+    if [ "$database" != postgres ]; then
+        echo "create database \"${database//\"/\"\"}\"" | postgres --single -D "$PGDATA/.new" -j postgres >/dev/null
+    fi
+    mv "$PGDATA"/.new/!(PG_VERSION) "$PGDATA/"
+    mv "$PGDATA/.new/PG_VERSION" "$PGDATA/" # last: what tells a finished database
+    rmdir "$PGDATA/.new"
+}
+
+shopt -s extglob
+mkdir -p "$PGDATA"
+chmod 0700 "$PGDATA" 2>/dev/null || true # a mounted volume may belong to root, with the right group
+if [ ! -s "$PGDATA/PG_VERSION" ]; then make_database; fi
+exec "$@" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql
