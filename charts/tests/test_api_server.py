@@ -1,0 +1,57 @@
+"""A real API server takes every object of every mode, and its strictest pod security lets every pod in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from e2e.clusters import Kubectl, KubectlError
+from helm import MODES, NAMESPACE, Object, objects, of_kind, render
+
+
+def as_pod(item: Object) -> Object | None:
+    """The pod that an object is or makes, with an account that every namespace has."""
+    template = item if item["kind"] == "Pod" else item.get("spec", {}).get("template")
+    if template is None:
+        return None
+    # A StatefulSet adds a volume for each of its claims.
+    claims = [claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])]
+    volumes = [*template["spec"].get("volumes", []), *({"name": name, "emptyDir": {}} for name in claims)]
+    metadata = {"name": item["metadata"]["name"], "namespace": NAMESPACE, "labels": template["metadata"]["labels"]}
+    spec = {**template["spec"], "volumes": volumes, "serviceAccountName": "default"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def pods_of(mode: str) -> list[Object]:
+    """The pods of a mode."""
+    return [pod for item in objects(render(mode)) if (pod := as_pod(item)) is not None]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_api_server_takes_every_object_of_a_mode(mode: str, kubectl: Kubectl) -> None:
+    # The definitions are there already (they have a test below), and a lone pod would need its account to be.
+    found = [item for item in objects(render(mode)) if item["kind"] not in ("CustomResourceDefinition", "Pod")]
+    answer = kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump_all(found))
+    assert len(answer.splitlines()) == len(found)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_pod_of_a_mode_is_let_into_a_restricted_namespace(mode: str, kubectl: Kubectl) -> None:
+    for pod in pods_of(mode):
+        kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(pod))
+
+
+def test_the_namespace_of_these_tests_does_refuse_what_is_not_restricted(kubectl: Kubectl) -> None:
+    pod = pods_of("default")[0]
+    del pod["spec"]["securityContext"]
+    with pytest.raises(KubectlError, match='violates PodSecurity "restricted:latest"'):
+        kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+
+
+def test_the_api_server_takes_the_definitions_as_the_chart_renders_them(kubectl: Kubectl) -> None:
+    found = of_kind(objects(render("default")), "CustomResourceDefinition")
+    kubectl(
+        "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(found)
+    )
