@@ -1,0 +1,71 @@
+"""What a plan is: all that is to be done for one object, in the order in which it is to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+StatusWrite = Literal["none", "now", "later"]
+
+
+@dataclass(frozen=True)
+class ObjectRef:
+    """An object to delete, if it still is the one that was seen (`uid` is a precondition)."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event about the object, for people."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """To be done in the order of the fields; what fails leaves the rest undone and is tried again.
+
+    `apply`: manifests for server-side apply by `currant-operator`, forced. Only those that differ from what is there. A
+    Deployment has no `spec.replicas`, except when it is made: it keeps them until `currant-scaler` has them.
+    `replicas`: to be applied (server-side apply, forced, on the Deployment) by `currant-scaler`; None: leave them.
+    `delete`: objects of ours that are no longer wanted.
+    `status`: the whole wished status. `status_write`: `none` (it is there already), `now`, or `later` (only counts
+    differ: every half minute is soon enough).
+    `requeue_after`: seconds until time alone may change the plan; None: only an event can.
+    """
+
+    add_finalizer: bool = False
+    apply: list[dict[str, Any]] = field(default_factory=list)
+    replicas: int | None = None
+    delete: list[ObjectRef] = field(default_factory=list)
+    status: dict[str, Any] = field(default_factory=dict)
+    status_write: StatusWrite = "none"
+    events: list[Event] = field(default_factory=list)
+    remove_finalizer: bool = False
+    requeue_after: float | None = None
+
+
+@dataclass(frozen=True)
+class WorkflowPlan:
+    """To be done in the order of the fields; what fails leaves the rest undone and is tried again.
+
+    `delete_definition`: `delete_definitions([owner])`. `definition`: an item for `apply_definitions`; with its answer
+    in `ObservedWorkflow.applied` the plan is made again, and the status and events of that one count.
+    `status`, `status_write`, `requeue_after`: as in `PoolPlan`.
+    """
+
+    add_finalizer: bool = False
+    delete_definition: bool = False
+    definition: dict[str, Any] | None = None
+    status: dict[str, Any] = field(default_factory=dict)
+    status_write: StatusWrite = "none"
+    events: list[Event] = field(default_factory=list)
+    remove_finalizer: bool = False
+    requeue_after: float | None = None

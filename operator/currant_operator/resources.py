@@ -1,0 +1,227 @@
+"""WorkerPool and Workflow as the API server hands them out, parsed. Durations are in seconds.
+
+The API server has validated them against `crds/` and filled in the defaults; the defaults here are the same, for
+objects that are older than a default. Unknown fields are left alone: a newer schema may have more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+GROUP = "currant.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+DRAIN_FINALIZER = f"{GROUP}/drain"
+DEFINITION_FINALIZER = f"{GROUP}/definition"
+
+Mode = Literal["Native", "Fixed", "External"]
+Overlap = Literal["Allow", "Forbid", "Replace"]
+CatchUp = Literal["None", "Last", "All"]
+Spec = TypeVar("Spec", bound="WorkerPoolSpec | WorkflowSpec")
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+
+
+class InvalidResource(ValueError):
+    """An object does not have the shape that the operator knows; the message names the field."""
+
+
+class Seconds(float):
+    """A duration; written as in `30s`, `5m`, `1h30m`, `7d`."""
+
+
+class Metadata(Struct, rename="camel", frozen=True, kw_only=True):
+    """What the operator reads of an object's metadata."""
+
+    name: str
+    namespace: str
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+
+
+class SecretRef(Struct, rename="camel", frozen=True, kw_only=True):
+    """Where the URL of the database is: a key of a Secret in the pool's namespace."""
+
+    name: str
+    key: str = "url"
+
+
+class Database(Struct, rename="camel", frozen=True, kw_only=True):
+    """The database of a pool."""
+
+    secret_ref: SecretRef
+
+
+class ScaleDown(Struct, rename="camel", frozen=True, kw_only=True):
+    """How fast a pool may shrink."""
+
+    window: Seconds = Seconds(120)
+    max_step_percent: int = 15
+
+
+class Scaling(Struct, rename="camel", frozen=True, kw_only=True):
+    """How many pods; `replicas` is there for Fixed and External only."""
+
+    mode: Mode = "Native"
+    replicas: int | None = None
+    min_replicas: int = 0
+    max_replicas: int = 10
+    latency_target: Seconds = Seconds(30)
+    target_utilization: float = 0.8
+    scale_down: ScaleDown = ScaleDown()
+    scale_to_zero_after: Seconds = Seconds(60)
+    paused: bool = False
+
+
+class Drain(Struct, rename="camel", frozen=True, kw_only=True):
+    """How long a worker that is asked to stop may go on with what it has begun."""
+
+    timeout: Seconds = Seconds(300)
+
+
+class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
+    """What is wanted of a pool. `template` is a partial PodTemplateSpec, as it was written."""
+
+    queues: tuple[str, ...]
+    modules: tuple[str, ...]
+    database: Database
+    image: str | None = None
+    concurrency: int = 100
+    scaling: Scaling = Scaling()
+    drain: Drain = Drain()
+    template: dict[str, Any] = {}
+
+
+class PoolRef(Struct, rename="camel", frozen=True, kw_only=True):
+    """The pool that runs a workflow, in the Workflow's namespace."""
+
+    name: str
+
+
+class RetryDefaults(Struct, rename="camel", frozen=True, kw_only=True):
+    """When a failed attempt is tried again; what is None is the SDK's default."""
+
+    max_attempts: int | None = None
+    initial_interval: Seconds | None = None
+    multiplier: float | None = None
+    max_interval: Seconds | None = None
+    jitter: float | None = None
+    non_retryable: tuple[str, ...] | None = None
+
+
+class RunDefaults(Struct, rename="camel", frozen=True, kw_only=True):
+    """What a run has when its enqueue does not say; what is None is the SDK's default."""
+
+    priority: int | None = None
+    timeout: Seconds | None = None
+    retry: RetryDefaults | None = None
+
+
+class Schedule(Struct, rename="camel", frozen=True, kw_only=True):
+    """Enqueues runs by the clock."""
+
+    name: str
+    cron: str
+    time_zone: str = "UTC"
+    args: dict[str, Any] = {}
+    overlap: Overlap = "Forbid"
+    catch_up: CatchUp = "Last"
+    starting_deadline: Seconds | None = None
+    jitter: Seconds | None = None
+    suspended: bool = False
+
+
+class Concurrency(Struct, rename="camel", frozen=True, kw_only=True):
+    """How many runs at once."""
+
+    limit: int
+
+
+class WorkflowSpec(Struct, rename="camel", frozen=True, kw_only=True):
+    """What is wanted of the runs of one function."""
+
+    function: str
+    pool_ref: PoolRef
+    version: int | None = None
+    queue: str | None = None
+    defaults: RunDefaults = RunDefaults()
+    schedules: tuple[Schedule, ...] = ()
+    concurrency: Concurrency | None = None
+    retention: Seconds | None = None
+    input_schema: dict[str, Any] | None = None
+    suspended: bool = False
+
+
+class Resource(Struct, Generic[Spec], frozen=True, kw_only=True):
+    """A custom resource. `status` is as it was written last, so that a plan can tell what has changed."""
+
+    metadata: Metadata
+    spec: Spec
+    status: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`: what the database knows it by."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+
+WorkerPool = Resource[WorkerPoolSpec]
+Workflow = Resource[WorkflowSpec]
+
+
+def parse_pool(body: Mapping[str, Any]) -> WorkerPool:
+    """A WorkerPool from the API server's object. Raises `InvalidResource`."""
+    return _parse(body, WorkerPool)
+
+
+def parse_workflow(body: Mapping[str, Any]) -> Workflow:
+    """A Workflow from the API server's object. Raises `InvalidResource`."""
+    return _parse(body, Workflow)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `500ms`, `30s`, `1h30m`, `7d`. Raises `ValueError`."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"write a duration such as 30s, 5m, 1h30m or 7d, not {text!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+Parsed = TypeVar("Parsed")
+
+
+def _parse(body: Mapping[str, Any], kind: type[Parsed]) -> Parsed:
+    try:
+        return msgspec.convert(body, kind, dec_hook=_decode)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidResource(str(error)) from None
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Seconds and isinstance(value, str):
+        return Seconds(parse_duration(value))
+    raise NotImplementedError(kind)
