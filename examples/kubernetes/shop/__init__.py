@@ -1,0 +1,1 @@
+"""A small shop on Kubernetes: `app.py` takes orders, `orders.py` is what workers do with them."""
