@@ -6,17 +6,24 @@ import argparse
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-from . import build, control_plane, layout
+from . import kind, layout, native
 from .errors import ClusterError
 from .layout import BIN, DEFAULT_DIRECTORY, Cluster
 from .report import say, step
+
+DESCRIPTION = """A real Kubernetes for tests. The backend `auto` takes kind where it and a Docker engine are installed,
+else native processes: Linux, root, Go and a few Debian packages. All it makes is in .cluster/ of the checkout."""
 
 
 def main() -> int:
     """Run one command; an error that the caller can mend is one line on stderr and exit code 1."""
     arguments = _parser().parse_args()
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _interrupt)
     try:
         arguments.run(arguments)
     except ClusterError as error:
@@ -29,16 +36,12 @@ def main() -> int:
 
 def up(arguments: argparse.Namespace) -> None:
     """Bring up a cluster, and with --hold take it down again when stdin closes."""
-    if not sys.platform.startswith("linux"):
-        raise ClusterError(f"the native cluster needs Linux, and this is {sys.platform}: use --backend kind")
-    build.binaries()
-    cluster = layout.create(arguments.dir, control_plane_only=arguments.control_plane_only)
-    if arguments.hold:
-        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(name, _interrupt)
+    chosen = _choose(arguments.backend, alone=arguments.control_plane_only)
+    name = kind.name_for(arguments.dir) if chosen == "kind" else "currant"
+    cluster = layout.create(arguments.dir, backend=chosen, name=name, control_plane_only=arguments.control_plane_only)
     try:
-        with step("control plane"):
-            control_plane.up(cluster)
+        with step("up"):
+            _backend(cluster).up(cluster)
         print(_environment(cluster), flush=True)
         if arguments.hold:
             sys.stdin.read()
@@ -52,12 +55,32 @@ def up(arguments: argparse.Namespace) -> None:
 def down(arguments: argparse.Namespace) -> None:
     """Take the cluster down and delete its directory; nothing to do is no error."""
     if (arguments.dir / "cluster.json").exists():
-        _take_down(layout.load(arguments.dir))
+        with step("down"):
+            _take_down(layout.load(arguments.dir))
+
+
+def load_image(arguments: argparse.Namespace) -> None:
+    """Load archives of images into the node."""
+    cluster = layout.load(arguments.dir)
+    for archive in arguments.archives:
+        if not archive.is_file():
+            raise ClusterError(f"no archive {archive}: worker-image/build.sh makes them")
+        with step(f"loaded {archive}"):
+            _backend(cluster).load_image(cluster, archive)
 
 
 def restart_api_server(arguments: argparse.Namespace) -> None:
     """Kill the API server and start it again."""
-    control_plane.restart_api_server(layout.load(arguments.dir))
+    cluster = layout.load(arguments.dir)
+    with step("API server restarted"):
+        _backend(cluster).restart_api_server(cluster)
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Print what runs."""
+    cluster = layout.load(arguments.dir)
+    print(f"{cluster.directory}: {cluster.backend}{', no node' if cluster.control_plane_only else ''}")
+    print("\n".join(_backend(cluster).status(cluster)))
 
 
 def kubeconfig(arguments: argparse.Namespace) -> None:
@@ -70,12 +93,31 @@ def env(arguments: argparse.Namespace) -> None:
     print(_environment(layout.load(arguments.dir)))
 
 
+def _choose(wanted: str, *, alone: bool) -> str:
+    """The backend, and everything it needs there. Raises ClusterError that says what is missing."""
+    if wanted == "kind" and alone:
+        raise ClusterError("kind makes no control plane alone: leave out --control-plane-only, or use --backend native")
+    if wanted == "kind" or (wanted == "auto" and not alone and kind.usable()):
+        kind.prepare()
+        return "kind"
+    if not sys.platform.startswith("linux"):
+        raise ClusterError(f"the native cluster needs Linux, and this is {sys.platform}: use --backend kind")
+    native.prepare(with_node=not alone)
+    return "native"
+
+
+def _backend(cluster: Cluster) -> ModuleType:
+    return kind if cluster.backend == "kind" else native
+
+
 def _environment(cluster: Cluster) -> str:
-    return f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(BIN))}:$PATH"
+    # With kind, kubectl and helm are the machine's.
+    path = "" if cluster.backend == "kind" else f" PATH={shlex.quote(str(BIN))}:$PATH"
+    return f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}{path}"
 
 
 def _take_down(cluster: Cluster) -> None:
-    control_plane.down(cluster)
+    _backend(cluster).down(cluster)
     cluster.remove()
 
 
@@ -84,27 +126,31 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="e2e/cluster", description="A real Kubernetes for tests.")
+    parser = argparse.ArgumentParser(prog="e2e/cluster", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--dir", type=_directory, default=DEFAULT_DIRECTORY, help="the cluster's directory")
+    shared.add_argument("--dir", type=_path, default=DEFAULT_DIRECTORY, help="the cluster's directory (%(default)s)")
 
-    def command(name: str, run: object, what: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what, parents=[shared])
         added.set_defaults(run=run)
         return added
 
-    starting = command("up", up, "bring up a cluster")
+    starting = command("up", up, "bring up a cluster, building what is missing")
     starting.add_argument("--control-plane-only", action="store_true", help="no node: objects are kept, pods never run")
+    starting.add_argument("--backend", choices=("auto", "kind", "native"), default="auto", help="%(default)s")
     starting.add_argument("--hold", action="store_true", help="stay, and take the cluster down when stdin closes")
     command("down", down, "take the cluster down and delete its directory")
+    loading = command("load-image", load_image, "load archives of images into the node")
+    loading.add_argument("archives", metavar="ARCHIVE", type=_path, nargs="+")
     command("restart-apiserver", restart_api_server, "kill the API server and start it again")
+    command("status", status, "print what runs")
     command("kubeconfig", kubeconfig, "print the path of the kubeconfig")
     command("env", env, "print what to eval for KUBECONFIG and PATH")
     return parser
 
 
-def _directory(text: str) -> Path:
+def _path(text: str) -> Path:
     return Path(text).absolute()
 
 

@@ -15,25 +15,24 @@ LOOPBACK = "127.0.0.1"
 PORTS = ("etcd", "etcd-peer", "apiserver")
 
 
-def up(
-    cluster: Cluster, *, advertise: str = LOOPBACK, services: str = "10.96.0.0/16", first_service: str = "10.96.0.1"
-) -> None:
+def up(cluster: Cluster) -> None:
     """Start the control plane and wait until it answers and has made the default service account.
 
-    `advertise` is the address that pods reach the API server at, `services` the range of ClusterIPs, and
-    `first_service` that of the Service `kubernetes`. Raises ClusterError with the last line of the log of whatever
-    did not come up.
+    Raises ClusterError with the last line of the log of whatever did not come up.
     """
     held = {name: Reservation() for name in PORTS}
     cluster.ports = {name: reservation.port for name, reservation in held.items()}
     cluster.save()
-    pki.make(cluster, sorted({LOOPBACK, advertise, first_service}))
+    addresses = [LOOPBACK] if cluster.control_plane_only else [LOOPBACK, cluster.host_ip, f"{cluster.subnet}.128.1"]
+    pki.make(cluster, addresses)
     held["etcd"].release()
     held["etcd-peer"].release()
     start_etcd(cluster)
     held["apiserver"].release()
-    start_api_server(cluster, advertise=advertise, services=services)
+    start_api_server(cluster)
     start_controllers(cluster)
+    if not cluster.control_plane_only:
+        start_scheduler(cluster)
     wait_for_controllers(cluster)
 
 
@@ -59,13 +58,15 @@ def start_etcd(cluster: Cluster) -> None:
     )
 
 
-def start_api_server(cluster: Cluster, *, advertise: str, services: str) -> None:
+def start_api_server(cluster: Cluster) -> None:
     """Start the API server and wait until it is ready. How it was started is kept, for `restart_api_server`."""
     made, port = cluster.pki, cluster.ports["apiserver"]
+    alone = cluster.control_plane_only
+    advertise, services = (LOOPBACK, "10.96.0.0/16") if alone else (cluster.host_ip, cluster.services)
     command = [
         f"{BIN}/kube-apiserver",
         f"--etcd-servers=http://{LOOPBACK}:{cluster.ports['etcd']}",
-        f"--bind-address={LOOPBACK if advertise == LOOPBACK else '0.0.0.0'}",  # noqa: S104  a node calls it too
+        f"--bind-address={LOOPBACK if alone else '0.0.0.0'}",  # noqa: S104  a node calls it too
         f"--advertise-address={advertise}",
         f"--secure-port={port}",
         f"--service-cluster-ip-range={services}",
@@ -84,7 +85,7 @@ def start_api_server(cluster: Cluster, *, advertise: str, services: str) -> None
         "--allow-privileged=true",
         f"--cert-dir={made}/apiserver",
     ]
-    if advertise == LOOPBACK:
+    if alone:
         # It is published as an endpoint of the Service `kubernetes`, where a loopback address is refused.
         command.append("--endpoint-reconciler-type=none")
     (cluster.directory / "api-server.args").write_text("\n".join(command))
@@ -123,6 +124,14 @@ def start_controllers(cluster: Cluster) -> None:
             "--allocate-node-cidrs=false",
         ],
     )
+
+
+def start_scheduler(cluster: Cluster) -> None:
+    """The scheduler, which a cluster without a node has no use for."""
+    config = cluster.kubeconfig.parent / "scheduler.conf"
+    words = [f"--{use}kubeconfig={config}" for use in ("", "authentication-", "authorization-")]
+    command = [f"{BIN}/kube-scheduler", *words, "--secure-port=0", "--leader-elect=false"]
+    processes.start(cluster, "kube-scheduler", command)
 
 
 def wait_for_controllers(cluster: Cluster) -> None:

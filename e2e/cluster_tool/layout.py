@@ -46,6 +46,36 @@ class Cluster:
         return self.directory / "pids"
 
     @property
+    def host_ip(self) -> str:
+        """The machine, as the node and its pods see it."""
+        return f"{self.subnet}.255.1"
+
+    @property
+    def node_ip(self) -> str:
+        return f"{self.subnet}.255.2"
+
+    @property
+    def pods(self) -> str:
+        return f"{self.subnet}.0.0/24"
+
+    @property
+    def services(self) -> str:
+        return f"{self.subnet}.128.0/20"
+
+    @property
+    def dns_ip(self) -> str:
+        return f"{self.subnet}.128.10"
+
+    @property
+    def node_server(self) -> str:
+        """The API server's URL for who is in the node."""
+        return f"https://{self.host_ip}:{self.ports['apiserver']}"
+
+    @property
+    def cgroup(self) -> str:
+        return f"currant-{self.subnet}"
+
+    @property
     def record(self) -> Path:
         return self.directory / "cluster.json"
 

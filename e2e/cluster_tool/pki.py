@@ -12,12 +12,11 @@ from .layout import Cluster
 DAYS = "30"
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
-# Who may call the API server, and as whom: the names that the built-in roles are bound to.
+# Who calls the API server from beside it, and as whom: the names that the built-in roles are bound to.
 CLIENTS = {
     "admin": "/O=system:masters/CN=admin",
     "controller-manager": "/CN=system:kube-controller-manager",
     "scheduler": "/CN=system:kube-scheduler",
-    "kube-proxy": "/CN=system:kube-proxy",
 }
 
 

@@ -55,6 +55,21 @@ def stop(cluster: Cluster, name: str, how: signal.Signals = signal.SIGKILL, pati
     (cluster.pids / name).unlink(missing_ok=True)
 
 
+def child_of(pid: int) -> int:
+    """The one child of a process that forks and waits, as nsenter does. Raises ClusterError when it ended instead."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+
+    def listed() -> list[str]:
+        try:
+            return children.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+
+    if not wait_until(lambda: bool(listed()) or not _birth(pid), 10) or not listed():
+        raise ClusterError(f"process {pid} started nothing: its log, the newest in log/, says why")
+    return int(listed()[0])
+
+
 def wait_until(condition: Callable[[], bool], patience: float, interval: float = 0.05) -> bool:
     """Ask again and again; whether it came true within `patience` seconds."""
     deadline = time.monotonic() + patience

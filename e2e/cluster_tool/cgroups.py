@@ -1,0 +1,41 @@
+"""The control group that a node keeps its pods in, in either version of cgroups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = "+cpu +cpuset +io +memory +pids"
+
+
+def make(name: str) -> None:
+    """Make the group in every hierarchy: the kubelet wants its root to be there."""
+    control = ROOT / "cgroup.subtree_control"
+    if control.exists():
+        for controller in CONTROLLERS.split():
+            try:
+                control.write_text(controller)
+            except OSError:
+                continue  # one that this kernel has not; the kubelet names what it misses
+    for hierarchy in _hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+
+
+def remove(name: str) -> None:
+    """Remove the group with all below it. Its processes have ended before."""
+    for hierarchy in _hierarchies():
+        group = hierarchy / name
+        if not group.is_dir():
+            continue
+        for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            directory.rmdir()
+        group.rmdir()
+
+
+def _hierarchies() -> list[Path]:
+    """One for each controller in version 1, the only one in version 2."""
+    if (ROOT / "cgroup.controllers").exists():
+        return [ROOT]
+    return [
+        path for path in ROOT.iterdir() if path.is_dir() and not path.is_symlink() and (path / "tasks").exists()
+    ] + [path for path in (ROOT / "unified",) if path.is_dir()]

@@ -1,0 +1,58 @@
+"""A cluster of native processes: a control plane, and a node unless only that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import build, control_plane, namespaces, node, packages, processes
+from .layout import Cluster
+from .report import step
+
+
+def prepare(*, with_node: bool) -> None:
+    """Build and install what is missing. Raises ClusterError with the line that says what this machine lacks."""
+    packages.need(node=with_node)
+    build.binaries()
+
+
+def up(cluster: Cluster) -> None:
+    """Start everything, and wait until it can be used."""
+    if not cluster.control_plane_only:
+        namespaces.make(cluster)
+    with step("control plane"):
+        control_plane.up(cluster)
+    if not cluster.control_plane_only:
+        node.up(cluster)
+
+
+def down(cluster: Cluster) -> None:
+    """End everything at once; whatever part of it is there."""
+    if not cluster.control_plane_only:
+        node.down(cluster)
+    control_plane.down(cluster)
+
+
+def load_image(cluster: Cluster, archive: Path) -> None:
+    """Load an image's archive into the node."""
+    node.load_image(cluster, archive)
+
+
+def restart_api_server(cluster: Cluster) -> None:
+    """Kill the API server, start it again, and wait until it is ready."""
+    control_plane.restart_api_server(cluster)
+
+
+def status(cluster: Cluster) -> list[str]:
+    """A line for each process, then the addresses."""
+    lines = []
+    for file in sorted(cluster.pids.iterdir()):
+        pid = processes.pid_of(cluster, file.name)
+        lines.append(f"{file.name:24} {f'running, process {pid}' if pid else 'NOT RUNNING'}")
+    ready = control_plane.ask(cluster, "/readyz") == 200 if "apiserver" in cluster.ports else False
+    lines.append(f"{'API server':24} {'ready' if ready else 'NOT READY'}")
+    if cluster.subnet:
+        lines.append(
+            f"{'node':24} {cluster.node_ip}: NodePorts; the machine can call pods and Services themselves, too"
+        )
+        lines.append(f"{'the machine':24} {cluster.host_ip}, and as pg.host, from within the cluster")
+    return lines
