@@ -1,0 +1,117 @@
+"""The dashboard and the alerts ask for metrics that exist, by labels that they have."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from currant_operator import metrics
+
+from helm import CHART, CHECKOUT, Object, objects, one, render
+
+HEALTH_RS = (CHECKOUT / "core" / "src" / "engine" / "health.rs").read_text()
+METRIC = re.compile(r"currant_[a-z_]+")
+
+
+def workers_metrics() -> set[str]:
+    """What a worker's page has: see `gauges` and `counters` there."""
+    gauges, counters = HEALTH_RS.split("fn gauges", 1)[1].split("fn counters", 1)
+    named = re.compile(r'^\s*\("(\w+)", ', re.MULTILINE)
+    counters = counters.split("#[cfg(test)]")[0]
+    return {f"currant_worker_{name}" for name in named.findall(gauges)} | {
+        f"currant_worker_{name}_total" for name in named.findall(counters)
+    }
+
+
+def operators_metrics() -> set[str]:
+    """What the operator's page has; a histogram has three series."""
+    return {
+        name
+        for family in metrics.REGISTRY.collect()
+        for name in {
+            "counter": [f"{family.name}_total"],
+            "histogram": [f"{family.name}_{part}" for part in ("bucket", "sum", "count")],
+        }.get(family.type, [family.name])
+    }
+
+
+EXIST = workers_metrics() | operators_metrics()
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard of the rendered ConfigMap."""
+    item = one(objects(render("monitoring-forced")), "ConfigMap", "currant-dashboard")
+    assert item["metadata"]["labels"]["grafana_dashboard"] == "1"
+    found: dict[str, Any] = json.loads(item["data"]["currant.json"])
+    return found
+
+
+def alerts() -> list[Object]:
+    """The chart's own alerts."""
+    item = one(objects(render("monitoring-found")), "PrometheusRule", "currant-operator")
+    found: list[Object] = item["spec"]["groups"][0]["rules"]
+    return found
+
+
+def test_the_dashboard_comes_as_it_is_in_its_file() -> None:
+    assert dashboard() == json.loads((CHART / "files" / "dashboards" / "currant.json").read_text())
+
+
+def test_every_metric_of_the_dashboard_exists() -> None:
+    asked = {
+        name
+        for panel in dashboard()["panels"]
+        for target in panel.get("targets", [])
+        for name in METRIC.findall(target["expr"])
+    }
+    assert asked
+    assert asked - EXIST == set()
+
+
+def test_every_panel_has_its_own_place() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_every_metric_of_the_alerts_exists() -> None:
+    asked = {name for alert in alerts() for name in METRIC.findall(alert["expr"])}
+    assert asked
+    assert asked - EXIST == set()
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_look_at() -> None:
+    for alert in alerts():
+        assert alert["labels"]["severity"] in ("warning", "critical")
+        assert alert["annotations"]["summary"]
+        assert "kubectl" in alert["annotations"]["description"], alert["alert"]
+
+
+def test_the_lateness_that_raises_an_alert_is_a_value() -> None:
+    found = objects(render("monitoring-forced", "--set", "monitoring.prometheusRule.oldestReadySeconds=900"))
+    rules = one(found, "PrometheusRule", "currant-operator")["spec"]["groups"][0]["rules"]
+    assert {"currant_pool_oldest_ready_seconds > 900"} <= {rule["expr"] for rule in rules}
+    assert rules[-1]["alert"] == "MineToo"
+
+
+def test_the_pod_monitor_finds_the_workers_of_the_namespaces_that_the_operator_serves() -> None:
+    everywhere = one(objects(render("monitoring-forced")), "PodMonitor", "currant-workers")["spec"]
+    assert everywhere["namespaceSelector"] == {"any": True}
+    forced = ("--set", "monitoring.podMonitor.enabled=true")
+    watched = one(objects(render("watch-namespace", *forced)), "PodMonitor", "currant-workers")["spec"]
+    assert watched["namespaceSelector"] == {"matchNames": ["shop"]}
+    # The labels and the port that operator/currant_operator/manifests.py gives the pods.
+    assert everywhere["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "currant-worker",
+        "app.kubernetes.io/managed-by": "currant",
+    }
+    assert everywhere["podMetricsEndpoints"][0]["port"] == "http"
