@@ -17,10 +17,10 @@ WITH_SERVER := $(if $(WORKFLOWS_TEST_DATABASE_URL),,.venv/bin/python -m currant.
 CARGO := cargo
 MANIFEST := --manifest-path core/Cargo.toml --locked
 
-.PHONY: help build demo test test-rust test-python test-versions lint bench clean
+.PHONY: help build demo demo-k8s test test-rust test-python test-versions test-kubernetes e2e lint bench clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 build: ## the extension and everything around it, in .venv
 	@$(TIMED) build $(MAKE) .venv/.built
@@ -31,17 +31,36 @@ demo-steps: .venv/.built
 	@.venv/bin/python -m examples.demo
 
 test: ## lint, then every test of every language
-	@$(TIMED) test $(MAKE) lint-steps test-rust test-python test-versions
+	@$(TIMED) test $(MAKE) lint-steps test-rust test-python test-versions test-kubernetes
 test-rust: .venv/.built
 	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
 test-python: .venv/.built
 	@$(WITH_SERVER) scripts/pytest.sh core/tests
 test-versions: .venv/.built
 	@scripts/test-versions.sh
+# The resources, the operator and the chart against a real API server without nodes; the images' tools.
+test-kubernetes: .venv/.operator
+	@scripts/need-go.sh
+	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
+	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
+	@scripts/pytest.sh -c worker-image/tests/pytest.ini worker-image/tests
+	@scripts/pytest.sh -c e2e/pytest.ini e2e/test_cluster_tool.py
 
-lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest
+e2e: ## the tests on a real Kubernetes with nodes and pods: brings one up, tests, takes it down
+	@$(TIMED) e2e $(MAKE) e2e-steps
+e2e-steps: .venv/.operator
+	@scripts/need-go.sh
+	@scripts/e2e.sh
+
+demo-k8s: ## the demo on Kubernetes: cluster, chart, worker pool, a shop and its orders
+	@$(TIMED) demo-k8s $(MAKE) demo-k8s-steps
+demo-k8s-steps: .venv/.operator
+	@scripts/need-go.sh
+	@examples/kubernetes/demo.sh
+
+lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest, helm lint
 	@$(TIMED) lint $(MAKE) lint-steps
-lint-steps: .venv/.built
+lint-steps: .venv/.operator
 	@scripts/lint.sh
 
 bench: ## the benchmark suite, beside bare SQL
@@ -67,4 +86,9 @@ clean: ## remove what was built, installed, and run here
 	@scripts/need-cargo.sh
 	@echo "building the extension (about two minutes the first time) ..."
 	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
+	@touch $@
+
+.venv/.operator: .venv/.built operator/pyproject.toml
+	@echo "installing the operator ..."
+	@.venv/bin/pip install --quiet --disable-pip-version-check --editable operator --group operator/pyproject.toml:test
 	@touch $@

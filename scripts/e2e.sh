@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The tests on a real Kubernetes, from nothing to nothing; says how long each part took. With KUBECONFIG set they run on that
+# cluster, which must have the images (worker-image/build.sh) and is left as it was; arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+images=.cluster/images
+report=()
+
+part() { # part NAME COMMAND...
+    local name=$1 start=$SECONDS code=0
+    shift
+    echo "=== e2e: $name"
+    "$@" || code=$?
+    report+=("$(printf '%-8s %4d s%s' "$name" $((SECONDS - start)) "$([ $code -eq 0 ] || echo '  FAILED')")")
+    return $code
+}
+
+summary() { printf 'e2e: %s\n' "${report[@]}"; }
+
+take_down() {
+    part down e2e/cluster down || true
+    summary
+}
+
+build_images() { worker-image/build.sh --out $images all && worker-image/build.sh --out $images/next --tag next shop; }
+load_images() { e2e/cluster load-image $images/*.tar $images/next/currant-shop.tar; }
+
+if [ -n "${KUBECONFIG:-}" ]; then
+    trap summary EXIT
+    part tests scripts/pytest.sh -c e2e/tests/pytest.ini e2e/tests "$@"
+    exit
+fi
+part images build_images
+trap take_down EXIT
+part up e2e/cluster up
+eval "$(e2e/cluster env)"
+part load load_images
+part tests scripts/pytest.sh -c e2e/tests/pytest.ini e2e/tests "$@"
