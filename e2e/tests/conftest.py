@@ -1,0 +1,213 @@
+"""One release of the chart for the session; for each module a namespace of its own, restricted, with a database of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from e2e.clusters import KubectlError
+from e2e.tests import manifests
+from e2e.tests.kube import Database, Namespace, Object, cluster, eventually, helm, say
+from e2e.tests.manifests import CHART, Images
+
+SYSTEM = Namespace("e2e-system")
+RELEASE = "currant"
+PASSWORD = "e2e"
+ORDER = (
+    "first_run",
+    "refused",
+    "bad_pools",
+    "lost_workers",
+    "rollouts",
+    "workflows",
+    "operator",
+    "without_operator",
+    "release",
+)
+
+
+# The chart lets only the namespaces that it gave the Secret reach the demo's Postgres; ours come later.
+OPEN: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "e2e-postgres"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "currant-demo-postgres"}},
+        "ingress": [{"ports": [{"port": 5432}]}],
+    },
+}
+
+
+@dataclass
+class Release:
+    """The chart, installed as RELEASE in SYSTEM."""
+
+    values: Path
+    logs: list[str] = field(default_factory=list)
+    """What operators that were killed had logged."""
+    installed: bool = False
+
+    def install(self, *words: str, chart: Path = CHART) -> str:
+        """`helm upgrade --install`, with the tests' values and these words; waits until everything runs."""
+        base = ["upgrade", "--install", RELEASE, str(chart), "-n", SYSTEM.name, "-f", str(self.values)]
+        output = helm(*base, "--wait", "--timeout", "3m", *words)
+        self.installed = True
+        return output
+
+    def uninstall(self) -> str:
+        """`helm uninstall`; waits until what it deletes is gone."""
+        self.keep_logs()
+        output = helm("uninstall", RELEASE, "-n", SYSTEM.name, "--wait", "--timeout", "3m")
+        self.installed = False
+        return output
+
+    @property
+    def operators(self) -> list[Object]:
+        """The operator's pods that are not on their way out."""
+        found = SYSTEM.items("pods", "-l", "app.kubernetes.io/name=currant-operator")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    @property
+    def leader(self) -> str:
+        """Who holds the Lease: a pod's name, perhaps with more behind it."""
+        holder: str = SYSTEM.get("lease", "currant-operator")["spec"].get("holderIdentity") or ""
+        return holder
+
+    def scale(self, replicas: int) -> None:
+        """Run so many operators, and wait until it is so."""
+        if replicas == 0:
+            self.keep_logs()
+        SYSTEM("scale", "deployment/currant-operator", f"--replicas={replicas}")
+        if replicas:
+            SYSTEM("rollout", "status", "deployment/currant-operator", "--timeout=90s")
+        eventually(f"{replicas} operators", lambda: len(self.operators) == replicas)
+
+    def keep_logs(self) -> None:
+        """Keep what the operators have logged up to now, as their pods will go."""
+        for pod in self.operators:
+            self.logs.append(SYSTEM("logs", pod["metadata"]["name"]))
+
+    def database(self, name: str) -> Database:
+        """A database of the demo's Postgres."""
+        return Database(SYSTEM, "currant-demo-postgres-0", name)
+
+    @staticmethod
+    def url(name: str) -> str:
+        """The URL of such a database, in the cluster."""
+        return f"postgresql://currant:{PASSWORD}@currant-demo-postgres.{SYSTEM.name}.svc:5432/{name}"
+
+
+def values(images: Images) -> Object:
+    """What the release is installed with: everything on that can be, and short intervals, as tests wait for them."""
+    names = {"operator": images.operator, "postgres": images.postgres}
+    image = {
+        name: dict(zip(("repository", "tag"), full.rsplit(":", 1), strict=True), pullPolicy="IfNotPresent")
+        for name, full in names.items()
+    }
+    quick = {"STATS_INTERVAL": "2", "SECRET_INTERVAL": "5", "DATABASE_BACKOFF": "3", "FLEET_INTERVAL": "2"}
+    lease = {"LEASE_DURATION": "6", "LEASE_RENEW_DEADLINE": "4", "LEASE_RETRY_PERIOD": "1"}
+    classes = cluster().json("get", "storageclasses")["items"]
+    return {
+        "image": image["operator"],
+        "replicas": 2,
+        "env": [{"name": f"CURRANT_OPERATOR_{key}", "value": value} for key, value in (quick | lease).items()],
+        "networkPolicy": {"enabled": True},
+        "database": {"namespaces": ["e2e-first-run"]},
+        "demoPostgres": {
+            "enabled": True,
+            "password": PASSWORD,
+            "image": image["postgres"],
+            "persistence": {"enabled": bool(classes)},
+        },
+    }
+
+
+def make_namespace(name: str) -> Namespace:
+    """A namespace that lets in only what is `restricted`, new: one that a former run left behind goes first."""
+    remove_namespaces(name)
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    cluster().apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    return Namespace(name)
+
+
+def remove_namespaces(*names: str) -> None:
+    """Delete namespaces and wait until they are gone. Where no operator does it, take the finalizers off."""
+    cluster()("delete", "namespace", *names, "--ignore-not-found", "--wait=false")
+    if list(Namespace("e2e-system").items("deployments", "-l", "app.kubernetes.io/name=currant-operator")):
+        try:
+            eventually(
+                f"{names} are gone", lambda: not cluster()("get", "ns", *names, "--ignore-not-found").strip(), 90
+            )
+            return
+        except AssertionError as error:
+            say(f"{error}; taking the finalizers off")
+    for name in names:
+        for kind in ("workflows.currant.dev", "workerpools.currant.dev"):
+            try:
+                for item in Namespace(name).items(kind):
+                    Namespace(name).patch(kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
+            except KubectlError:  # no such kind yet
+                pass
+    cluster()("wait", "--for=delete", "--timeout=90s", *(f"namespace/{name}" for name in names))
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    """The images under test; they must be in the cluster."""
+    return Images.from_environment()
+
+
+@pytest.fixture(scope="session")
+def release(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The chart, installed: two operators and a demo Postgres, in a restricted namespace."""
+    path = tmp_path_factory.mktemp("release") / "values.json"
+    path.write_text(json.dumps(values(images)))
+    made = Release(path)
+    remove_namespaces("e2e-first-run")
+    make_namespace(SYSTEM.name)
+    make_namespace("e2e-first-run")
+    # On a cluster that several use, the definitions may be there and belong to nobody.
+    made.install("--take-ownership")
+    SYSTEM.apply(OPEN)
+    yield made
+    if os.environ.get("E2E_KEEP"):
+        return
+    ours = [item["metadata"]["name"] for item in cluster().json("get", "namespaces")["items"]]
+    others = [name for name in ours if name.startswith("e2e-") and name != SYSTEM.name]
+    if others:
+        remove_namespaces(*others)
+    if made.installed:
+        made.uninstall()
+    remove_namespaces(SYSTEM.name)
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    """The module's name, without `test_`."""
+    name: str = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    return name
+
+
+@pytest.fixture(scope="module")
+def database(request: pytest.FixtureRequest, release: Release) -> Database:
+    """An empty database for the module."""
+    name = f"e2e_{name_of(request)}"
+    SYSTEM("exec", "currant-demo-postgres-0", "--", "createdb", "-U", "currant", name)
+    return release.database(name)
+
+
+@pytest.fixture(scope="module")
+def namespace(request: pytest.FixtureRequest, database: Database, release: Release) -> Namespace:
+    """A namespace for the module, with the Secret of its database and the modules of `code/`."""
+    made = make_namespace(f"e2e-{name_of(request).replace('_', '-')}")
+    made.apply(manifests.secret(release.url(database.name)), manifests.code())
+    return made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first run first, the end of the release last."""
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))

@@ -1,0 +1,87 @@
+"""From `helm install` to finished orders, as docs/kubernetes.md has it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from e2e.tests.conftest import RELEASE, SYSTEM, Release
+from e2e.tests.kube import Database, Namespace, cluster, eventually, helm
+from e2e.tests.manifests import example
+
+ORDERS = 20
+PROXY = "/api/v1/namespaces/{namespace}/services/shop-web:8000/proxy"
+
+
+@pytest.fixture(scope="module")
+def shop(release: Release) -> Namespace:
+    """The example, applied where the chart put the Secret of its database."""
+    namespace = Namespace("e2e-first-run")
+    namespace.apply(*example("workerpool.yaml"), *example("workflow.yaml"), *example("shop.yaml"))
+    namespace.ready("workerpool", "shop")
+    namespace("rollout", "status", "deployment/shop-web", "--timeout=90s")
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def database(release: Release) -> Database:
+    """That of the chart's Secret."""
+    return release.database("currant")
+
+
+@pytest.fixture(scope="module")
+def orders(shop: Namespace) -> list[str]:
+    """Orders posted to the shop in the cluster; the ids of their workflows."""
+
+    def post(number: int) -> str:
+        order = {"order_id": f"o-{number}", "item": "apple", "quantity": 1, "cents": 250}
+        # The first second after a pod is Ready, its Service may not answer.
+        answer = eventually("the shop answers", lambda: shop.raw("create", f"{PROXY}/orders", order), timeout=20)
+        return str(answer["id"])
+
+    return [post(number) for number in range(ORDERS)]
+
+
+def test_orders_posted_to_the_shop_in_the_cluster_complete(
+    shop: Namespace, database: Database, orders: list[str]
+) -> None:
+    def finished() -> list[object]:
+        found = [shop.raw("get", f"{PROXY}/orders/{order}") for order in orders]
+        return found if all(item["state"] == "completed" for item in found) else []
+
+    receipts = eventually("all orders are completed", finished)
+    assert receipts[3]["receipt"] == {"order_id": "o-3", "payment": "payment-o-3", "parcel": "parcel-o-3"}  # type: ignore[index]
+    shop.show("get", "wp,cwf,deployments,pods")
+    assert database.number("select count(*) from currant.executions where attempt > 1 or takeovers > 0") == 0
+
+
+def test_the_command_line_in_the_pods_shows_the_orders(shop: Namespace, orders: list[str]) -> None:
+    assert "shop.orders.process_order" in shop.show(
+        "exec", "deploy/shop", "--", "currant", "list", "--roots", "--limit", "5"
+    )
+    listed = json.loads(shop.execute("deploy/shop", "currant", "list", "--roots", "--limit", "1000", "--json"))
+    assert {run["id"] for run in listed} >= set(orders)
+    assert "shop" in shop.show("exec", "deploy/shop", "--", "currant", "workers")
+
+
+def test_status_of_pool_and_workflow_tell_what_runs(shop: Namespace, orders: list[str]) -> None:
+    def counted() -> bool:
+        runs = shop.get("workflow", "process-order")["status"].get("runs", {})
+        return bool(runs.get("completed") == ORDERS)
+
+    eventually("the Workflow counts its runs", counted)
+    status = shop.get("workerpool", "shop")["status"]
+    assert (status["replicas"], status["readyReplicas"]) == (2, 2)
+    shop.show("describe", "wp", "shop")
+    shop.show("get", "cwf", "-o", "wide")
+
+
+def test_helm_test_passes(release: Release, shop: Namespace) -> None:
+    output = helm("test", RELEASE, "-n", SYSTEM.name, "--logs", "--timeout", "2m")
+    assert "Phase:          Succeeded" in output
+
+
+def test_kubectl_explains_the_fields(release: Release) -> None:
+    for field in ("workerpool.spec.scaling.mode", "workflow.spec.schedules.cron"):
+        assert "DESCRIPTION" in cluster()("explain", field)
