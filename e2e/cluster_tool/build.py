@@ -40,8 +40,8 @@ def binaries() -> None:
         with step("built helm"):
             _go_build(LINKED, HELM)
         for name in COMPONENTS:
-            (BIN / name).unlink(missing_ok=True)
-            (BIN / name).symlink_to("hyperkube")
+            if not (BIN / name).is_symlink():
+                (BIN / name).symlink_to("hyperkube")
         (BIN / ".built").write_text(wanted)
 
 
