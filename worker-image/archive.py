@@ -1,4 +1,4 @@
-"""Write container image archives with no engine and no registry: layers from directories, configuration from a Dockerfile.
+"""Write container image archives with no engine and no registry, from directories and a Dockerfile's configuration.
 
     archive.py layer  OUT.tar DIRECTORY [--below DIRECTORY]...
     archive.py image  OUT.tar NAME:TAG --dockerfile FILE [--from IMAGE.tar] [--layer TAR]... [--arg K=V]...
@@ -21,11 +21,11 @@ import stat
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import dockerfile
 
 EPOCH = 1_577_836_800  # 2020-01-01: every file's time, so that an archive depends on content alone
@@ -84,7 +84,7 @@ def write_layer(out: Path, root: Path, below: Sequence[Path] = ()) -> int:
             name = path.relative_to(root).as_posix()
             if not _is_real_directory(path) and any(_same(path, lower / name) for lower in below):
                 continue
-            info = _normal(tar.gettarinfo(path, name))
+            info = _normal(tar.gettarinfo(path, name), path)
             if info.isreg():
                 count += 1
                 with path.open("rb") as content:
@@ -113,9 +113,9 @@ def _same(path: Path, lower: Path) -> bool:
     return path.stat().st_size == lower.stat().st_size and path.read_bytes() == lower.read_bytes()
 
 
-def _normal(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    if info.islnk():  # a second name of one file: as a file of its own it needs no order among the members
-        info.type, info.linkname = tarfile.REGTYPE, ""
+def _normal(info: tarfile.TarInfo, path: Path) -> tarfile.TarInfo:
+    if info.islnk():  # a second name of one file, which may be left out: it becomes a file of its own
+        info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.stat().st_size
     if not (info.isreg() or info.isdir() or info.issym()):
         raise ArchiveError(f"{info.name} is neither file, directory nor symbolic link: it has no place in a layer")
     info.uid = info.gid = 0
@@ -224,13 +224,17 @@ def _copy_blob(tar: tarfile.TarFile, blob: Blob, path: Path, member: str) -> Non
         tar.addfile(_member(blob.path, blob.size), content)
 
 
-def _open_blob(path: Path, member: str) -> IO[bytes]:
+@contextmanager
+def _open_blob(path: Path, member: str) -> Iterator[IO[bytes]]:
     if not member:
-        return path.open("rb")
-    content = tarfile.open(path).extractfile(member)
-    if content is None:
-        raise ArchiveError(f"{path} lacks its layer {member}")
-    return content
+        with path.open("rb") as content:
+            yield content
+        return
+    with tarfile.open(path) as tar:
+        inside = tar.extractfile(member)
+        if inside is None:
+            raise ArchiveError(f"{path} lacks its layer {member}")
+        yield inside
 
 
 def built_on(base: Image | None, layers: Sequence[Path], settings: dockerfile.Settings) -> Image:

@@ -27,7 +27,6 @@ while [ $# -gt 0 ]; do
         --out) out=$2; shift ;;
         --repository) repository=$2; shift ;;
         --tag) tag=$2; shift ;;
-        # shellcheck disable=SC2034  # native.sh asks
         --fresh) fresh=yes ;;
         -h | --help) usage; exit ;;
         worker | operator | shop | postgres) images+=("$1") ;;
@@ -89,8 +88,9 @@ docker_build() {
 }
 
 if [ "$engine" = none ]; then
-    # shellcheck source=native.sh
+    # shellcheck source=worker-image/native.sh
     . "$here/native.sh"
+    native_prepare "$fresh"
     out=${out:-$top/.cluster/images}
 fi
 [ -z "$out" ] || mkdir -p "$out"

@@ -5,21 +5,17 @@
 # mmdebstrap), then Python packages (by pip for Debian's own Python), then ours. Layers are kept by the hash of what they
 # are made from, so that only what changed is made again. Entry point, user, environment and labels are those of the
 # Dockerfile's last stage: see dockerfile.py.
-# shellcheck disable=SC2154  # here, top, out, fresh come from build.sh
+# shellcheck disable=SC2154  # here, top, out come from build.sh
 
 cache=$here/.cache
 trees=$cache/trees
 python=$top/.venv/bin/python
 base_packages=usr-is-merged,python3,tini,ca-certificates
 
-native_build() {
-    native_prepare
-    "native_$1"
-}
+native_build() { "native_$1"; }
 
+# Once, before the first build; with an argument it forgets what is kept.
 native_prepare() {
-    [ -z "${prepared:-}" ] || return 0
-    prepared=yes
     [ "$(id -u)" -eq 0 ] || fail "engine none builds file systems of root: run it as root, or with a Docker engine"
     command -v apt-get >/dev/null || fail "engine none needs Debian or Ubuntu (no apt-get here): use a Docker engine"
     # shellcheck disable=SC1091
@@ -29,7 +25,7 @@ native_prepare() {
     mkdir -p "$trees"
     exec 9>"$cache/lock"
     flock 9 # two builds at once would share the trees
-    [ -z "$fresh" ] || rm -rf "$trees" "$cache"/*.tar "$cache"/*.key
+    [ -z "$1" ] || rm -rf "$trees" "$cache"/*.tar "$cache"/*.key
     make -C "$top" --no-print-directory --silent .venv/.installed >&2
     # Packages are for the Python of the image, which is the machine's own, of the same suite; pip is the checkout's.
     site_packages=usr/local/lib/$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')/dist-packages
@@ -67,7 +63,7 @@ native_base() {
         --customize-hook='find "$1/usr/lib/python3"* -name __pycache__ -prune -exec rm -rf {} +' \
         --customize-hook='chroot "$1" sh -c "python3 -m compileall -q -x lib2to3/tests --invalidation-mode unchecked-hash /usr/lib/python3*"' \
         --customize-hook='rm -rf "$1"/var/log/* "$1"/var/cache/* "$1"/var/lib/apt' \
-        --skip=output/dev "$suite" "$cache/base.tar.new" >&2
+        --skip=output/dev "$suite" "$cache/base.tar.new" >"$cache/mmdebstrap.log" 2>&1 || { cat "$cache/mmdebstrap.log" >&2; fail "Debian's packages cannot be installed"; }
     mv "$cache/base.tar.new" "$cache/base.tar"
     keep base "$key"
 }
@@ -125,15 +121,12 @@ native_packages() {
 
 # Currant itself: the wheel of this checkout, built in its cargo target.
 native_currant() {
-    local key
-    mkdir -p "$cache/wheels"
+    rm -rf "$cache/wheels"
     (cd "$top/core" && SQLX_OFFLINE=true VIRTUAL_ENV=$top/.venv "$top/.venv/bin/maturin" build --release --locked --quiet \
         --compatibility linux --interpreter "$python" --out "$cache/wheels") >"$cache/maturin.log" 2>&1 || { cat "$cache/maturin.log" >&2; fail "the wheel cannot be built"; }
-    key=$({ cat "$cache/base.key" "$cache"/wheels/currant-*.whl; declare -f native_currant python_tree; } | hash_of)
-    ! kept currant "$key" || return 0
     python_tree currant --no-deps "$cache"/wheels/currant-*.whl
+    rm -rf "$trees/currant/$site_packages"/*/sboms # maturin puts the time and a random number there: new bytes every time
     layer currant
-    keep currant "$key"
 }
 
 # archive NAME ARGUMENT...: the archive of an image.

@@ -35,12 +35,11 @@ make_database() {
     if [ "$database" != postgres ]; then
         echo "create database \"${database//\"/\"\"}\"" | postgres --single -D "$PGDATA/.new" -j postgres >/dev/null
     fi
-    mv "$PGDATA"/.new/!(PG_VERSION) "$PGDATA/"
-    mv "$PGDATA/.new/PG_VERSION" "$PGDATA/" # last: what tells a finished database
+    find "$PGDATA/.new" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$PGDATA" {} +
+    mv "$PGDATA/.new/PG_VERSION" "$PGDATA/" # last: it tells a finished database
     rmdir "$PGDATA/.new"
 }
 
-shopt -s extglob
 mkdir -p "$PGDATA"
 chmod 0700 "$PGDATA" 2>/dev/null || true # a mounted volume may belong to root, with the right group
 if [ ! -s "$PGDATA/PG_VERSION" ]; then make_database; fi
