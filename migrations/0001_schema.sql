@@ -95,6 +95,8 @@ create index executions_suspended on currant.executions (queue) where state = 's
 create index executions_held on currant.executions (queue) where held;
 create index executions_tree on currant.executions (root_id) where parent_id is not null;
 create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
+create index executions_schedule_open on currant.executions (schedule_id)
+    where schedule_id is not null and state in ('pending', 'running', 'suspended');
 -- What is waiting or running is rewritten often, what has ended is not: leave room for updates in place.
 alter table currant.executions set (fillfactor = 80);
 
@@ -150,8 +152,36 @@ create table currant.workers (
     last_heartbeat timestamptz not null default now(),
     timeout double precision not null default 30,  -- seconds without a heartbeat after which it is dead
     sleep_until timestamptz not null default '-infinity',
-    stopped_at timestamptz
+    stopped_at timestamptz,
+    pool text,                             -- in Kubernetes: namespace/name of its WorkerPool, and its pod
+    pod_name text,
+    pod_uid text
 );
+create index workers_pod on currant.workers (pod_uid) where pod_uid is not null and stopped_at is null;
+
+-- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.
+create table currant.schedules (
+    id uuid primary key,
+    function text not null check (function <> ''),
+    name text not null check (length(name) between 1 and 200),
+    owner text not null,
+    cron text not null,
+    time_zone text not null,
+    args bytea not null,
+    overlap text not null check (overlap in ('Allow', 'Forbid', 'Replace')),
+    catch_up text not null check (catch_up in ('None', 'Last', 'All')),
+    starting_deadline double precision not null check (starting_deadline >= 0), -- seconds after which a fire time is missed
+    jitter double precision not null check (jitter >= 0),                       -- seconds that a run is put off at most
+    suspended boolean not null,
+    definition_suspended boolean not null, -- with its whole definition
+    next_fire_at timestamptz,              -- null: its cron expression has no time to come
+    due_at timestamptz,                    -- when a worker looks at it: next_fire_at, later after a failure
+    last_fire_at timestamptz,              -- the last fire time that started a run
+    last_outcome text,                     -- of the last fire times: what was started, skipped or failed, and why
+    unique (function, name)
+);
+create index schedules_due on currant.schedules (due_at) where not suspended and not definition_suspended;
+create index schedules_owner on currant.schedules (owner);
 
 create table currant.idempotency_keys (
     function text not null,

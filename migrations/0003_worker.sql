@@ -4,17 +4,35 @@
 -- is written; signals, steps and keys only after their execution. Whoever takes what is free (claim, promote) skips locked rows.
 -- A deadlock that this leaves (a retry of a whole tree) ends in an error that callers answer by trying again.
 
+-- Makes a worker known. Gives whom to wake when that ended an earlier worker of the same pod (see take_over).
 create function currant.register_worker(
     p_id uuid, p_name text, p_host text, p_pid integer, p_build text, p_queues text[], p_tasks text[], p_workflows text[],
-    p_concurrency integer, p_timeout double precision
-) returns void language sql as $$
-    insert into currant.workers (id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout)
-    values (p_id, p_name, p_host, p_pid, p_build, p_queues, p_tasks, p_workflows, p_concurrency, p_timeout)
-    on conflict (id) do update set
+    p_concurrency integer, p_timeout double precision, p_pool text default null, p_pod_name text default null,
+    p_pod_uid text default null
+) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    v_new boolean := not exists (select 1 from currant.workers w where w.id = p_id);
+    v_before uuid[] := '{}';
+begin
+    insert into currant.workers as w
+        (id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout, pool, pod_name, pod_uid)
+    values (p_id, p_name, p_host, p_pid, p_build, p_queues, p_tasks, p_workflows, p_concurrency, p_timeout, p_pool, p_pod_name, p_pod_uid)
+    on conflict on constraint workers_pkey do update set
         name = excluded.name, host = excluded.host, pid = excluded.pid, build = excluded.build, queues = excluded.queues,
         tasks = excluded.tasks, workflows = excluded.workflows, concurrency = excluded.concurrency,
-        timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null;
-$$;
+        timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null,
+        pool = excluded.pool, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid;
+    -- A pod has one worker: whoever was here before us has died, however fresh its last heartbeat is. Only a new worker says so:
+    -- one that registers again may itself have been declared dead by mistake, and two would do it to each other for ever.
+    if v_new and p_pod_uid is not null then
+        with before as (
+            update currant.workers w set last_heartbeat = '-infinity'
+            where w.pod_uid = p_pod_uid and w.id <> p_id and w.stopped_at is null returning w.id
+        )
+        select coalesce(array_agg(b.id), '{}') into v_before from before b;
+        return query select t.tag, t.queue, t.worker_id, t.id from unnest(v_before) dead(id) cross join lateral currant.take_over(dead.id) t;
+    end if;
+end $$;
 
 -- The second statement after a commit (rule e): whoever sleeps on these queues past something that is there by now looks
 -- again, and these workers look at these executions. Decided in a snapshot taken after that commit, so a worker that
@@ -414,12 +432,14 @@ begin
 end $$;
 
 -- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
--- time, and gives what the database believes to be running here. Known = false: this worker was declared dead.
+-- time (of work or of a schedule), and gives what the database believes to be running here. Known = false: this worker was declared dead.
 create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean)
-returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[])
+returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
+    schedules_due boolean)
 language plpgsql as $$
 declare
     me currant.workers;
+    v_schedule timestamptz;
 begin
     update currant.workers w set last_heartbeat = clock_timestamp(), draining = p_draining,
         sleep_until = coalesce(currant.from_micros(p_sleep_until), '-infinity')
@@ -448,6 +468,12 @@ begin
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
+    if known and not p_draining then  -- schedules belong to no queue: whoever looks first fires them
+        select s.due_at into v_schedule from currant.schedules s
+        where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
+        next_due := least(next_due, currant.micros(v_schedule));
+    end if;
+    schedules_due := coalesce(v_schedule <= clock_timestamp(), false);
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
         and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second');
     select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')

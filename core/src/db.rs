@@ -28,6 +28,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "0002_client", sql: include_str!("../migrations/0002_client.sql") },
     Migration { version: 3, name: "0003_worker", sql: include_str!("../migrations/0003_worker.sql") },
     Migration { version: 4, name: "0004_control", sql: include_str!("../migrations/0004_control.sql") },
+    Migration { version: 5, name: "0005_definitions", sql: include_str!("../migrations/0005_definitions.sql") },
+    Migration { version: 6, name: "0006_schedules", sql: include_str!("../migrations/0006_schedules.sql") },
 ];
 
 /// The schema that this build needs; a newer one will do as long as its `min_client` is not above this.

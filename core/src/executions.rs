@@ -261,6 +261,9 @@ struct WorkerRow {
     state: String,
     started_at: Option<String>,
     last_heartbeat: Option<String>,
+    pool: Option<String>,
+    pod_name: Option<String>,
+    pod_uid: Option<String>,
 }
 
 /// Workers that have not said good-bye; `stale` are those whose heartbeat is overdue.
@@ -272,7 +275,8 @@ pub async fn workers(conn: &mut PgConnection) -> Result<Vec<u8>> {
             (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as "running!",
             case when w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' then 'stale'
                 when w.draining then 'draining' else 'alive' end as "state!",
-            currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat
+            currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat,
+            w.pool, w.pod_name, w.pod_uid
         from currant.workers w where w.stopped_at is null order by w.started_at, w.id"#
     )
     .fetch_all(scope.conn())

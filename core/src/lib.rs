@@ -5,6 +5,7 @@ pub mod db;
 pub mod engine;
 pub mod error;
 pub mod executions;
+pub mod fleet;
 mod http;
 pub mod ids;
 #[cfg(feature = "python")]

@@ -294,6 +294,16 @@ pub struct WorkerInfo {
     pub concurrency: i32,
     /// Seconds without a heartbeat after which it is dead.
     pub timeout: f64,
+    pub pod: Pod,
+}
+
+/// Where in Kubernetes a worker runs; all None elsewhere. A new worker of the same `uid` ends the earlier one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// `namespace/name` of its WorkerPool.
+    pub pool: Option<String>,
+    pub name: Option<String>,
+    pub uid: Option<String>,
 }
 
 /// The answer to a heartbeat, by the server's clock.
@@ -306,6 +316,8 @@ pub struct Heartbeat {
     pub next_due: Option<Micros>,
     /// Workers whose heartbeat is overdue.
     pub dead: Vec<Uuid>,
+    /// A schedule is to be fired.
+    pub schedules_due: bool,
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
 use crate::types::{NewExecution, Wakes};
-use crate::{db, signals};
+use crate::{db, fleet, signals};
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -17,16 +17,43 @@ pub enum Verb {
     List(Filters),
     Queues,
     Workers,
+    /// JSON: `[{"key", "queues"}]`
+    Fleet(String),
     Standing(Uuid),
-    Cancel { id: Uuid, force: bool },
+    Cancel {
+        id: Uuid,
+        force: bool,
+    },
     Retry(Uuid),
-    Signal { id: Uuid, name: String, payload: Vec<u8>, dedup_key: String },
-    Claim { worker: Uuid, queues: Vec<String>, limit: i32 },
-    Complete { worker: Uuid, items: Vec<(Uuid, i64, Vec<u8>)> },
-    Fail { worker: Uuid, items: Vec<(Uuid, i64, Vec<u8>, bool)> },
-    Suspend { worker: Uuid, items: Vec<(Uuid, i64)> },
+    Signal {
+        id: Uuid,
+        name: String,
+        payload: Vec<u8>,
+        dedup_key: String,
+    },
+    Claim {
+        worker: Uuid,
+        queues: Vec<String>,
+        limit: i32,
+    },
+    Complete {
+        worker: Uuid,
+        items: Vec<(Uuid, i64, Vec<u8>)>,
+    },
+    Fail {
+        worker: Uuid,
+        items: Vec<(Uuid, i64, Vec<u8>, bool)>,
+    },
+    Suspend {
+        worker: Uuid,
+        items: Vec<(Uuid, i64)>,
+    },
     Resume(Vec<Uuid>),
-    Heartbeat { worker: Uuid, name: String, queues: Vec<String> },
+    Heartbeat {
+        worker: Uuid,
+        name: String,
+        queues: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +90,7 @@ impl Verb {
             Verb::List(filters) => (Answer::Json(executions::list_executions(conn, filters).await?), nobody),
             Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
+            Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Standing(id) => {
                 let found = executions::standings(conn, &[], &[*id]).await?.pop();
                 (Answer::Standing(found.ok_or_else(|| executions::not_found(*id))?), nobody)

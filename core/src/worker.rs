@@ -12,11 +12,12 @@ use crate::types::{
     WorkerInfo,
 };
 
-/// Makes the worker known. Under the same id again it is alive again; what it held before stays lost.
-pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<()> {
+/// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
+/// pod is declared dead, and what it ran is taken over: gives whom to wake.
+pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
-    sqlx::query!(
-        "select currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    let rows = sqlx::query!(
+        r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
         worker.id,
         worker.name,
         worker.host,
@@ -26,11 +27,19 @@ pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<()
         &worker.tasks,
         &worker.workflows,
         worker.concurrency,
-        worker.timeout
+        worker.timeout,
+        worker.pod.pool,
+        worker.pod.name,
+        worker.pod.uid
     )
-    .fetch_one(scope.conn())
+    .fetch_all(scope.conn())
     .await?;
-    scope.done().await
+    scope.done().await?;
+    let mut wakes = Wakes::default();
+    for row in rows {
+        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
+    }
+    Ok(wakes)
 }
 
 /// Where notifications for this worker arrive: its own channel, and one for each of its queues (callers' transactions).
@@ -296,7 +305,7 @@ pub async fn heartbeat(
     let mut scope = db::scope(conn).await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
-            leases as "leases!", wakes as "wakes!"
+            leases as "leases!", wakes as "wakes!", schedules_due as "schedules_due!"
         from currant.heartbeat($1, $2, $3)"#,
         worker,
         sleep_until,
@@ -312,6 +321,7 @@ pub async fn heartbeat(
         ready: row.ready,
         next_due: row.next_due,
         dead: row.dead,
+        schedules_due: row.schedules_due,
         running: running.collect(),
     })
 }

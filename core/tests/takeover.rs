@@ -139,3 +139,52 @@ async fn a_stopping_workers_leftovers_go_back_at_no_cost() {
     assert_eq!((second.attempt, second.takeovers), (first.attempt, 0));
     assert_eq!(commit(&mut conn, leaver, &ends(&first, Action::Complete, Some("1"))).await.refused, [first.id]);
 }
+
+fn in_pod(uid: &str) -> WorkerInfo {
+    let pod = Pod { pool: Some("shop/orders".into()), name: Some("orders-1".into()), uid: Some(uid.into()) };
+    WorkerInfo { pod, ..info(&["q"]) }
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_in_the_pod_of_another_takes_over_what_that_one_ran_however_fresh_its_heartbeat() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (before, neighbour, after) = (in_pod("u1"), in_pod("u2"), in_pod("u1"));
+    worker::register(&mut conn, &before).await.unwrap();
+    worker::register(&mut conn, &neighbour).await.unwrap();
+    let (mine, theirs) = (enqueue(&mut conn, Kind::Task, "q").await, enqueue(&mut conn, Kind::Task, "q").await);
+    let lost = claim_one(&mut conn, before.id, "q").await;
+    claim_one(&mut conn, neighbour.id, "q").await;
+
+    let wakes = worker::register(&mut conn, &after).await.unwrap();
+    assert_eq!((lost.id, wakes.queues), (mine, vec!["q".to_owned()]));
+    assert_eq!(
+        (state(&mut conn, mine).await.as_str(), state(&mut conn, theirs).await.as_str()),
+        ("pending", "running")
+    );
+    assert_eq!(commit(&mut conn, before.id, &ends(&lost, Action::Complete, Some("1"))).await.refused, [mine]);
+    assert!(!worker::heartbeat(&mut conn, before.id, None, false).await.unwrap().known);
+    assert!(worker::heartbeat(&mut conn, neighbour.id, None, false).await.unwrap().known);
+}
+
+#[tokio::test]
+async fn two_workers_that_share_a_pod_by_mistake_do_not_declare_each_other_dead_for_ever() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (first, second) = (in_pod("u1"), in_pod("u1"));
+    worker::register(&mut conn, &first).await.unwrap();
+    worker::register(&mut conn, &second).await.unwrap();
+    worker::register(&mut conn, &first).await.unwrap();
+    for worker in [first.id, second.id] {
+        assert!(worker::heartbeat(&mut conn, worker, None, false).await.unwrap().known);
+    }
+}
+
+#[tokio::test]
+async fn outside_of_pods_no_worker_ends_another() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let first = register(&mut conn, &["q"]).await;
+    register(&mut conn, &["q"]).await;
+    assert!(worker::heartbeat(&mut conn, first, None, false).await.unwrap().known);
+}

@@ -208,6 +208,17 @@ class RustBridge:
         return _rows(self.core.workers())
 
     @_Verb
+    def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
+        """How pools of workers stand, in one statement, cheap enough for every few seconds.
+
+        `pools`: `[{"key": "namespace/name", "queues": [...]}]`. Gives `{"now": microseconds since 1970,
+        "schema_version", "pools": {key: {"ready", "due", "running", "oldest_ready_seconds"}}, "workers": [...]}`: every
+        live worker with `id name pool pod_name pod_uid build queues tasks workflows concurrency draining running heartbeat_age_seconds`.
+        At most 100,000 ready and due executions of a pool are counted: that number means at least so many.
+        """
+        return _object(self.core.fleet(msgspec.json.encode(pools).decode()))
+
+    @_Verb
     def wait_execution(self, id: str, timeout: float | None = None) -> tuple[str, bytes]:
         """Wait up to `timeout` seconds for the end; gives the state then, and the result or the error."""
         return self.core.wait_execution(id, timeout)

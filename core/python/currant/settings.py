@@ -68,7 +68,9 @@ _SECONDS_OR_NONE = "a number of seconds above 0, or none"
 class Settings:
     """Every setting of Currant. Durations are in seconds.
 
-    `http_port` (health and metrics) is 8080 in a pod of Kubernetes, elsewhere off.
+    `http_port` (health and metrics) is 8080 in a pod of Kubernetes, elsewhere off. `pool`, `pod_name` and `pod_uid` say
+    where in Kubernetes a worker runs. A pod has one worker: a new one with the same `pod_uid` ends the earlier one, whose
+    container died.
     """
 
     database_url: str | None = _variable(
@@ -97,6 +99,9 @@ class Settings:
     long_wait: float = _variable("WORKFLOWS_WORKER_LONG_WAIT", 300.0, _seconds, _SECONDS)
     http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _port_or_none, "a port from 1 to 65535, or none")
     build_id: str | None = _variable("WORKFLOWS_BUILD_ID", None, str, "a name of the code's version")
+    pool: str | None = _variable("WORKFLOWS_POOL", None, str, "namespace/name of a WorkerPool")
+    pod_name: str | None = _variable("WORKFLOWS_POD_NAME", None, str, "the name of this pod")
+    pod_uid: str | None = _variable("WORKFLOWS_POD_UID", None, str, "the uid of this pod")
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -169,6 +169,9 @@ class Worker:
             self.settings.max_hot,
             self.settings.long_wait,
             self.settings.http_port,
+            self.settings.pool,
+            self.settings.pod_name,
+            self.settings.pod_uid,
         )
 
     @contextlib.contextmanager

@@ -140,9 +140,11 @@ impl Writer {
             self.shared.state().beat.wanted = true;
         }
         if !self.registered {
+            // In a pod this also ends the worker that was there before a restart of the container.
             let info = self.shared.state().config.info.clone();
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            limit(self.timeout, worker::register(conn, &info)).await?;
+            let wakes = limit(self.timeout, worker::register(conn, &info)).await?;
+            self.shared.client.tell(wakes);
             self.registered = true;
             self.known = true;
             let mut state = self.shared.state();

@@ -67,6 +67,7 @@ fn worker(concurrency: i32) -> State {
         workflows: vec!["w".into()],
         concurrency,
         timeout: 30.0,
+        pod: Pod::default(),
     };
     let config =
         Config { info, heartbeat_interval: 5.0, poll_interval: 5.0, max_hot: 100, long_wait: 300.0, http_port: None };
@@ -110,7 +111,7 @@ fn pulled_task(state: &mut State) -> (Uuid, i64) {
 }
 
 fn heartbeat(running: Vec<(Uuid, i64, i64)>) -> Heartbeat {
-    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], running }
+    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], schedules_due: false, running }
 }
 
 fn beat(state: &mut State, reply: &Heartbeat) -> Vec<Uuid> {

@@ -156,6 +156,11 @@ impl Core {
         self.ask_json(py, reply, Verb::Workers)
     }
 
+    #[pyo3(signature = (pools, reply = None))]
+    fn fleet(&self, py: Python<'_>, pools: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::Fleet(pools))
+    }
+
     #[pyo3(signature = (id, timeout = None, reply = None))]
     fn wait_execution(
         &self,

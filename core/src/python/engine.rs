@@ -13,7 +13,7 @@ use super::mailbox::{Reply, answer};
 use crate::engine::items::{Activation, Command, Item, Record, RunItem, Verb};
 use crate::engine::{Config, Engine};
 use crate::ids::new_id;
-use crate::types::{Claimed, WorkerInfo};
+use crate::types::{Claimed, Pod, WorkerInfo};
 
 #[pyclass(name = "Engine", module = "currant._core", frozen)]
 pub struct PyEngine {
@@ -24,7 +24,7 @@ pub struct PyEngine {
 impl PyEngine {
     #[new]
     #[pyo3(signature = (core, name, queues, tasks, workflows, build, concurrency, heartbeat_interval, heartbeat_timeout,
-        poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None))]
+        poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None, pool = None, pod_name = None, pod_uid = None))]
     #[allow(clippy::too_many_arguments)] // the constructor's keywords in Python
     fn new(
         core: &Core,
@@ -40,11 +40,16 @@ impl PyEngine {
         max_hot: usize,
         long_wait: f64,
         http_port: Option<u16>,
+        pool: Option<String>,
+        pod_name: Option<String>,
+        pod_uid: Option<String>,
     ) -> PyResult<PyEngine> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let pid = std::process::id() as i32;
         let timeout = heartbeat_timeout;
-        let info = WorkerInfo { id: new_id(), name, host, pid, build, queues, tasks, workflows, concurrency, timeout };
+        let pod = Pod { pool, name: pod_name, uid: pod_uid };
+        let id = new_id();
+        let info = WorkerInfo { id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout, pod };
         let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait, http_port };
         let engine = Engine::new(core.client()?, config).map_err(to_python)?;
         Ok(PyEngine { engine: Arc::new(engine) })

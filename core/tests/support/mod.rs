@@ -128,6 +128,7 @@ pub fn info(queues: &[&str]) -> WorkerInfo {
         workflows: vec!["f.workflow".into()],
         concurrency: 10,
         timeout: 30.0,
+        pod: Pod::default(),
     }
 }
 

@@ -153,13 +153,15 @@ def workers(as_json: bool) -> None:
         print_json(rows)
         return
     now = datetime.now(UTC).isoformat()
-    columns = ("name", "state", "queues", "running", "host", "pid", "build", "up", "heartbeat", "id")
+    columns = ("name", "state", "queues", "running", "pool", "pod", "host", "pid", "build", "up", "heartbeat", "id")
     cells = [
         [
             row["name"],
             row["state"],
             ", ".join(row["queues"]),
             f"{row['running']}/{row['concurrency']}",
+            row["pool"] or "-",
+            row["pod_name"] or "-",
             row["host"],
             str(row["pid"] or "-"),
             row["build"] or "-",

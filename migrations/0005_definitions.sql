@@ -1,0 +1,1 @@
+-- The definitions of functions (Kubernetes: Workflow), which every enqueue obeys.
