@@ -88,6 +88,10 @@ python_tree() {
         rmdir "$target/bin"
         sed -i '1s|^#!.*python.*|#!/usr/bin/python3|' "$tree"/usr/local/bin/*
     fi
+    find "$target" -name __pycache__ -prune -exec rm -rf {} + # a wheel of a checkout may bring those of other Pythons
+    # Of our own wheels: where they lay on this machine, and a list of crates with the time and a random number in it.
+    rm -rf "$target"/currant*.dist-info/{direct_url.json,sboms}
+    sed -i '/direct_url.json,\|\/sboms\//d' "$target"/*.dist-info/RECORD
     # Nothing can be compiled later: the root file system is read-only. A file for another Python may fail; so be it.
     /usr/bin/python3 -m compileall -qq --invalidation-mode unchecked-hash -s "$tree" -p / "$target" || true
 }
@@ -125,7 +129,6 @@ native_currant() {
     (cd "$top/core" && SQLX_OFFLINE=true VIRTUAL_ENV=$top/.venv "$top/.venv/bin/maturin" build --release --locked --quiet \
         --compatibility linux --interpreter "$python" --out "$cache/wheels") >"$cache/maturin.log" 2>&1 || { cat "$cache/maturin.log" >&2; fail "the wheel cannot be built"; }
     python_tree currant --no-deps "$cache"/wheels/currant-*.whl
-    rm -rf "$trees/currant/$site_packages"/*/sboms # maturin puts the time and a random number there: new bytes every time
     layer currant
 }
 
@@ -152,28 +155,54 @@ native_worker() {
 # The versions below are kept: what a layer adds must not change what is there.
 constraints() { pip freeze --path "$trees/packages/$site_packages" >"$cache/constraints.txt"; }
 
-# addition NAME: a layer on those of the worker, from its tree.
-addition() {
-    layer "$1" packages currant
-    archive "$1" --from "$out/currant-worker.tar" --layer "$cache/$1.tar"
+native_operator_packages() {
+    local key wanted
+    mapfile -t wanted < <(requirements "$top/operator/pyproject.toml" | grep -v '^currant')
+    key=$({ cat "$cache/packages.key"; printf '%s\n' "${wanted[@]}"; declare -f native_operator_packages python_tree; } | hash_of)
+    ! kept operator-packages "$key" || return 0
+    echo "installing ${wanted[*]} ..."
+    constraints
+    python_tree operator-packages --constraint "$cache/constraints.txt" "${wanted[@]}"
+    layer operator-packages packages
+    keep operator-packages "$key"
 }
 
 native_operator() {
+    local key
+    native_operator_packages
+    key=$({ cat "$top/operator/pyproject.toml" "$top"/operator/currant_operator/*; declare -f native_operator python_tree; } 2>/dev/null | hash_of)
+    if ! kept operator "$key"; then
+        rm -rf "$cache/operator"
+        mkdir -p "$cache/operator/source" # setuptools writes beside what it builds
+        cp -R "$top/operator/pyproject.toml" "$top/operator/currant_operator" "$cache/operator/source/"
+        pip wheel --no-deps --wheel-dir "$cache/operator" "$cache/operator/source"
+        python_tree operator --no-deps "$cache"/operator/*.whl
+        layer operator
+        keep operator "$key"
+    fi
+    mapfile -t own < <(layers operator-packages operator)
+    archive operator --from "$out/currant-worker.tar" "${own[@]}"
+}
+
+native_shop_packages() {
+    local key list=$top/examples/kubernetes/requirements.txt
+    key=$({ cat "$cache/packages.key" "$list"; declare -f native_shop_packages python_tree; } | hash_of)
+    ! kept shop-packages "$key" || return 0
     constraints
-    rm -rf "$cache/operator-wheel"
-    pip wheel --no-deps --wheel-dir "$cache/operator-wheel" "$top/operator"
-    python_tree operator --constraint "$cache/constraints.txt" "$cache"/operator-wheel/*.whl "$cache"/wheels/currant-*.whl
-    addition operator
+    python_tree shop-packages --constraint "$cache/constraints.txt" --requirement "$list"
+    layer shop-packages packages
+    keep shop-packages "$key"
 }
 
 native_shop() {
-    local code=$top/examples/kubernetes
-    constraints
-    python_tree shop --constraint "$cache/constraints.txt" --requirement "$code/requirements.txt"
+    native_shop_packages
+    rm -rf "$trees/shop"
     mkdir -p "$trees/shop/app"
-    cp -R "$code/shop" "$trees/shop/app/"
+    cp -R "$top/examples/kubernetes/shop" "$trees/shop/app/"
     find "$trees/shop/app" -name __pycache__ -prune -exec rm -rf {} +
-    addition shop
+    layer shop
+    mapfile -t own < <(layers shop-packages shop)
+    archive shop --from "$out/currant-worker.tar" "${own[@]}"
 }
 
 # Postgres for tests, from the wheel that `currant dev` uses.
