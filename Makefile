@@ -44,7 +44,7 @@ test-kubernetes: .venv/.operator
 	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
 	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
 	@scripts/pytest.sh -c worker-image/tests/pytest.ini worker-image/tests
-	@scripts/pytest.sh -c e2e/pytest.ini e2e/test_cluster_tool.py
+	@scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit e2e/cluster_tool/tests/control_plane
 
 e2e: ## the tests on a real Kubernetes with nodes and pods: brings one up, tests, takes it down
 	@$(TIMED) e2e $(MAKE) e2e-steps

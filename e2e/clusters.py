@@ -86,7 +86,7 @@ class ControlPlane:
 def control_plane(directory: Path | None = None) -> Iterator[ControlPlane]:
     """A control plane of one's own, gone when the block ends or the process that holds it, even by SIGKILL.
 
-    It takes about 7 s, and minutes where the binaries have to be built. `directory` must be new or empty; by default it
+    It takes about 4 s, and minutes where the binaries have to be built. `directory` must be new or empty; by default it
     is a temporary one. Several may run at once. Raises RuntimeError with the one line that says what is missing.
     """
     place = (directory or Path(tempfile.mkdtemp(prefix="currant-control-plane-"))).absolute()

@@ -33,7 +33,7 @@ def binaries() -> None:
     with _one_at_a_time():
         if _built() == wanted:
             return
-        _check_go()
+        check_go()
         BIN.mkdir(parents=True, exist_ok=True)
         with step("built Kubernetes, etcd, CoreDNS (about five minutes the first time)"):
             _go_build(_version_flags(), *(f"./{name}" for name in OURS))
@@ -83,7 +83,8 @@ def _version_flags() -> str:
     return " ".join([LINKED, *(f"-X {place}.{name}={value}" for place in places for name, value in told.items())])
 
 
-def _check_go() -> None:
+def check_go() -> None:
+    """Raises ClusterError when there is no Go, or one that is too old."""
     if shutil.which("go") is None:
         raise ClusterError("no Go here, which builds the native cluster: install it from go.dev, or use --backend kind")
     wanted = re.search(r"^go (\d+)\.(\d+)", (TOOLS / "go.mod").read_text(), re.MULTILINE)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+
+from . import processes
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = "+cpu +cpuset +io +memory +pids"
@@ -27,9 +30,19 @@ def remove(name: str) -> None:
         group = hierarchy / name
         if not group.is_dir():
             continue
-        for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            directory.rmdir()
-        group.rmdir()
+        below = sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True)
+        for directory in (*below, group):
+            processes.wait_until(partial(_removed, directory), 5)
+
+
+def _removed(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # the kernel may take a moment to forget the dead
+    return True
 
 
 def _hierarchies() -> list[Path]:

@@ -12,7 +12,7 @@ from .errors import ClusterError
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOME = CHECKOUT / ".cluster"
 BIN = HOME / "bin"
-IMAGES = HOME / "images"
+IMAGES = HOME / "node-images"
 DEFAULT_DIRECTORY = HOME / "default"
 CONFIG = Path(__file__).parent / "config"
 

@@ -65,7 +65,7 @@ def child_of(pid: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             return []
 
-    if not wait_until(lambda: bool(listed()) or not _birth(pid), 10) or not listed():
+    if not wait_until(lambda: bool(listed()) or not alive(pid), 10) or not listed():
         raise ClusterError(f"process {pid} started nothing: its log, the newest in log/, says why")
     return int(listed()[0])
 
@@ -98,6 +98,11 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None) -> str:
     if done.returncode != 0:
         raise ClusterError(f"{' '.join(words[:3])} ...: {(done.stderr or done.stdout).strip() or done.returncode}")
     return done.stdout
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id runs; a zombie does not."""
+    return bool(_birth(pid))
 
 
 def _end(pid: int, how: signal.Signals, patience: float) -> None:
