@@ -19,7 +19,9 @@ Object: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SecretUnknown:
-    """The secret could not be read, or not yet."""
+    """The secret was not read yet, or cannot be read; then the message says why."""
+
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,11 @@ class Rejection:
 class ObservedPool:
     """A pool and all that belongs to it.
 
-    `pods` are those labelled with the pool; `queue` and `workers` are None while the database has not told (an outage):
-    that is not the same as nothing. `rejection` is None but in the plan that follows a refused apply. `accepted` holds
-    the digests of `manifests.drift_digest` for what the API server is known to write in its own way.
+    `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: what is
+    not seen is made by force, so what is somebody else's must be seen. `pods` are those labelled with the pool. `queue`
+    and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
+    None but in the plan that follows a refused apply. `accepted` holds the digests that `manifests.drift_digest` gave
+    for what came back from an apply: differences that are only the API server's way of writing the same.
     """
 
     pool: WorkerPool

@@ -1,0 +1,310 @@
+"""The objects that a pool owns, as they are to be applied, and whether one that is there differs from that.
+
+The same pool gives the same manifests, byte for byte. A manifest carries the digest of itself in an annotation: another
+digest there means that what we want has changed, so that server-side apply takes back what we no longer want. The same
+digest but another value in one of our fields is a hand at work, and is put back; what others add is left to them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from currant_operator.merging import item_key, keyed, merge
+from currant_operator.observed import Object
+from currant_operator.quantities import same_quantity
+from currant_operator.resources import API_VERSION, WorkerPool
+
+POOL_LABEL = "currant.dev/pool"
+NAME_LABEL = "app.kubernetes.io/name"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+APPLIED_ANNOTATION = "currant.dev/applied"
+DATABASE_ANNOTATION = "currant.dev/database"
+OPERATOR_MANAGER = "currant-operator"
+SCALER_MANAGER = "currant-scaler"
+CONTAINER = "worker"
+PORT = 8080
+USER_ID = 10001
+GRACE_FOR_HANDING_BACK = 5  # seconds that the worker keeps of its pod's grace period
+
+
+def selector(pool: WorkerPool) -> dict[str, str]:
+    """The labels that tell the pool's pods from all others."""
+    return {NAME_LABEL: "currant-worker", POOL_LABEL: pool.name}
+
+
+def labels(pool: WorkerPool) -> dict[str, str]:
+    """The labels of everything that belongs to the pool."""
+    return {**selector(pool), MANAGED_BY_LABEL: "currant"}
+
+
+def service_account(pool: WorkerPool) -> dict[str, Any] | None:
+    """The pool's ServiceAccount, which has no rights; None when the template names another."""
+    if own_account(pool):
+        return None
+    return _signed({**_head(pool, "v1", "ServiceAccount"), "automountServiceAccountToken": False})
+
+
+def pod_disruption_budget(pool: WorkerPool) -> dict[str, Any]:
+    """A quarter of the pods may be evicted at once, but at least one; one that is not ready is in nobody's way."""
+    spec = {
+        "maxUnavailable": "25%",
+        "selector": {"matchLabels": selector(pool)},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    return _signed({**_head(pool, "policy/v1", "PodDisruptionBudget"), "spec": spec})
+
+
+def deployment(pool: WorkerPool, database: str | None) -> dict[str, Any]:
+    """The pool's Deployment, without replicas. `database` is the fingerprint of its URL: a new one, and new pods are made."""
+    spec = {
+        "selector": {"matchLabels": selector(pool)},
+        "revisionHistoryLimit": 3,
+        # A new pod is ready before an old one begins to drain.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        "template": pod_template(pool, database),
+    }
+    return _signed({**_head(pool, "apps/v1", "Deployment"), "spec": spec})
+
+
+def with_replicas(manifest: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """The Deployment's manifest with replicas; its digest stays as it is."""
+    return {**manifest, "spec": {"replicas": replicas, **manifest["spec"]}}
+
+
+def own_account(pool: WorkerPool) -> bool:
+    """Whether the template names a ServiceAccount of the user's."""
+    return bool((pool.spec.template.get("spec") or {}).get("serviceAccountName"))
+
+
+def pod_template(pool: WorkerPool, database: str | None) -> dict[str, Any]:
+    """Our defaults, then the pool's template over them, then what cannot be otherwise."""
+    template = merge(_defaults(pool), pool.spec.template)
+    metadata = dict(template.get("metadata") or {})
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels(pool)}
+    if database is not None:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), DATABASE_ANNOTATION: database}
+    spec = dict(template["spec"])
+    spec.pop("restartPolicy", None)
+    spec["terminationGracePeriodSeconds"] = grace_period(pool)
+    spec["containers"] = [
+        {**container, "env": _environment(pool, container.get("env") or [])}
+        if container.get("name") == CONTAINER
+        else container
+        for container in spec["containers"]
+    ]
+    return {"metadata": metadata, "spec": spec}
+
+
+def grace_period(pool: WorkerPool) -> int:
+    """Whole seconds that a pod has from SIGTERM to SIGKILL."""
+    return math.ceil(pool.spec.drain.timeout)
+
+
+def _defaults(pool: WorkerPool) -> dict[str, Any]:
+    """What a template may change. It fits the Pod Security Standard `restricted`."""
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "args": _arguments(pool),
+        "ports": [{"containerPort": PORT, "name": "http", "protocol": "TCP"}],
+        # Modules may take long to import; until then nobody listens.
+        "startupProbe": {
+            "httpGet": _page("/healthz"),
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": 150,
+        },
+        "livenessProbe": {
+            "httpGet": _page("/healthz"),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {"httpGet": _page("/readyz"), "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 (the pod's own)
+    }
+    if pool.spec.image is not None:
+        container["image"] = pool.spec.image
+    return {
+        "metadata": {"labels": labels(pool)},
+        "spec": {
+            "serviceAccountName": pool.name,
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "containers": [container],
+        },
+    }
+
+
+def _arguments(pool: WorkerPool) -> list[str]:
+    queues = [word for queue in pool.spec.queues for word in ("-q", _literal(queue))]
+    modules = [word for module in pool.spec.modules for word in ("-m", _literal(module))]
+    return ["worker", *queues, *modules, "--name", "$(WORKFLOWS_POD_NAME)"]
+
+
+def _literal(text: str) -> str:
+    """So that Kubernetes puts no variable's value in place of a part of it."""
+    return text.replace("$(", "$$(")
+
+
+def _page(path: str) -> dict[str, Any]:
+    return {"path": path, "port": "http"}
+
+
+def _environment(pool: WorkerPool, more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ours first, so that the others may refer to them as $(NAME); of one name ours counts."""
+    reference = pool.spec.database.secret_ref
+    grace = max(0, grace_period(pool) - GRACE_FOR_HANDING_BACK)
+    ours: list[dict[str, Any]] = [
+        {
+            "name": "WORKFLOWS_DATABASE_URL",
+            "valueFrom": {"secretKeyRef": {"name": reference.name, "key": reference.key}},
+        },
+        {"name": "WORKFLOWS_POOL", "value": pool.key},
+        {"name": "WORKFLOWS_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "WORKFLOWS_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "WORKFLOWS_WORKER_MAX_CONCURRENT", "value": str(pool.spec.concurrency)},
+        {"name": "WORKFLOWS_WORKER_SHUTDOWN_GRACE", "value": str(grace)},
+        {"name": "WORKFLOWS_HTTP_PORT", "value": str(PORT)},
+    ]
+    names = {variable["name"] for variable in ours}
+    return [*ours, *(variable for variable in more if variable.get("name") not in names)]
+
+
+def _head(pool: WorkerPool, api_version: str, kind: str) -> dict[str, Any]:
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "name": pool.name,
+        "uid": pool.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    metadata = {
+        "name": pool.name,
+        "namespace": pool.namespace,
+        "labels": labels(pool),
+        "ownerReferences": [owner],
+    }
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _signed(manifest: dict[str, Any]) -> dict[str, Any]:
+    metadata = {**manifest["metadata"], "annotations": {APPLIED_ANNOTATION: _digest(manifest)}}
+    return {**manifest, "metadata": metadata}
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def database_of(live: Object | None) -> str | None:
+    """The fingerprint of the database's URL that the pods of a Deployment were made with."""
+    template = _get(live or {}, "spec", "template", "metadata", "annotations") or {}
+    found = template.get(DATABASE_ANNOTATION)
+    return found if isinstance(found, str) else None
+
+
+def controller(live: Object) -> Mapping[str, Any] | None:
+    """The owner reference of whoever manages the object."""
+    for reference in _get(live, "metadata", "ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def belongs(pool: WorkerPool, live: Object) -> bool:
+    """Whether the object is the pool's: it has its owner reference, or none at all but our labels (an orphan)."""
+    owner = controller(live)
+    if owner is not None:
+        return bool(owner.get("uid") == pool.metadata.uid)
+    wanted = {MANAGED_BY_LABEL: "currant", POOL_LABEL: pool.name}
+    has = _get(live, "metadata", "labels") or {}
+    return all(has.get(key) == value for key, value in wanted.items())
+
+
+def manages_replicas(live: Object, manager: str) -> bool:
+    """Whether `spec.replicas` of the Deployment is among the fields that the manager has applied."""
+    for entry in _get(live, "metadata", "managedFields") or ():
+        if entry.get("manager") == manager and entry.get("operation") == "Apply":
+            fields = _get(entry, "fieldsV1", "f:spec") or {}
+            if "f:replicas" in fields:
+                return True
+    return False
+
+
+def needs_apply(manifest: Mapping[str, Any], live: Object | None, accepted: frozenset[str] = frozenset()) -> bool:
+    """Whether the object is missing or differs from the manifest. `accepted`: digests of what makes no difference."""
+    if live is None:
+        return True
+    digest = drift_digest(manifest, live)
+    return digest is not None and digest not in accepted
+
+
+def drift_digest(manifest: Mapping[str, Any], live: Object) -> str | None:
+    """A digest of how the object differs from the manifest; None: not at all.
+
+    Called with what came back from the apply of that manifest, it tells what the API server writes in a way of its own,
+    so that this is not applied for ever. Replicas are not compared.
+    """
+    spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
+    wanted = {**manifest, "spec": spec} if "spec" in manifest else dict(manifest)
+    differences = sorted(_drift(wanted, live, (), ""))
+    return _digest([wanted, differences]) if differences else None
+
+
+def _drift(wanted: Any, live: Any, path: tuple[str, ...], field: str) -> Iterator[str]:
+    """Where `live` is not what `wanted` says; what only `live` has is not looked at."""
+    if isinstance(wanted, Mapping):
+        live = live if isinstance(live, Mapping) else {}
+        for key, value in wanted.items():
+            yield from _drift(value, live.get(key), (*path, key), key)
+    elif isinstance(wanted, list) and (keyed(field) or field == "ownerReferences"):
+        yield from _drift_of_items(wanted, live if isinstance(live, list) else [], path, field)
+    elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
+        for place, pair in enumerate(zip(wanted, live, strict=True)):
+            yield from _drift(*pair, (*path, str(place)), "")
+    elif not _same(wanted, live, path):
+        yield f"{'.'.join(path)} is {json.dumps(live, sort_keys=True)}"
+
+
+def _drift_of_items(wanted: list[Any], live: list[Any], path: tuple[str, ...], field: str) -> Iterator[str]:
+    def key(item: Any, place: int) -> tuple[Any, ...]:
+        return (item.get("uid"),) if field == "ownerReferences" else item_key(item, field, place)
+
+    there = {key(item, place): item for place, item in enumerate(live)}
+    for place, item in enumerate(wanted):
+        yield from _drift(item, there.get(key(item, place)), (*path, str(place)), "")
+
+
+def _same(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
+    if live is None:  # the API server leaves out what is empty
+        return wanted in (None, "", False, 0, [], {})
+    if wanted == live and isinstance(wanted, bool) == isinstance(live, bool):
+        return True
+    return same_quantity(wanted, live, path)
+
+
+def _get(value: Any, *keys: str) -> Any:
+    for key in keys:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
