@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from e2e.clusters import Kubectl, KubectlError
-from helm import MODES, NAMESPACE, Object, objects, of_kind, render
+from helm import CHECKOUT, MODES, NAMESPACE, Object, objects, of_kind, render
+
+EXAMPLES = sorted((CHECKOUT / "examples" / "kubernetes").glob("*.yaml"))
 
 
 def as_pod(item: Object) -> Object | None:
@@ -55,3 +58,16 @@ def test_the_api_server_takes_the_definitions_as_the_chart_renders_them(kubectl:
     kubectl(
         "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(found)
     )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_api_server_takes_the_examples(path: Path, kubectl: Kubectl) -> None:
+    kubectl("create", "-n", NAMESPACE, "--dry-run=server", "--validate=strict", "-f", str(path))
+
+
+def test_the_shops_pod_is_let_into_a_restricted_namespace(kubectl: Kubectl) -> None:
+    shop = objects((CHECKOUT / "examples" / "kubernetes" / "shop.yaml").read_text())
+    pods = [pod for item in shop if (pod := as_pod(item)) is not None]
+    assert pods
+    for pod in pods:
+        kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))

@@ -50,7 +50,8 @@ StartScript = Callable[..., "subprocess.Popen[str]"]
 def start_script(kubectl: Kubectl, tmp_path: Path) -> Iterator[StartScript]:
     """Start a script of the chart as an account of the chart: `start_script("cleanup.py", "currant-cleanup")`."""
     accounts = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-    kubectl.apply(*[item for item in objects(render("crds-not-kept")) if item["kind"] in accounts])
+    ours = [item for item in objects(render("crds-not-kept")) if item["kind"] in accounts]
+    kubectl.apply(*ours, namespace=NAMESPACE)
     cluster = yaml.safe_load(kubectl.kubeconfig.read_text())["clusters"][0]["cluster"]
     authority = cluster.get("certificate-authority-data")
     certificate = base64.b64decode(authority) if authority else Path(cluster["certificate-authority"]).read_bytes()
@@ -78,6 +79,7 @@ def start_script(kubectl: Kubectl, tmp_path: Path) -> Iterator[StartScript]:
     for process in started:
         process.kill()
         process.communicate()
+    kubectl("delete", "-f", "-", stdin=yaml.safe_dump_all(ours))
 
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
@@ -176,9 +178,9 @@ class TestReleaseTest:
 
     def test_it_names_everything_that_is_wrong(self, kubectl: Kubectl, start_script: StartScript) -> None:
         kubectl.apply(lease(datetime.now(UTC) - timedelta(hours=1)), namespace=NAMESPACE)
-        code, said = self.run(
-            start_script, OPERATOR_ADDRESS="127.0.0.1:1", DATABASE_URL="postgresql://nobody:hunter2@127.0.0.1:1/none"
-        )
+        with temporary_server() as url:
+            elsewhere = urlsplit(url)._replace(path="/nowhere").geturl()
+            code, said = self.run(start_script, OPERATOR_ADDRESS="127.0.0.1:1", DATABASE_URL=elsewhere)
         assert code == 1
         assert [line.split(":")[0:2] for line in said if line.startswith("FAILED")] == [
             ["FAILED", " operator_is_ready"],
@@ -186,4 +188,4 @@ class TestReleaseTest:
             ["FAILED", " database_answers"],
         ]
         assert "the Lease was renewed 36" in "\n".join(said)
-        assert "hunter2" not in "\n".join(said)
+        assert (urlsplit(url).password or "") not in "\n".join(said)
