@@ -1,8 +1,7 @@
-"""The objects that a pool owns, as they are to be applied, and whether one that is there differs from that.
+"""The objects that a pool owns, as they are to be applied, and whose an object is that is there.
 
-The same pool gives the same manifests, byte for byte. A manifest carries the digest of itself in an annotation: another
-digest there means that what we want has changed, so that server-side apply takes back what we no longer want. The same
-digest but another value in one of our fields is a hand at work, and is put back; what others add is left to them.
+The same pool gives the same manifests, byte for byte. A manifest carries the digest of itself in an annotation, so that
+`drift` sees when what we want has changed, fields that we no longer want among it.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from currant_operator.merging import item_key, keyed, merge
+from currant_operator.merging import merge
 from currant_operator.observed import Object
-from currant_operator.quantities import same_quantity
 from currant_operator.resources import API_VERSION, WorkerPool
 
 POOL_LABEL = "currant.dev/pool"
@@ -59,7 +57,7 @@ def pod_disruption_budget(pool: WorkerPool) -> dict[str, Any]:
 
 
 def deployment(pool: WorkerPool, database: str | None) -> dict[str, Any]:
-    """The pool's Deployment, without replicas. `database` is the fingerprint of its URL: a new one, and new pods are made."""
+    """The pool's Deployment, without replicas. `database` is the fingerprint of its URL: with a new one pods are new."""
     spec = {
         "selector": {"matchLabels": selector(pool)},
         "revisionHistoryLimit": 3,
@@ -206,25 +204,26 @@ def _head(pool: WorkerPool, api_version: str, kind: str) -> dict[str, Any]:
 
 
 def _signed(manifest: dict[str, Any]) -> dict[str, Any]:
-    metadata = {**manifest["metadata"], "annotations": {APPLIED_ANNOTATION: _digest(manifest)}}
+    metadata = {**manifest["metadata"], "annotations": {APPLIED_ANNOTATION: digest(manifest)}}
     return {**manifest, "metadata": metadata}
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits, the same for equal JSON values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def database_of(live: Object | None) -> str | None:
     """The fingerprint of the database's URL that the pods of a Deployment were made with."""
-    template = _get(live or {}, "spec", "template", "metadata", "annotations") or {}
+    template = get(live or {}, "spec", "template", "metadata", "annotations") or {}
     found = template.get(DATABASE_ANNOTATION)
     return found if isinstance(found, str) else None
 
 
 def controller(live: Object) -> Mapping[str, Any] | None:
     """The owner reference of whoever manages the object."""
-    for reference in _get(live, "metadata", "ownerReferences") or ():
+    for reference in get(live, "metadata", "ownerReferences") or ():
         if reference.get("controller"):
             return dict(reference)
     return None
@@ -236,73 +235,22 @@ def belongs(pool: WorkerPool, live: Object) -> bool:
     if owner is not None:
         return bool(owner.get("uid") == pool.metadata.uid)
     wanted = {MANAGED_BY_LABEL: "currant", POOL_LABEL: pool.name}
-    has = _get(live, "metadata", "labels") or {}
+    has = get(live, "metadata", "labels") or {}
     return all(has.get(key) == value for key, value in wanted.items())
 
 
 def manages_replicas(live: Object, manager: str) -> bool:
     """Whether `spec.replicas` of the Deployment is among the fields that the manager has applied."""
-    for entry in _get(live, "metadata", "managedFields") or ():
+    for entry in get(live, "metadata", "managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply":
-            fields = _get(entry, "fieldsV1", "f:spec") or {}
+            fields = get(entry, "fieldsV1", "f:spec") or {}
             if "f:replicas" in fields:
                 return True
     return False
 
 
-def needs_apply(manifest: Mapping[str, Any], live: Object | None, accepted: frozenset[str] = frozenset()) -> bool:
-    """Whether the object is missing or differs from the manifest. `accepted`: digests of what makes no difference."""
-    if live is None:
-        return True
-    digest = drift_digest(manifest, live)
-    return digest is not None and digest not in accepted
-
-
-def drift_digest(manifest: Mapping[str, Any], live: Object) -> str | None:
-    """A digest of how the object differs from the manifest; None: not at all.
-
-    Called with what came back from the apply of that manifest, it tells what the API server writes in a way of its own,
-    so that this is not applied for ever. Replicas are not compared.
-    """
-    spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
-    wanted = {**manifest, "spec": spec} if "spec" in manifest else dict(manifest)
-    differences = sorted(_drift(wanted, live, (), ""))
-    return _digest([wanted, differences]) if differences else None
-
-
-def _drift(wanted: Any, live: Any, path: tuple[str, ...], field: str) -> Iterator[str]:
-    """Where `live` is not what `wanted` says; what only `live` has is not looked at."""
-    if isinstance(wanted, Mapping):
-        live = live if isinstance(live, Mapping) else {}
-        for key, value in wanted.items():
-            yield from _drift(value, live.get(key), (*path, key), key)
-    elif isinstance(wanted, list) and (keyed(field) or field == "ownerReferences"):
-        yield from _drift_of_items(wanted, live if isinstance(live, list) else [], path, field)
-    elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
-        for place, pair in enumerate(zip(wanted, live, strict=True)):
-            yield from _drift(*pair, (*path, str(place)), "")
-    elif not _same(wanted, live, path):
-        yield f"{'.'.join(path)} is {json.dumps(live, sort_keys=True)}"
-
-
-def _drift_of_items(wanted: list[Any], live: list[Any], path: tuple[str, ...], field: str) -> Iterator[str]:
-    def key(item: Any, place: int) -> tuple[Any, ...]:
-        return (item.get("uid"),) if field == "ownerReferences" else item_key(item, field, place)
-
-    there = {key(item, place): item for place, item in enumerate(live)}
-    for place, item in enumerate(wanted):
-        yield from _drift(item, there.get(key(item, place)), (*path, str(place)), "")
-
-
-def _same(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
-    if live is None:  # the API server leaves out what is empty
-        return wanted in (None, "", False, 0, [], {})
-    if wanted == live and isinstance(wanted, bool) == isinstance(live, bool):
-        return True
-    return same_quantity(wanted, live, path)
-
-
-def _get(value: Any, *keys: str) -> Any:
+def get(value: Any, *keys: str) -> Any:
+    """What is below the keys, one within the other; None where one is missing."""
     for key in keys:
         if not isinstance(value, Mapping):
             return None

@@ -141,7 +141,7 @@ class ObservedPool:
     `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: what is
     not seen is made by force, so what is somebody else's must be seen. `pods` are those labelled with the pool. `queue`
     and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
-    None but in the plan that follows a refused apply. `accepted` holds the digests that `manifests.drift_digest` gave
+    None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave
     for what came back from an apply: differences that are only the API server's way of writing the same.
     """
 

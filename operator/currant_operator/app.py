@@ -1,0 +1,255 @@
+"""The operator put together: what runs from the first to the last moment of the process, in which order.
+
+Every process watches; the one that leads reconciles too. A follower has everything at hand when its turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from currant.rust_bridge import RustBridge
+from currant_operator import kinds, metrics
+from currant_operator.api import Api, ApiError, ApiLease, login, wait_for_kinds
+from currant_operator.databases import Bridge, Databases, Times
+from currant_operator.events import Recorder
+from currant_operator.health import HealthServer
+from currant_operator.kinds import Key, Kind
+from currant_operator.lease import Election, Terms
+from currant_operator.reconcile import Reconciler
+from currant_operator.secrets import Secrets
+from currant_operator.settings import Settings
+from currant_operator.store import Body, Store, identity
+from currant_operator.watch import Watcher
+from currant_operator.workqueue import WorkQueue
+
+_log = logging.getLogger(__name__)
+
+STOP_LIMIT = 10.0  # seconds that reconciles under way have to finish
+RELIST_DELAY = 2.0  # seconds after which a kind is listed whose watch had to begin again
+LIST_RETRY = 5.0
+
+
+class Operator:
+    """One process. `run` returns when it was told to stop."""
+
+    def __init__(self, settings: Settings, open_bridge: Callable[[str], Bridge]) -> None:
+        self._settings = settings
+        self._api = Api(login())
+        self._queue: WorkQueue[Key] = WorkQueue(metrics.QueueMetrics())
+        self._store = Store(self._queue.add)
+        times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
+        self._databases = Databases(open_bridge, times, self._notify, self._served_changed)
+        self._secrets = Secrets(self._api, settings.secret_interval)
+        recorder = Recorder(self._api, settings.pod_name)
+        self._reconciler = Reconciler(
+            self._api, self._store, self._databases, self._secrets, recorder, self._queue.add_after
+        )
+        lease = ApiLease(self._api, settings.pod_namespace, settings.lease_name)
+        self._election = Election(lease, _terms(settings))
+        self._watcher = Watcher(settings, _ThreadSink(self))
+        self._health = HealthServer(settings.http_port, self._why_not_alive, lambda: self._why_not_ready)
+        self._why_not_ready = "starting"
+        self._relist: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch, stand for election, and while leading reconcile; until SIGTERM or SIGINT. Raises `OSError`."""
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        port = await self._health.start()
+        _log.info("health and metrics on port %d", port)
+        work = asyncio.create_task(self._work(), name="operator")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        _log.info("stopping")
+        self._why_not_ready = "stopping"
+        self._queue.stop()
+        await self._end(work)
+        stop.cancel()
+
+    async def _work(self) -> None:
+        await wait_for_kinds(self._api, lambda why: _log.warning("waiting: %s", why))
+        self._watcher.start()
+        await self._list_everything()
+        self._why_not_ready = ""
+        _log.info(
+            "watching %s; standing for election as %s",
+            self._settings.watch_namespace or "every namespace",
+            self._settings.pod_name,
+        )
+        await self._election.acquire()
+        metrics.LEADING.set(1)
+        self._api.may_write = lambda: self._election.leading
+        self._spawn(self._keep_leading(), "lease")
+        # A watch may have been silent for a while; who begins to write must not do so from an old view.
+        await self._list_everything()
+        self._enqueue_everything()
+        self._spawn(self._resync(), "resync")
+        await self._queue.run(self._reconciler.reconcile, self._settings.concurrency)
+
+    async def _end(self, work: asyncio.Task[None]) -> None:
+        """Finish what is being reconciled, give the lease back, close everything."""
+        try:
+            async with asyncio.timeout(STOP_LIMIT):
+                if self._election.leading:
+                    await work
+        except TimeoutError:
+            _log.warning("a reconcile did not finish within %g s and is left to the next leader", STOP_LIMIT)
+        for task in (work, *self._tasks):
+            task.cancel()
+        await asyncio.gather(work, *self._tasks, return_exceptions=True)
+        await self._databases.close()
+        metrics.LEADING.set(0)
+        await self._election.release()
+        await self._health.stop()
+        await self._api.close()
+        await asyncio.to_thread(self._watcher.stop, 2.0)
+        if not work.cancelled() and work.exception() is not None:
+            raise RuntimeError("the operator failed") from work.exception()
+
+    # The election
+
+    async def _keep_leading(self) -> None:
+        await self._election.keep()
+        # Another may lead from now on: nothing more must be written, by no thread.
+        _log.critical("no longer leading: the process ends")
+        logging.shutdown()
+        os._exit(1)
+
+    # Listings
+
+    async def _list_everything(self) -> None:
+        for kind in kinds.WATCHED:
+            while True:
+                try:
+                    await self._list(kind)
+                    break
+                except ApiError as error:
+                    _log.warning("%s cannot be listed: %s", kind.plural, error)
+                    await asyncio.sleep(LIST_RETRY)
+
+    async def _list(self, kind: Kind) -> None:
+        """Bring what is known of a kind up to date: a watch that begins again does not tell of deletions in between."""
+        before = self._store.names(kind)
+        listed = set()
+        async for body in self._api.list(kind, self._settings.watch_namespace):
+            listed.add(identity(body))
+            self._store.accept(kind, body)
+        self._store.prune(kind, before, listed)
+
+    async def _resync(self) -> None:
+        """Now and then look at everything, whether or not it seems to have changed."""
+        while True:
+            await asyncio.sleep(self._settings.resync_interval)
+            await self._list_everything()
+            self._databases.recheck()
+            self._secrets.prune(self._reconciler.secrets_in_use())
+            self._enqueue_everything()
+
+    def _enqueue_everything(self) -> None:
+        for key in self._store.to_reconcile():
+            self._queue.add(key)
+
+    def relist_soon(self, kind: Kind) -> None:
+        """A watch began with a listing."""
+        if self._why_not_ready or kind.name in self._relist:
+            return
+        self._relist[kind.name] = self._loop.call_later(RELIST_DELAY, self._relist_now, kind)
+
+    def _relist_now(self, kind: Kind) -> None:
+        del self._relist[kind.name]
+        self._spawn(self._list_once(kind), f"list {kind.plural}")
+
+    async def _list_once(self, kind: Kind) -> None:
+        try:
+            await self._list(kind)
+        except ApiError as error:
+            _log.warning("%s cannot be listed: %s", kind.plural, error)
+            self.relist_soon(kind)
+
+    # Small things
+
+    @property
+    def store(self) -> Store:
+        """What is known of the cluster."""
+        return self._store
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function on the operator's event loop, from another thread."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop has ended, and so does the process
+            pass
+
+    def _notify(self, key: Key, delay: float = 0.0) -> None:
+        if delay > 0:
+            self._queue.add_after(key, delay)
+        else:
+            self._queue.add(key)
+
+    def _served_changed(self, pool: Key) -> None:
+        for workflow in self._store.workflows(pool.namespace, pool.name):
+            self._queue.add(workflow)
+
+    def _why_not_alive(self) -> str:
+        if not self._why_not_ready and not self._watcher.alive:
+            return "the watches have ended"
+        return ""
+
+    def _spawn(self, coroutine: Any, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.critical("%s failed: the process ends", task.get_name(), exc_info=task.exception())
+            logging.shutdown()
+            os._exit(1)
+
+
+class _ThreadSink:
+    """`watch.Sink`: from kopf's thread to the operator's."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def seen(self, kind: Kind, listed: bool, body: Body) -> None:
+        """See `Sink`."""
+        self._operator.call(self._operator.store.accept, kind, body)
+        if listed:
+            self._operator.call(self._operator.relist_soon, kind)
+
+    def deleted(self, kind: Kind, body: Body) -> None:
+        """See `Sink`."""
+        self._operator.call(self._operator.store.remove, kind, body)
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        identity=settings.pod_name,
+        name=settings.lease_name,
+        namespace=settings.pod_namespace,
+        duration=settings.lease_duration,
+        renew_deadline=settings.lease_renew_deadline,
+        retry_period=settings.lease_retry_period,
+    )
+
+
+def run(settings: Settings) -> int:
+    """Run the operator; gives the exit code."""
+    try:
+        asyncio.run(Operator(settings, RustBridge).run())
+    except OSError as error:
+        print(f"currant-operator: {error}", file=sys.stderr)
+        return 1
+    return 0

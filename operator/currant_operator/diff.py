@@ -1,0 +1,27 @@
+"""What a write of a status would change: nothing, and no call is made; else only that is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Body = dict[str, Any]
+
+
+def merge_patch(old: Any, new: Body) -> Body:
+    """The JSON merge patch (RFC 7386) that makes `new` of `old`; empty when they are equal.
+
+    A member that is None in `new` is taken as absent, for that is what a merge patch can say.
+    """
+    old = old if isinstance(old, dict) else {}
+    patch: Body = {key: None for key in old if new.get(key) is None and old[key] is not None}
+    for key, value in new.items():
+        before = old.get(key)
+        if value is None or value == before:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[key] = inner
+        else:
+            patch[key] = value
+    return patch

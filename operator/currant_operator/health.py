@@ -1,0 +1,47 @@
+"""/healthz, /readyz and /metrics, on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from currant_operator import metrics
+
+
+class HealthServer:
+    """The pages. `alive` and `ready` give "" when all is well, else why not.
+
+    They are served by the event loop that reconciles: one that hangs answers no probe, which is the point.
+    """
+
+    def __init__(self, port: int, alive: Callable[[], str], ready: Callable[[], str]) -> None:
+        self._port, self._alive, self._ready = port, alive, ready
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; gives the port. Raises `OSError` when it is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", lambda _: _verdict(self._alive()))
+        app.router.add_get("/readyz", lambda _: _verdict(self._ready()))
+        app.router.add_get("/metrics", _metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, None, self._port)
+        await site.start()
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _verdict(why_not: str) -> web.Response:
+    return web.Response(text=(why_not or "ok") + "\n", status=503 if why_not else 200)

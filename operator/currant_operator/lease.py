@@ -1,0 +1,195 @@
+"""Leader election on a Lease (coordination.k8s.io/v1), by the algorithm of client-go's `tools/leaderelection`.
+
+The Python client has one too, but it neither bounds a request by the deadline, nor survives a dropped connection, nor
+gives the lease back. Clocks of different machines are never compared: a lease is expired when *this* process has seen
+no change of it for its duration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+_log = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+
+
+class LeaseConflict(Exception):
+    """Somebody else has written the lease in between."""
+
+
+class LeaseStore(Protocol):
+    """The calls that an election makes. Anything but what is listed here may be raised for a failed call."""
+
+    async def get(self, within: float) -> Body | None:
+        """The Lease object; None: there is none."""
+
+    async def create(self, body: Body, within: float) -> Body:
+        """Make it. Raises `LeaseConflict` when there is one."""
+
+    async def replace(self, body: Body, within: float) -> Body:
+        """Write it if its resourceVersion is still current, or raise `LeaseConflict`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Who stands for election, and the times in seconds (see `settings.Settings`)."""
+
+    identity: str
+    name: str
+    namespace: str
+    duration: float
+    renew_deadline: float
+    retry_period: float
+
+
+class Election:
+    """One candidate. `acquire`, then `keep` until it returns: the lease is lost, and the process must end at once."""
+
+    def __init__(self, store: LeaseStore, terms: Terms, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._terms, self._clock = store, terms, clock
+        self._held: Body | None = None
+        self._renewed = 0.0
+        self._seen: Body | None = None
+        self._seen_at = 0.0
+        self._complained = False
+
+    @property
+    def leading(self) -> bool:
+        """Whether no other can have taken over yet; true of a leader that has renewed within the lease's duration.
+
+        A process that was frozen and wakes learns from this, before its next write, that its time is over.
+        """
+        return self._held is not None and self._clock() - self._renewed < self._terms.duration
+
+    @property
+    def holder(self) -> str:
+        """The identity seen last as holder; empty when there is none."""
+        lease = self._held or self._seen
+        return _holder(lease) if lease else ""
+
+    async def acquire(self) -> None:
+        """Return when this candidate leads."""
+        while not await self._try(self._terms.retry_period * 2):  # noqa: ASYNC110  # nobody tells us when it is free
+            await asyncio.sleep(self._terms.retry_period)
+        _log.info("leading, as %s", self._terms.identity)
+
+    async def keep(self) -> None:
+        """Renew the lease; return when it could not be renewed within the deadline, or another has it."""
+        while True:
+            await asyncio.sleep(self._terms.retry_period)
+            left = self._renewed + self._terms.renew_deadline - self._clock()
+            if left <= 0:
+                _log.error("the lease could not be renewed within %g s", self._terms.renew_deadline)
+                return
+            if not await self._try(left) and self._held is None:
+                _log.error("the lease is held by %s", self.holder or "nobody")
+                return
+
+    async def release(self) -> None:
+        """Give the lease back, so that another takes over at its next look. A failure is logged and does not matter."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+        try:
+            await self._store.replace({**held, "spec": spec}, self._terms.retry_period)
+        except Exception as error:
+            _log.warning("the lease was not given back (%s); another leads when it has expired", error)
+
+    async def _try(self, within: float) -> bool:
+        """Take or renew the lease, in that many seconds; False also when a call failed."""
+        try:
+            async with asyncio.timeout(within):
+                taken = await (self._take(within) if self._held is None else self._renew(self._held, within))
+        except LeaseConflict:
+            return await self._still_mine(within) if self._held is not None else False
+        except Exception as error:
+            self._complain(error)
+            return False
+        self._complained = False
+        return taken
+
+    async def _still_mine(self, within: float) -> bool:
+        """After a conflict: still the leader if the lease names this candidate (an annotation was edited, say)."""
+        self._held = None
+        try:
+            async with asyncio.timeout(within):
+                lease = await self._store.get(within)
+        except Exception as error:
+            self._complain(error)
+            return False
+        self._note(lease)
+        if lease is None or _holder(lease) != self._terms.identity:
+            return False
+        self._held = lease
+        return True
+
+    async def _renew(self, held: Body, within: float) -> bool:
+        asked = self._clock()
+        self._held = await self._store.replace(self._with_spec(held), within)
+        self._renewed = asked
+        return True
+
+    async def _take(self, within: float) -> bool:
+        asked = self._clock()
+        lease = await self._store.get(within)
+        self._note(lease)
+        if lease is None:
+            metadata = {"name": self._terms.name, "namespace": self._terms.namespace}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
+            self._held = await self._store.create(self._with_spec(body), within)
+        elif self._free(lease):
+            self._held = await self._store.replace(self._with_spec(lease), within)
+        else:
+            return False
+        self._renewed = asked
+        return True
+
+    def _free(self, lease: Body) -> bool:
+        """Nobody's, or this candidate's own from an earlier life, or silent for longer than its holder promised."""
+        holder = _holder(lease)
+        if holder in ("", self._terms.identity):
+            return True
+        duration = float((lease.get("spec") or {}).get("leaseDurationSeconds") or self._terms.duration)
+        return self._clock() - self._seen_at >= duration
+
+    def _note(self, lease: Body | None) -> None:
+        """Remember when the lease was last seen to change."""
+        if lease is None or self._seen is None or lease.get("spec") != self._seen.get("spec"):
+            self._seen, self._seen_at = lease, self._clock()
+
+    def _with_spec(self, lease: Body) -> Body:
+        """The lease with this candidate as its holder, renewed now."""
+        old = lease.get("spec") or {}
+        mine = old.get("holderIdentity") == self._terms.identity
+        changes = int(old.get("leaseTransitions") or 0)
+        spec = {
+            "holderIdentity": self._terms.identity,
+            # The API takes whole seconds; others must never wait for less than this process counts on.
+            "leaseDurationSeconds": max(1, -int(-self._terms.duration // 1)),
+            "acquireTime": old.get("acquireTime") if mine else _now(),
+            "renewTime": _now(),
+            "leaseTransitions": changes if mine or not old else changes + 1,
+        }
+        return {**lease, "spec": spec}
+
+    def _complain(self, error: Exception) -> None:
+        """Log the first of several failures."""
+        if not self._complained:
+            _log.warning("the lease %s/%s: %s", self._terms.namespace, self._terms.name, error or type(error).__name__)
+        self._complained = True
+
+
+def _holder(lease: Body) -> str:
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,44 @@
+"""Logs on standard error: lines for people, or with CURRANT_OPERATOR_LOG_FORMAT=json an object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from currant_operator.watch import QuietKopf
+
+_FIELDS = ("kind", "namespace", "object")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, error, and the object that it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for field in _FIELDS:
+            if hasattr(record, field):
+                line[field] = getattr(record, field)
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def set_up(level: str, form: str) -> None:
+    """Log from now on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
+    handler.addFilter(_kopf_is_quiet)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _kopf_is_quiet(record: logging.LogRecord) -> bool:
+    return not record.name.startswith("kopf") or QuietKopf().filter(record)

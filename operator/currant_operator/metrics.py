@@ -1,0 +1,178 @@
+"""What the operator counts, in Prometheus' form. Every label has a bounded set of values; pools' go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from currant_operator import kinds
+from currant_operator.kinds import Key
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+_DURATIONS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+RECONCILES = Counter(
+    "currant_operator_reconciles", "Reconciles by kind and outcome", ["kind", "outcome"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Histogram(
+    "currant_operator_reconcile_seconds", "Duration of a reconcile", ["kind"], registry=REGISTRY, buckets=_DURATIONS
+)
+LAST_ERROR = Gauge(
+    "currant_operator_last_error_timestamp_seconds", "When a reconcile last failed", ["kind"], registry=REGISTRY
+)
+QUEUE_DEPTH = Gauge("currant_operator_queue_depth", "Objects that wait to be reconciled", registry=REGISTRY)
+QUEUE_ADDS = Counter("currant_operator_queue_adds", "Objects that began to wait", registry=REGISTRY)
+QUEUE_RETRIES = Counter(
+    "currant_operator_queue_retries", "Reconciles that failed and are tried again", registry=REGISTRY
+)
+QUEUE_SECONDS = Histogram(
+    "currant_operator_queue_seconds", "How long an object waited", registry=REGISTRY, buckets=_DURATIONS
+)
+API_REQUESTS = Counter(
+    "currant_operator_api_requests",
+    "Calls to the Kubernetes API, those of watches among them, by verb, kind and the answer's class (0: no answer)",
+    ["verb", "resource", "code"],
+    registry=REGISTRY,
+)
+WATCH_EVENTS = Counter("currant_operator_watch_events", "Changes seen, by kind", ["kind"], registry=REGISTRY)
+WATCH_RESTARTS = Counter("currant_operator_watch_restarts", "Watches that had to begin again", registry=REGISTRY)
+OBJECTS = Gauge("currant_operator_objects", "Objects known, by kind", ["kind"], registry=REGISTRY)
+LEADING = Gauge("currant_operator_leading", "1 while this process leads", registry=REGISTRY)
+EVENTS = Counter("currant_operator_events", "Kubernetes events written, by type", ["type"], registry=REGISTRY)
+
+
+class _Databases(Gauge):
+    """A gauge that counts databases by their state."""
+
+    _states: dict[str, str]
+
+    def set_state(self, id: str, state: str | None) -> None:
+        """A database is in another state now; None: it is no longer in use."""
+        states = vars(self).setdefault("_states", {})
+        old = states.pop(id, None)
+        if state is not None:
+            states[id] = state
+        for changed in {old, state} - {None}:
+            self.labels(changed).set(list(states.values()).count(changed))
+
+
+DATABASES = _Databases("currant_operator_databases", "Databases in use, by state", ["state"], registry=REGISTRY)
+DATABASE_CALLS = Counter(
+    "currant_operator_database_calls", "Calls to databases by verb and outcome", ["verb", "outcome"], registry=REGISTRY
+)
+DATABASE_SECONDS = Histogram(
+    "currant_operator_database_seconds",
+    "Duration of a call to a database",
+    ["verb"],
+    registry=REGISTRY,
+    buckets=_DURATIONS,
+)
+
+_POOL = ["namespace", "pool"]
+POOL_READY = Gauge("currant_pool_ready", "Executions ready to run in the pool's queues", _POOL, registry=REGISTRY)
+POOL_DUE = Gauge("currant_pool_due", "Executions whose time comes soon", _POOL, registry=REGISTRY)
+POOL_RUNNING = Gauge("currant_pool_running", "Executions that run in the pool's queues", _POOL, registry=REGISTRY)
+POOL_OLDEST = Gauge("currant_pool_oldest_ready_seconds", "Age of the oldest ready execution", _POOL, registry=REGISTRY)
+POOL_DESIRED = Gauge("currant_pool_desired_replicas", "Pods that the pool is to have", _POOL, registry=REGISTRY)
+POOL_REPLICAS = Gauge("currant_pool_replicas", "Pods that the pool has", _POOL, registry=REGISTRY)
+POOL_READY_REPLICAS = Gauge("currant_pool_ready_replicas", "Pods of the pool that are ready", _POOL, registry=REGISTRY)
+POOL_CONDITION = Gauge(
+    "currant_pool_condition",
+    "1 where the condition is True, 0 where it is False, -1 where it is Unknown",
+    [*_POOL, "condition"],
+    registry=REGISTRY,
+)
+_OF_POOLS = (
+    POOL_READY,
+    POOL_DUE,
+    POOL_RUNNING,
+    POOL_OLDEST,
+    POOL_DESIRED,
+    POOL_REPLICAS,
+    POOL_READY_REPLICAS,
+    POOL_CONDITION,
+)
+_RESOURCES = {kind.plural for kind in kinds.BY_NAME.values()}
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class QueueMetrics:
+    """`workqueue.Observer` that counts here."""
+
+    def depth(self, waiting: int) -> None:
+        """See `Observer`."""
+        QUEUE_DEPTH.set(waiting)
+
+    def added(self) -> None:
+        """See `Observer`."""
+        QUEUE_ADDS.inc()
+
+    def started(self, waited: float) -> None:
+        """See `Observer`."""
+        QUEUE_SECONDS.observe(waited)
+
+    def retried(self) -> None:
+        """See `Observer`."""
+        QUEUE_RETRIES.inc()
+
+
+def api_request(method: str, path: str, query: Mapping[str, str], status: int) -> None:
+    """Count a call to the API by the verb that Kubernetes' own metrics would give it."""
+    parts = path.strip("/").split("/")
+    resource = next((part for part in parts if part in _RESOURCES), "discovery")
+    verb = _VERBS.get(method.upper(), "get")
+    if verb == "get" and query.get("watch") == "true":
+        verb = "watch"
+    elif verb == "get" and parts[-1] == resource:
+        verb = "list"
+    if parts[-1] in ("status", "scale"):
+        resource = f"{resource}/{parts[-1]}"
+    API_REQUESTS.labels(verb, resource, f"{status // 100}xx" if status else "0").inc()
+
+
+def show_pool(key: Key, status: Mapping[str, Any]) -> None:
+    """Set the series of a pool from its status."""
+    queue, scaling = status.get("queue") or {}, status.get("scaling") or {}
+    values = {
+        POOL_READY: queue.get("ready"),
+        POOL_DUE: queue.get("due"),
+        POOL_RUNNING: queue.get("running"),
+        POOL_OLDEST: queue.get("oldestReadySeconds"),
+        POOL_DESIRED: scaling.get("desired"),
+        POOL_REPLICAS: status.get("replicas"),
+        POOL_READY_REPLICAS: status.get("readyReplicas"),
+    }
+    for gauge, value in values.items():
+        if value is not None:
+            gauge.labels(key.namespace, key.name).set(value)
+    for condition in status.get("conditions") or ():
+        value = {"True": 1, "False": 0}.get(condition["status"], -1)
+        POOL_CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)
+
+
+def forget_pool(key: Key) -> None:
+    """Drop the series of a pool that is gone."""
+    for gauge in _OF_POOLS:
+        gauge.remove_by_labels({"namespace": key.namespace, "pool": key.name})
+
+
+def page() -> bytes:
+    """The page for /metrics."""
+    return generate_latest(REGISTRY)

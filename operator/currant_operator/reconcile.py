@@ -1,0 +1,358 @@
+"""Observe -> plan (pure) -> carry out, for one object. Level-based: it neither knows nor cares what woke it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from currant_operator import kinds, manifests, metrics
+from currant_operator.api import Api, ApiError, Body
+from currant_operator.databases import Database, Databases
+from currant_operator.diff import merge_patch
+from currant_operator.events import Recorder
+from currant_operator.kinds import Key, Kind
+from currant_operator.observed import (
+    DatabaseState,
+    DatabaseUnknown,
+    DatabaseUnreachable,
+    MigrationFailed,
+    ObservedPool,
+    ObservedWorkflow,
+    Rejection,
+    SecretFound,
+    SecretState,
+    SecretUnknown,
+)
+from currant_operator.plan_pool import plan_pool
+from currant_operator.plan_workflow import plan_workflow
+from currant_operator.plans import PoolPlan, WorkflowPlan
+from currant_operator.resources import (
+    DEFINITION_FINALIZER,
+    DRAIN_FINALIZER,
+    InvalidResource,
+    WorkerPool,
+    parse_pool,
+    parse_workflow,
+)
+from currant_operator.secrets import Secrets
+from currant_operator.store import Store
+
+_log = logging.getLogger(__name__)
+
+STATUS_INTERVAL = 30.0  # seconds between two writes of a status in which only counts have changed
+ACCEPTED_LIMIT = 16  # how many of the server's own ways of writing an object are remembered for a pool
+
+
+class Refused(Exception):
+    """The API server refused an object; it has been told in the status, and is tried again with a growing delay."""
+
+
+@dataclass
+class _PoolMemory:
+    """What is remembered of a pool between two reconciles; nothing is lost when it is forgotten."""
+
+    secret: SecretState = field(default_factory=SecretUnknown)
+    accepted: frozenset[str] = frozenset()
+
+
+class Reconciler:
+    """`reconcile(key)` is the whole of it. `later(key, seconds)` asks for another reconcile."""
+
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        databases: Databases,
+        secrets: Secrets,
+        recorder: Recorder,
+        later: Callable[[Key, float], None],
+    ) -> None:
+        self._api, self._store, self._databases = api, store, databases
+        self._secrets, self._recorder, self._later = secrets, recorder, later
+        self._pools: dict[Key, _PoolMemory] = {}
+        self._status_written: dict[Key, float] = {}
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring one object to what it says. Raises `ApiError` and `Refused` when it is to be tried again."""
+        began = time.monotonic()
+        outcome = "error"
+        try:
+            work = self._pool if key.kind == kinds.WORKER_POOL.name else self._workflow
+            outcome = await work(key)
+        except Refused:
+            outcome = "refused"
+            raise
+        except ApiError as error:
+            _log.warning("%s: %s", key, error, extra=_fields(key))
+            raise
+        except InvalidResource as error:
+            # Older than a change of the schema. An edit of it wakes us; trying the same again would not help.
+            outcome = "invalid"
+            _log.error("%s cannot be read: %s", key, error, extra=_fields(key))
+        except Exception:
+            _log.exception("%s", key, extra=_fields(key))
+            raise
+        finally:
+            metrics.RECONCILES.labels(key.kind, outcome).inc()
+            metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
+            if outcome == "error":
+                metrics.LAST_ERROR.labels(key.kind).set_to_current_time()
+
+    # WorkerPools
+
+    async def _pool(self, key: Key) -> str:
+        body = self._store.get(kinds.WORKER_POOL, key.namespace, key.name)
+        if body is None:
+            return self._pool_gone(key)
+        observed = await self._observe_pool(key, parse_pool(body))
+        plan = plan_pool(observed)
+        try:
+            changed = await self._carry_out_pool(key, body, plan)
+        except _RefusedApply as refused:
+            plan = plan_pool(replace(observed, rejection=refused.rejection))
+            await self._tell(kinds.WORKER_POOL, key, plan)
+            raise Refused(refused.rejection.message) from None
+        metrics.show_pool(key, plan.status)
+        return "changed" if changed else "unchanged"
+
+    def _pool_gone(self, key: Key) -> str:
+        self._pools.pop(key, None)
+        self._forget_status(key)
+        metrics.forget_pool(key)
+        self._leave_database(key)
+        return "gone"
+
+    def _leave_database(self, pool: Key) -> None:
+        """A pool without an object; as long as Workflows refer to it, where their definitions are must be known."""
+        if self._store.workflows(pool.namespace, pool.name):
+            self._databases.leave(pool)
+        else:
+            self._databases.release(pool)
+
+    async def _observe_pool(self, key: Key, pool: WorkerPool) -> ObservedPool:
+        memory = self._pools.setdefault(key, _PoolMemory())
+        database = await self._find_database(key, pool, memory)
+        at = key.namespace, key.name
+        return ObservedPool(
+            pool=pool,
+            now=datetime.now(UTC),
+            deployment=self._store.get(kinds.DEPLOYMENT, *at),
+            service_account=self._store.get(kinds.SERVICE_ACCOUNT, *at),
+            pod_disruption_budget=self._store.get(kinds.DISRUPTION_BUDGET, *at),
+            pods=tuple(self._store.pods(*at)),
+            secret=memory.secret,
+            database=_state(database),
+            queue=None if database is None else database.queue(key),
+            workers=None if database is None else database.workers(key),
+            accepted=memory.accepted,
+        )
+
+    async def _find_database(self, key: Key, pool: WorkerPool, memory: _PoolMemory) -> Database | None:
+        """The pool's database by its secret; what is known stays when the secret cannot be read just now."""
+        known = self._databases.of(key)
+        doubted = known is not None and isinstance(known.state, DatabaseUnreachable | MigrationFailed)
+        ref = pool.spec.database.secret_ref
+        before = memory.secret
+        secret, url = await self._secrets.url(key.namespace, ref.name, ref.key, doubted)
+        if isinstance(secret, SecretUnknown) and not isinstance(before, SecretUnknown):
+            return known
+        memory.secret = secret
+        if isinstance(secret, SecretFound):
+            database = self._databases.use(key, url, pool.spec.queues)
+        else:
+            self._databases.release(key)
+            database = None
+        if secret != before or database is not known:
+            for workflow in self._store.workflows(key.namespace, key.name):
+                self._later(workflow, 0)
+        return database
+
+    async def _carry_out_pool(self, key: Key, body: Body, plan: PoolPlan) -> bool:
+        """Do what the plan says, in its order; gives whether anything was written but a status."""
+        if plan.add_finalizer:
+            body = await self._set_finalizer(kinds.WORKER_POOL, body, DRAIN_FINALIZER, True)
+        for manifest in plan.apply:
+            await self._apply(key, manifest)
+        if plan.replicas is not None:
+            await self._scale(key, plan.replicas)
+        for ref in plan.delete:
+            await self._api.delete(kinds.BY_NAME[ref.kind], ref.namespace, ref.name, ref.uid)
+            _log.info("%s: deleted %s %s", key, ref.kind, ref.name, extra=_fields(key))
+        await self._tell(kinds.WORKER_POOL, key, plan)
+        if plan.remove_finalizer:
+            await self._set_finalizer(kinds.WORKER_POOL, body, DRAIN_FINALIZER, False)
+        return bool(plan.apply or plan.delete or plan.replicas is not None)
+
+    async def _apply(self, key: Key, manifest: Body) -> None:
+        kind, name = kinds.BY_NAME[manifest["kind"]], manifest["metadata"]["name"]
+        there = self._store.get(kind, key.namespace, name) is not None
+        try:
+            answer = await self._api.apply(manifest, manifests.OPERATOR_MANAGER)
+        except ApiError as error:
+            if error.refused:
+                raise _RefusedApply(Rejection(kind.name, name, str(error))) from error
+            raise
+        self._accept_drift(key, manifest, answer)
+        self._store.accept(kind, answer)
+        _log.info("%s: %s %s %s", key, "changed" if there else "made", kind.name, name, extra=_fields(key))
+
+    def _accept_drift(self, key: Key, manifest: Body, answer: Body) -> None:
+        """What the server writes in its own way ("1000m" of CPU is "1") is no reason to write it again."""
+        drift = manifests.drift_digest(manifest, answer)
+        if drift is None:
+            return
+        memory = self._pools.setdefault(key, _PoolMemory())
+        if drift not in memory.accepted and len(memory.accepted) < ACCEPTED_LIMIT:
+            memory.accepted |= {drift}
+
+    async def _scale(self, key: Key, replicas: int) -> None:
+        metadata = {"name": key.name, "namespace": key.namespace}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": replicas}}
+        try:
+            answer = await self._api.apply(body, manifests.SCALER_MANAGER)
+        except ApiError as error:
+            if error.refused:
+                raise _RefusedApply(Rejection("Deployment", key.name, str(error))) from error
+            raise
+        self._store.accept(kinds.DEPLOYMENT, answer)
+        _log.info("%s: %d replicas", key, replicas, extra=_fields(key))
+
+    # Workflows
+
+    async def _workflow(self, key: Key) -> str:
+        body = self._store.get(kinds.WORKFLOW, key.namespace, key.name)
+        if body is None:
+            self._forget_status(key)
+            self._databases.forget(key)
+            return "gone"
+        observed, database = self._observe_workflow(key, body)
+        plan = plan_workflow(observed)
+        if plan.add_finalizer:
+            body = await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, True)
+        if plan.delete_definition and not self._remove_definition(key, database):
+            return "waiting"
+        if plan.definition is not None or not plan.delete_definition:
+            answer = None
+            if database is not None:
+                answer = database.define(key, plan.definition) if plan.definition else database.new_answer(key)
+            if plan.definition is not None and answer is None:
+                return "waiting"
+            if answer is not None:
+                plan = plan_workflow(replace(observed, applied=answer))
+        await self._tell(kinds.WORKFLOW, key, plan)
+        if plan.remove_finalizer:
+            await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, False)
+        return "unchanged" if plan.status_write == "none" else "changed"
+
+    def _remove_definition(self, key: Key, database: Database | None) -> bool:
+        """Whether the definition is gone from every database that has it; what is not yet, wakes us when it is."""
+        having = self._databases.defining(key)
+        if database is not None and database not in having:
+            having.append(database)
+        waiting = [each for each in having if not each.undefine(key)]
+        return not waiting
+
+    def _observe_workflow(self, key: Key, body: Body) -> tuple[ObservedWorkflow, Database | None]:
+        workflow = parse_workflow(body)
+        pool_key = Key(kinds.WORKER_POOL.name, key.namespace, workflow.spec.pool_ref.name)
+        pool_body = self._store.get(kinds.WORKER_POOL, key.namespace, pool_key.name)
+        database = self._databases.of(pool_key)
+        memory = self._pools.get(pool_key)
+        function = workflow.spec.function
+        observed = ObservedWorkflow(
+            workflow=workflow,
+            now=datetime.now(UTC),
+            pool=None if pool_body is None else parse_pool(pool_body),
+            secret=SecretUnknown() if memory is None else memory.secret,
+            database=_state(database),
+            definitions=None if database is None else database.definitions(key, function),
+            stats=None if database is None else database.stats(function),
+            workers=None if database is None else database.workers(pool_key),
+        )
+        return observed, database
+
+    # Both
+
+    async def _tell(self, kind: Kind, key: Key, plan: PoolPlan | WorkflowPlan) -> None:
+        """Write the status if it has changed, then the events; ask to be woken."""
+        after = plan.requeue_after
+        body = self._store.get(kind, key.namespace, key.name)
+        if body is not None and plan.status_write != "none":
+            wait = self._status_wait(key) if plan.status_write == "later" else 0.0
+            if wait > 0:
+                after = wait if after is None else min(after, wait)
+            else:
+                await self._write_status(kind, key, body, plan.status)
+        if body is not None:
+            for event in plan.events:
+                await self._recorder.record(body, event)
+        if after is not None:
+            self._later(key, after)
+
+    def _status_wait(self, key: Key) -> float:
+        return self._status_written.get(key, -STATUS_INTERVAL) + STATUS_INTERVAL - time.monotonic()
+
+    async def _write_status(self, kind: Kind, key: Key, body: Body, status: Body) -> None:
+        patch = merge_patch(body.get("status"), status)
+        if not patch:
+            return
+        try:
+            answer = await self._api.patch(kind, key.namespace, key.name, {"status": patch}, "status")
+        except ApiError as error:
+            if error.missing:  # deleted just now
+                return
+            raise
+        self._status_written[key] = time.monotonic()
+        self._store.accept(kind, answer, told=False)
+
+    async def _set_finalizer(self, kind: Kind, body: Body, finalizer: str, present: bool) -> Body:
+        """Add or remove our finalizer, leaving those of others; under the resourceVersion, as it replaces the list."""
+        metadata = body["metadata"]
+        others = [one for one in metadata.get("finalizers") or () if one != finalizer]
+        wished = [*others, finalizer] if present else others
+        patch: Body = {"metadata": {"finalizers": wished or None, "resourceVersion": self._version(kind, body)}}
+        try:
+            answer = await self._api.patch(kind, metadata["namespace"], metadata["name"], patch)
+        except ApiError as error:
+            if error.missing and not present:
+                return body
+            raise
+        if present:
+            self._store.accept(kind, answer, told=False)
+        return answer
+
+    def _version(self, kind: Kind, body: Body) -> Any:
+        """The newest version seen: our own write of the status a moment ago made another."""
+        metadata = body["metadata"]
+        newest = self._store.get(kind, metadata["namespace"], metadata["name"]) or body
+        return newest["metadata"]["resourceVersion"]
+
+    def _forget_status(self, key: Key) -> None:
+        self._status_written.pop(key, None)
+
+    def secrets_in_use(self) -> set[tuple[str, str]]:
+        """`(namespace, name)` of the secret of every pool."""
+        used = set()
+        for body in self._store.all(kinds.WORKER_POOL):
+            ref = ((body.get("spec") or {}).get("database") or {}).get("secretRef") or {}
+            used.add((body["metadata"]["namespace"], str(ref.get("name"))))
+        return used
+
+
+class _RefusedApply(Exception):
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.rejection = rejection
+
+
+def _state(database: Database | None) -> DatabaseState:
+    return DatabaseUnknown() if database is None else database.state
+
+
+def _fields(key: Key) -> dict[str, str]:
+    """Members of a JSON log line; `name` is taken by the logging module."""
+    return {"kind": key.kind, "namespace": key.namespace, "object": key.name}

@@ -1,0 +1,98 @@
+"""The database URLs in the pools' Secrets, read by the API and believed for a while.
+
+Secrets are not watched: that would take the right to list every secret, and most never change. One is read again when
+what is known of it is older than the caller accepts, which is little while its database refuses us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from typing import Protocol
+
+from currant_operator import databases, kinds
+from currant_operator.api import ApiError, Body
+from currant_operator.kinds import Kind
+from currant_operator.observed import (
+    DatabaseUrlInvalid,
+    SecretFound,
+    SecretKeyMissing,
+    SecretMissing,
+    SecretState,
+    SecretUnknown,
+    fingerprint,
+)
+
+_log = logging.getLogger(__name__)
+
+UNUSABLE_FOR = 10.0  # seconds for which a secret that is missing or of no use is believed to be so
+
+
+class Reader(Protocol):
+    """The one call that is made; `api.Api` has it."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
+        """The object, or None."""
+
+
+class Secrets:
+    """The cache. URLs stay in memory only."""
+
+    def __init__(self, reader: Reader, believed_for: float) -> None:
+        self._reader = reader
+        self._believed_for = believed_for
+        self._known: dict[tuple[str, str], tuple[float, Body | None]] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def url(self, namespace: str, name: str, key: str, doubted: bool = False) -> tuple[SecretState, str]:
+        """The state of a secret, and the URL in it (empty unless it was found).
+
+        `doubted`: its database refuses us, or cannot be reached, so what is known of it may be out of date.
+        """
+        max_age = UNUSABLE_FOR if doubted else self._believed_for
+        try:
+            secret = await self._read(namespace, name, max_age)
+            state, url = _state(secret, key)
+            if not url:
+                state, url = _state(await self._read(namespace, name, UNUSABLE_FOR), key)
+        except ApiError as error:
+            _log.warning("the secret %s/%s cannot be read: %s", namespace, name, error)
+            return SecretUnknown(), ""
+        return state, url
+
+    async def _read(self, namespace: str, name: str, max_age: float) -> Body | None:
+        where = namespace, name
+        # Pools that share a secret ask for it all at once after a start.
+        async with self._locks.setdefault(where, asyncio.Lock()):
+            known = self._known.get(where)
+            if known is not None and time.monotonic() - known[0] < max_age:
+                return known[1]
+            secret = await self._reader.get(kinds.SECRET, namespace, name)
+            self._known[where] = time.monotonic(), secret
+            return secret
+
+    def prune(self, used: set[tuple[str, str]]) -> None:
+        """Forget every secret but these, `(namespace, name)`."""
+        for where in self._known.keys() - used:
+            del self._known[where]
+            self._locks.pop(where, None)
+
+
+def _state(secret: Body | None, key: str) -> tuple[SecretState, str]:
+    if secret is None:
+        return SecretMissing(), ""
+    data = secret.get("data") or {}
+    try:
+        url = base64.b64decode(data.get(key) or "", validate=True).decode().strip()
+    except (binascii.Error, UnicodeDecodeError):
+        return DatabaseUrlInvalid("it is not text"), ""
+    if not url:
+        return SecretKeyMissing(tuple(sorted(data))), ""
+    try:
+        databases.check_url(url)
+    except databases.WrongUrl as error:
+        return DatabaseUrlInvalid(str(error)), ""
+    return SecretFound(fingerprint(url)), url
