@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from currant_operator import kinds
+
 from helm import Object, objects, of_kind, one, render
 
 OPERATOR = "currant-operator"
@@ -27,29 +29,27 @@ def expand(table: dict[tuple[str, str], str]) -> set[Grant]:
     return {(group, resource, verb) for (group, resource), verbs in table.items() for verb in verbs.split()}
 
 
-# What the operator calls, and why: see operator/currant_operator/{watch,api,secrets}.py.
+# What the operator calls: its watches and listings are `kinds.WATCHED`, its writes are in api.py, reconcile.py, events.py.
+_OWNED = "list watch create patch delete"  # server-side apply is a patch, and a create where there is nothing yet
 USED = expand(
     {
-        # It watches both kinds, and patches them for their finalizers.
-        ("currant.dev", "workerpools"): "get list watch patch",
-        ("currant.dev", "workflows"): "get list watch patch",
+        ("currant.dev", "workerpools"): "list watch patch",  # patch: for their finalizers
+        ("currant.dev", "workflows"): "list watch patch",
         ("currant.dev", "workerpools/status"): "patch",
         ("currant.dev", "workflows/status"): "patch",
-        # For owner references that block the owner's deletion.
-        ("currant.dev", "workerpools/finalizers"): "update",
-        # A server-side apply is a patch, and a create where the object is new.
-        ("apps", "deployments"): "get list watch create patch delete",
-        ("", "serviceaccounts"): "get list watch create patch delete",
-        ("policy", "poddisruptionbudgets"): "get list watch create patch delete",
-        ("", "pods"): "get list watch patch delete",
-        ("", "secrets"): "get list watch",
-        ("events.k8s.io", "events"): "create patch",
+        ("currant.dev", "workerpools/finalizers"): "update",  # for owner references that block the owner's deletion
+        ("apps", "deployments"): _OWNED,
+        ("", "serviceaccounts"): _OWNED,
+        ("policy", "poddisruptionbudgets"): _OWNED,
+        ("", "pods"): "list watch",
+        ("", "secrets"): "get",
+        ("events.k8s.io", "events"): "create",
     }
 )
 LEASE = expand(
     {
         ("coordination.k8s.io", "leases"): "create",
-        ("coordination.k8s.io", "leases:currant-operator"): "get update patch",
+        ("coordination.k8s.io", "leases:currant-operator"): "get update",
     }
 )
 
@@ -83,6 +83,11 @@ def test_it_elects_its_leader_in_its_own_namespace_by_one_lease() -> None:
         binding = one(found, "RoleBinding", "currant-operator-leader")
         assert binding["metadata"]["namespace"] == "currant-system"
         assert grants(bound(found, binding)) == LEASE
+
+
+def test_what_is_granted_to_watch_is_what_the_operator_watches() -> None:
+    watched = {(kind.group, kind.plural) for kind in kinds.WATCHED}
+    assert {(group, resource) for group, resource, verb in USED if verb == "watch"} == watched
 
 
 def test_nothing_is_granted_by_a_wild_card() -> None:
