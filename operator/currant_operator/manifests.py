@@ -57,7 +57,7 @@ def pod_disruption_budget(pool: WorkerPool) -> dict[str, Any]:
 
 
 def deployment(pool: WorkerPool, database: str | None) -> dict[str, Any]:
-    """The pool's Deployment, without replicas. `database` is the fingerprint of its URL: with a new one pods are new."""
+    """The pool's Deployment, without replicas. `database` is the fingerprint of its URL: a new one makes new pods."""
     spec = {
         "selector": {"matchLabels": selector(pool)},
         "revisionHistoryLimit": 3,

@@ -1,0 +1,180 @@
+"""What the pods of a pool are at, and what is wrong with those that are not ready."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from currant_operator.conditions import Problem, one_line, parse_timestamp
+from currant_operator.manifests import CONTAINER, get
+from currant_operator.observed import Object
+
+OOM_REMEMBERED = timedelta(minutes=10)
+"""For how long a pod that runs again is told of as having been killed for its memory."""
+
+# The first of these that some pod has is the one to tell of: it explains the others, or is the surest.
+_ORDER = ("ImagePullFailed", "ImportFailed", "OOMKilled", "ContainerNotStarted", "CrashLooping", "Unschedulable")
+_IMAGE_REASONS = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    }
+)
+_START_REASONS = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "StartError"}
+)
+_IMPORT_FAILED = re.compile(r"module \S+ cannot be imported|^(error: )?no module \S+|is a file; -m takes")
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?')
+
+
+@dataclass(frozen=True)
+class PodProblem:
+    """What is wrong with one pod."""
+
+    pod: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods of a pool, counted. `live` are those that neither drain nor have ended."""
+
+    live: int
+    ready: int
+    draining: tuple[str, ...]
+    problems: tuple[PodProblem, ...]
+    recent_ooms: tuple[str, ...]
+    forget_oom_after: float | None
+    """Seconds until the oldest of the recent kills is not told of any more."""
+
+    @property
+    def any(self) -> bool:
+        return self.live > 0 or bool(self.draining)
+
+
+def look(pods: Iterable[Object], now: datetime) -> Pods:
+    """Count the pods, whatever order they come in."""
+    there = sorted((pod for pod in pods if not _ended(pod)), key=_name)
+    live = [pod for pod in there if not get(pod, "metadata", "deletionTimestamp")]
+    ooms = {_name(pod): moment for pod in live if _ready(pod) and (moment := _recent_oom(pod, now))}
+    problems = (problem for pod in live if not _ready(pod) for problem in _problems(pod))
+    return Pods(
+        live=len(live),
+        ready=sum(map(_ready, live)),
+        draining=tuple(_name(pod) for pod in there if get(pod, "metadata", "deletionTimestamp")),
+        problems=tuple(sorted(problems, key=lambda problem: (_ORDER.index(problem.reason), problem.pod))),
+        recent_ooms=tuple(ooms),
+        forget_oom_after=min(
+            (max(1.0, (moment + OOM_REMEMBERED - now).total_seconds()) for moment in ooms.values()), default=None
+        ),
+    )
+
+
+def worst(pods: Pods, namespace: str) -> Problem | None:
+    """The problem that is most worth telling, with how many pods have it and where to look."""
+    if not pods.problems:
+        return None
+    first = pods.problems[0]
+    affected = {problem.pod for problem in pods.problems if problem.reason == first.reason}
+    how_many = f"{len(affected)} of {pods.live} pods"
+    return Problem(first.reason, f"{how_many}: {first.text}{_advice(first, namespace)}")
+
+
+def _advice(problem: PodProblem, namespace: str) -> str:
+    where = f"kubectl -n {namespace}"
+    if problem.reason in ("CrashLooping", "ImportFailed"):
+        return f" (kubectl logs: {where} logs {problem.pod} -c {CONTAINER} --previous)"
+    if problem.reason == "OOMKilled":
+        return "; raise template.spec.containers[worker].resources.limits.memory or lower concurrency"
+    if problem.reason == "ImagePullFailed":
+        return "; check image, and imagePullSecrets in template.spec"
+    if problem.reason == "ContainerNotStarted":
+        return f" (more: {where} describe pod {problem.pod})"
+    return "; lower the requests in template.spec.containers[worker].resources, or add nodes"
+
+
+def _name(pod: Object) -> str:
+    return str(get(pod, "metadata", "name"))
+
+
+def _ended(pod: Object) -> bool:
+    return get(pod, "status", "phase") in ("Succeeded", "Failed")
+
+
+def _ready(pod: Object) -> bool:
+    return _condition(pod, "Ready").get("status") == "True"
+
+
+def _condition(pod: Object, kind: str) -> Mapping[str, Any]:
+    for condition in get(pod, "status", "conditions") or ():
+        if condition.get("type") == kind:
+            return dict(condition)
+    return {}
+
+
+def _containers(pod: Object) -> Iterator[Mapping[str, Any]]:
+    yield from get(pod, "status", "initContainerStatuses") or ()
+    yield from get(pod, "status", "containerStatuses") or ()
+
+
+def _problems(pod: Object) -> Iterator[PodProblem]:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        yield PodProblem(_name(pod), "Unschedulable", one_line(scheduled.get("message") or "no node takes it"))
+    for container in _containers(pod):
+        found = _of_container(container)
+        if found is not None:
+            reason, text = found
+            prefix = "" if container.get("name") == CONTAINER else f"container {container.get('name')}: "
+            yield PodProblem(_name(pod), reason, prefix + text)
+
+
+def _of_container(container: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Why the container does not run, by what the kubelet and its last end say."""
+    waiting = get(container, "state", "waiting") or {}
+    reason, message = waiting.get("reason") or "", one_line(waiting.get("message") or "")
+    if reason in _IMAGE_REASONS:
+        return "ImagePullFailed", _BACK_OFF.sub("", message) or reason
+    if reason in _START_REASONS:
+        return "ContainerNotStarted", message or reason
+    ended = get(container, "state", "terminated") or get(container, "lastState", "terminated")
+    if not ended or ended.get("exitCode", 0) == 0:
+        return ("CrashLooping", "it ends by itself, without an error") if reason == "CrashLoopBackOff" else None
+    if ended.get("reason") == "OOMKilled":
+        return (
+            "OOMKilled",
+            f"killed as it took more memory than its limit ({container.get('restartCount', 0)} restarts)",
+        )
+    return _of_end(ended)
+
+
+def _of_end(ended: Mapping[str, Any]) -> tuple[str, str]:
+    lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
+    last = one_line(lines[-1]) if lines else ""
+    if _IMPORT_FAILED.search(last):
+        return "ImportFailed", last.removeprefix("error: ")
+    if ended.get("reason") == "StartError":
+        return "ContainerNotStarted", last or "its command cannot be started"
+    code = ended.get("exitCode")
+    return (
+        "CrashLooping",
+        f"exit code {code}: {last.removeprefix('error: ')}" if last else f"exit code {code}, no last words",
+    )
+
+
+def _recent_oom(pod: Object, now: datetime) -> datetime | None:
+    moments = []
+    for container in _containers(pod):
+        ended = get(container, "lastState", "terminated") or {}
+        if ended.get("reason") == "OOMKilled" and ended.get("finishedAt"):
+            moments.append(parse_timestamp(ended["finishedAt"]))
+    latest = max(moments, default=None)
+    return latest if latest is not None and now - latest < OOM_REMEMBERED else None
