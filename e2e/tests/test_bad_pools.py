@@ -60,57 +60,57 @@ BAD = {
     "image-that-cannot-be-pulled": Bad(
         manifests.pool("image-missing", image="currant.invalid/nothing:1"),
         "Ready",
-        "",
+        "ImagePullFailed",
         r"currant\.invalid/nothing:1",
         lambda world: world.patch("image-missing", {"image": manifests.Images.from_environment().worker}),
     ),
     "module-that-fails-to-import": Bad(
         manifests.pool("module-broken", modules=("e2e_broken",)),
         "Ready",
-        "",
+        "ImportFailed",
         "no_such_package",
         lambda world: world.patch("module-broken", {"modules": ["e2e_app"]}),
     ),
     "secret-that-is-missing": Bad(
         manifests.pool("secret-missing", database=database_of("later")),
         "Ready",
-        "",
+        "SecretNotFound",
         "later",
         lambda world: world.good_secret("later"),
     ),
     "key-that-is-missing": Bad(
         manifests.pool("key-missing", database=database_of("other-key")),
         "Ready",
-        "",
+        "SecretKeyNotFound",
         "url",
         lambda world: world.good_secret("other-key"),
     ),
     "url-that-is-none": Bad(
         manifests.pool("url-invalid", database=database_of("no-url")),
         "Ready",
-        "",
+        "DatabaseUrlInvalid",
         "postgresql://",
         lambda world: world.good_secret("no-url"),
     ),
     "url-of-another-place": Bad(
         manifests.pool("url-wrong", database=database_of("wrong-url")),
         "DatabaseReachable",
-        "",
-        "nowhere",
+        "DatabaseUnreachable",
+        "nowhere.invalid",
         lambda world: world.good_secret("wrong-url"),
     ),
     "database-that-refuses": Bad(
         manifests.pool("database-closed", database=database_of("closed")),
         "DatabaseReachable",
-        "",
+        "DatabaseUnreachable",
         "e2e_closed",
         lambda world: world.release.database("currant").sql("alter database e2e_closed allow_connections true"),
     ),
     "schema-too-new": Bad(
         manifests.pool("schema-new", database=database_of("newer")),
         "SchemaReady",
-        "",
-        "upgrade|newer|new",
+        "SchemaTooNew",
+        "upgrade|newer",
         lambda world: world.release.database("e2e_newer").sql("update currant.schema_info set min_client = 1"),
     ),
     "memory-that-is-not-enough": Bad(
@@ -118,23 +118,23 @@ BAD = {
             "out-of-memory", modules=("e2e_hungry",), container={"resources": {"limits": {"memory": "128Mi"}}}
         ),
         "Ready",
-        "",
+        "OOMKilled",
         "OOMKilled|memory",
         lambda world: world.container("out-of-memory", resources={"limits": {"memory": "1Gi"}}),
     ),
     "node-that-is-not-there": Bad(
         manifests.pool("unschedulable", pod={"nodeSelector": {"no/such": "node"}}),
         "Ready",
-        "",
+        "Unschedulable",
         "node",
         lambda world: world.patch("unschedulable", {"template": {"spec": {"nodeSelector": None}}}),
     ),
     "pod-that-is-not-restricted": Bad(
-        manifests.pool("privileged", container={"securityContext": {"privileged": True}}),
+        manifests.pool("escalating", container={"securityContext": {"allowPrivilegeEscalation": True}}),
         "Ready",
-        "",
-        "PodSecurity|privileged|restricted",
-        lambda world: world.container("privileged", securityContext={}),
+        "PodsRefused",
+        "allowPrivilegeEscalation",
+        lambda world: world.container("escalating", securityContext={}),
     ),
 }
 
@@ -202,7 +202,7 @@ def test_a_quota_that_stops_pods_is_told_and_its_end_heals(release: Release, dat
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
     crowded.apply(quota, manifests.secret(release.url(database.name)), manifests.code())
     crowded.apply(manifests.pool("crowded", replicas=2))
-    found = crowded.wait("wp", "crowded", "Degraded", "True", message="quota")
+    found = crowded.wait("wp", "crowded", "Degraded", "True", "QuotaExceeded", "quota")
     crowded.show("get", "wp", "crowded")
     say(f"Degraded={found.status} {found.reason}: {found.message}")
     crowded("delete", "resourcequota", "few")
