@@ -2,12 +2,342 @@
 
 from __future__ import annotations
 
-from currant_operator.observed import ObservedPool
-from currant_operator.plans import PoolPlan
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from currant_operator import conditions, manifests, pods, pool_problems, scaling
+from currant_operator.conditions import Condition, Problem
+from currant_operator.drift import needs_apply
+from currant_operator.observed import (
+    DatabaseReachable,
+    DatabaseUnknown,
+    DatabaseUnreachable,
+    MigrationFailed,
+    Object,
+    ObservedPool,
+    SchemaTooNew,
+    SecretFound,
+    SecretUnknown,
+)
+from currant_operator.plans import Event, ObjectRef, PoolPlan
+from currant_operator.pods import Pods
+from currant_operator.resources import DRAIN_FINALIZER
+from currant_operator.scaling import Decision
 
 __all__ = ["PoolPlan", "plan_pool"]
+
+DRAIN_SLACK = timedelta(seconds=60)
+"""How long after the pods' grace period a deleted pool still waits for them: on a lost node they never end."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What has been made of an observation, for all parts of the plan."""
+
+    observed: ObservedPool
+    pods: Pods
+    decision: Decision
+    ours: Object | None
+    """The Deployment, if it is the pool's."""
+
+    @property
+    def old(self) -> dict[str, Any]:
+        return self.observed.pool.status
+
+    @property
+    def current(self) -> int | None:
+        """Replicas that the Deployment asks for; None: there is no Deployment of the pool's."""
+        return None if self.ours is None else int(manifests.get(self.ours, "spec", "replicas") or 0)
 
 
 def plan_pool(observed: ObservedPool) -> PoolPlan:
     """Everything that is to be done for a pool now. The same observation gives the same plan."""
-    raise NotImplementedError
+    look = _look(observed)
+    return _drain(look) if observed.pool.deleting else _run(look)
+
+
+def _look(observed: ObservedPool) -> _Look:
+    pool, live = observed.pool, observed.deployment
+    ours = live if live is not None and manifests.belongs(pool, live) else None
+    current = None if ours is None else int(manifests.get(ours, "spec", "replicas") or 0)
+    can_work = isinstance(observed.secret, SecretFound) and isinstance(observed.database, DatabaseReachable)
+    decision = scaling.decide(pool.spec.scaling, current, can_work)
+    return _Look(observed, pods.look(observed.pods, observed.now), decision, ours)
+
+
+def _run(look: _Look) -> PoolPlan:
+    """The plan of a pool that is wanted."""
+    observed = look.observed
+    pool = observed.pool
+    may_have_deployment = observed.deployment is None or look.ours is not None
+    has_finalizer = DRAIN_FINALIZER in pool.metadata.finalizers
+    needs_finalizer = look.pods.any or (may_have_deployment and bool(look.decision.desired or look.current))
+    wished = _conditions(look)
+    status = _status(look, wished)
+    return PoolPlan(
+        add_finalizer=needs_finalizer and not has_finalizer,
+        apply=_apply(look),
+        replicas=_replicas(look) if may_have_deployment else None,
+        delete=_delete(look),
+        status=status,
+        status_write=conditions.status_write(look.old, status, "queue"),
+        events=[*_scaled(look), *conditions.events(look.old, wished)],
+        remove_finalizer=has_finalizer and not needs_finalizer,
+        requeue_after=look.pods.forget_oom_after,
+    )
+
+
+def _apply(look: _Look) -> list[dict[str, Any]]:
+    """The manifests that differ from what is there; nobody else's object is touched."""
+    observed = look.observed
+    pool = observed.pool
+    wanted = (
+        (manifests.service_account(pool), observed.service_account),
+        (manifests.pod_disruption_budget(pool), observed.pod_disruption_budget),
+        (_deployment(look), observed.deployment),
+    )
+    return [
+        manifest
+        for manifest, live in wanted
+        if manifest is not None
+        and (live is None or manifests.belongs(pool, live))
+        and needs_apply(manifest, live, observed.accepted)
+    ]
+
+
+def _deployment(look: _Look) -> dict[str, Any]:
+    secret = look.observed.secret
+    known = secret.fingerprint if isinstance(secret, SecretFound) else manifests.database_of(look.ours)
+    manifest = manifests.deployment(look.observed.pool, known)
+    if look.ours is None:
+        return manifests.with_replicas(manifest, look.decision.desired)
+    if _replicas_are_not_handed_over(look.ours):
+        # Left out now, they would be set to the default, which is 1.
+        return manifests.with_replicas(manifest, look.current or 0)
+    return manifest
+
+
+def _replicas_are_not_handed_over(live: Object) -> bool:
+    """Whether the manifest's manager still is the only one of ours that has the replicas."""
+    return manifests.manages_replicas(live, manifests.OPERATOR_MANAGER) and not manifests.manages_replicas(
+        live, manifests.SCALER_MANAGER
+    )
+
+
+def _replicas(look: _Look) -> int | None:
+    """What the scaler is to apply; None when it is there already, and the scaler's."""
+    settled = look.ours is not None and manifests.manages_replicas(look.ours, manifests.SCALER_MANAGER)
+    return None if settled and look.current == look.decision.desired else look.decision.desired
+
+
+def _delete(look: _Look) -> list[ObjectRef]:
+    """A ServiceAccount of ours that the template has replaced by another."""
+    pool, live = look.observed.pool, look.observed.service_account
+    if live is None or not manifests.own_account(pool) or not manifests.belongs(pool, live):
+        return []
+    if pool.spec.template["spec"]["serviceAccountName"] == pool.name:
+        return []
+    uid = str(manifests.get(live, "metadata", "uid"))
+    return [ObjectRef("v1", "ServiceAccount", pool.namespace, pool.name, uid)]
+
+
+def _drain(look: _Look) -> PoolPlan:
+    """The plan of a pool that is being deleted: its pods drain, then our finalizer goes and the rest with it."""
+    pool, now = look.observed.pool, look.observed.now
+    has_finalizer = DRAIN_FINALIZER in pool.metadata.finalizers
+    deadline = conditions.parse_timestamp(pool.metadata.deletion_timestamp or "") + _longest_drain(look)
+    waiting = look.pods.any or not _at_rest(look.ours)
+    overdue = waiting and now >= deadline
+    message = _draining_message(look) if waiting else "all pods have ended"
+    wished = [Condition("Ready", "False", "Draining", message), *_conditions(look)[1:]]
+    status = _status(look, wished)
+    told = [Event("Warning", "DrainTimedOut", f"no longer waited for: {message}")] if overdue and has_finalizer else []
+    return PoolPlan(
+        replicas=0 if look.current and has_finalizer else None,
+        status=status,
+        status_write=conditions.status_write(look.old, status, "queue"),
+        events=told,
+        remove_finalizer=has_finalizer and (not waiting or overdue),
+        requeue_after=(deadline - now).total_seconds() if waiting and not overdue else None,
+    )
+
+
+def _longest_drain(look: _Look) -> timedelta:
+    """The pods' own grace period may be longer than the one that the pool has now."""
+    graces = [manifests.get(pod, "spec", "terminationGracePeriodSeconds") or 0 for pod in look.observed.pods]
+    return timedelta(seconds=max([manifests.grace_period(look.observed.pool), *graces])) + DRAIN_SLACK
+
+
+def _at_rest(deployment: Object | None) -> bool:
+    """Whether no pod can come of the Deployment any more."""
+    if deployment is None:
+        return True
+    status = deployment.get("status") or {}
+    seen = status.get("observedGeneration", 0) >= (manifests.get(deployment, "metadata", "generation") or 0)
+    return bool(seen and not manifests.get(deployment, "spec", "replicas") and not status.get("replicas"))
+
+
+def _draining_message(look: _Look) -> str:
+    names = [*look.pods.draining[:3], *(["..."] if len(look.pods.draining) > 3 else [])]
+    which = f" ({', '.join(names)})" if names else ""
+    total = len(look.pods.draining) + look.pods.live
+    return f"{total} pods finish what they run{which}, for up to {manifests.grace_period(look.observed.pool)} s"
+
+
+def _conditions(look: _Look) -> list[Condition]:
+    """Ready first; the others say what of."""
+    schema, reachable = _database_conditions(look)
+    problem = pool_problems.of_pods(look.observed, look.pods)
+    return [_ready(look, problem), schema, reachable, _scaling_active(look), _degraded(look, problem)]
+
+
+def _ready(look: _Look, of_pods: Problem | None) -> Condition:
+    observed = look.observed
+    problem = (
+        pool_problems.of_secret(observed.pool, observed.secret)
+        or pool_problems.of_objects(observed)
+        or pool_problems.of_database(observed.database)
+    )
+    if problem is None and _blind(observed):
+        kept = _kept(look, "Ready")
+        return kept or Condition("Ready", "Unknown", "NotYetKnown", "the database has not been asked yet")
+    ready, desired = look.pods.ready, look.decision.desired
+    if problem is None and desired > 0 and not (ready >= desired and _rolled_out(look)):
+        problem = of_pods or _progress(look)
+    if problem is not None:
+        return Condition("Ready", "False", problem.reason, problem.message)
+    if desired == 0:
+        return Condition("Ready", "True", "ScaledToZero", f"there are to be no pods: {look.decision.reason}")
+    return Condition("Ready", "True", "AllReplicasReady", f"{desired} of {desired} pods are ready")
+
+
+def _blind(observed: ObservedPool) -> bool:
+    return isinstance(observed.secret, SecretUnknown) or isinstance(observed.database, DatabaseUnknown)
+
+
+def _kept(look: _Look, kind: str) -> Condition | None:
+    """What was said last: an operator that has just started does not unsay what it has not looked at."""
+    if look.old.get("observedGeneration") != look.observed.pool.metadata.generation:
+        return None
+    return conditions.found(look.old, kind)
+
+
+def _rolled_out(look: _Look) -> bool:
+    """Whether all pods are of the newest template, as far as the Deployment's controller has got."""
+    live = look.ours
+    if live is None or _differs(look):
+        return False
+    status = live.get("status") or {}
+    seen = status.get("observedGeneration", 0) >= (manifests.get(live, "metadata", "generation") or 0)
+    return bool(seen and status.get("updatedReplicas", 0) >= look.decision.desired == look.current)
+
+
+def _differs(look: _Look) -> bool:
+    return look.ours is not None and needs_apply(_deployment(look), look.ours, look.observed.accepted)
+
+
+def _progress(look: _Look) -> Problem:
+    desired = look.decision.desired
+    updated = manifests.get(look.ours or {}, "status", "updatedReplicas") or 0
+    if look.pods.ready >= desired:
+        return Problem("Progressing", f"{min(updated, desired)} of {desired} pods are of the newest template")
+    return Problem("Progressing", f"{look.pods.ready} of {desired} pods are ready")
+
+
+def _database_conditions(look: _Look) -> tuple[Condition, Condition]:
+    """SchemaReady and DatabaseReachable."""
+    state = look.observed.database
+    problem = pool_problems.of_secret(look.observed.pool, look.observed.secret)
+    if problem is not None:
+        said = problem.reason, problem.message
+        return Condition("SchemaReady", "Unknown", *said), Condition("DatabaseReachable", "False", *said)
+    if _blind(look.observed):
+        said = "NotYetKnown", "the database has not been asked yet"
+        return (
+            _kept(look, "SchemaReady") or Condition("SchemaReady", "Unknown", *said),
+            _kept(look, "DatabaseReachable") or Condition("DatabaseReachable", "Unknown", *said),
+        )
+    problem = pool_problems.of_database(state)
+    reachable = Condition("DatabaseReachable", "True", "Connected", "the database answers")
+    if isinstance(state, DatabaseReachable):
+        version = f"the schema is at version {state.schema_version}"
+        return Condition("SchemaReady", "True", "UpToDate", version), reachable
+    said = (problem.reason, problem.message) if problem else ("NotYetKnown", "")
+    if isinstance(state, DatabaseUnreachable):
+        return Condition("SchemaReady", "Unknown", *said), Condition("DatabaseReachable", "False", *said)
+    return Condition("SchemaReady", "False", *said), reachable
+
+
+def _scaling_active(look: _Look) -> Condition:
+    decision, mode = look.decision, look.observed.pool.spec.scaling.mode
+    if decision.inactive_reason is not None:
+        what = decision.reason
+        if decision.inactive_reason == "NotYetImplemented":
+            what += "; write mode: Fixed and replicas, or mode: External with an HPA or KEDA"
+        return Condition("ScalingActive", "False", decision.inactive_reason, what)
+    return Condition("ScalingActive", "True", f"{mode}Replicas", decision.reason)
+
+
+def _degraded(look: _Look, of_pods: Problem | None) -> Condition:
+    problem = pool_problems.of_objects(look.observed) or (of_pods if look.decision.desired or look.pods.live else None)
+    if problem is not None:
+        return Condition("Degraded", "True", problem.reason, problem.message)
+    if look.pods.recent_ooms:
+        who = look.pods.recent_ooms[0]
+        what = f"pod {who} took more memory than its limit and was started again within the last ten minutes"
+        how = "raise template.spec.containers[worker].resources.limits.memory or lower concurrency"
+        return Condition("Degraded", "True", "OOMKilled", f"{what}; {how}")
+    return Condition("Degraded", "False", "AsExpected", "no pod has a problem")
+
+
+def _status(look: _Look, wished: list[Condition]) -> dict[str, Any]:
+    """The whole status; what has not changed is written as it was, times too."""
+    pool = look.observed.pool
+    selector = ",".join(f"{key}={value}" for key, value in sorted(manifests.selector(pool).items()))
+    queue = _queue(look)
+    return {
+        "observedGeneration": pool.metadata.generation,
+        "replicas": look.pods.live,
+        "readyReplicas": look.pods.ready,
+        "drainingReplicas": len(look.pods.draining),
+        "selector": selector,
+        **({"queue": queue} if queue else {}),
+        "scaling": _scaling(look),
+        "conditions": conditions.written(look.old, wished, pool.metadata.generation, look.observed.now),
+    }
+
+
+def _queue(look: _Look) -> dict[str, int] | None:
+    """The counts, rounded; those of before while nobody has asked, none when the database does not tell."""
+    stats, state = look.observed.queue, look.observed.database
+    if stats is None:
+        lost = isinstance(state, DatabaseUnreachable | SchemaTooNew | MigrationFailed)
+        return None if lost else look.old.get("queue")
+    return {
+        "ready": conditions.rounded(stats.ready, 2),
+        "due": conditions.rounded(stats.due, 2),
+        "running": conditions.rounded(stats.running, 2),
+        "oldestReadySeconds": conditions.stepped(stats.oldest_ready_seconds),
+    }
+
+
+def _scaling(look: _Look) -> dict[str, Any]:
+    old, decision = look.old.get("scaling") or {}, look.decision
+    desired = 0 if look.observed.pool.deleting else decision.desired
+    time = old.get("lastScaleTime")
+    if "desired" in old and old["desired"] != desired:
+        time = conditions.timestamp(look.observed.now)
+    return {
+        "desired": desired,
+        "reason": "the pool is being deleted" if look.observed.pool.deleting else decision.reason,
+        **({"limitedBy": decision.limited_by} if decision.limited_by and not look.observed.pool.deleting else {}),
+        **({"lastScaleTime": time} if time else {}),
+    }
+
+
+def _scaled(look: _Look) -> list[Event]:
+    before, now = (look.old.get("scaling") or {}).get("desired"), look.decision.desired
+    if before is None or before == now:
+        return []
+    return [Event("Normal", "Scaled", f"from {before} to {now} pods: {look.decision.reason}")]

@@ -7,6 +7,7 @@ from currant_operator.conditions import Problem, one_line
 from currant_operator.manifests import belongs, controller, get, own_account
 from currant_operator.observed import (
     DatabaseMigrating,
+    DatabaseState,
     DatabaseUnreachable,
     DatabaseUrlInvalid,
     MigrationFailed,
@@ -15,15 +16,15 @@ from currant_operator.observed import (
     SchemaTooNew,
     SecretKeyMissing,
     SecretMissing,
+    SecretState,
     SecretUnknown,
 )
 from currant_operator.pods import Pods
 from currant_operator.resources import WorkerPool
 
 
-def of_secret(observed: ObservedPool) -> Problem | None:
-    """Whether the URL of the database can be had."""
-    pool, state = observed.pool, observed.secret
+def of_secret(pool: WorkerPool, state: SecretState) -> Problem | None:
+    """Whether the URL of the pool's database can be had."""
     ref = pool.spec.database.secret_ref
     value = f"--from-literal={ref.key}=postgresql://user:password@host:5432/name"
     if isinstance(state, SecretMissing):
@@ -41,9 +42,8 @@ def of_secret(observed: ObservedPool) -> Problem | None:
     return None
 
 
-def of_database(observed: ObservedPool) -> Problem | None:
+def of_database(state: DatabaseState) -> Problem | None:
     """Whether the database answers, with the schema that workers need. The state's messages come without secrets."""
-    state = observed.database
     if isinstance(state, DatabaseUnreachable):
         what = f"the database does not answer: {state.message}"
         return Problem("DatabaseUnreachable", f"{what}; pods stay as they are, and it is tried again by itself")
