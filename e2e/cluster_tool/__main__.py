@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from types import ModuleType
 
 from . import kind, layout, native
 from .errors import ClusterError
-from .layout import BIN, DEFAULT_DIRECTORY, Cluster
+from .layout import BIN, DEFAULT_DIRECTORY, FAILURE, Cluster
 from .report import say, step
 
 DESCRIPTION = """A real Kubernetes for tests. The backend `auto` takes kind where it and a Docker engine are installed,
@@ -22,8 +23,6 @@ else native processes: Linux, root, Go and a few Debian packages. All it makes i
 def main() -> int:
     """Run one command; an error that the caller can mend is one line on stderr and exit code 1."""
     arguments = _parser().parse_args()
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, _interrupt)
     try:
         arguments.run(arguments)
     except ClusterError as error:
@@ -45,7 +44,9 @@ def up(arguments: argparse.Namespace) -> None:
         print(_environment(cluster), flush=True)
         if arguments.hold:
             sys.stdin.read()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, ClusterError):
+            _keep_logs(cluster)
         _take_down(cluster)
         raise
     if arguments.hold:
@@ -121,6 +122,14 @@ def _take_down(cluster: Cluster) -> None:
     cluster.remove()
 
 
+def _keep_logs(cluster: Cluster) -> None:
+    """What did not come up takes its directory with it, but not the reason."""
+    if any(cluster.logs.iterdir()):
+        shutil.rmtree(FAILURE, ignore_errors=True)
+        shutil.copytree(cluster.logs, FAILURE)
+        say(f"e2e/cluster: the logs are in {FAILURE}")
+
+
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -155,4 +164,6 @@ def _path(text: str) -> Path:
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     sys.exit(main())

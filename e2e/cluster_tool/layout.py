@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HOME = CHECKOUT / ".cluster"
 BIN = HOME / "bin"
 IMAGES = HOME / "node-images"
+FAILURE = HOME / "last-failure"
 DEFAULT_DIRECTORY = HOME / "default"
 CONFIG = Path(__file__).parent / "config"
 

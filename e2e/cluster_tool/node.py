@@ -96,4 +96,4 @@ def _wait(cluster: Cluster, what: str, item: str, condition: str, *words: str) -
     try:
         _kubectl(cluster, "wait", f"--for=condition={condition}", item, "--timeout=90s", *words)
     except ClusterError as error:
-        raise ClusterError(f"{what} not ready after 90 s ({error}): see {cluster.logs}") from None
+        raise ClusterError(f"{what} not ready after 90 s: {error}") from None

@@ -66,7 +66,7 @@ def child_of(pid: int) -> int:
             return []
 
     if not wait_until(lambda: bool(listed()) or not alive(pid), 10) or not listed():
-        raise ClusterError(f"process {pid} started nothing: its log, the newest in log/, says why")
+        raise ClusterError(f"process {pid} started nothing: the logs say why")
     return int(listed()[0])
 
 
@@ -86,9 +86,8 @@ def wait_for(cluster: Cluster, name: str, condition: Callable[[], bool], patienc
     if condition():
         return
     what = f"not ready after {patience:.0f} s" if pid_of(cluster, name) else "ended at once"
-    log = cluster.logs / f"{name}.log"
-    lines = log.read_text(errors="replace").strip().splitlines()
-    raise ClusterError(f"{name}: {what}; its last line ({log}): {lines[-1] if lines else 'none'}")
+    lines = (cluster.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+    raise ClusterError(f"{name}: {what}; its last line: {lines[-1] if lines else 'none'}")
 
 
 def run(command: Sequence[str | Path], *, stdin: str | None = None) -> str:
