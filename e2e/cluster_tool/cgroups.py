@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from . import processes
+from .errors import ClusterError
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = "+cpu +cpuset +io +memory +pids"
 
 
 def make(name: str) -> None:
-    """Make the group in every hierarchy: the kubelet wants its root to be there."""
+    """Make the group in every hierarchy: the kubelet wants its root to be there. Raises ClusterError."""
     control = ROOT / "cgroup.subtree_control"
     if control.exists():
         for controller in CONTROLLERS.split():
@@ -20,8 +21,13 @@ def make(name: str) -> None:
                 control.write_text(controller)
             except OSError:
                 continue  # one that this kernel has not; the kubelet names what it misses
-    for hierarchy in _hierarchies():
-        (hierarchy / name).mkdir(exist_ok=True)
+    try:
+        for hierarchy in _hierarchies():
+            (hierarchy / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ClusterError(
+            f"no control group can be made ({error}): a node needs a machine, or a container that may do what root may"
+        ) from None
 
 
 def remove(name: str) -> None:

@@ -32,8 +32,7 @@ SECOND_NUMBERS = range(210, 250)
 def make(cluster: Cluster) -> None:
     """Make the namespaces, held by a process that does nothing, and the link between machine and node."""
     words = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"]
-    outer = processes.start(cluster, INIT, ["unshare", *words, BIN / "pause"])
-    processes.remember(cluster, INIT, processes.child_of(outer))
+    processes.start_forking(cluster, INIT, ["unshare", *words, BIN / "pause"])
     _mount(cluster)
     with (HOME / "network.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -52,8 +51,7 @@ def enter(cluster: Cluster) -> list[str]:
 
 def start(cluster: Cluster, name: str, command: list[str | Path]) -> None:
     """Start a process in the node. `pids/NAME` holds its id as the machine sees it."""
-    outer = processes.start(cluster, name, [*enter(cluster), *command])
-    processes.remember(cluster, name, processes.child_of(outer))
+    processes.start_forking(cluster, name, [*enter(cluster), *command])
 
 
 def end(cluster: Cluster) -> None:

@@ -55,19 +55,14 @@ def stop(cluster: Cluster, name: str, how: signal.Signals = signal.SIGKILL, pati
     (cluster.pids / name).unlink(missing_ok=True)
 
 
-def child_of(pid: int) -> int:
-    """The one child of a process that forks and waits, as nsenter does. Raises ClusterError when it ended instead."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+def start_forking(cluster: Cluster, name: str, command: Sequence[str | Path]) -> None:
+    """Start a command that forks and waits, as nsenter does, and keep the id of its child instead.
 
-    def listed() -> list[str]:
-        try:
-            return children.read_text().split()
-        except (FileNotFoundError, ProcessLookupError):
-            return []
-
-    if not wait_until(lambda: bool(listed()) or not alive(pid), 10) or not listed():
-        raise ClusterError(f"process {pid} started nothing: the logs say why")
-    return int(listed()[0])
+    Raises ClusterError with its last words when it ends without one.
+    """
+    outer = start(cluster, name, command)
+    wait_for(cluster, name, lambda: bool(_children(outer)), patience=10)
+    remember(cluster, name, _children(outer)[0])
 
 
 def wait_until(condition: Callable[[], bool], patience: float, interval: float = 0.05) -> bool:
@@ -102,6 +97,13 @@ def run(command: Sequence[str | Path], *, stdin: str | None = None) -> str:
 def alive(pid: int) -> bool:
     """Whether a process of this id runs; a zombie does not."""
     return bool(_birth(pid))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _end(pid: int, how: signal.Signals, patience: float) -> None:

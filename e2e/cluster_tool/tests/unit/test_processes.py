@@ -51,6 +51,17 @@ def test_the_last_words_of_what_did_not_start_are_told(cluster: layout.Cluster) 
         processes.wait_for(cluster, "broken", lambda: False)
 
 
+def test_of_a_command_that_forks_it_is_the_child_that_counts(cluster: layout.Cluster) -> None:
+    processes.start_forking(cluster, "forks", ["bash", "-c", "sleep 600; true"])
+    pid = processes.pid_of(cluster, "forks")
+    assert processes.wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", 10)
+
+
+def test_a_command_that_ends_instead_of_forking_says_why(cluster: layout.Cluster) -> None:
+    with pytest.raises(ClusterError, match="forks: ended at once; its last line: not permitted"):
+        processes.start_forking(cluster, "forks", ["bash", "-c", "echo not permitted; exit 1"])
+
+
 def test_a_port_is_nobody_elses_until_it_is_released() -> None:
     held = Reservation()
     assert held.port in CANDIDATES
