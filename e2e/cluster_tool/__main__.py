@@ -35,7 +35,7 @@ def main() -> int:
 
 def up(arguments: argparse.Namespace) -> None:
     """Bring up a cluster, and with --hold take it down again when stdin closes."""
-    chosen = _choose(arguments.backend, alone=arguments.control_plane_only)
+    chosen = choose(arguments.backend, alone=arguments.control_plane_only)
     name = kind.name_for(arguments.dir) if chosen == "kind" else "currant"
     cluster = layout.create(arguments.dir, backend=chosen, name=name, control_plane_only=arguments.control_plane_only)
     try:
@@ -94,7 +94,7 @@ def env(arguments: argparse.Namespace) -> None:
     print(_environment(layout.load(arguments.dir)))
 
 
-def _choose(wanted: str, *, alone: bool) -> str:
+def choose(wanted: str, *, alone: bool) -> str:
     """The backend, and everything it needs there. Raises ClusterError that says what is missing."""
     if wanted == "kind" and alone:
         raise ClusterError("kind makes no control plane alone: leave out --control-plane-only, or use --backend native")

@@ -25,6 +25,12 @@ STATE = {
     "networks": "/var/lib/cni",
     "node-log": "/var/log",
 }
+# A pod's packets to a Service pass the bridge, and have to meet the rules there too. The module may be built in.
+FORWARD = """
+echo 1 > /proc/sys/net/ipv4/ip_forward
+[ -e /proc/sys/net/bridge ] || modprobe br_netfilter
+echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
+"""
 SECOND_NUMBERS = range(210, 250)
 """A cluster gets 10.N.0.0/16, the first N of these that no route of the machine leads to."""
 
@@ -101,5 +107,4 @@ def _link(cluster: Cluster) -> None:
     processes.run([*inside, "ip", "link", "set", "eth0", "up"])
     processes.run([*inside, "ip", "route", "add", "default", "via", cluster.host_ip])
     processes.run(["ip", "route", "add", f"{cluster.subnet}.0.0/16", "via", cluster.node_ip])
-    forward = ["net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1"]
-    processes.run([*inside, "sysctl", "-qw", *forward])
+    processes.run([*inside, "sh", "-c", FORWARD])
