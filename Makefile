@@ -41,6 +41,7 @@ test-versions: .venv/.built
 # The resources, the operator and the chart against a real API server without nodes; the images' tools.
 test-kubernetes: .venv/.operator
 	@scripts/need-go.sh
+	@e2e/cluster build
 	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
 	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
 	@scripts/pytest.sh -c worker-image/tests/pytest.ini worker-image/tests

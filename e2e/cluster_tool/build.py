@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import ClusterError
 from .layout import BIN, CHECKOUT, HOME
-from .report import step
+from .report import say, step
 
 TOOLS = CHECKOUT / "e2e" / "tools"
 OURS = ("hyperkube", "coredns", "pause")
@@ -35,7 +35,8 @@ def binaries() -> None:
             return
         check_go()
         BIN.mkdir(parents=True, exist_ok=True)
-        with step("built Kubernetes, etcd, CoreDNS (about five minutes the first time)"):
+        say("building Kubernetes (about five minutes the first time) ...")
+        with step("built Kubernetes, etcd, CoreDNS"):
             _go_build(_version_flags(), *(f"./{name}" for name in OURS))
         with step("built helm"):
             _go_build(LINKED, HELM)
