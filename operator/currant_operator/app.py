@@ -16,7 +16,8 @@ from typing import Any
 from currant.rust_bridge import RustBridge
 from currant_operator import kinds, metrics
 from currant_operator.api import Api, ApiError, ApiLease, login, wait_for_kinds
-from currant_operator.databases import Bridge, Databases, Times
+from currant_operator.database import Bridge, Times
+from currant_operator.databases import Databases
 from currant_operator.events import Recorder
 from currant_operator.health import HealthServer
 from currant_operator.kinds import Key, Kind

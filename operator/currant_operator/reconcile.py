@@ -11,8 +11,10 @@ from typing import Any
 
 from currant_operator import kinds, manifests, metrics
 from currant_operator.api import Api, ApiError, Body
-from currant_operator.databases import Database, Databases
+from currant_operator.database import Database
+from currant_operator.databases import Databases
 from currant_operator.diff import merge_patch
+from currant_operator.drift import drift_digest
 from currant_operator.events import Recorder
 from currant_operator.kinds import Key, Kind
 from currant_operator.observed import (
@@ -202,7 +204,7 @@ class Reconciler:
 
     def _accept_drift(self, key: Key, manifest: Body, answer: Body) -> None:
         """What the server writes in its own way ("1000m" of CPU is "1") is no reason to write it again."""
-        drift = manifests.drift_digest(manifest, answer)
+        drift = drift_digest(manifest, answer)
         if drift is None:
             return
         memory = self._pools.setdefault(key, _PoolMemory())
@@ -235,14 +237,11 @@ class Reconciler:
             body = await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, True)
         if plan.delete_definition and not self._remove_definition(key, database):
             return "waiting"
-        if plan.definition is not None or not plan.delete_definition:
-            answer = None
-            if database is not None:
-                answer = database.define(key, plan.definition) if plan.definition else database.new_answer(key)
-            if plan.definition is not None and answer is None:
+        if plan.definition is not None:
+            answer = None if database is None else database.define(key, plan.definition)
+            if answer is None:
                 return "waiting"
-            if answer is not None:
-                plan = plan_workflow(replace(observed, applied=answer))
+            plan = plan_workflow(replace(observed, applied=answer))
         await self._tell(kinds.WORKFLOW, key, plan)
         if plan.remove_finalizer:
             await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, False)
