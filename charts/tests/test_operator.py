@@ -135,6 +135,12 @@ def test_helm_test_asks_the_database_that_the_release_knows(mode: str, secret: d
     assert found == secret
 
 
+def test_the_lease_goes_with_the_release_and_an_upgrade_leaves_it_to_its_holder() -> None:
+    lease = one(objects(render("default")), "Lease", OPERATOR)
+    assert lease["metadata"]["name"] == environment("default")["CURRANT_OPERATOR_LEASE_NAME"]
+    assert "spec" not in lease
+
+
 def test_two_releases_share_no_cluster_wide_name() -> None:
     def cluster_wide(namespace: str) -> set[tuple[str, str]]:
         found = objects(render("crds-not-kept", namespace=namespace))
