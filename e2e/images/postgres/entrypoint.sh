@@ -27,20 +27,18 @@ make_database() {
     database=${database:-$user}
     password=$(setting POSTGRES_PASSWORD)
     [ -n "$password" ] || fail "POSTGRES_PASSWORD is not set: give the superuser a password"
-    # A crash in the middle leaves nothing that looks finished; PGDATA itself may be a mount.
-    rm -rf "$PGDATA/.new"
-    initdb -D "$PGDATA/.new" -U "$user" --pwfile=<(echo "$password") --auth-local=trust --auth-host=scram-sha-256 \
+    # Made beside and renamed: a crash in the middle leaves nothing that looks finished.
+    rm -rf "$PGDATA.new"
+    initdb -D "$PGDATA.new" -U "$user" --pwfile=<(echo "$password") --auth-local=trust --auth-host=scram-sha-256 \
         --encoding=UTF8 --no-locale --no-instructions >&2
-    echo "host all all all scram-sha-256" >>"$PGDATA/.new/pg_hba.conf"
+    echo "host all all all scram-sha-256" >>"$PGDATA.new/pg_hba.conf"
     if [ "$database" != postgres ]; then
-        echo "create database \"${database//\"/\"\"}\"" | postgres --single -D "$PGDATA/.new" -j postgres >/dev/null
+        echo "create database \"${database//\"/\"\"}\"" | postgres --single -D "$PGDATA.new" -j postgres >/dev/null
     fi
-    find "$PGDATA/.new" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$PGDATA" {} +
-    mv "$PGDATA/.new/PG_VERSION" "$PGDATA/" # last: it tells a finished database
-    rmdir "$PGDATA/.new"
+    if [ -d "$PGDATA" ]; then rmdir "$PGDATA"; fi # only an empty one may be replaced
+    mv -T "$PGDATA.new" "$PGDATA"
 }
 
-mkdir -p "$PGDATA"
-chmod 0700 "$PGDATA" 2>/dev/null || true # a mounted volume may belong to root, with the right group
+mkdir -p "$(dirname "$PGDATA")"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then make_database; fi
 exec "$@" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql

@@ -7,7 +7,7 @@ from pathlib import Path
 import dockerfile
 import pytest
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[3]
 WORKER = TOP / "worker-image/Dockerfile"
 ALL = [
     "worker-image/Dockerfile",
