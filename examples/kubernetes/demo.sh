@@ -40,7 +40,10 @@ apply_shop() {
         sed "s#currant.local/currant-shop:dev#$repository/currant-shop:$tag#" examples/kubernetes/$file.yaml |
             kubectl apply --namespace "$namespace" -f -
     done
-    kubectl wait --namespace "$namespace" --for=condition=Ready workerpool/shop --timeout=3m
+    if ! kubectl wait --namespace "$namespace" --for=condition=Ready workerpool/shop --timeout=3m; then
+        kubectl describe --namespace "$namespace" workerpool/shop # its conditions say what is wrong
+        exit 1
+    fi
     kubectl rollout status --namespace "$namespace" deployment/shop-web --timeout=3m
     kubectl get --namespace "$namespace" workerpools,workflows,pods
 }
