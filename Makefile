@@ -42,6 +42,7 @@ test-versions: .venv/.built
 test-kubernetes: .venv/.operator
 	@scripts/need-go.sh
 	@e2e/cluster build
+	@e2e/cluster build
 	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
 	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
 	@scripts/pytest.sh -c worker-image/tests/pytest.ini worker-image/tests
@@ -73,7 +74,7 @@ clean: ## remove what was built, installed, and run here
 	@for server in .currant .currant/demo .currant/sqlx; do \
 		if [ -d $$server/data ]; then .venv/bin/python -m currant.embedded stop $$server; fi; \
 	done
-	@rm -rf .venv core/target .currant core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf .venv core/target .currant .cluster worker-image/.cache core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/.created:
 	@scripts/make-venv.sh

@@ -23,6 +23,15 @@ take_down() {
 }
 
 build_images() { worker-image/build.sh --out $images all && worker-image/build.sh --out $images/next --tag next shop; }
+# The node's own tests, and what needs the images' file systems but no cluster.
+test_tools() {
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "e2e: WARNING: NOT ROOT, SO THE NATIVE NODE AND THE IMAGES' FILE SYSTEMS ARE NOT TESTED BY THEMSELVES"
+        return
+    fi
+    scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/node
+    scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/smoke --images $images
+}
 load_images() { e2e/cluster load-image $images/*.tar $images/next/currant-shop.tar; }
 
 if [ -n "${KUBECONFIG:-}" ]; then
@@ -30,7 +39,9 @@ if [ -n "${KUBECONFIG:-}" ]; then
     part tests scripts/pytest.sh -c e2e/tests/pytest.ini e2e/tests "$@"
     exit
 fi
+part build e2e/cluster build
 part images build_images
+part tools test_tools
 trap take_down EXIT
 part up e2e/cluster up
 eval "$(e2e/cluster env)"
