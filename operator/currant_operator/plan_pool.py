@@ -179,6 +179,8 @@ def _at_rest(deployment: Object | None) -> bool:
 
 
 def _draining_message(look: _Look) -> str:
+    if not look.pods.any:
+        return "the Deployment is being scaled to zero"
     names = [*look.pods.draining[:3], *(["..."] if len(look.pods.draining) > 3 else [])]
     which = f" ({', '.join(names)})" if names else ""
     total = len(look.pods.draining) + look.pods.live
