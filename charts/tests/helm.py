@@ -37,9 +37,9 @@ def helm_binary() -> str:
     return found
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run helm without looking at any cluster."""
-    environment = {**os.environ, "KUBECONFIG": "/dev/null"}
+def helm(*arguments: str | Path, kubeconfig: Path = Path("/dev/null")) -> subprocess.CompletedProcess[str]:
+    """Run helm, without looking at any cluster unless one is given."""
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     return subprocess.run([helm_binary(), *arguments], capture_output=True, text=True, env=environment, timeout=60)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from e2e.clusters import Kubectl, KubectlError
-from helm import CHECKOUT, MODES, NAMESPACE, Object, objects, of_kind, render
+from helm import CHART, CHECKOUT, MODES, NAMESPACE, Object, helm, objects, of_kind, render, values_of
 
 EXAMPLES = sorted((CHECKOUT / "examples" / "kubernetes").glob("*.yaml"))
 
@@ -71,3 +72,33 @@ def test_the_shops_pod_is_let_into_a_restricted_namespace(kubectl: Kubectl) -> N
     assert pods
     for pod in pods:
         kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+
+
+def notes(mode: str, kubectl: Kubectl) -> str:
+    """What an install in a mode ends with."""
+    arguments = ["install", "currant", CHART, "--namespace", NAMESPACE, "--values", values_of(mode), "--skip-crds"]
+    owned = ["--set", "crds.install=false", "--dry-run=server"]  # the definitions are there, and nobody's release's
+    done = helm(*arguments, *owned, kubeconfig=kubectl.kubeconfig)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("\nNOTES:\n")[2]
+
+
+@pytest.mark.parametrize("mode", ["default", "demo-postgres", "existing-secret", "watch-namespace"])
+def test_the_pool_that_the_notes_tell_to_make_is_one(mode: str, kubectl: Kubectl) -> None:
+    manifest = notes(mode, kubectl).partition("<<EOF\n")[2].partition("    EOF\n")[0]
+    kubectl("create", "-n", "shop", "--dry-run=server", "--validate=strict", "-f", "-", stdin=manifest)
+
+
+def test_the_notes_name_the_secret_that_there_is_or_how_to_make_one(kubectl: Kubectl) -> None:
+    assert "kubectl create secret generic currant-db --from-literal=url=postgresql://" in notes("default", kubectl)
+    assert "Secret currant-db, key url, of currant-system, default" in notes("demo-postgres", kubectl)
+    assert "NOT FOR PRODUCTION" in notes("demo-postgres", kubectl)
+    assert "your Secret postgres-app, key uri" in notes("existing-secret", kubectl)
+
+
+def test_the_api_server_takes_the_resources_in_the_documentation(kubectl: Kubectl) -> None:
+    text = "".join((CHECKOUT / path).read_text() for path in ("README.md", "docs/kubernetes.md"))
+    blocks = re.findall(r"```yaml\n(apiVersion: currant.dev/.*?)```", text, re.DOTALL)
+    assert {kind for block in blocks for kind in re.findall(r"(?m)^kind: (\w+)", block)} == {"WorkerPool", "Workflow"}
+    for block in blocks:
+        kubectl("create", "-n", "shop", "--dry-run=server", "--validate=strict", "-f", "-", stdin=block)

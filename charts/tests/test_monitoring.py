@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from currant_operator import metrics
-
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
 HEALTH_RS = (CHECKOUT / "core" / "src" / "engine" / "health.rs").read_text()

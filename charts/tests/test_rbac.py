@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from currant_operator import kinds
-
 from helm import Object, objects, of_kind, one, render
 
 OPERATOR = "currant-operator"
