@@ -60,7 +60,7 @@ demo-k8s-steps: .venv/.operator
 	@scripts/need-go.sh
 	@examples/kubernetes/demo.sh
 
-lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest, helm lint
+lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest
 	@$(TIMED) lint $(MAKE) lint-steps
 lint-steps: .venv/.operator
 	@scripts/lint.sh
