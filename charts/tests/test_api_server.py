@@ -76,9 +76,9 @@ def test_the_shops_pod_is_let_into_a_restricted_namespace(kubectl: Kubectl) -> N
 
 def notes(mode: str, kubectl: Kubectl) -> str:
     """What an install in a mode ends with."""
-    arguments = ["install", "currant", CHART, "--namespace", NAMESPACE, "--values", values_of(mode), "--skip-crds"]
-    owned = ["--set", "crds.install=false", "--dry-run=server"]  # the definitions are there, and nobody's release's
-    done = helm(*arguments, *owned, kubeconfig=kubectl.kubeconfig)
+    install = ("install", "currant", CHART, "--namespace", NAMESPACE, "--values", values_of(mode))
+    # The definitions are there, and of nobody's release.
+    done = helm(*install, "--set", "crds.install=false", "--dry-run=server", kubeconfig=kubectl.kubeconfig)
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("\nNOTES:\n")[2]
 
