@@ -37,6 +37,7 @@ def up(arguments: argparse.Namespace) -> None:
     """Bring up a cluster, and with --hold take it down again when stdin closes."""
     chosen = choose(arguments.backend, alone=arguments.control_plane_only)
     name = kind.name_for(arguments.dir) if chosen == "kind" else "currant"
+    _clear(arguments.dir)
     cluster = layout.create(arguments.dir, backend=chosen, name=name, control_plane_only=arguments.control_plane_only)
     try:
         with step("up"):
@@ -83,10 +84,12 @@ def restart_api_server(arguments: argparse.Namespace) -> None:
 
 
 def status(arguments: argparse.Namespace) -> None:
-    """Print what runs."""
+    """Print what runs. Raises ClusterError unless all does that should."""
     cluster = layout.load(arguments.dir)
     print(f"{cluster.directory}: {cluster.backend}{', no node' if cluster.control_plane_only else ''}")
-    print("\n".join(_backend(cluster).status(cluster)))
+    print("\n".join(_backend(cluster).status(cluster)), flush=True)
+    if not _backend(cluster).ready(cluster):
+        raise ClusterError("not all of it runs: e2e/cluster down, then up")
 
 
 def kubeconfig(arguments: argparse.Namespace) -> None:
@@ -120,6 +123,15 @@ def _environment(cluster: Cluster) -> str:
     # With kind, kubectl and helm are the machine's.
     path = "" if cluster.backend == "kind" else f" PATH={shlex.quote(str(BIN))}:$PATH"
     return f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}{path}"
+
+
+def _clear(directory: Path) -> None:
+    """Remove a cluster of which nothing runs any more, as after a restart of the machine."""
+    if (directory / "cluster.json").exists():
+        left = layout.load(directory)
+        if not _backend(left).runs(left):
+            say(f"removing what is left of a cluster in {directory}")
+            _take_down(left)
 
 
 def _take_down(cluster: Cluster) -> None:

@@ -58,11 +58,19 @@ def load_image(cluster: Cluster, archive: Path) -> None:
 def restart_api_server(cluster: Cluster) -> None:
     """Kill the API server; the kubelet of the node starts it again. Returns when it is ready."""
     processes.run(["docker", "exec", f"{cluster.name}-control-plane", "pkill", "-KILL", "-x", "kube-apiserver"])
-    ready = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", "get", "--raw", "/readyz"]
-    if not processes.wait_until(
-        lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, 120, 1
-    ):
+    if not processes.wait_until(lambda: ready(cluster), 120, 1):
         raise ClusterError("the API server did not come back within 120 s: docker logs, or e2e/cluster down and up")
+
+
+def runs(cluster: Cluster) -> bool:
+    """Whether kind knows of nodes of it."""
+    return bool(status(cluster))
+
+
+def ready(cluster: Cluster) -> bool:
+    """Whether the API server answers."""
+    asking = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", "get", "--raw", "/readyz"]
+    return subprocess.run(asking, capture_output=True, check=False).returncode == 0
 
 
 def status(cluster: Cluster) -> list[str]:

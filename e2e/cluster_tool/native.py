@@ -42,17 +42,31 @@ def restart_api_server(cluster: Cluster) -> None:
     control_plane.restart_api_server(cluster)
 
 
+def runs(cluster: Cluster) -> bool:
+    """Whether anything of it runs; nothing does after a restart of the machine."""
+    return any(processes.pid_of(cluster, file.name) for file in cluster.pids.iterdir())
+
+
+def ready(cluster: Cluster) -> bool:
+    """Whether everything that was started runs, and the API server is ready."""
+    started = list(cluster.pids.iterdir())
+    return all(processes.pid_of(cluster, file.name) for file in started) and _api_server_is_ready(cluster)
+
+
 def status(cluster: Cluster) -> list[str]:
     """A line for each process, then the addresses."""
     lines = []
     for file in sorted(cluster.pids.iterdir()):
         pid = processes.pid_of(cluster, file.name)
         lines.append(f"{file.name:24} {f'running, process {pid}' if pid else 'NOT RUNNING'}")
-    ready = control_plane.ask(cluster, "/readyz") == 200 if "apiserver" in cluster.ports else False
-    lines.append(f"{'API server':24} {'ready' if ready else 'NOT READY'}")
+    lines.append(f"{'API server':24} {'ready' if _api_server_is_ready(cluster) else 'NOT READY'}")
     if cluster.subnet:
         lines.append(
             f"{'node':24} {cluster.node_ip}: NodePorts; the machine can call pods and Services themselves, too"
         )
         lines.append(f"{'the machine':24} {cluster.host_ip}, and as pg.host, from within the cluster")
     return lines
+
+
+def _api_server_is_ready(cluster: Cluster) -> bool:
+    return "apiserver" in cluster.ports and control_plane.ask(cluster, "/readyz") == 200

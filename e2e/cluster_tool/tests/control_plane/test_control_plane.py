@@ -75,6 +75,25 @@ def test_it_is_taken_down_by_the_command_line_too(tmp_path: Path) -> None:
     assert not any(processes.alive(pid) for pid in running)
 
 
+def test_a_cluster_that_lost_a_process_is_not_called_well_and_one_that_lost_all_is_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "cluster"
+    run("up", "--control-plane-only", "--dir", place)
+    cluster = layout.load(place)
+    processes.stop(cluster, "kube-controller-manager")
+    (place / "pids" / "kube-controller-manager").write_text("1 0\n")
+    status = run("status", "--dir", place)
+    assert "kube-controller-manager  NOT RUNNING" in status.stdout
+    assert (status.returncode, status.stderr) == (1, "e2e/cluster: not all of it runs: e2e/cluster down, then up\n")
+    assert "already" in run("up", "--control-plane-only", "--dir", place).stderr
+    for name in ("kube-apiserver", "etcd"):
+        processes.stop(cluster, name)
+    try:
+        assert run("up", "--control-plane-only", "--dir", place).returncode == 0
+        assert run("status", "--dir", place).returncode == 0
+    finally:
+        run("down", "--dir", place)
+
+
 @pytest.mark.parametrize("when", ["while it starts", "while it runs"])
 def test_tests_that_are_killed_leave_nothing_behind(when: str, tmp_path: Path) -> None:
     place = tmp_path / "cluster"
