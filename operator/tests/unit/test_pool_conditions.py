@@ -1,0 +1,409 @@
+"""Each thing that can be the matter with a pool: the condition that tells of it, in words that say what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from currant_operator.observed import (
+    DatabaseMigrating,
+    DatabaseUnknown,
+    DatabaseUnreachable,
+    DatabaseUrlInvalid,
+    MigrationFailed,
+    QueueStats,
+    Rejection,
+    SchemaTooNew,
+    SecretKeyMissing,
+    SecretMissing,
+    SecretUnknown,
+)
+from currant_operator.plan_pool import plan_pool
+from worlds import NOW, World, at, condition, crashed, later, pod, pool_body, settled, waiting
+
+Body = dict[str, Any]
+QUOTA = 'pods "orders-5f-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2'
+POLICY = 'pods "orders-5f-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+
+
+def with_pods(*pods: Body, **changes: Any) -> World:
+    world = settled(**changes)
+    world.pods = list(pods)
+    return world
+
+
+def with_failure(kind: str, status: str, reason: str, message: str) -> World:
+    """A Deployment that says why there are no pods."""
+    world = with_pods()
+    assert world.deployment is not None
+    failure = {"type": kind, "status": status, "reason": reason, "message": message}
+    world.deployment["status"]["conditions"] = [failure]
+    return world
+
+
+def without(attribute: str, value: Any) -> World:
+    world = settled()
+    setattr(world, attribute, value)
+    return world
+
+
+# name: (the world, the reason of Ready, what its message says in this order, Degraded)
+NOT_READY: dict[str, tuple[World, str, list[str], bool]] = {
+    "no secret": (
+        without("secret", SecretMissing()),
+        "SecretNotFound",
+        [
+            "there is no Secret currant-db in namespace shop",
+            "kubectl -n shop create secret generic currant-db --from-literal=url=",
+        ],
+        False,
+    ),
+    "no key": (
+        without("secret", SecretKeyMissing(("uri", "password"))),
+        "SecretKeyNotFound",
+        ["Secret currant-db has no value under the key url (it has password, uri)", "add the key"],
+        False,
+    ),
+    "no keys at all": (without("secret", SecretKeyMissing()), "SecretKeyNotFound", ["it has no keys"], False),
+    "wrong URL": (
+        without("secret", DatabaseUrlInvalid("it must start with postgresql://")),
+        "DatabaseUrlInvalid",
+        [
+            "key url of Secret currant-db",
+            "it must start with postgresql://",
+            "postgresql://user:password@host:5432/name",
+        ],
+        False,
+    ),
+    "secret may not be read": (
+        without("secret", SecretUnknown("secrets is forbidden")),
+        "SecretUnreadable",
+        ["the Secret currant-db cannot be read: secrets is forbidden"],
+        False,
+    ),
+    "database down": (
+        without("database", DatabaseUnreachable("connection refused")),
+        "DatabaseUnreachable",
+        ["the database does not answer: connection refused", "pods stay as they are", "tried again by itself"],
+        False,
+    ),
+    "schema too new": (
+        without("database", SchemaTooNew("the schema is at version 9, this operator knows 6: upgrade the operator")),
+        "SchemaTooNew",
+        ["upgrade the operator"],
+        False,
+    ),
+    "migrating": (without("database", DatabaseMigrating()), "Migrating", ["the schema is being brought up"], False),
+    "migration failed": (
+        without("database", MigrationFailed("permission denied to create schema")),
+        "MigrationFailed",
+        ["permission denied to create schema", "tried again"],
+        False,
+    ),
+    "image": (
+        with_pods(waiting("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: not found')),
+        "ImagePullFailed",
+        ["1 of 1 pods: not found", "check image"],
+        True,
+    ),
+    "image name": (with_pods(waiting("InvalidImageName", "bad name")), "ImagePullFailed", ["bad name"], True),
+    "import": (
+        with_pods(
+            crashed("Traceback ...\nerror: module shop.orders cannot be imported: NameError: x (/app/shop.py:3)\n")
+        ),
+        "ImportFailed",
+        [
+            "1 of 1 pods: module shop.orders cannot be imported: NameError: x (/app/shop.py:3)",
+            "logs orders-a -c worker",
+        ],
+        True,
+    ),
+    "no such module": (
+        with_pods(crashed("error: no module shop.ordres (looked in ...)")),
+        "ImportFailed",
+        ["shop.ordres"],
+        True,
+    ),
+    "crash": (
+        with_pods(crashed("something\nthread panicked at main.rs\n\n", exit_code=101)),
+        "CrashLooping",
+        ["exit code 101: thread panicked at main.rs", "kubectl -n shop logs orders-a -c worker --previous"],
+        True,
+    ),
+    "crash without a word": (with_pods(crashed("")), "CrashLooping", ["exit code 1, no last words"], True),
+    "out of memory": (
+        with_pods(crashed("", "OOMKilled", 137)),
+        "OOMKilled",
+        ["more memory than its limit (3 restarts)", "resources.limits.memory or lower concurrency"],
+        True,
+    ),
+    "container config": (
+        with_pods(waiting("CreateContainerConfigError", 'configmap "settings" not found')),
+        "ContainerNotStarted",
+        ['configmap "settings" not found', "describe pod orders-a"],
+        True,
+    ),
+    "unschedulable": (
+        with_pods(
+            pod(
+                ready=False,
+                status__conditions=[
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes are available: 3 Insufficient cpu.",
+                    }
+                ],
+                status__containerStatuses=[],
+            )
+        ),
+        "Unschedulable",
+        ["0/3 nodes are available: 3 Insufficient cpu.", "lower the requests"],
+        True,
+    ),
+    "quota": (
+        with_failure("ReplicaFailure", "True", "FailedCreate", QUOTA),
+        "QuotaExceeded",
+        ["a quota stops new pods", "limited: pods=2", "ask for a greater quota"],
+        True,
+    ),
+    "policy": (
+        with_failure("ReplicaFailure", "True", "FailedCreate", POLICY),
+        "PodsRefused",
+        ["the API server refuses the pods", "runAsNonRoot != true", "mend template"],
+        True,
+    ),
+    "stuck": (
+        with_failure("Progressing", "False", "ProgressDeadlineExceeded", 'ReplicaSet "orders-5f" has timed out'),
+        "RolloutStuck",
+        ["new pods do not get ready", "has timed out"],
+        True,
+    ),
+    "on the way": (with_pods(pod()), "Progressing", ["1 of 2 pods are ready"], False),
+}
+
+
+@pytest.mark.parametrize(("world", "reason", "parts", "degraded"), NOT_READY.values(), ids=NOT_READY.keys())
+def test_what_is_the_matter_is_said_with_what_to_do(
+    world: World, reason: str, parts: list[str], degraded: bool
+) -> None:
+    plan = world.plan()
+    status, told, message = condition(plan.status, "Ready")
+    assert (status, told) == ("False", reason)
+    assert_in_order(message, parts)
+    assert condition(plan.status, "Degraded")[0] == str(degraded)
+    if degraded:
+        assert condition(plan.status, "Degraded")[1:] == (reason, message)
+
+
+def assert_in_order(message: str, parts: list[str]) -> None:
+    place = 0
+    for part in parts:
+        place = message.find(part, place)
+        assert place >= 0, f"{part!r} is not in: {message}"
+
+
+@pytest.mark.parametrize(("world", "reason", "parts", "degraded"), NOT_READY.values(), ids=NOT_READY.keys())
+def test_each_problem_is_one_warning_and_only_once(world: World, reason: str, parts: list[str], degraded: bool) -> None:
+    plan = world.plan()
+    calm = reason in ("Progressing", "Migrating")
+    assert [(event.type, event.reason) for event in plan.events] == ([] if calm else [("Warning", reason)])
+    world.body["status"] = plan.status
+    again = world.plan()
+    assert again.events == []
+    assert again.status_write == "none"
+
+
+def test_a_pool_with_all_its_pods_is_ready() -> None:
+    status = settled().body["status"]
+    assert condition(status, "Ready") == ("True", "AllReplicasReady", "2 of 2 pods are ready")
+    assert condition(status, "SchemaReady") == ("True", "UpToDate", "the schema is at version 6")
+    assert condition(status, "DatabaseReachable") == ("True", "Connected", "the database answers")
+    assert condition(status, "ScalingActive") == ("True", "FixedReplicas", "scaling.replicas is 2 (mode Fixed)")
+    assert condition(status, "Degraded") == ("False", "AsExpected", "no pod has a problem")
+
+
+def test_a_pool_of_no_pods_is_ready_and_says_so() -> None:
+    status = settled(spec__scaling={"mode": "Fixed", "replicas": 0}).body["status"]
+    assert condition(status, "Ready")[:2] == ("True", "ScaledToZero")
+
+
+def test_a_native_pool_is_held_and_says_that_it_does_not_follow_the_queues_yet() -> None:
+    world = settled(spec__scaling={"mode": "Native", "minReplicas": 0, "maxReplicas": 5})
+    status, reason, message = condition(world.body["status"], "ScalingActive")
+    assert (status, reason) == ("False", "NotYetImplemented")
+    assert "write mode: Fixed and replicas" in message
+    assert condition(world.body["status"], "Ready")[:2] == ("True", "AllReplicasReady")
+
+
+def test_a_paused_pool_says_so_without_a_warning() -> None:
+    world = settled()
+    world.body["spec"]["scaling"] |= {"paused": True, "replicas": 5}
+    plan = world.plan()
+    assert condition(plan.status, "ScalingActive")[:2] == ("False", "Paused")
+    assert plan.replicas is None
+    assert [event for event in plan.events if event.type == "Warning"] == []
+
+
+def test_what_the_api_server_refuses_is_told_in_its_words() -> None:
+    world = World()
+    rejection = Rejection("Deployment", "orders", 'Invalid value: "x": must be a number')
+    status = plan_pool(replace(world.observe(), rejection=rejection)).status
+    message = 'the API server refuses the Deployment orders: Invalid value: "x": must be a number; mend template'
+    assert condition(status, "Ready") == ("False", "ApplyRejected", message)
+    assert condition(status, "Degraded") == ("True", "ApplyRejected", message)
+
+
+@pytest.mark.parametrize("attribute", ["deployment", "service_account", "pod_disruption_budget"])
+def test_an_object_of_somebody_else_keeps_its_name_and_the_pool_says_what_to_do(attribute: str) -> None:
+    world = settled()
+    getattr(world, attribute)["metadata"] |= {"ownerReferences": [], "labels": {"app": "mine"}}
+    status, reason, message = condition(world.plan().status, "Ready")
+    assert (status, reason) == ("False", "NameTaken")
+    assert "is not of this operator's making: delete it, or make the pool under another name" in message
+    assert ("serviceAccountName: orders" in message) == (attribute == "service_account")
+
+
+def test_the_objects_of_an_earlier_pool_of_the_same_name_are_waited_for() -> None:
+    world = settled()
+    world.body["metadata"]["uid"] = "another"
+    message = condition(world.plan().status, "Ready")[2]
+    assert "belongs to an earlier pool of this name that is still being deleted" in message
+
+
+def test_the_secret_comes_before_the_pods_that_suffer_from_it() -> None:
+    world = with_pods(waiting("CreateContainerConfigError", 'secret "currant-db" not found'))
+    world.secret = SecretMissing()
+    assert condition(world.plan().status, "Ready")[1] == "SecretNotFound"
+
+
+def test_several_pods_are_told_of_by_their_worst_problem() -> None:
+    world = with_pods(
+        crashed("oops", name="orders-a"),
+        waiting("ErrImagePull", "no x", "orders-b"),
+        waiting("ErrImagePull", "no x", "orders-c"),
+    )
+    assert condition(world.plan().status, "Ready")[1:] == (
+        "ImagePullFailed",
+        "2 of 3 pods: no x; check image, and imagePullSecrets in template.spec",
+    )
+
+
+def test_a_rollout_whose_new_pods_crash_is_not_ready_though_the_old_ones_are() -> None:
+    world = settled()
+    world.pods.append(crashed("error: no module shop.orders", name="orders-new"))
+    assert world.deployment is not None
+    world.deployment["status"] = {"observedGeneration": 99, "replicas": 3, "updatedReplicas": 1}
+    assert condition(world.plan().status, "Ready")[1] == "ImportFailed"
+
+
+def test_a_rollout_on_its_way_counts_the_new_pods() -> None:
+    world = settled()
+    assert world.deployment is not None
+    world.deployment["status"]["updatedReplicas"] = 1
+    assert condition(world.plan().status, "Ready")[2] == "1 of 2 pods are of the newest template"
+
+
+def test_a_change_that_is_not_applied_yet_is_not_ready() -> None:
+    world = settled()
+    world.body["spec"]["image"] = "registry.example/shop-worker:2"
+    assert condition(world.plan().status, "Ready")[:2] == ("False", "Progressing")
+
+
+def test_a_pod_that_runs_again_after_an_oom_kill_is_told_of_for_ten_minutes() -> None:
+    killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": at(NOW)}}
+    world = with_pods(pod(status__containerStatuses__0__lastState=killed), pod("orders-b"))
+    plan = world.plan()
+    assert condition(plan.status, "Ready")[0] == "True"
+    assert condition(plan.status, "Degraded")[:2] == ("True", "OOMKilled")
+    assert plan.requeue_after == 600
+    world.now = later(600)
+    assert condition(world.plan().status, "Degraded")[0] == "False"
+
+
+def test_an_operator_that_has_just_started_does_not_unsay_what_was_known() -> None:
+    world = settled()
+    world.secret, world.database = SecretUnknown(), DatabaseUnknown()
+    assert world.plan().status_write == "none"
+    new = World(pool_body(), secret=SecretUnknown(), database=DatabaseUnknown())
+    assert condition(new.plan().status, "Ready")[:2] == ("Unknown", "NotYetKnown")
+
+
+def test_a_pool_tells_how_long_it_waits_for_its_pods_to_end() -> None:
+    world = settled()
+    world.body["metadata"]["deletionTimestamp"] = at(NOW)
+    for each in world.pods:
+        each["metadata"]["deletionTimestamp"] = at(NOW)
+    plan = world.plan()
+    assert plan.replicas == 0
+    assert not plan.remove_finalizer
+    assert condition(plan.status, "Ready") == (
+        "False",
+        "Draining",
+        "2 pods finish what they run (orders-0, orders-1), for up to 300 s",
+    )
+    assert plan.status["drainingReplicas"] == 2
+    assert plan.requeue_after == 360
+    world.now = later(361)
+    overdue = world.plan()
+    assert overdue.remove_finalizer
+    assert [event.reason for event in overdue.events] == ["DrainTimedOut"]
+
+
+def test_the_message_of_a_database_is_shown_as_it_is_and_never_longer_than_a_line() -> None:
+    world = settled()
+    world.database = DatabaseUnreachable("no\nanswer " + "x" * 5000)
+    message = condition(world.plan().status, "DatabaseReachable")[2]
+    assert message.startswith("the database does not answer: no answer xxx")
+    assert len(message) <= 600
+
+
+def test_counts_alone_are_not_written_in_a_hurry() -> None:
+    world = settled()
+    world.queue = QueueStats(ready=12345, due=3, running=101, oldest_ready_seconds=44.4)
+    plan = world.plan()
+    assert plan.status["queue"] == {"ready": 12000, "due": 3, "running": 100, "oldestReadySeconds": 30}
+    assert plan.status_write == "later"
+    world.carry_out(plan)
+    world.queue = QueueStats(ready=12399, due=3, running=104, oldest_ready_seconds=59)
+    assert world.plan().status_write == "none"
+
+
+def test_the_counts_of_before_stay_until_somebody_has_looked_and_go_when_the_database_is_away() -> None:
+    world = settled()
+    world.queue = QueueStats(5, 0, 0, 1)
+    world.carry_out(world.plan())
+    world.queue = None
+    assert world.plan().status["queue"]["ready"] == 5
+    world.database = DatabaseUnreachable("x")
+    assert "queue" not in world.plan().status
+
+
+def test_another_number_of_pods_is_an_event_and_a_time() -> None:
+    world = settled()
+    world.body["spec"]["scaling"]["replicas"] = 5
+    world.now = later(100)
+    plan = world.plan()
+    assert plan.replicas == 5
+    assert [event.message for event in plan.events] == ["from 2 to 5 pods: scaling.replicas is 5 (mode Fixed)"]
+    assert plan.status["scaling"] == {
+        "desired": 5,
+        "reason": "scaling.replicas is 5 (mode Fixed)",
+        "lastScaleTime": at(later(100)),
+    }
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    world = settled()
+    world.now = later(100)
+    world.database = DatabaseUnreachable("a")
+    world.carry_out(world.plan())
+    world.now = later(200)
+    world.database = MigrationFailed("b")
+    times = {item["type"]: item["lastTransitionTime"] for item in world.plan().status["conditions"]}
+    assert times["Ready"] == at(later(100))  # False all the time, of another reason
+    assert times["DatabaseReachable"] == at(later(200))
+    assert times["ScalingActive"] == at(NOW)
