@@ -18,6 +18,7 @@ from currant_operator import kinds, metrics
 from currant_operator.api import Api, ApiError, ApiLease, login, wait_for_kinds
 from currant_operator.database import Bridge, Times
 from currant_operator.databases import Databases
+from currant_operator.endings import Endings
 from currant_operator.events import Recorder
 from currant_operator.health import HealthServer
 from currant_operator.kinds import Key, Kind
@@ -43,9 +44,10 @@ class Operator:
         self._settings = settings
         self._api = Api(login())
         self._queue: WorkQueue[Key] = WorkQueue(metrics.QueueMetrics())
-        self._store = Store(self._queue.add)
+        self._store = Store(self._queue.add, self._pod_ended)
         times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
         self._databases = Databases(open_bridge, times, self._notify, self._served_changed)
+        self._endings = Endings(self._api, self._databases)
         self._secrets = Secrets(self._api, settings.secret_interval)
         recorder = Recorder(self._api, settings.pod_name)
         self._reconciler = Reconciler(
@@ -199,6 +201,10 @@ class Operator:
     def _served_changed(self, pool: Key) -> None:
         for workflow in self._store.workflows(pool.namespace, pool.name):
             self._queue.add(workflow)
+
+    def _pod_ended(self, pod: Body) -> None:
+        if self._election.leading:
+            self._spawn(self._endings.tell(pod), "pod ended")
 
     def _why_not_alive(self) -> str:
         if not self._why_not_ready and not self._watcher.alive:

@@ -57,6 +57,9 @@ class Bridge(Protocol):
     def fleet(self, pools: list[Row]) -> Row:
         """Queues and live workers of all the pools, in one statement."""
 
+    def end_workers(self, pod_uids: list[str]) -> None:
+        """Declare the workers of these pods dead."""
+
     def apply_definitions(self, items: list[Row]) -> list[Row]:
         """Write definitions; gives an answer for each, in order."""
 
@@ -132,6 +135,7 @@ class Database:
         self._removals: dict[Key, bool] = {}  # whether it is done
         self._by_function: dict[str, set[str]] = {}
         self._rivals: dict[str, set[Key]] = {}  # function -> Workflows that would have it, but another has
+        self._ended_pods: set[str] = set()
         self._list_due = True
         self._wake = asyncio.Event()
         self._fleet_due = self._stats_due = 0.0
@@ -194,6 +198,11 @@ class Database:
         """Whether a definition waits for its removal."""
         return not all(self._removals.values())
 
+    def end_pod(self, uid: str) -> None:
+        """Have it told that a pod has ended."""
+        self._ended_pods.add(uid)
+        self._wake.set()
+
     def recheck(self) -> None:
         """Read the definitions again, in case somebody has changed one behind our back."""
         self._list_due = True
@@ -245,6 +254,7 @@ class Database:
             await self._migrate()
         if self._list_due:
             await self._list_definitions()
+        await self._end_workers()
         await self._remove_definitions()
         await self._apply_definitions()
         now = time.monotonic()
@@ -284,6 +294,12 @@ class Database:
                 self._notify(key)
                 if owner not in self._definitions:
                     self._make_way(str(before[owner]["function"]))
+
+    async def _end_workers(self) -> None:
+        if self._ended_pods:
+            uids = sorted(self._ended_pods)
+            await self._call("end_workers", lambda bridge: bridge.end_workers(uids))
+            self._ended_pods.difference_update(uids)
 
     async def _apply_definitions(self) -> None:
         asked = {key: request for key, request in self._requests.items() if request.answer is None}

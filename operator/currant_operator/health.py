@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 from aiohttp import web
@@ -28,15 +29,22 @@ class HealthServer:
         app.router.add_get("/metrics", _metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, None, self._port)
-        await site.start()
-        port: int = self._runner.addresses[0][1]
+        listener = _listen(self._port)
+        await web.SockSite(self._runner, listener).start()
+        port: int = listener.getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+def _listen(port: int) -> socket.socket:
+    """One socket for both families, so that port 0 is one port."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 async def _metrics(_: web.Request) -> web.Response:

@@ -88,7 +88,8 @@ class Election:
             if left <= 0:
                 _log.error("the lease could not be renewed within %g s", self._terms.renew_deadline)
                 return
-            if not await self._try(left) and self._held is None:
+            # A connection that hangs must not take the time that is left: there are to be other tries.
+            if not await self._try(min(left, self._terms.renew_deadline / 3)) and self._held is None:
                 _log.error("the lease is held by %s", self.holder or "nobody")
                 return
 

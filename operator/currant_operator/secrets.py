@@ -60,7 +60,7 @@ class Secrets:
                 state, url = _state(await self._read(namespace, name, UNUSABLE_FOR), key)
         except ApiError as error:
             _log.warning("the secret %s/%s cannot be read: %s", namespace, name, error)
-            return SecretUnknown(), ""
+            return SecretUnknown(str(error)), ""
         return state, url
 
     async def _read(self, namespace: str, name: str, max_age: float) -> Body | None:

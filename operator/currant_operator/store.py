@@ -27,6 +27,7 @@ _POD_META = (
     "deletionTimestamp",
     "resourceVersion",
 )
+_POD_SPEC = ("nodeName", "terminationGracePeriodSeconds")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
 _OURS = (OPERATOR_MANAGER, SCALER_MANAGER)
 _CONTAINER_STATUS = ("name", "ready", "restartCount", "state", "lastState", "image")
@@ -35,8 +36,9 @@ _CONTAINER_STATUS = ("name", "ready", "restartCount", "state", "lastState", "ima
 class Store:
     """Objects by kind. Bodies are shared: nobody changes them."""
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
-        self._changed = changed
+    def __init__(self, changed: Callable[[Key], None], pod_ended: Callable[[Body], None] = lambda _: None) -> None:
+        """`pod_ended` is told of each pod that has ended or is seen no more, as it was seen last."""
+        self._changed, self._pod_ended = changed, pod_ended
         self._objects: dict[str, dict[Name, Body]] = {kind.name: {} for kind in kinds.WATCHED}
         self._pods: dict[Name, set[Name]] = {}  # pool -> its pods
         self._workflows: dict[Name, set[Name]] = {}  # pool -> the workflows that refer to it
@@ -70,6 +72,8 @@ class Store:
             return
         body = slim(kind, body)
         self._objects[kind.name][name] = body
+        if kind is kinds.POD and ended(body) and not (old is not None and ended(old)):
+            self._pod_ended(body)
         if old is None:
             metrics.OBJECTS.labels(kind.name).set(self.count(kind))
         self._index(kind, name, old, body)
@@ -83,6 +87,8 @@ class Store:
         if old is None or old["metadata"].get("uid") != body["metadata"].get("uid"):
             return
         del self._objects[kind.name][name]
+        if kind is kinds.POD and not ended(old):
+            self._pod_ended(old)
         metrics.OBJECTS.labels(kind.name).set(self.count(kind))
         self._index(kind, name, old, None)
         self._tell(kind, name, old, None)
@@ -145,7 +151,7 @@ def slim(kind: Kind, body: Body) -> Body:
             ]
     return {
         "metadata": {key: value for key, value in body["metadata"].items() if key in _POD_META},
-        "spec": {"nodeName": (body.get("spec") or {}).get("nodeName")},
+        "spec": {key: value for key, value in (body.get("spec") or {}).items() if key in _POD_SPEC},
         "status": status,
     }
 
@@ -157,6 +163,11 @@ def _managed(body: Body) -> list[Body]:
 def identity(body: Body) -> tuple[Name, str]:
     """Namespace, name and uid."""
     return _name(body), str(body["metadata"].get("uid"))
+
+
+def ended(pod: Body) -> bool:
+    """Whether none of the pod's containers will run again."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def pool_of(body: Body) -> str:

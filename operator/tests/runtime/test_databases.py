@@ -67,6 +67,9 @@ class FakeBridge:
         queues = {pool["key"]: self.queues.get(pool["key"], nothing) for pool in pools}
         return {"now": 0, "schema_version": 7, "pools": queues, "workers": list(self.workers)}
 
+    def end_workers(self, pod_uids: list[str]) -> None:
+        self._call("end_workers", pod_uids)
+
     def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self._call("apply_definitions", items)
         return [self._apply(item) for item in items]
@@ -264,6 +267,19 @@ async def test_runs_are_counted_for_every_function_in_one_statement_and_told_whe
     assert bench.told(OTHER) == other
     assert database.stats("f").pending == 4
     assert database.stats("f").next_schedule.year == 2023
+
+
+async def test_pods_that_have_ended_are_told_once_and_after_an_outage_too(bench):
+    database = await bench.reachable()
+    bench.bridge.error = DatabaseUnavailable("away")
+    await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
+    database.end_pod("uid-2")
+    database.end_pod("uid-1")
+    bench.bridge.error = None
+    await bench.until(lambda: bench.bridge.count("end_workers"))
+    looked = bench.bridge.count("fleet")
+    await bench.until(lambda: bench.bridge.count("fleet") > looked + 2)
+    assert bench.bridge.arguments("end_workers") == [["uid-1", "uid-2"]]
 
 
 async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_errors):

@@ -18,7 +18,8 @@ class Known(Store):
 
     def __init__(self) -> None:
         self.told: list[Key] = []
-        super().__init__(self.told.append)
+        self.ended: list[str] = []
+        super().__init__(self.told.append, lambda pod: self.ended.append(pod["metadata"]["name"]))
 
     def told_since(self) -> list[Key]:
         told, self.told[:] = sorted(self.told), []
@@ -137,7 +138,11 @@ def test_a_listing_does_not_forget_what_was_made_again_meanwhile(store):
 def test_of_a_pod_only_what_is_read_is_kept(store):
     pod = owned(
         "pod",
-        spec={"nodeName": "node1", "containers": [{"name": "worker", "env": ["long"]}]},
+        spec={
+            "nodeName": "node1",
+            "terminationGracePeriodSeconds": 300,
+            "containers": [{"name": "worker", "env": ["long"]}],
+        },
         status={
             "phase": "Running",
             "hostIP": "10.0.0.1",
@@ -145,7 +150,7 @@ def test_of_a_pod_only_what_is_read_is_kept(store):
         },
     )
     kept = slim(kinds.POD, {**pod, "metadata": {**pod["metadata"], "managedFields": ["long"]}})
-    assert kept["spec"] == {"nodeName": "node1"}
+    assert kept["spec"] == {"nodeName": "node1", "terminationGracePeriodSeconds": 300}
     assert kept["status"] == {
         "phase": "Running",
         "containerStatuses": [{"name": "worker", "ready": True, "state": {"running": {}}}],
@@ -159,3 +164,14 @@ def test_of_a_deployments_managers_only_ours_are_kept(store):
     ]
     kept = slim(kinds.DEPLOYMENT, {"metadata": {"name": "orders", "managedFields": fields}})
     assert [entry["manager"] for entry in kept["metadata"]["managedFields"]] == ["currant-operator", "currant-scaler"]
+
+
+def test_the_end_of_a_pod_is_told_once_however_it_comes(store):
+    for name in ("deleted", "failed", "alive"):
+        store.accept(kinds.POD, owned(name, 1, status={"phase": "Running"}))
+    store.accept(kinds.POD, owned("failed", 2, status={"phase": "Failed"}))
+    store.accept(kinds.POD, owned("failed", 3, status={"phase": "Failed", "reason": "Evicted"}))
+    store.remove(kinds.POD, owned("failed", 3))
+    store.remove(kinds.POD, owned("deleted", 1))
+    store.accept(kinds.POD, owned("seen-too-late", 9, status={"phase": "Succeeded"}))
+    assert store.ended == ["failed", "deleted", "seen-too-late"]

@@ -1,0 +1,56 @@
+"""A pod that has ended is told to its database, so that others take over what it ran at once, not after a time-out.
+
+Only an end that was seen counts: a pod that was missed is left to the workers' heartbeats, as nothing must declare a
+worker dead that lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from currant_operator import kinds
+from currant_operator.api import ApiError, Body
+from currant_operator.databases import Databases
+from currant_operator.kinds import Key, Kind
+from currant_operator.store import ended, pool_of
+
+_log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """The one call that is made; `api.Api` has it."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Body | None:
+        """The object, or None."""
+
+
+class Endings:
+    """Tells of pods that have ended."""
+
+    def __init__(self, reader: Reader, databases: Databases) -> None:
+        self._reader = reader
+        self._databases = databases
+
+    async def tell(self, pod: Body) -> None:
+        """The pod is no longer seen, or has ended; `pod` is what was seen of it last."""
+        metadata = pod["metadata"]
+        database = self._databases.of(Key(kinds.WORKER_POOL.name, metadata["namespace"], pool_of(pod)))
+        if database is not None and await self._has_ended(pod):
+            database.end_pod(str(metadata["uid"]))
+
+    async def _has_ended(self, pod: Body) -> bool:
+        """A pod is out of sight, too, when somebody takes its label away to look at it in peace; then it lives."""
+        metadata = pod["metadata"]
+        if ended(pod) or metadata.get("deletionTimestamp"):
+            return True
+        try:
+            found = await self._reader.get(kinds.POD, metadata["namespace"], metadata["name"])
+        except ApiError as error:
+            _log.warning("the pod %s/%s: %s", metadata["namespace"], metadata["name"], error)
+            return False
+        return found is None or _uid(found) != metadata["uid"] or ended(found)
+
+
+def _uid(body: Body) -> Any:
+    return body["metadata"].get("uid")

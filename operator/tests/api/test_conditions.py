@@ -1,0 +1,169 @@
+"""What is wrong is told where a person looks: `kubectl get wp`, `kubectl describe`; and it is over when it is mended."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from currant.embedded import EmbeddedPostgres
+from operators import Cluster, RunningOperator, eventually
+from samples import SMALLEST_POOL, manifest
+
+
+@pytest.fixture(scope="module")
+def operator(start_operator: Callable[..., RunningOperator]) -> RunningOperator:
+    """An operator that hardly believes a secret."""
+    return start_operator(CURRANT_OPERATOR_SECRET_INTERVAL="1").wait_leading()
+
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def apply_pool(cluster: Cluster, **changes) -> None:
+    cluster.apply(manifest(SMALLEST_POOL, **{"spec__scaling": {"mode": "Fixed", "replicas": 1}, **changes}))
+
+
+def told(cluster: Cluster, reason: str, *phrases: str) -> None:
+    """The reason is Ready's; it and the message are in the table, in the description, and in one event."""
+    message = cluster.wait_reason("wp", "orders", "Ready", reason)["message"]
+    for phrase in phrases:
+        assert phrase in message
+    assert reason in cluster("get", "wp", "orders")
+    assert message in cluster("get", "wp", "orders", "-o", "wide")
+
+    def described() -> bool:
+        text = cluster.described("wp", "orders")
+        return f"Warning {reason}" in text and text.count(" ".join(message.split())) > 1
+
+    eventually(described)
+    told = [event for event in cluster.events("orders") if event[1] == reason]
+    assert told == [("Warning", reason, message)]
+
+
+def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, database: str) -> None:
+    apply_pool(cluster)
+    told(cluster, "SecretNotFound", "there is no Secret currant-db", "kubectl -n")
+    assert cluster.get("deployment", "orders")["spec"]["replicas"] == 0
+    cluster.secret(database)
+    poke(cluster)
+    cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
+    eventually(lambda: cluster.get("deployment", "orders")["spec"]["replicas"] == 1)
+
+
+def test_a_missing_key_is_told_with_those_that_are_there(cluster: Cluster, database: str) -> None:
+    cluster.secret(database, key="uri")
+    apply_pool(cluster)
+    told(cluster, "SecretKeyNotFound", "no value under the key url", "it has uri")
+
+
+def test_a_value_that_is_no_url_is_told_without_being_repeated(cluster: Cluster) -> None:
+    cluster.secret("mysql://root:sesame@db/orders")
+    apply_pool(cluster)
+    told(cluster, "DatabaseUrlInvalid", "it must start with postgresql://")
+    assert "sesame" not in cluster.described("wp", "orders")
+
+
+def test_a_password_that_is_wrong_is_told_and_one_that_was_changed_is_picked_up(
+    cluster: Cluster, database: str
+) -> None:
+    parts = urlsplit(database)
+    wrong = parts._replace(netloc=f"{parts.username}:sesame@{parts.hostname}:{parts.port}").geturl()
+    cluster.secret(wrong)
+    apply_pool(cluster)
+    told(cluster, "DatabaseUnreachable", "the database does not answer", "password authentication failed")
+    assert "sesame" not in cluster.described("wp", "orders")
+    cluster.secret(database)
+    cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected", 60)
+
+
+def test_a_database_that_is_not_there_is_told(cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    cluster.secret(f"postgresql://u:sesame@127.0.0.1:{port}/orders")
+    apply_pool(cluster)
+    told(cluster, "DatabaseUnreachable", "Connection refused", f"127.0.0.1:{port}/orders")
+    shown = cluster.condition("wp", "orders", "SchemaReady")
+    assert shown["status"] == "Unknown"
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A Postgres that the test may stop."""
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="currant-test-") as directory:
+        Path(directory).chmod(0o711)
+        server = EmbeddedPostgres(directory, {"fsync": "off"})
+        server.start()
+        yield server
+        server.stop()
+
+
+def test_a_database_that_goes_and_comes_back_is_told_and_its_pods_stay(
+    cluster: Cluster, own_server: EmbeddedPostgres
+) -> None:
+    cluster.secret(own_server.url)
+    apply_pool(cluster)
+    cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
+    eventually(lambda: cluster.get("deployment", "orders")["spec"]["replicas"] == 1)
+    own_server.stop()
+    told(cluster, "DatabaseUnreachable", "it is tried again by itself")
+    assert cluster.get("deployment", "orders")["spec"]["replicas"] == 1
+    own_server.start()
+    cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected", 60)
+    cluster.wait_reason("wp", "orders", "Ready", "Progressing")
+
+
+def test_a_schema_that_is_too_new_is_told_and_no_pod_is_started(cluster: Cluster, make_database) -> None:
+    url = make_database()
+    cluster.secret(url)
+    apply_pool(cluster, spec__scaling={"mode": "Fixed", "replicas": 0})
+    cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update currant.schema_info set min_client = 999")
+    told(cluster, "SchemaTooNew", "newer")
+    assert cluster.condition("wp", "orders", "SchemaReady")["status"] == "False"
+    assert cluster.condition("wp", "orders", "DatabaseReachable")["status"] == "True"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update currant.schema_info set min_client = 1")
+    cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate")
+
+
+def test_a_migration_that_is_not_allowed_is_told(cluster: Cluster, make_database, server_url: str) -> None:
+    url = make_database()
+    role = f"reader_{urlsplit(url).path[-8:]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create role {role} login password 'sesame'")
+    parts = urlsplit(url)
+    cluster.secret(parts._replace(netloc=f"{role}:sesame@{parts.hostname}:{parts.port}").geturl())
+    apply_pool(cluster)
+    told(cluster, "MigrationFailed", "permission denied")
+    assert cluster.condition("wp", "orders", "SchemaReady")["status"] == "False"
+
+
+def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, operator: RunningOperator) -> None:
+    from currant.rust_bridge import Call, Policy, RustBridge
+
+    apply_pool(ready_cluster, spec__queues=["shown"])
+    ready_cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
+    bridge = RustBridge(database)
+    for _ in range(3):
+        bridge.create_execution(Call("task", "shop.f", "shown", 5, b"[[],{}]", Policy(1, 1, 2, 60, 0, [])))
+    bridge.close()
+    eventually(lambda: ready_cluster.get("wp", "orders")["status"].get("queue", {}).get("ready") == 3)
+    labels = {"namespace": ready_cluster.namespace, "pool": "orders"}
+    eventually(lambda: operator.metric("currant_pool_ready", **labels) == 3)
+    ready_cluster("delete", "wp", "orders", "--wait=false")
+    pods = ready_cluster("get", "pods", "-o", "name").split()
+    ready_cluster("delete", *pods, "--force", "--grace-period=0")
+    eventually(lambda: not [series for series in operator.metrics("currant_pool_ready") if series[0] == labels])
+
+
+def poke(cluster: Cluster) -> None:
+    """Have the pool looked at now; a secret that appears is not watched."""
+    cluster("annotate", "wp", "orders", "look=now", "--overwrite")

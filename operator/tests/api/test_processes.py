@@ -1,0 +1,229 @@
+"""Operators that die, that are two, that lose their API server or a watch: what they look after goes on converging."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+from blackhole import Proxy, proxy
+from conftest import install_crds
+from e2e.clusters import ControlPlane, Kubectl, control_plane
+from operators import Cluster, RunningOperator, eventually
+from samples import SMALLEST_POOL, manifest
+
+Start = Callable[..., RunningOperator]
+
+
+def apply_pool(cluster: Cluster, name: str = "orders", replicas: int = 1) -> None:
+    changes = {"metadata__name": name, "spec__scaling": {"mode": "Fixed", "replicas": replicas}}
+    cluster.apply(manifest(SMALLEST_POOL, **changes))
+
+
+def has_replicas(cluster: Cluster, name: str, replicas: int) -> bool:
+    deployment = cluster.get("deployment", name)
+    assert deployment.get("spec", {}).get("replicas") == replicas, deployment.get("spec", "no Deployment")
+    return True
+
+
+def wait_replicas(cluster: Cluster, name: str, replicas: int, timeout: float = 30) -> None:
+    eventually(lambda: has_replicas(cluster, name, replicas), timeout)
+
+
+def holder(kubectl: Kubectl, lease: str) -> str:
+    return str(kubectl.json("get", "lease", lease)["spec"]["holderIdentity"])
+
+
+def test_an_operator_that_was_killed_converges_when_it_is_back(ready_cluster: Cluster, start_operator: Start) -> None:
+    first = start_operator("pod-0", "killed").wait_leading()
+    apply_pool(ready_cluster)
+    wait_replicas(ready_cluster, "orders", 1)
+    first.kill()
+    ready_cluster("delete", "deployment", "orders")
+    ready_cluster("scale", "wp", "orders", "--replicas=2")
+    apply_pool(ready_cluster, "mail", 3)
+    start_operator("pod-0", "killed")  # the same pod: its container was started again
+    wait_replicas(ready_cluster, "orders", 2)
+    wait_replicas(ready_cluster, "mail", 3)
+
+
+def test_of_two_operators_one_leads_and_the_other_takes_over_when_it_dies(
+    ready_cluster: Cluster, start_operator: Start, kubectl: Kubectl
+) -> None:
+    first = start_operator("pod-a", "two").wait_leading()
+    second = start_operator("pod-b", "two")
+    eventually(lambda: second.ready)
+    assert not second.leading
+    assert holder(kubectl, "two") == "pod-a"
+    apply_pool(ready_cluster)
+    wait_replicas(ready_cluster, "orders", 1)
+    assert second.metric("currant_operator_reconciles_total") == 0
+    first.kill()
+    apply_pool(ready_cluster, replicas=2)
+    second.wait_leading()
+    assert holder(kubectl, "two") == "pod-b"
+    wait_replicas(ready_cluster, "orders", 2)
+
+
+def test_a_leader_that_is_ended_hands_over_at_once(
+    ready_cluster: Cluster, start_operator: Start, kubectl: Kubectl
+) -> None:
+    long = {"CURRANT_OPERATOR_LEASE_DURATION": "600", "CURRANT_OPERATOR_LEASE_RENEW_DEADLINE": "500"}
+    first = start_operator("pod-a", "handed", **long).wait_leading()
+    second = start_operator("pod-b", "handed", **long)
+    eventually(lambda: second.ready)
+    assert first.terminate() == 0
+    second.wait_leading()  # long before the lease would have expired
+    assert "Traceback" not in first.log
+
+
+def test_a_leader_whose_lease_another_took_ends_itself(start_operator: Start, kubectl: Kubectl) -> None:
+    leader = start_operator("pod-a", "robbed").wait_leading()
+    kubectl("patch", "lease", "robbed", "--type=merge", "-p", '{"spec": {"holderIdentity": "somebody-else"}}')
+    assert leader.process.wait(30) == 1
+    assert "no longer leading: the process ends" in leader.log
+    assert holder(kubectl, "robbed") == "somebody-else"
+
+
+def test_a_leader_that_was_frozen_does_not_write_after_its_time(
+    ready_cluster: Cluster, start_operator: Start, kubectl: Kubectl
+) -> None:
+    first = start_operator("pod-a", "frozen").wait_leading()
+    first.process.send_signal(signal.SIGSTOP)
+    second = start_operator("pod-b", "frozen").wait_leading()
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(30) == 1
+    assert second.leading
+    assert holder(kubectl, "frozen") == "pod-b"
+
+
+def test_two_operators_that_look_after_one_namespace_each_leave_the_others_alone(
+    kubectl: Kubectl, database: str, start_operator: Start
+) -> None:
+    for name in ("left", "right"):
+        kubectl("create", "namespace", name)
+    left = start_operator("left", "left", WATCH_NAMESPACE="left").wait_leading()
+    clusters = {name: Cluster(kubectl, name) for name in ("left", "right")}
+    for cluster in clusters.values():
+        cluster.secret(database)
+        apply_pool(cluster)
+    wait_replicas(clusters["left"], "orders", 1)
+    assert not clusters["right"].get("deployment", "orders")
+    assert list(left.metrics("currant_operator_objects")) == [
+        ({"kind": "WorkerPool"}, 1),
+        ({"kind": "Deployment"}, 1),
+        ({"kind": "ServiceAccount"}, 1),
+        ({"kind": "PodDisruptionBudget"}, 1),
+        *[each for each in left.metrics("currant_operator_objects") if each[0]["kind"] == "Pod"],
+    ]
+    start_operator("right", "right", WATCH_NAMESPACE="right")
+    wait_replicas(clusters["right"], "orders", 1)
+
+
+@contextmanager
+def behind(plane: ControlPlane, directory: Path) -> Iterator[tuple[Proxy, Path]]:
+    """A proxy in front of the API server, and a kubeconfig that goes through it."""
+    config = yaml.safe_load(plane.kubeconfig.read_text())
+    server = urlsplit(config["clusters"][0]["cluster"]["server"])
+    with proxy(server.hostname or "", server.port or 443) as between:
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{between.port}"
+        path = directory / "kubeconfig"
+        path.write_text(json.dumps(config))
+        yield between, path
+
+
+def test_a_watch_that_went_silent_is_made_again(
+    plane: ControlPlane, ready_cluster: Cluster, start_operator: Start, tmp_path: Path
+) -> None:
+    with behind(plane, tmp_path) as (between, kubeconfig):
+        # Only the watches are in question: the election has time enough for its own connections.
+        calm = {"CURRANT_OPERATOR_LEASE_DURATION": "60", "CURRANT_OPERATOR_LEASE_RENEW_DEADLINE": "50"}
+        operator = start_operator(kubeconfig=kubeconfig, CURRANT_OPERATOR_WATCH_INACTIVITY="3", **calm).wait_leading()
+        apply_pool(ready_cluster)
+        wait_replicas(ready_cluster, "orders", 1)
+        between.freeze()
+        ready_cluster("delete", "deployment", "orders")
+        ready_cluster("scale", "wp", "orders", "--replicas=2")
+        wait_replicas(ready_cluster, "orders", 2, 60)
+        assert operator.running
+
+
+def test_a_deletion_that_no_watch_told_is_found_by_the_listing(
+    plane: ControlPlane, ready_cluster: Cluster, start_operator: Start, tmp_path: Path
+) -> None:
+    with behind(plane, tmp_path) as (between, kubeconfig):
+        calm = {"CURRANT_OPERATOR_LEASE_DURATION": "60", "CURRANT_OPERATOR_LEASE_RENEW_DEADLINE": "50"}
+        # The watches stay silent for ever, and only the resync looks.
+        start_operator(kubeconfig=kubeconfig, CURRANT_OPERATOR_RESYNC_INTERVAL="2", **calm).wait_leading()
+        apply_pool(ready_cluster)
+        wait_replicas(ready_cluster, "orders", 1)
+        between.freeze()
+        ready_cluster("delete", "deployment", "orders")
+        wait_replicas(ready_cluster, "orders", 1, 60)
+
+
+def test_an_operator_goes_on_when_the_api_server_was_started_again(
+    database: str, start_operator: Start, plane: ControlPlane, ready_cluster: Cluster
+) -> None:
+    calm = {"CURRANT_OPERATOR_LEASE_DURATION": "60", "CURRANT_OPERATOR_LEASE_RENEW_DEADLINE": "50"}
+    operator = start_operator(**calm).wait_leading()
+    apply_pool(ready_cluster)
+    wait_replicas(ready_cluster, "orders", 1)
+    plane.restart_api_server()
+    ready_cluster("delete", "deployment", "orders")
+    ready_cluster("scale", "wp", "orders", "--replicas=2")
+    wait_replicas(ready_cluster, "orders", 2, 60)
+    assert operator.leading
+
+
+def test_an_operator_that_cannot_renew_its_lease_ends_itself(
+    start_operator: Start, plane: ControlPlane, ready_cluster: Cluster
+) -> None:
+    leader = start_operator().wait_leading()
+    plane.kill_api_server()
+    try:
+        assert leader.process.wait(30) == 1
+    finally:
+        plane.restart_api_server()
+    assert "the lease could not be renewed within 3 s" in leader.log
+
+
+def test_an_operator_waits_for_the_custom_resources_and_says_so(
+    kubectl: Kubectl, start_operator: Start, plane: ControlPlane
+) -> None:
+    with control_plane() as bare:
+        operator = start_operator(kubeconfig=bare.kubeconfig)
+        eventually(lambda: "waiting: the custom resources" in operator.log)
+        assert "workerpools, workflows of currant.dev are not installed" in operator.log
+        assert operator.page("/healthz") == "ok\n"
+        assert not operator.ready
+        install_crds(bare.kubectl)
+        operator.wait_leading()
+        assert operator.ready
+        assert operator.log.count("are not installed") == 1
+        assert operator.terminate() == 0
+
+
+def test_logs_are_objects_when_that_is_asked_for(ready_cluster: Cluster, start_operator: Start) -> None:
+    operator = start_operator(CURRANT_OPERATOR_LOG_FORMAT="json")
+    eventually(lambda: "health and metrics" in operator.log)
+    operator_port = json.loads(operator.log.splitlines()[0])
+    assert operator_port["message"].startswith("health and metrics on port")
+    apply_pool(ready_cluster)
+
+    def told() -> bool:
+        lines = [json.loads(line) for line in operator.log.splitlines()]
+        return any(
+            (line.get("kind"), line.get("namespace"), line.get("object"))
+            == ("WorkerPool", ready_cluster.namespace, "orders")
+            for line in lines
+        )
+
+    eventually(told)
+    assert operator.terminate() == 0
+    assert [json.loads(line)["level"] for line in operator.log.splitlines()]

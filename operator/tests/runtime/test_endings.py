@@ -1,0 +1,81 @@
+"""A pod that ended is told to its database; one that is only out of sight is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from currant_operator import kinds
+from currant_operator.api import ApiError
+from currant_operator.endings import Endings
+from currant_operator.kinds import Key
+
+
+class Told:
+    """A database that notes."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def end_pod(self, uid: str) -> None:
+        self.ended.append(uid)
+
+
+class Known:
+    """Databases with one pool."""
+
+    def __init__(self, database: Told) -> None:
+        self.database = database
+
+    def of(self, pool: Key) -> Told | None:
+        return self.database if pool == Key("WorkerPool", "shop", "orders") else None
+
+
+class Cluster:
+    """An API server with one pod, or none, or none to be had."""
+
+    def __init__(self, pod: dict[str, Any] | None = None, away: bool = False) -> None:
+        self.pod, self.away, self.asked = pod, away, 0
+
+    async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked += 1
+        if self.away:
+            raise ApiError(0, "Unavailable", "away")
+        return self.pod
+
+
+def pod(uid: str = "u1", phase: str = "Running", pool: str = "orders", **metadata: Any) -> dict[str, Any]:
+    labels = {kinds.POOL_LABEL: pool}
+    return {
+        "metadata": {"namespace": "shop", "name": "pod", "uid": uid, "labels": labels, **metadata},
+        "status": {"phase": phase},
+    }
+
+
+async def told(seen: dict[str, Any], cluster: Cluster) -> list[str]:
+    database = Told()
+    await Endings(cluster, Known(database)).tell(seen)  # type: ignore[arg-type]
+    return database.ended
+
+
+async def test_a_pod_that_was_being_deleted_or_has_failed_needs_no_second_look():
+    cluster = Cluster(pod())
+    assert await told(pod(deletionTimestamp="2026-01-01T00:00:00Z"), cluster) == ["u1"]
+    assert await told(pod(phase="Failed"), cluster) == ["u1"]
+    assert cluster.asked == 0
+
+
+async def test_a_pod_that_vanished_has_ended():
+    assert await told(pod(), Cluster(None)) == ["u1"]
+    assert await told(pod(), Cluster(pod("u2"))) == ["u1"]
+
+
+async def test_a_pod_whose_label_was_taken_away_lives():
+    assert await told(pod(), Cluster(pod())) == []
+
+
+async def test_a_pod_that_cannot_be_looked_at_is_left_to_its_heartbeat():
+    assert await told(pod(), Cluster(away=True)) == []
+
+
+async def test_a_pod_of_a_pool_without_a_known_database_is_nobodys():
+    assert await told(pod(pool="mail"), Cluster(None)) == []
