@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from samples import REMOVED, SMALLEST_POOL, SMALLEST_WORKFLOW, manifest, pool, workflow
 
 from e2e.clusters import Kubectl, KubectlError
+from samples import REMOVED, SMALLEST_POOL, SMALLEST_WORKFLOW, manifest, pool, workflow
 
 WORKER = {"name": "worker", "image": "registry.example/other:1"}
 DURATION = "write a duration such as 30s, 5m, 1h30m or 7d"

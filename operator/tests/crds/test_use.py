@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from samples import pool, workflow
 
 from e2e.clusters import Kubectl, KubectlError
+from samples import pool, workflow
 
 FIXED = {"spec__scaling": {"mode": "Fixed", "replicas": 2}}
 
