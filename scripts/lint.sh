@@ -16,10 +16,13 @@ check() {
 
 stubtest() { (cd core/python && MYPYPATH=. ../../.venv/bin/stubtest currant._core --mypy-config-file ../../mypy.ini); }
 
+operator_imports() { (cd operator && ../.venv/bin/lint-imports); }
+
 check "ruff check" .venv/bin/ruff check
 check "ruff format" .venv/bin/ruff format --check
 check "mypy" .venv/bin/mypy
 check "import-linter" .venv/bin/lint-imports
+check "import-linter, operator" operator_imports
 check "stubtest" stubtest
 check "rustfmt" cargo fmt --manifest-path core/Cargo.toml --check
 check "clippy" cargo clippy --manifest-path core/Cargo.toml --locked --all-targets --quiet -- -D warnings

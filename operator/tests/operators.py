@@ -59,6 +59,7 @@ class RunningOperator:
         environment = {
             **os.environ,
             **QUICK,
+            "PYTHONPATH": str(CHECKOUT / "operator"),
             "KUBECONFIG": str(kubeconfig),
             "POD_NAME": name,
             "POD_NAMESPACE": "default",

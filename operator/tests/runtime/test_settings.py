@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from currant_operator import settings
 from currant_operator.settings import OPTIONS, SettingsError
+
+OPERATOR = Path(__file__).parents[2]
 
 
 def test_without_anything_said_the_defaults_count():
@@ -67,7 +70,7 @@ def test_two_processes_outside_a_pod_are_two_candidates():
 
 def test_help_tells_of_every_setting():
     command = [sys.executable, "-m", "currant_operator", "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True, check=True).stdout
     for option in OPTIONS:
         assert option.flag in told
         assert option.variable in told
@@ -75,6 +78,6 @@ def test_help_tells_of_every_setting():
 
 def test_a_bad_setting_ends_the_command_with_code_2_and_one_line():
     command = [sys.executable, "-m", "currant_operator", "--http-port", "x"]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr == "currant-operator: --http-port must be a port, 0 to 65535 (0: any free one), not 'x'\n"
