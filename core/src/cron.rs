@@ -1,0 +1,458 @@
+//! When a schedule fires: from a cron expression, a time zone and the clock to what is to be started now. Pure: time is an argument.
+//!
+//! The expression is croner's: five fields, or six with seconds in front. It is read on the wall clock of the zone. Where that clock
+//! jumps, croner follows Vixie cron: a schedule at one time of day (`30 2 * * *`) fires once a day all the same (a time that the
+//! clock skips: at the end of the gap; one that comes twice: the first time), one that repeats (`*/30 * * * *`) goes by what passes:
+//! it has no fire times in a gap, and its fire times of the repeated hour twice.
+use std::collections::VecDeque;
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::types::Micros;
+
+const SECOND: Micros = 1_000_000;
+/// At most so many runs are started at a time, the newest: after a long outage of a schedule with many fire times.
+pub const MAX_FIRES: usize = 100;
+/// A fire time is missed when it is older than this, unless the schedule says otherwise. Seconds.
+pub const DEFAULT_STARTING_DEADLINE: f64 = 60.0;
+
+/// What becomes of a fire time while an earlier run of the schedule has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overlap {
+    #[default]
+    Allow,
+    /// It is skipped.
+    Forbid,
+    /// The earlier run is cancelled.
+    Replace,
+}
+
+/// What becomes of fire times that were missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CatchUp {
+    #[default]
+    None,
+    /// The newest runs, unless one that is not missed runs as well.
+    Last,
+    All,
+}
+
+impl Overlap {
+    pub fn parse(text: &str) -> Option<Overlap> {
+        [Overlap::Allow, Overlap::Forbid, Overlap::Replace].into_iter().find(|known| known.as_str() == text)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Overlap::Allow => "Allow",
+            Overlap::Forbid => "Forbid",
+            Overlap::Replace => "Replace",
+        }
+    }
+}
+
+impl CatchUp {
+    pub fn parse(text: &str) -> Option<CatchUp> {
+        [CatchUp::None, CatchUp::Last, CatchUp::All].into_iter().find(|known| known.as_str() == text)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CatchUp::None => "None",
+            CatchUp::Last => "Last",
+            CatchUp::All => "All",
+        }
+    }
+}
+
+/// The fire times of a schedule.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    cron: Cron,
+    zone: Tz,
+}
+
+impl Timetable {
+    /// Refuses an expression or a zone that is wrong, with one line that says what to write.
+    pub fn parse(cron: &str, time_zone: &str) -> Result<Timetable, String> {
+        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+        let cron = parser.parse(cron).map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.trim_end_matches('.');
+            format!("cron {cron:?} cannot be read ({reason}): write minute, hour, day of month, month and day of week, such as \"0 3 * * *\"")
+        })?;
+        let zone = time_zone.parse().map_err(|_| {
+            format!(
+                "there is no time zone {time_zone:?}: write a name of the IANA database, such as Europe/Berlin or UTC"
+            )
+        })?;
+        Ok(Timetable { cron, zone })
+    }
+
+    /// The first fire time after this moment; None: there is none.
+    pub fn next(&self, after: Micros) -> Option<Micros> {
+        let start = DateTime::from_timestamp(after.div_euclid(SECOND), 0)?.with_timezone(&self.zone);
+        self.cron.find_next_occurrence(&start, false).ok().map(|found| found.timestamp() * SECOND)
+    }
+
+    /// The newest fire times from `first` to `last`, both included, oldest first; at most `limit`, and whether there are more.
+    /// Looks back over ever longer spans, so that a schedule of every second and an outage of a year cost no more than others.
+    fn newest(&self, first: Micros, last: Micros, limit: usize) -> (Vec<Micros>, bool) {
+        let mut span = 64 * SECOND;
+        loop {
+            let start = first.max(last.saturating_sub(span));
+            let mut found = VecDeque::new();
+            // After the moment before, since croner does not know the end of a gap for a fire time when it begins there.
+            let mut next = self.next(start - 1);
+            while let Some(time) = next.filter(|time| *time <= last) {
+                found.push_back(time);
+                if found.len() > limit + 1 {
+                    found.pop_front();
+                }
+                next = self.next(time);
+            }
+            if start == first || found.len() > limit {
+                let more = found.len() > limit;
+                return (found.into_iter().skip(usize::from(more)).collect(), more);
+            }
+            span = span.saturating_mul(2);
+        }
+    }
+}
+
+/// A schedule as the decision needs it. Durations in seconds.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub id: Uuid,
+    pub timetable: Timetable,
+    pub overlap: Overlap,
+    pub catch_up: CatchUp,
+    pub starting_deadline: f64,
+    pub jitter: f64,
+    /// The oldest fire time that nothing was decided about.
+    pub next_fire_at: Micros,
+    /// An earlier run of it has not ended.
+    pub busy: bool,
+}
+
+/// A run to be started for `fire_time`; `run_at`: not before then, for its jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fire {
+    pub fire_time: Micros,
+    pub run_at: Option<Micros>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Oldest first.
+    pub fires: Vec<Fire>,
+    /// Cancel the earlier runs first.
+    pub replace: bool,
+    pub next_fire_at: Option<Micros>,
+    /// What became of the fire times up to now, in words; None: there were none.
+    pub outcome: Option<String>,
+}
+
+/// What becomes of all fire times up to `now`, by the server's clock. Each is decided once: the next decision begins after `now`.
+pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
+    let next_fire_at = schedule.timetable.next(now);
+    let (due, more) = schedule.timetable.newest(schedule.next_fire_at, now, MAX_FIRES);
+    let oldest = now.saturating_sub((schedule.starting_deadline * 1e6) as Micros);
+    let in_time = due.iter().filter(|time| **time >= oldest).count();
+    let missed = due.len() - in_time;
+    let wanted = match schedule.catch_up {
+        CatchUp::None => in_time,
+        CatchUp::Last => in_time.max(1.min(missed)),
+        CatchUp::All => due.len(),
+    };
+    // Of several that are due at once at most one can run where runs must not overlap: the newest.
+    let (started, replace) = match schedule.overlap {
+        Overlap::Allow => (wanted, false),
+        Overlap::Forbid if schedule.busy => (0, false),
+        Overlap::Forbid => (wanted.min(1), false),
+        Overlap::Replace => (wanted.min(1), wanted > 0 && schedule.busy),
+    };
+    let fires: Vec<Fire> = due[due.len() - started..].iter().map(|time| fire(schedule, *time, now)).collect();
+    let outcome = outcome(schedule, started, wanted - started, due.len() - wanted, more);
+    Decision { fires, replace, next_fire_at, outcome }
+}
+
+fn fire(schedule: &Schedule, fire_time: Micros, now: Micros) -> Fire {
+    let run_at = fire_time + (spread(schedule.id, fire_time) * schedule.jitter * 1e6) as Micros;
+    Fire { fire_time, run_at: Some(run_at).filter(|at| *at > now) }
+}
+
+/// Evenly in 0..1, the same at every try: by the schedule and the fire time.
+fn spread(id: Uuid, fire_time: Micros) -> f64 {
+    let hash = Md5::new().chain_update(id.as_bytes()).chain_update(fire_time.to_be_bytes()).finalize();
+    let bits = hash.iter().take(4).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+fn outcome(schedule: &Schedule, started: usize, skipped: usize, missed: usize, more: bool) -> Option<String> {
+    let mut parts = Vec::new();
+    match started {
+        0 => {}
+        1 => parts.push("started".to_owned()),
+        _ => parts.push(format!("started {started}")),
+    }
+    if skipped > 0 {
+        let why = if schedule.busy { "an earlier run has not ended" } else { "runs of it must not overlap" };
+        parts.push(format!("skipped {skipped}: {why}"));
+    }
+    if missed > 0 || more {
+        let some = if more { "more".to_owned() } else { missed.to_string() };
+        parts.push(format!("missed {some}: no worker was there within {} s", schedule.starting_deadline));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(text: &str) -> Micros {
+        DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
+    }
+
+    fn schedule(cron: &str, zone: &str, from: &str) -> Schedule {
+        let timetable = Timetable::parse(cron, zone).unwrap();
+        let next_fire_at = timetable.next(at(from)).unwrap();
+        let (overlap, catch_up, id) = (Overlap::Allow, CatchUp::None, Uuid::from_u128(7));
+        Schedule { id, timetable, overlap, catch_up, starting_deadline: 60.0, jitter: 0.0, next_fire_at, busy: false }
+    }
+
+    fn times(decision: &Decision) -> Vec<Micros> {
+        decision.fires.iter().map(|fire| fire.fire_time).collect()
+    }
+
+    /// All fire times of a day, as the wall clock shows them with its offset.
+    fn wall_clock(cron: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
+        let timetable = Timetable::parse(cron, zone).unwrap();
+        let mut next = timetable.next(at(from) - 1);
+        let mut shown = Vec::new();
+        while let Some(time) = next.filter(|time| *time < at(to)) {
+            let there = DateTime::from_timestamp_micros(time).unwrap().with_timezone(&timetable.zone);
+            shown.push(there.format("%H:%M%:z").to_string());
+            next = timetable.next(time);
+        }
+        shown
+    }
+
+    #[test]
+    fn five_fields_or_six_with_seconds_and_nothing_else() {
+        for cron in ["0 3 * * *", "*/5 * * * *", "*/2 * * * * *", "0 9 * * MON-FRI", "0 0 L * *", "@daily"] {
+            assert!(Timetable::parse(cron, "Europe/Berlin").is_ok(), "{cron}");
+        }
+        for cron in
+            ["", "* * * *", "61 * * * *", "0 3 * * nonsense", "1 2 3 4 5 6 2030", "*/0 * * * *", "0 3 * * *\n0 4 * * *"]
+        {
+            let message = Timetable::parse(cron, "UTC").unwrap_err();
+            assert!(
+                message.starts_with("cron ") && message.contains("such as") && !message.contains('\n'),
+                "{message}"
+            );
+        }
+        let message = Timetable::parse("0 3 * * *", "Mars/Olympus").unwrap_err();
+        assert_eq!(
+            message,
+            "there is no time zone \"Mars/Olympus\": write a name of the IANA database, such as Europe/Berlin or UTC"
+        );
+    }
+
+    #[test]
+    fn an_expression_that_fits_no_date_has_no_fire_time() {
+        assert_eq!(Timetable::parse("0 0 30 2 *", "UTC").unwrap().next(at("2026-01-01T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn it_fires_by_the_wall_clock_of_its_zone_summer_and_winter() {
+        let timetable = Timetable::parse("0 3 * * *", "Europe/Berlin").unwrap();
+        assert_eq!(timetable.next(at("2026-01-10T12:00:00Z")), Some(at("2026-01-11T02:00:00Z")));
+        assert_eq!(timetable.next(at("2026-07-10T12:00:00Z")), Some(at("2026-07-11T01:00:00Z")));
+    }
+
+    #[test]
+    fn a_time_of_day_that_the_clock_skips_fires_at_the_end_of_the_gap_and_an_interval_has_no_fire_time_in_it() {
+        let (from, to) = ("2026-03-29T01:00:00+01:00", "2026-03-29T04:00:00+02:00");
+        assert_eq!(wall_clock("30 2 * * *", "Europe/Berlin", from, to), ["03:00+02:00"]);
+        let halves = ["01:00+01:00", "01:30+01:00", "03:00+02:00", "03:30+02:00"];
+        assert_eq!(wall_clock("*/30 * * * *", "Europe/Berlin", from, to), halves);
+    }
+
+    #[test]
+    fn a_time_of_day_that_comes_twice_fires_the_first_time_and_an_interval_goes_on_through_both_hours() {
+        let (from, to) = ("2026-10-25T02:00:00+02:00", "2026-10-25T03:00:00+01:00");
+        assert_eq!(wall_clock("30 2 * * *", "Europe/Berlin", from, to), ["02:30+02:00"]);
+        let halves = ["02:00+02:00", "02:30+02:00", "02:00+01:00", "02:30+01:00"];
+        assert_eq!(wall_clock("*/30 * * * *", "Europe/Berlin", from, to), halves);
+        let twice = schedule("30 2 * * *", "Europe/Berlin", "2026-10-25T00:00:00+02:00");
+        assert_eq!(decide(&twice, at("2026-10-25T02:30:00+02:00")).next_fire_at, Some(at("2026-10-26T02:30:00+01:00")));
+    }
+
+    #[test]
+    fn a_fire_time_is_missed_when_it_is_older_than_the_starting_deadline() {
+        let minutely = schedule("* * * * *", "UTC", "2026-01-01T00:00:30Z");
+        let first = at("2026-01-01T00:01:00Z");
+        assert!(times(&decide(&minutely, first - 1)).is_empty());
+        assert_eq!(times(&decide(&minutely, first)), [first]);
+        assert_eq!(
+            times(&decide(&Schedule { starting_deadline: 30.0, ..minutely.clone() }, first + 30 * SECOND)),
+            [first]
+        );
+        let late = decide(&Schedule { starting_deadline: 30.0, ..minutely }, first + 31 * SECOND);
+        assert_eq!((times(&late), late.next_fire_at), (vec![], Some(first + 60 * SECOND)));
+        assert_eq!(late.outcome.as_deref(), Some("missed 1: no worker was there within 30 s"));
+    }
+
+    #[test]
+    fn catch_up_says_what_becomes_of_missed_fire_times() {
+        let hourly = schedule("0 * * * *", "UTC", "2026-01-01T00:30:00Z");
+        let hour = |n: i64| at("2026-01-01T00:00:00Z") + n * 3600 * SECOND;
+        let caught = |catch_up, now| times(&decide(&Schedule { catch_up, ..hourly.clone() }, now));
+        let later = hour(4) + 600 * SECOND;
+        assert!(caught(CatchUp::None, later).is_empty());
+        assert_eq!(caught(CatchUp::Last, later), [hour(4)]);
+        assert_eq!(caught(CatchUp::All, later), [hour(1), hour(2), hour(3), hour(4)]);
+        assert_eq!(caught(CatchUp::None, hour(4)), [hour(4)], "that one is not missed");
+        assert_eq!(caught(CatchUp::Last, hour(4)), [hour(4)], "nor is there then anything to catch up");
+    }
+
+    #[test]
+    fn a_year_of_missed_seconds_starts_the_newest_hundred() {
+        let every_second = schedule("* * * * * *", "UTC", "2025-01-01T00:00:00Z");
+        let now = at("2026-01-01T00:00:00Z");
+        let caught = decide(&Schedule { catch_up: CatchUp::All, ..every_second }, now);
+        assert_eq!(times(&caught), (0..100).rev().map(|ago| now - ago * SECOND).collect::<Vec<_>>());
+        assert_eq!(caught.outcome.as_deref(), Some("started 100; missed more: no worker was there within 60 s"));
+    }
+
+    #[test]
+    fn forbid_skips_while_an_earlier_run_has_not_ended_and_replace_ends_it() {
+        let minutely = schedule("* * * * *", "UTC", "2026-01-01T00:00:30Z");
+        let now = minutely.next_fire_at;
+        let busy = |overlap| decide(&Schedule { overlap, busy: true, ..minutely.clone() }, now);
+        assert_eq!((times(&busy(Overlap::Allow)), busy(Overlap::Allow).replace), (vec![now], false));
+        assert_eq!((times(&busy(Overlap::Replace)), busy(Overlap::Replace).replace), (vec![now], true));
+        let forbidden = busy(Overlap::Forbid);
+        assert_eq!((times(&forbidden), forbidden.replace), (vec![], false));
+        assert_eq!(forbidden.outcome.as_deref(), Some("skipped 1: an earlier run has not ended"));
+        assert_eq!(times(&decide(&Schedule { overlap: Overlap::Forbid, ..minutely }, now)), [now]);
+    }
+
+    #[test]
+    fn of_several_that_are_due_at_once_only_the_newest_runs_where_runs_must_not_overlap() {
+        for overlap in [Overlap::Forbid, Overlap::Replace] {
+            let seconds = Schedule { overlap, ..schedule("* * * * * *", "UTC", "2026-01-01T00:00:00Z") };
+            let decision = decide(&seconds, at("2026-01-01T00:00:03Z"));
+            assert_eq!(times(&decision), [at("2026-01-01T00:00:03Z")]);
+            assert_eq!(decision.outcome.as_deref(), Some("started; skipped 2: runs of it must not overlap"));
+        }
+    }
+
+    #[test]
+    fn jitter_puts_a_run_off_by_the_same_time_at_every_try_and_differs_between_fire_times() {
+        let jittery = Schedule { jitter: 600.0, ..schedule("* * * * *", "UTC", "2026-01-01T00:00:30Z") };
+        let now = jittery.next_fire_at + 2 * 60 * SECOND;
+        let jittery = Schedule { starting_deadline: 600.0, ..jittery };
+        let first = decide(&jittery, now);
+        assert_eq!(first, decide(&jittery, now));
+        let delays: std::collections::HashSet<_> =
+            first.fires.iter().map(|fire| fire.run_at.map(|at| at - fire.fire_time)).collect();
+        assert_eq!(delays.len(), 3);
+    }
+
+    fn crons() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "* * * * * *",
+            "*/7 * * * * *",
+            "* * * * *",
+            "*/13 * * * *",
+            "30 2 * * *",
+            "0 */6 * * *",
+            "5 4 1 * *",
+            "0 2 * * SUN",
+        ])
+    }
+
+    fn zones() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])
+    }
+
+    prop_compose! {
+        /// Half of them begin within days of a change of the clocks.
+        fn any_schedule()(
+            cron in crons(), zone in zones(), overlap in 0..3usize, catch_up in 0..3usize, deadline in 0.0..4000.0f64, jitter in 0.0..900.0f64,
+            start in prop_oneof![1_700_000_000i64..1_900_000_000, 1_774_500_000i64..1_774_900_000, 1_792_700_000i64..1_793_000_000],
+            busy: bool, id: u128,
+        ) -> Schedule {
+            let timetable = Timetable::parse(cron, zone).unwrap();
+            let next_fire_at = timetable.next(start * SECOND).unwrap();
+            let overlap = [Overlap::Allow, Overlap::Forbid, Overlap::Replace][overlap];
+            let catch_up = [CatchUp::None, CatchUp::Last, CatchUp::All][catch_up];
+            Schedule { id: Uuid::from_u128(id), timetable, overlap, catch_up, starting_deadline: deadline, jitter, next_fire_at, busy }
+        }
+    }
+
+    /// Seconds between looks: quick ones, and outages of days.
+    fn looks() -> impl Strategy<Value = Vec<f64>> {
+        prop::collection::vec(prop_oneof![8 => 0.1..100.0f64, 1 => 100.0..500_000.0f64], 1..40)
+    }
+
+    proptest! {
+        #[test]
+        fn what_fires_is_a_fire_time_up_to_now_in_order_within_the_bounds(schedule in any_schedule(), wait in 0.0..200_000.0f64) {
+            let now = schedule.next_fire_at + (wait * 1e6) as Micros;
+            let decision = decide(&schedule, now);
+            let fired = times(&decision);
+            prop_assert!(fired.len() <= MAX_FIRES && fired.is_sorted_by(|a, b| a < b));
+            prop_assert!(fired.iter().all(|time| (schedule.next_fire_at..=now).contains(time)));
+            prop_assert!(fired.iter().all(|time| schedule.timetable.next(time - 1) == Some(*time)));
+            prop_assert!(decision.next_fire_at.is_none_or(|next| next > now));
+            prop_assert!(decision.outcome.is_some(), "something was decided");
+            for fire in &decision.fires {
+                let run_at = fire.run_at.unwrap_or(fire.fire_time);
+                prop_assert!((fire.fire_time..=fire.fire_time + (schedule.jitter * 1e6) as Micros).contains(&run_at));
+            }
+            if schedule.catch_up == CatchUp::None {
+                prop_assert!(fired.iter().all(|time| (now - time) as f64 <= schedule.starting_deadline * 1e6));
+            }
+            if schedule.overlap != Overlap::Allow {
+                prop_assert!(fired.len() <= 1);
+            }
+        }
+
+        /// Whenever workers look: nothing fires twice, and with catch-up of all and short gaps nothing is left out.
+        #[test]
+        fn every_fire_time_is_decided_once(schedule in any_schedule(), looks in looks()) {
+            let mut schedule = Schedule { overlap: Overlap::Allow, catch_up: CatchUp::All, ..schedule };
+            let (first, mut now) = (schedule.next_fire_at, schedule.next_fire_at);
+            let (mut fired, mut bounded) = (Vec::new(), false);
+            for wait in looks {
+                now += (wait * 1e6) as Micros;
+                let decision = decide(&schedule, now);
+                bounded |= decision.fires.len() == MAX_FIRES;
+                fired.extend(times(&decision));
+                let Some(next) = decision.next_fire_at else { break };
+                schedule.next_fire_at = next;
+            }
+            prop_assert!(fired.is_sorted_by(|a, b| a < b), "each once, in order");
+            if !bounded {
+                let mut all = Vec::new();
+                let mut next = Some(first);
+                while let Some(time) = next.filter(|time| *time <= now) {
+                    all.push(time);
+                    next = schedule.timetable.next(time);
+                }
+                prop_assert_eq!(fired, all);
+            }
+        }
+    }
+}
