@@ -73,6 +73,11 @@ create table currant.executions (
     continued_from uuid,
     progress jsonb,
 
+    -- Under a definition of its function (0005_definitions).
+    defined boolean not null default false, -- counted for it
+    slot boolean not null default false,    -- has one of the places of its function, from its start until it ends
+    parked boolean not null default false,  -- waits for one, out of the way of what is ready
+
     constraint root_has_no_place check ((parent_id is null) = (step_key is null) and (parent_id is null) = (parent_epoch is null)),
     constraint only_workflows_suspend check (state <> 'suspended' or kind = 'workflow'),
     constraint running_has_a_worker check (state <> 'running' or (worker_id is not null and lease > 0)),
@@ -81,12 +86,13 @@ create table currant.executions (
     constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
     constraint failed_has_an_error check (state <> 'failed' or error is not null),
     constraint held_is_suspended check (not held or (state = 'suspended' and refused_builds is not null)),
-    constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled')))
+    constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled'))),
+    constraint only_what_has_not_started_is_parked check (not parked or (defined and state = 'pending' and run_at is null and not isolated and not slot))
 );
 
 create unique index executions_steps on currant.executions (parent_id, parent_epoch, step_key) where parent_id is not null;
 create index executions_ready on currant.executions (queue, priority desc, id)
-    where state = 'pending' and run_at is null and not isolated;
+    where state = 'pending' and run_at is null and not isolated and not parked;
 create index executions_isolated on currant.executions (queue, priority desc, id)
     where state = 'pending' and run_at is null and isolated;
 create index executions_due on currant.executions (queue, run_at) where run_at is not null;
@@ -97,6 +103,12 @@ create index executions_tree on currant.executions (root_id) where parent_id is 
 create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
 create index executions_schedule_open on currant.executions (schedule_id)
     where schedule_id is not null and state in ('pending', 'running', 'suspended');
+create index executions_parked on currant.executions (queue, function, priority desc, id) where parked;
+create index executions_parked_functions on currant.executions (function, queue) where parked;
+create index executions_slots on currant.executions (function) where slot and finished_at is null;
+create index executions_defined on currant.executions (function, state) where defined;
+create index executions_ended on currant.executions (function, finished_at)
+    where defined and parent_id is null and finished_at is not null;
 -- What is waiting or running is rewritten often, what has ended is not: leave room for updates in place.
 alter table currant.executions set (fillfactor = 80);
 
@@ -159,6 +171,44 @@ create table currant.workers (
 );
 create index workers_pod on currant.workers (pod_uid) where pod_uid is not null and stopped_at is null;
 
+-- What is said of a function apart from its code (Kubernetes: Workflow); obeyed by every enqueue, claim and clean-up. Null: not said.
+create table currant.definitions (
+    function text primary key check (length(function) between 1 and 500),
+    owner text not null check (owner <> ''),
+    version integer,
+    queue text check (length(queue) between 1 and 200),
+    priority smallint check (priority between 0 and 10),
+    timeout double precision check (timeout > 0),
+    max_attempts integer check (max_attempts >= 1),
+    retry_initial double precision check (retry_initial >= 0),
+    retry_multiplier double precision check (retry_multiplier >= 1),
+    retry_max_delay double precision check (retry_max_delay >= 0),
+    retry_jitter double precision check (retry_jitter between 0 and 1),
+    non_retryable text[],
+    concurrency_limit integer check (concurrency_limit >= 1),
+    suspended boolean not null default false,
+    -- False until the executions that were there before it are marked (settle_runs): nothing starts meanwhile if there is a limit.
+    settled boolean not null default false,
+    -- How many may have started and not ended; null: any number.
+    gate integer generated always as (case when suspended or (concurrency_limit is not null and not settled) then 0 else concurrency_limit end) stored,
+    retention double precision check (retention > 0),          -- seconds that a run stays after its end
+    input_schema jsonb,
+    input_hash text,
+    item text not null,                    -- as it was applied
+    updated_at timestamptz not null default clock_timestamp(),
+    constraint a_schema_has_a_hash check ((input_schema is null) = (input_hash is null))
+);
+create index definitions_owner on currant.definitions (owner);
+create index definitions_gated on currant.definitions (function) where gate is not null;
+create index definitions_retention on currant.definitions (function) where retention is not null;
+
+-- What an enqueue needs to know of a definition.
+create type currant.rule as (
+    function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
+    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],
+    gated boolean, input_hash text
+);
+
 -- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.
 create table currant.schedules (
     id uuid primary key,
@@ -191,3 +241,4 @@ create table currant.idempotency_keys (
     primary key (function, key)
 );
 create index idempotency_keys_expiry on currant.idempotency_keys (expires_at);
+create index idempotency_keys_execution on currant.idempotency_keys (execution_id);

@@ -54,42 +54,81 @@ begin
     end loop;
 end $$;
 
+-- What the definitions say of these functions, in one snapshot; without definitions it costs one look.
+create function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
+begin
+    if not exists (select 1 from currant.definitions) then return '{}'; end if;
+    return array(
+        select row(d.function, d.queue, d.priority, d.timeout, d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
+            d.retry_jitter, d.non_retryable, d.gate is not null, d.input_hash)::currant.rule
+        from (select distinct u.function from unnest(p_functions) u(function)) asked join currant.definitions d on d.function = asked.function);
+end $$;
+
 -- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. Gives the effective id of each item
--- (the winner's where a key was taken). Keys are taken in order, so that two callers with the same keys do not deadlock.
+-- (the winner's where a key was taken), and the queue that it went to. Keys are taken in order, so that two callers with the same
+-- keys do not deadlock.
+-- p_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry. The rest is overruled by its definition.
+-- p_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
+-- definition has another one nothing is stored and that schema is given instead of an id.
 create function currant.create_executions(
     p_ids uuid[], p_kinds text[], p_functions text[], p_queues text[], p_priorities smallint[], p_args bytea[],
     p_max_attempts integer[], p_initials double precision[], p_multipliers double precision[], p_max_delays double precision[],
     p_jitters double precision[], p_non_retryables text[], p_timeouts double precision[], p_delays double precision[],
-    p_run_ats bigint[], p_keys text[]
-) returns table (ordinal bigint, effective_id uuid) language plpgsql as $$
+    p_run_ats bigint[], p_keys text[], p_given integer[], p_checked text[]
+) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text) language plpgsql as $$
 declare
+    v_rules currant.rule[] := currant.rules(p_functions);
     v_ids uuid[] := p_ids;
+    v_now timestamptz := clock_timestamp();
     item record;
 begin
+    if cardinality(v_rules) > 0 then
+        for item in
+            select u.place from unnest(p_functions, p_checked) with ordinality u(function, checked, place)
+            join unnest(v_rules) d on d.function = u.function where d.input_hash <> u.checked
+        loop
+            v_ids[item.place] := null;
+        end loop;
+    end if;
     for item in
-        select u.place, u.function, u.key, u.id from unnest(p_functions, p_keys, p_ids) with ordinality u(function, key, id, place)
-        where u.key is not null order by u.function collate "C", u.key collate "C", u.place
+        select u.place, u.function, u.key, u.id from unnest(p_functions, p_keys, v_ids) with ordinality u(function, key, id, place)
+        where u.key is not null and u.id is not null order by u.function collate "C", u.key collate "C", u.place
     loop
         v_ids[item.place] := currant.take_key(item.function, item.key, item.id);
     end loop;
 
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, state)
-    select c.id, c.id, c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay,
-        c.jitter, array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
-        case when c.due > clock_timestamp() then c.due end, 'pending'
+        retry_jitter, non_retryable, timeout, run_at, state, defined, parked)
+    select c.id, c.id, c.kind, c.function,
+        coalesce(case when c.given & 1 = 0 then d.queue end, c.queue), coalesce(case when c.given & 2 = 0 then d.priority end, c.priority),
+        c.args,
+        coalesce(case when c.given & 8 = 0 then d.max_attempts end, c.max_attempts),
+        coalesce(case when c.given & 8 = 0 then d.retry_initial end, c.initial),
+        coalesce(case when c.given & 8 = 0 then d.retry_multiplier end, c.multiplier),
+        coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
+        coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
+        coalesce(case when c.given & 8 = 0 then d.non_retryable end, array(select json_array_elements_text(c.non_retryable::json))),
+        coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
+        case when c.due > v_now then c.due end, 'pending', d.function is not null,
+        coalesce(d.gated, false) and coalesce(c.due <= v_now, true)
     from (
-        select u.*, coalesce(currant.from_micros(u.run_at), clock_timestamp() + u.delay * interval '1 second') as due
+        select u.*, coalesce(currant.from_micros(u.run_at), v_now + u.delay * interval '1 second') as due
         from unnest(p_ids, v_ids, p_kinds, p_functions, p_queues, p_priorities, p_args, p_max_attempts, p_initials, p_multipliers,
-            p_max_delays, p_jitters, p_non_retryables, p_timeouts, p_delays, p_run_ats)
+            p_max_delays, p_jitters, p_non_retryables, p_timeouts, p_delays, p_run_ats, p_given)
             u(id, winner, kind, function, queue, priority, args, max_attempts, initial, multiplier, max_delay, jitter,
-              non_retryable, timeout, delay, run_at)
+              non_retryable, timeout, delay, run_at, given)
         where u.id = u.winner
     ) c
+    left join unnest(v_rules) d on d.function = c.function
     on conflict (id) do nothing;
 
-    return query select u.place, u.id from unnest(v_ids) with ordinality u(id, place);
+    return query
+    select u.place, u.winner, case when u.winner = u.id then coalesce(case when u.given & 1 = 0 then d.queue end, u.queue) end,
+        x.input_hash, x.input_schema::text
+    from unnest(p_ids, v_ids, p_functions, p_queues, p_given) with ordinality u(id, winner, function, queue, given, place)
+    left join unnest(v_rules) d on d.function = u.function
+    left join currant.definitions x on u.winner is null and x.function = u.function;
 end $$;
 
 -- One option as a number; null when it is not given. Refuses anything that is not a number in the range.
@@ -159,7 +198,8 @@ begin
 end $$;
 
 -- Enqueues one execution in the caller's transaction; gives its id, or the winner's of its idempotency key. `p_args` is the JSON
--- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. Options, all optional:
+-- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. What is not given comes from the function's definition, else from
+-- `defaults`, else is what stands here. Options, all optional:
 --   id                 uuid, made by the caller; the same call may then be made again
 --   queue              text, default 'default'          kind     'task' or 'workflow'; by default what a worker registered, else task
 --   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
@@ -167,9 +207,16 @@ end $$;
 --   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
 --   retries            a number, or
 --   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
-create function currant.enqueue_bytes(p_function text, p_args bytea, p_options jsonb default '{}') returns uuid language plpgsql as $$
+--   defaults           {queue, priority, timeout, retries, retry}: what the caller's code says of the function
+--
+-- Callers that check the arguments give p_checked, the hash of the input schema that they did it with, '' for none. Where the
+-- definition has another one nothing is stored, and that schema is given instead of an id.
+create function currant.enqueue_checked(p_function text, p_args bytea, p_options jsonb, p_checked text)
+returns table (id uuid, input_hash text, input_schema text) language plpgsql as $$
 declare
-    v_options jsonb := coalesce(p_options, '{}');
+    v_given jsonb := coalesce(p_options, '{}');
+    v_options jsonb;
+    v_places integer := 0;
     v_id uuid;
     v_kind text;
     v_queue text;
@@ -177,10 +224,18 @@ declare
     v_priority numeric;
     v_timeout double precision;
     v_run_at bigint;
-    v_winner uuid;
+    v_created record;
 begin
-    perform currant.check_options(v_options, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
-        'retries', 'retry'], 'the options');
+    perform currant.check_options(v_given, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
+        'retries', 'retry', 'defaults'], 'the options');
+    v_options := coalesce(nullif(v_given -> 'defaults', 'null'), '{}');
+    perform currant.check_options(v_options, array['queue', 'priority', 'timeout', 'retries', 'retry'], 'option defaults');
+    v_given := v_given - 'defaults' - array(
+        select o.key from jsonb_each(v_given) o where o.value = 'null' and o.key in ('queue', 'priority', 'retries', 'retry'));
+    if v_given ?| array['retries', 'retry'] then v_options := v_options - array['retries', 'retry']; end if;
+    v_options := v_options || v_given;
+    v_places := (v_given ? 'queue')::integer + 2 * (v_given ? 'priority')::integer + 4 * (v_given ? 'timeout')::integer
+        + 8 * (v_given ?| array['retries', 'retry'])::integer;
     if coalesce(p_function, '') = '' then
         raise exception 'a function name must be given' using errcode = 'invalid_parameter_value';
     end if;
@@ -212,18 +267,22 @@ begin
         v_run_at := currant.number_option(v_options, 'run_at', 0);
     end if;
     v_retry := currant.retry_option(v_options, v_kind);
-    select c.effective_id into v_winner from currant.create_executions(
+    select * into v_created from currant.create_executions(
         array[v_id], array[v_kind], array[p_function], array[v_queue], array[v_priority::smallint], array[p_args],
         array[(v_retry ->> 'max_attempts')::integer], array[(v_retry ->> 'initial')::double precision],
         array[(v_retry ->> 'multiplier')::double precision], array[(v_retry ->> 'max_delay')::double precision],
         array[(v_retry ->> 'jitter')::double precision], array[(v_retry -> 'non_retryable')::text], array[v_timeout],
         array[currant.number_option(v_options, 'delay', 0)::double precision], array[v_run_at],
-        array[currant.text_option(v_options, 'idempotency_key')]) c;
-    if v_winner = v_id then
-        perform currant.notify_later(v_queue, null, null);
-    end if;
-    return v_winner;
+        array[currant.text_option(v_options, 'idempotency_key')], array[v_places], array[p_checked]);
+    perform currant.notify_later(v_created.queue, null, null);
+    id := v_created.effective_id;
+    input_hash := v_created.input_hash;
+    input_schema := v_created.input_schema;
+    return next;
 end $$;
+
+create function currant.enqueue_bytes(p_function text, p_args bytea, p_options jsonb default '{}') returns uuid language sql as
+$$ select c.id from currant.enqueue_checked(p_function, p_args, p_options, null) c $$;
 
 -- The same for callers with JSON at hand. jsonb rewrites numbers and the order of keys, and cannot hold NUL.
 create function currant.enqueue(function text, args jsonb default '{}', options jsonb default '{}') returns uuid language plpgsql as $$
@@ -238,6 +297,14 @@ begin
         'args', coalesce(v_args -> 'args', '[]'), 'kwargs', coalesce(v_args -> 'kwargs', '{}'))::text, 'UTF8'), options);
 end $$;
 
+-- How many more executions of a function may start now, at most p_most: its gate less those that have started and not ended.
+create function currant.room(p_function text, p_most bigint) returns bigint language sql stable as $$
+    select coalesce((
+        select least(p_most, greatest(0, d.gate - (select count(*) from (
+            select 1 from currant.executions e where e.function = p_function and e.slot and e.finished_at is null limit d.gate) held)))
+        from currant.definitions d where d.function = p_function and d.gate is not null), p_most)
+$$;
+
 -- Payloads as text for people; null when the encoding is not JSON.
 create function currant.payload_text(payload bytea, encoding text) returns text language sql immutable parallel safe as
 $$ select case when encoding = 'json' then convert_from(payload, 'UTF8') end $$;
@@ -250,29 +317,38 @@ select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_
     e.created_at, e.run_at, e.started_at, e.finished_at, e.worker_id, e.build, e.epoch
 from currant.executions e where e.parent_id is null;
 
--- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits).
+-- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits),
+-- `blocked` waits for a place that the definition of its function does not give yet (concurrency limit, suspended).
 create view currant.queue_stats as
-with counted as (
-    select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held, min(e.ready_at) as oldest
-    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated group by e.queue
+with waiting as (
+    select e.queue, count(*) as number, currant.room(e.function, count(*)) as open, min(e.ready_at) as oldest
+    from currant.executions e where e.parked group by e.queue, e.function
+),
+counted as (
+    select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held,
+        0::bigint as blocked, min(e.ready_at) as oldest
+    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked group by e.queue
     union all
-    select e.queue, count(*), 0, 0, 0, 0, min(e.ready_at)
+    select e.queue, count(*), 0, 0, 0, 0, 0, min(e.ready_at)
     from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated group by e.queue
     union all
-    select e.queue, 0, count(*), 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
+    select w.queue, w.open, 0, 0, 0, 0, w.number - w.open, case when w.open > 0 then w.oldest end from waiting w
     union all
-    select e.queue, 0, 0, count(*), 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
+    select e.queue, 0, count(*), 0, 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
     union all
-    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), null
+    select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
+    union all
+    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), 0, null
     from currant.executions e where e.state = 'suspended' group by e.queue
     union all
-    select lane.queue, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue) where w.stopped_at is null
+    select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue) where w.stopped_at is null
 )
 select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
     sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
     coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
     (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null
-        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers
+        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers,
+    sum(c.blocked)::bigint as blocked
 from counted c group by c.queue;
 
 -- One execution as `show` and `list` give it. For Currant itself: columns come and go with releases.

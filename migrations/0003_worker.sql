@@ -45,7 +45,10 @@ begin
             -- The limits keep the planner from reading all that is ready to answer whether anything is.
             select 1 from unnest(p_queues) lane(queue) cross join lateral (
                 (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                    and not e.isolated limit 1)
+                    and not e.isolated and not e.parked limit 1)
+                union all
+                (select 1 from (select 1 from currant.executions e where e.parked and e.queue = lane.queue limit 1) any_parked
+                    where exists (select 1 from currant.gates(array[lane.queue], 1) g where g.room > 0))
                 union all
                 (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
                     and e.isolated limit 1)
@@ -57,6 +60,50 @@ begin
     where u.worker_id is not null;
 end $$;
 
+-- The functions of which executions wait for a place in these queues, and how many may start now, at most p_most; `gated`: their
+-- definition says how many. A place is had from the start of an execution to its end, suspended or between two attempts too.
+create function currant.gates(p_queues text[], p_most integer) returns table (function text, gated boolean, room bigint) language sql stable as $$
+    with recursive waiting as (  -- one probe of the index for each queue and function
+        select lane.queue, first.function from unnest(p_queues) lane(queue) cross join lateral (
+            select e.function from currant.executions e where e.parked and e.queue = lane.queue order by e.function limit 1) first
+        union all
+        select w.queue, next.function from waiting w cross join lateral (
+            select e.function from currant.executions e where e.parked and e.queue = w.queue and e.function > w.function
+            order by e.function limit 1) next
+    )
+    select w.function, d.gate is not null, currant.room(w.function, p_most)
+    from (select distinct waiting.function from waiting) w left join currant.definitions d on d.function = w.function
+$$;
+
+-- The queues in which executions of this function wait for a place.
+create function currant.parked_queues(p_function text) returns setof text language sql stable as $$
+    with recursive lane as (
+        (select e.queue from currant.executions e where e.parked and e.function = p_function order by e.queue limit 1)
+        union all
+        select next.queue from lane cross join lateral (
+            select e.queue from currant.executions e where e.parked and e.function = p_function and e.queue > lane.queue
+            order by e.queue limit 1) next
+    )
+    select lane.queue from lane
+$$;
+
+-- Out of the way of what is ready: these of a function with a gate which have not started, and such among the first thousand of the queues.
+create function currant.park(p_ids uuid[], p_queues text[]) returns void language sql as $$
+    with stray as (
+        select e.id from currant.executions e
+        where e.id = any (p_ids || array(
+                select f.id from unnest(p_queues) lane(queue) cross join lateral (
+                    select x.id, x.function, x.slot, x.started_at from currant.executions x
+                    where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                    order by x.priority desc, x.id limit 1000) f
+                where not f.slot and f.started_at is null
+                    and exists (select 1 from currant.definitions d where d.function = f.function and d.gate is not null)))
+            and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked and not e.slot and e.started_at is null
+        for update skip locked
+    )
+    update currant.executions e set parked = true, defined = true from stray where e.id = stray.id;
+$$;
+
 -- Sets due rows of these queues ready, oldest due first, at most a thousand of each at a time.
 create function currant.promote(p_queues text[]) returns void language sql as $$
     with due as (
@@ -66,7 +113,10 @@ create function currant.promote(p_queues text[]) returns void language sql as $$
             order by e.run_at limit 1000 for update skip locked
         ) d
     )
-    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp() from due where e.id = due.id;
+    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(),
+        parked = e.defined and not e.slot and e.started_at is null and not e.isolated
+            and exists (select 1 from currant.definitions d where d.function = e.function and d.gate is not null)
+    from due where e.id = due.id;
 $$;
 
 create type currant.claimed as (
@@ -81,6 +131,10 @@ create type currant.claimed as (
 -- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it). One index scan
 -- per queue, since `queue = any (...) order by priority` sorts the backlog (rule d); no mark is kept, so nothing that commits
 -- late, comes due or is handed back is ever passed over.
+-- Of a function with a gate (its definition limits how many may have started and not ended) as many start as there is room for. What
+-- waits for a place is parked: not among what is ready, however much it is. The gates are locked in the order of their names before
+-- anything is claimed, and counted after that; no lock is waited for later. What is ready and should have been parked (its definition
+-- is younger) is parked now.
 -- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
 -- The claimer's registry decides the kind. What was enqueued as a task and turns out to be a workflow (SQL clients cannot know)
 -- is not retried and loses the default time-out of tasks.
@@ -93,24 +147,83 @@ declare
     v_more uuid[];
     v_lanes integer := cardinality(p_queues);
     v_want integer;
+    v_gated text[];
+    v_parked boolean;
+    v_locked text[] := '{}';
+    v_open text[] := '{}';       -- functions of which parked ones may start, and how many
+    v_rooms bigint[] := '{}';
+    v_started text[] := '{}';    -- the functions of those taken from there
+    v_more_started text[];
+    v_more_strays uuid[];
+    v_strays uuid[] := '{}';
 begin
     select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null for key share;
     if not found then return; end if;
-    for pass in 1..2 loop
-        foreach lane in array p_queues loop
-            v_want := p_limit - cardinality(v_ids);
-            exit when v_want <= 0;
-            if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
-            select coalesce(array_agg(q.id), '{}') into v_more from (
-                select e.id from currant.executions e
-                where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated
-                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
-                    and not e.id = any (v_ids)
-                order by e.priority desc, e.id limit v_want for update skip locked
-            ) q;
-            v_ids := v_ids || v_more;
+    select exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)),
+        array(select d.function from currant.definitions d where d.gate is not null) into v_parked, v_gated;
+    for round in 1..10 loop
+        if v_parked then
+            select coalesce(array_agg(g.function), '{}') into v_open from currant.gates(p_queues, p_limit) g where g.room > 0;
+            if round = 1 then
+                v_locked := array(select d.function from currant.definitions d
+                    where d.function = any (v_open) and d.gate is not null order by d.function for update);
+            else  -- in whatever order: whoever holds one wakes others when he is done
+                v_locked := array(select d.function from currant.definitions d
+                    where d.function = any (v_open) and d.gate is not null order by d.function for update skip locked);
+            end if;
+            select coalesce(array_agg(g.function), '{}'), coalesce(array_agg(g.room), '{}') into v_open, v_rooms
+            from currant.gates(p_queues, p_limit) g
+            where g.room > 0 and g.function = any (v_open) and (not g.gated or g.function = any (v_locked));
+        end if;
+        v_ids := '{}'; v_started := '{}'; v_strays := '{}';
+        for pass in 1..2 loop
+            foreach lane in array p_queues loop
+                v_want := p_limit - cardinality(v_ids);
+                exit when v_want <= 0;
+                if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
+                if cardinality(v_gated) = 0 and cardinality(v_open) = 0 then
+                    select coalesce(array_agg(q.id), '{}') into v_more from (
+                        select e.id from currant.executions e
+                        where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                            and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                            and not e.id = any (v_ids)
+                        order by e.priority desc, e.id limit v_want for update skip locked
+                    ) q;
+                else
+                    select coalesce(array_agg(q.id) filter (where not q.stray), '{}'), coalesce(array_agg(q.id) filter (where q.stray), '{}'),
+                        coalesce(array_agg(q.function) filter (where q.parked), '{}')
+                    into v_more, v_more_strays, v_more_started from (
+                        select c.id, c.function, c.parked,
+                            not c.parked and not c.slot and c.started_at is null and c.function = any (v_gated) as stray
+                        from (
+                            select r.* from (
+                                select e.id, e.function, e.priority, e.parked, e.slot, e.started_at from currant.executions e
+                                where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and not e.id = any (v_ids || v_strays)
+                                order by e.priority desc, e.id limit v_want for update skip locked
+                            ) r
+                            union all
+                            select p.* from unnest(v_open, v_rooms) o(function, room) cross join lateral (
+                                select e.id, e.function, e.priority, e.parked, e.slot, e.started_at from currant.executions e
+                                where e.parked and e.queue = lane and e.function = o.function and not e.id = any (v_ids)
+                                order by e.priority desc, e.id
+                                limit greatest(0, least(v_want, o.room - (select count(*) from unnest(v_started) s(function) where s.function = o.function)))
+                                for update skip locked
+                            ) p
+                        ) c
+                        order by c.priority desc, c.id limit v_want
+                    ) q;
+                    v_started := v_started || v_more_started;
+                    v_strays := v_strays || v_more_strays;
+                end if;
+                v_ids := v_ids || v_more;
+            end loop;
+            exit when v_lanes = 1;
         end loop;
-        exit when v_lanes = 1;
+        exit when cardinality(v_strays) = 0;
+        perform currant.park(v_strays, p_queues);
+        v_parked := true;
     end loop;
     if p_isolated and cardinality(v_ids) < p_limit then
         v_ids := v_ids || array(
@@ -134,6 +247,7 @@ begin
         update currant.executions e set
             state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
             attempt_at = clock_timestamp(), started_at = coalesce(e.started_at, clock_timestamp()), kind = was.kind,
+            slot = e.slot or e.defined, parked = false,
             max_attempts = case when was.kind = 'workflow' and e.kind = 'task' then 1 else e.max_attempts end,
             timeout = case when was.kind = 'workflow' and e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end,
             deadline = case when was.kind = 'workflow' then coalesce(e.deadline, clock_timestamp()
@@ -178,21 +292,30 @@ create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
 $$;
 
 -- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
+-- Also the queues where others wait for the places that they had.
 create function currant.wake_parents(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
-    with news as (
-        select distinct e.parent_id, e.parent_epoch from currant.executions e
-        where e.id = any (p_ids) and e.parent_id is not null and e.abandoned is null and e.seq is null
-            and e.state in ('completed', 'failed', 'cancelled')
+    with ended as materialized (
+        select e.function, e.slot, e.parent_id, e.parent_epoch, e.abandoned is null and e.seq is null as waited_for from currant.executions e
+        where e.id = any (p_ids) and e.state in ('completed', 'failed', 'cancelled')
+    ),
+    news as (
+        select distinct e.parent_id, e.parent_epoch from ended e where e.parent_id is not null and e.waited_for
+    ),
+    woken as (
+        update currant.executions p set
+            wakes = p.wakes + 1,
+            run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
+            ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
+            state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
+        from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
+        returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
+            case when p.state = 'running' then p.worker_id end, p.id
     )
-    update currant.executions p set
-        wakes = p.wakes + 1,
-        run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
-        ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
-        state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
-    from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
-    returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
-        case when p.state = 'running' then p.worker_id end, p.id;
+    select * from woken
+    union all
+    select 'queue', lane.queue, null, null
+    from (select distinct e.function from ended e where e.slot) freed cross join lateral currant.parked_queues(freed.function) lane(queue);
 $$;
 
 -- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
@@ -210,6 +333,7 @@ begin
                      when e.state = 'suspended' and not e.held then 'pending' else e.state end,
         finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
         run_at = null,
+        parked = false,
         ready_at = clock_timestamp(),
         lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
         cancel_requested = true,
@@ -229,7 +353,8 @@ create function currant.has_news(p_id uuid) returns boolean language sql stable 
 $$;
 
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
--- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'claimed'.
+-- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'claimed',
+-- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
 -- c_: children and detached executions to insert        s_: steps to insert
@@ -244,7 +369,7 @@ create function currant.commit_batch(
     c_kinds text[], c_functions text[], c_queues text[], c_priorities smallint[], c_args bytea[], c_max_attempts integer[],
     c_initials double precision[], c_multipliers double precision[], c_max_delays double precision[],
     c_jitters double precision[], c_non_retryables text[], c_timeouts double precision[], c_run_ats bigint[],
-    c_eager boolean[],
+    c_eager boolean[], c_given integer[],
     s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
     s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
     d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
@@ -265,6 +390,9 @@ declare
     cancelled uuid[] := '{}';
     dropped uuid[] := '{}';
     again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
+    v_rules currant.rule[];
+    v_queues text[] := c_queues;
+    v_eager boolean[] := c_eager;
 begin
     if cardinality(f_ids) > 0 then
         if cardinality(o_ids) > 0 then
@@ -306,26 +434,51 @@ begin
         again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
         if cardinality(c_ids) > 0 then
+            v_rules := currant.rules(c_functions);
+            if cardinality(v_rules) > 0 then
+                select array_agg(u.queue order by u.place), array_agg(u.eager order by u.place) into v_queues, v_eager from (
+                    select c.place, coalesce(case when c.given & 1 = 0 then d.queue end, c.queue) as queue,
+                        c.eager and (d.gated or (c.given & 1 = 0 and d.queue <> c.queue) or (c.given & 2 = 0 and d.priority <> c.priority)
+                            or (c.given & 4 = 0 and d.timeout is not null and d.timeout is distinct from c.timeout)
+                            or (c.given & 8 = 0 and num_nonnulls(d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
+                                d.retry_jitter, d.non_retryable) > 0)) is not true as eager
+                    from unnest(c_functions, c_queues, c_priorities, c_timeouts, c_eager, c_given)
+                        with ordinality c(function, queue, priority, timeout, eager, given, place)
+                    left join unnest(v_rules) d on d.function = c.function) u;
+            end if;
             insert into currant.executions (
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
                 retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
-                lease, attempt, started_at, attempt_at, build, deadline)
+                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
-                c.kind, c.function, c.queue, c.priority, c.args, c.max_attempts, c.initial, c.multiplier, c.max_delay, c.jitter,
-                array(select json_array_elements_text(c.non_retryable::json)), c.timeout,
+                c.kind, c.function, c.queue, coalesce(case when c.given & 2 = 0 then d.priority end, c.priority), c.args,
+                coalesce(case when c.given & 8 = 0 then d.max_attempts end, c.max_attempts),
+                coalesce(case when c.given & 8 = 0 then d.retry_initial end, c.initial),
+                coalesce(case when c.given & 8 = 0 then d.retry_multiplier end, c.multiplier),
+                coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
+                coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
+                coalesce(case when c.given & 8 = 0 then d.non_retryable end, array(select json_array_elements_text(c.non_retryable::json))),
+                coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
                 currant.from_micros(c.run_at), case when c.eager then 'running' else 'pending' end,
                 case when c.eager then p_worker end, c.eager::integer, c.eager::integer,
                 case when c.eager then clock_timestamp() end, case when c.eager then clock_timestamp() end,
                 case when c.eager then v_build end,
-                case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end
-            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, c_queues, c_priorities,
+                case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end,
+                d.function is not null, d.function is not null and c.eager, coalesce(d.gated, false) and c.run_at is null
+            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, v_queues, c_priorities,
                 c_args, c_max_attempts, c_initials, c_multipliers, c_max_delays, c_jitters, c_non_retryables, c_timeouts,
-                c_run_ats, c_eager)
+                c_run_ats, v_eager, c_given)
                 c(run, id, root, parent, epoch, key, after, kind, function, queue, priority, args, max_attempts, initial,
-                  multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager)
+                  multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager, given)
+            left join unnest(v_rules) d on d.function = c.function
             where not c.run = any (refused)
             on conflict do nothing;
+            if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
+                return query select 'postponed', null::text, null::uuid, e.id, null::currant.claimed
+                    from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
+                    where c.eager and not c.run = any (refused) and (e.lease = 0 or e.worker_id is distinct from p_worker);
+            end if;
         end if;
 
         if cardinality(s_runs) > 0 then
@@ -424,7 +577,7 @@ begin
         return query select distinct 'queue', e.queue, null::uuid, null::uuid, null::currant.claimed from currant.executions e
             where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));
         return query select distinct 'queue', c.queue, null::uuid, null::uuid, null::currant.claimed
-            from unnest(c_queues, c_eager) c(queue, eager) where not c.eager;
+            from unnest(v_queues, v_eager) c(queue, eager) where not c.eager;
     end if;
     if q_limit > 0 then
         return query select 'claimed', null::text, null::uuid, r.id, r from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
@@ -432,14 +585,13 @@ begin
 end $$;
 
 -- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
--- time (of work or of a schedule), and gives what the database believes to be running here. Known = false: this worker was declared dead.
+-- times of work and of schedules, and gives what the database believes to be running here. Known = false: this worker was declared dead.
 create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
-    schedules_due boolean)
+    next_schedule bigint)
 language plpgsql as $$
 declare
     me currant.workers;
-    v_schedule timestamptz;
 begin
     update currant.workers w set last_heartbeat = clock_timestamp(), draining = p_draining,
         sleep_until = coalesce(currant.from_micros(p_sleep_until), '-infinity')
@@ -461,19 +613,19 @@ begin
     ready := exists (
         select 1 from unnest(me.queues) lane(queue) cross join lateral (
             (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and not e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
+                and not e.isolated and not e.parked and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
+            union all
+            (select 1 from (select 1 from currant.executions e where e.parked and e.queue = lane.queue limit 1) any_parked
+                where exists (select 1 from currant.gates(array[lane.queue], 1) g where g.room > 0))
             union all
             (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
                 and e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)) something);
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
-    if known and not p_draining then  -- schedules belong to no queue: whoever looks first fires them
-        select s.due_at into v_schedule from currant.schedules s
-        where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
-        next_due := least(next_due, currant.micros(v_schedule));
-    end if;
-    schedules_due := coalesce(v_schedule <= clock_timestamp(), false);
+    -- Schedules belong to no queue: whoever is there first fires them.
+    select currant.micros(s.due_at) into next_schedule from currant.schedules s
+    where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
         and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second');
     select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
@@ -567,6 +719,11 @@ alter function currant.claim set enable_seqscan = off;
 alter function currant.claim set enable_bitmapscan = off;
 alter function currant.claim set enable_sort = off;
 alter function currant.claim set plan_cache_mode = force_generic_plan;
+alter function currant.gates set enable_seqscan = off;
+alter function currant.gates set enable_bitmapscan = off;
+alter function currant.parked_queues set enable_seqscan = off;
+alter function currant.parked_queues set enable_bitmapscan = off;
+alter function currant.park set enable_seqscan = off;
 alter function currant.commit_batch set enable_seqscan = off;
 alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
 alter function currant.wake set enable_seqscan = off;
@@ -578,6 +735,9 @@ alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- th
 alter function currant.take_over set enable_seqscan = off;
 -- A plan that cannot do without what is off looks so dear that it would be compiled (jit) for seconds.
 alter function currant.claim set jit = off;
+alter function currant.gates set jit = off;
+alter function currant.parked_queues set jit = off;
+alter function currant.park set jit = off;
 alter function currant.commit_batch set jit = off;
 alter function currant.wake set jit = off;
 alter function currant.heartbeat set jit = off;

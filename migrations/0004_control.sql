@@ -73,7 +73,7 @@ begin
         select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
         from currant.executions e where e.id = any (tree) and e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
-            held = false, cancel_requested = true
+            held = false, parked = false, cancel_requested = true
         where e.id = any (tree) and e.finished_at is null;
     else
         select coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
@@ -82,7 +82,7 @@ begin
     end if;
     select queues || coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), workers || coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
         ids || coalesce(array_agg(w.id) filter (where w.tag = 'worker'), '{}')
-    into queues, workers, ids from currant.wake_parents(array[p_id]) w;
+    into queues, workers, ids from currant.wake_parents(tree) w;
     return next;
 end $$;
 
@@ -120,7 +120,7 @@ begin
     end if;
     update currant.executions e set
         epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, takeovers = 0, crashes = 0,
-        isolated = false, result = null, error = null, finished_at = null, run_at = null, ready_at = clock_timestamp(), deadline = null,
+        isolated = false, slot = false, result = null, error = null, finished_at = null, run_at = null, ready_at = clock_timestamp(), deadline = null,
         cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null
     where e.id = p_id;
 end $$;

@@ -1,1 +1,106 @@
--- The definitions of functions (Kubernetes: Workflow), which every enqueue obeys.
+-- The definitions of functions (Kubernetes: Workflow). Every enqueue obeys them (currant.rules, used by create_executions and
+-- commit_batch), every claim their limits (currant.claim), and what they say of retention is done by any worker (sweep).
+--
+-- Order of locks: executions before definitions, schedules after them.
+
+-- Makes this the definition of its function, unless another owner has it; gives who has it then. p_item has the columns of the table.
+-- With a new limit, and when it is new, it is not settled: see settle_runs.
+create function currant.apply_definition(p_item jsonb) returns text language plpgsql as $$
+declare
+    v_owner text;
+begin
+    insert into currant.definitions as d (function, owner, version, queue, priority, timeout, max_attempts, retry_initial, retry_multiplier,
+        retry_max_delay, retry_jitter, non_retryable, concurrency_limit, suspended, retention, input_schema, input_hash, item)
+    select n.function, n.owner, n.version, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
+        n.retry_max_delay, n.retry_jitter, n.non_retryable, n.concurrency_limit, n.suspended, n.retention, n.input_schema, n.input_hash, n.item
+    from jsonb_to_record(p_item) n(function text, owner text, version integer, queue text, priority smallint, timeout double precision,
+        max_attempts integer, retry_initial double precision, retry_multiplier double precision, retry_max_delay double precision,
+        retry_jitter double precision, non_retryable text[], concurrency_limit integer, suspended boolean, retention double precision,
+        input_schema jsonb, input_hash text, item text)
+    on conflict (function) do update set
+        version = excluded.version, queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout,
+        max_attempts = excluded.max_attempts, retry_initial = excluded.retry_initial, retry_multiplier = excluded.retry_multiplier,
+        retry_max_delay = excluded.retry_max_delay, retry_jitter = excluded.retry_jitter, non_retryable = excluded.non_retryable,
+        settled = d.settled and (d.gate is not null or (excluded.concurrency_limit is null and not excluded.suspended)),
+        concurrency_limit = excluded.concurrency_limit, suspended = excluded.suspended, retention = excluded.retention,
+        input_schema = excluded.input_schema, input_hash = excluded.input_hash, item = excluded.item, updated_at = clock_timestamp()
+    where d.owner = excluded.owner
+    returning d.owner into v_owner;
+    if v_owner is null then
+        select d.owner into v_owner from currant.definitions d where d.function = p_item ->> 'function';
+    end if;
+    return v_owner;
+end $$;
+
+-- The definitions of these owners go, with their schedules; runs are not touched, and those that waited for a place are free.
+-- Gives their functions.
+create function currant.delete_definitions(p_owners text[]) returns setof text language plpgsql as $$
+begin
+    perform currant.delete_schedules(p_owners);
+    return query delete from currant.definitions d where d.owner = any (p_owners) returning d.function;
+end $$;
+
+-- Executions from before their definition, or before it had a gate, that are to be marked by settle_runs: not those that have ended.
+create function currant.unsettled_runs() returns setof uuid language sql stable as $$
+    with unsettled as materialized (select d.function, d.gate is not null as gated from currant.definitions d where not d.settled),
+    there as (
+        select e.id, e.function, e.defined, e.parked from currant.executions e
+        where e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+        union all
+        select e.id, e.function, e.defined, true from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated
+        union all
+        select e.id, e.function, e.defined, true from currant.executions e where e.run_at is not null
+        union all
+        select e.id, e.function, e.defined, true from currant.executions e where e.state = 'running'
+        union all
+        select e.id, e.function, e.defined, true from currant.executions e where e.state = 'suspended' and e.run_at is null
+    )
+    select there.id from there join unsettled u on u.function = there.function where not there.defined or (u.gated and not there.parked)
+$$;
+
+-- Marks executions of defined functions: those that have started have a place, those that are ready wait for one if there is a gate.
+-- Gives those that somebody else has locked.
+create function currant.settle_runs(p_ids uuid[]) returns setof uuid language sql as $$
+    with free as (
+        select e.id from currant.executions e where e.id = any (p_ids) for update skip locked
+    ),
+    marked as (
+        update currant.executions e set
+            defined = true,
+            slot = e.slot or (not e.parked and (e.started_at is not null or e.state in ('running', 'suspended'))),
+            parked = e.parked or (d.gate is not null and e.state = 'pending' and e.run_at is null and not e.isolated and not e.slot
+                and e.started_at is null)
+        from free, currant.definitions d
+        where e.id = free.id and e.finished_at is null and d.function = e.function
+    )
+    select u.id from unnest(p_ids) u(id) where not exists (select 1 from free where free.id = u.id)
+        and exists (select 1 from currant.executions e where e.id = u.id)
+$$;
+
+-- From now on their limits are counted.
+create function currant.settled(p_functions text[]) returns void language sql as $$
+    update currant.definitions d set settled = true where d.function = any (p_functions) and not d.settled
+$$;
+
+-- How the executions of these functions stand since they are defined. By index alone.
+create function currant.definition_stats(p_functions text[]) returns jsonb language plpgsql stable as $$
+begin
+    return (select coalesce(jsonb_object_agg(asked.function, jsonb_build_object(
+        'pending', coalesce(counted.pending, 0), 'running', coalesce(counted.running, 0), 'suspended', coalesce(counted.suspended, 0),
+        'completed', coalesce(counted.completed, 0), 'failed', coalesce(counted.failed, 0), 'cancelled', coalesce(counted.cancelled, 0),
+        'last_schedule', times.last_schedule, 'next_schedule', times.next_schedule)), '{}')
+    from (select distinct u.function from unnest(p_functions) u(function)) asked
+    left join lateral (
+        select sum(s.number) filter (where s.state = 'pending') as pending, sum(s.number) filter (where s.state = 'running') as running,
+            sum(s.number) filter (where s.state = 'suspended') as suspended, sum(s.number) filter (where s.state = 'completed') as completed,
+            sum(s.number) filter (where s.state = 'failed') as failed, sum(s.number) filter (where s.state = 'cancelled') as cancelled
+        from (select e.state, count(*) as number from currant.executions e where e.defined and e.function = asked.function group by e.state) s
+    ) counted on true
+    left join currant.schedule_times(p_functions) times on times.function = asked.function);
+end $$;
+alter function currant.unsettled_runs set enable_seqscan = off;
+alter function currant.unsettled_runs set jit = off;
+alter function currant.settle_runs set enable_seqscan = off;
+alter function currant.settle_runs set jit = off;
+alter function currant.definition_stats set enable_seqscan = off;
+alter function currant.definition_stats set jit = off;

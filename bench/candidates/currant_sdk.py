@@ -70,7 +70,8 @@ class Candidate(base.Candidate):
                 " or exists (select from currant.executions where run_at is not null)"
                 " or exists (select from currant.executions where state = 'pending' and run_at is null and isolated)"
                 " or exists (select from currant.executions"
-                " where state = 'pending' and run_at is null and not isolated)"
+                " where state = 'pending' and run_at is null and not isolated and not parked)"
+                " or exists (select from currant.executions where parked)"
             )
         )
 

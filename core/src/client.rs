@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
 use crate::results::{Waiter, look_for_results};
 use crate::runtime;
-use crate::types::{NewExecution, Wakes};
+use crate::types::{Created, NewExecution, Wakes};
 use crate::verbs::{Answer, Verb, enqueued};
 use crate::worker;
 
@@ -27,6 +27,9 @@ const MAX_BYTES: usize = 8 << 20;
 
 /// Even an impatient client gives a busy server so much time for a statement.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Applying definitions may take so long.
+const LONGEST_APPLY: Duration = Duration::from_secs(120);
 
 /// Between two tries while the database does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -104,8 +107,8 @@ impl Client {
         }
         if items.iter().any(|item| item.idempotency_key.is_some()) {
             let _turn = self.shared.keyed.acquire().await.map_err(|_| closed())?;
-            return match self.ask(Verb::Create(items)).await? {
-                Answer::Ids(ids) => Ok(ids),
+            return match self.ask(Verb::Create(items.clone())).await? {
+                Answer::Created(created) => executions::stored(&items, &created),
                 _ => Ok(Vec::new()),
             };
         }
@@ -204,7 +207,12 @@ impl Shared {
         }
         let mut conn = self.connection().await?;
         // A key may be in the hands of another transaction, for as long as that takes.
-        let limit = if matches!(verb, Verb::Create(_)) { self.target.connect_timeout } else { self.patience() };
+        let limit = match verb {
+            Verb::Create(_) => self.target.connect_timeout,
+            // A thousand of them, and all that waits is marked.
+            Verb::ApplyDefinitions(_) => LONGEST_APPLY,
+            _ => self.patience(),
+        };
         let result = within(limit, verb.run(&mut conn)).await;
         keep_or_close(&mut conn, result)
     }
@@ -324,15 +332,15 @@ async fn commit(
         let items: Vec<NewExecution> = part.iter().flat_map(|enqueue| enqueue.items.iter().cloned()).collect();
         let result = match shared.connection().await {
             Ok(mut conn) => {
-                let result = within(shared.patience(), executions::create_executions(&mut conn, &items)).await;
+                let result = within(shared.patience(), executions::create(&mut conn, &items)).await;
                 keep_or_close(&mut conn, result)
             }
             Err(error) => Err(error),
         };
         match result {
-            Ok(ids) => {
-                let _ = wakes.send(Notice::Wake(enqueued(&items)));
-                answer(part, &ids);
+            Ok(created) => {
+                let _ = wakes.send(Notice::Wake(enqueued(&created)));
+                answer(part, &created);
             }
             Err(Error::Data { .. }) if part.len() > 1 => {
                 let rest = part.split_off(part.len() / 2);
@@ -353,12 +361,12 @@ async fn commit(
 }
 
 /// Nobody may be there any more to hear it: a caller that gave up.
-fn answer(part: Vec<Enqueue>, ids: &[Uuid]) {
-    let mut rest = ids;
+fn answer(part: Vec<Enqueue>, created: &[Created]) {
+    let mut rest = created;
     for enqueue in part {
         let (own, others) = rest.split_at(enqueue.items.len().min(rest.len()));
         rest = others;
-        let _ = enqueue.reply.send(Ok(own.to_vec()));
+        let _ = enqueue.reply.send(executions::stored(&enqueue.items, own));
     }
 }
 

@@ -194,14 +194,18 @@ pub(crate) enum Scope<'c> {
 }
 
 pub(crate) async fn scope(conn: &mut PgConnection) -> Result<Scope<'_>> {
-    if POOLER.load(Ordering::Relaxed) {
-        // Names of prepared statements that another client left on this server would clash with ours. They all go, and so must
-        // what a connection that is not pooled remembers of its own.
-        conn.clear_cached_statements().await?;
-        Ok(Scope::Pinned(conn.begin_with("BEGIN; DEALLOCATE ALL").await?))
-    } else {
-        Ok(Scope::Plain(conn))
+    if POOLER.load(Ordering::Relaxed) { Ok(Scope::Pinned(transaction(conn).await?)) } else { Ok(Scope::Plain(conn)) }
+}
+
+/// A transaction of several statements, behind a pooler as well.
+pub(crate) async fn transaction(conn: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
+    if !POOLER.load(Ordering::Relaxed) {
+        return Ok(conn.begin().await?);
     }
+    // Names of prepared statements that another client left on this server would clash with ours. They all go, and so must
+    // what a connection that is not pooled remembers of its own.
+    conn.clear_cached_statements().await?;
+    Ok(conn.begin_with("BEGIN; DEALLOCATE ALL").await?)
 }
 
 impl Scope<'_> {

@@ -24,6 +24,9 @@ pub enum Error {
     NotRunning(String),
     #[error("{0}")]
     LeaseLost(String),
+    /// Nothing was stored: arguments are to be checked against these schemas first; JSON `{function: {"hash", "schema"}}`.
+    #[error("{0}")]
+    UncheckedInput(String),
     /// A bad argument.
     #[error("{0}")]
     Invalid(String),

@@ -5,21 +5,20 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db;
 use crate::error::{Error, Result};
 use crate::retry::retry_delay;
-use crate::types::{Action, Batch, ClaimRequest, Claimed, NewExecution, Outcome, Policy, Wakes};
-use crate::worker;
+use crate::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
+use crate::{db, schedules, worker};
 
-/// Enqueues; gives the effective ids in order (the winner's where an idempotency key was taken). May be repeated with the same ids.
-pub async fn create_executions(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Uuid>> {
+/// Enqueues; what became of each, in order. May be repeated with the same ids.
+pub async fn create(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Created>> {
     fn column<'a, T>(items: &'a [NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(value).collect()
     }
     let mut scope = db::scope(conn).await?;
-    let ids = sqlx::query_scalar!(
-        r#"select effective_id as "id!" from currant.create_executions(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) order by ordinal"#,
+    let rows = sqlx::query!(
+        r#"select effective_id, queue, input_hash, input_schema from currant.create_executions(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) order by ordinal"#,
         &column(items, |n| n.id),
         column(items, |n| n.call.kind.as_str()) as _,
         column(items, |n| n.call.function.as_str()) as _,
@@ -35,12 +34,40 @@ pub async fn create_executions(conn: &mut PgConnection, items: &[NewExecution]) 
         column(items, |n| n.call.timeout) as _,
         column(items, |n| n.call.delay) as _,
         column(items, |n| n.call.run_at) as _,
-        column(items, |n| n.idempotency_key.as_deref()) as _
+        column(items, |n| n.idempotency_key.as_deref()) as _,
+        &column(items, |n| n.call.given),
+        column(items, |n| n.checked.as_deref()) as _
     )
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
-    Ok(ids)
+    let created = rows.into_iter().map(|row| match (row.effective_id, row.input_hash, row.input_schema) {
+        (Some(id), _, _) => Ok(Created::Stored { id, queue: row.queue }),
+        (None, Some(hash), Some(schema)) => Ok(Created::Unchecked { hash, schema }),
+        _ => Err(Error::Conflict("the definition was changed meanwhile".into())),
+    });
+    created.collect()
+}
+
+/// As `create`; gives the effective ids in order, or one error if some were not stored.
+pub async fn create_executions(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Uuid>> {
+    stored(items, &create(conn, items).await?)
+}
+
+/// The ids of one caller's enqueues. Where an input schema is to be checked first, the error says which, for all of them.
+pub(crate) fn stored(items: &[NewExecution], created: &[Created]) -> Result<Vec<Uuid>> {
+    let mut ids = Vec::with_capacity(created.len());
+    let mut schemas = std::collections::BTreeMap::new();
+    for (item, created) in items.iter().zip(created) {
+        match created {
+            Created::Stored { id, .. } => ids.push(*id),
+            Created::Unchecked { hash, schema } => {
+                let schema = serde_json::from_str::<&RawValue>(schema).ok();
+                schemas.insert(&item.call.function, serde_json::json!({"hash": hash, "schema": schema}));
+            }
+        }
+    }
+    if schemas.is_empty() { Ok(ids) } else { Err(Error::UncheckedInput(serde_json::json!(schemas).to_string())) }
 }
 
 /// One execution as `get_execution`, `show` and `list_executions` give it (docs/engine.md). A view's columns are all nullable to sqlx.
@@ -238,6 +265,7 @@ struct QueueStats {
     held: Option<i64>,
     oldest_ready_seconds: Option<f64>,
     workers: Option<i64>,
+    blocked: Option<i64>,
 }
 
 pub async fn queues(conn: &mut PgConnection) -> Result<Vec<u8>> {
@@ -412,6 +440,11 @@ pub async fn update_heartbeat(conn: &mut PgConnection, worker: Uuid, name: &str,
     let mut wakes = Wakes::default();
     for dead in beat.dead {
         let more = worker::take_over(conn, dead).await?;
+        wakes.queues.extend(more.queues);
+        wakes.workers.extend(more.workers);
+    }
+    if beat.next_schedule.is_some_and(|due| due <= beat.now) {
+        let (_, more) = schedules::fire(conn).await?;
         wakes.queues.extend(more.queues);
         wakes.workers.extend(more.workers);
     }

@@ -3,6 +3,8 @@ use sqlx::PgConnection;
 
 use crate::db;
 use crate::error::Result;
+use crate::types::Wakes;
+use crate::worker::add_wake;
 
 /// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/engine.md).
 pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
@@ -11,4 +13,17 @@ pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
     let fleet = query.fetch_one(scope.conn()).await?;
     scope.done().await?;
     Ok(fleet.into_bytes())
+}
+
+/// Ends the workers of pods that are gone, so that what they ran is taken over at once; gives whom to wake.
+pub async fn end_workers(conn: &mut PgConnection, pod_uids: &[String]) -> Result<Wakes> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query!("select queue, worker_id, id from currant.end_workers($1)", pod_uids);
+    let rows = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    let mut wakes = Wakes::default();
+    for row in rows {
+        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
+    }
+    Ok(wakes)
 }

@@ -1,7 +1,9 @@
 //! Durable workflows with nothing but Postgres. Four layers, each calls only downward:
 //! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
 pub mod client;
+pub mod cron;
 pub mod db;
+pub mod definitions;
 pub mod engine;
 pub mod error;
 pub mod executions;
@@ -13,6 +15,7 @@ mod python;
 mod results;
 pub mod retry;
 pub mod runtime;
+pub mod schedules;
 pub mod signals;
 pub mod types;
 pub mod verbs;

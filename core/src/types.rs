@@ -31,7 +31,13 @@ impl Kind {
     }
 }
 
-/// One durable call as it is stored. `delay` is in seconds.
+/// What a call was given itself, as bits of `Call::given`: it outranks the definition of its function.
+pub const GIVEN_QUEUE: i32 = 1;
+pub const GIVEN_PRIORITY: i32 = 2;
+pub const GIVEN_TIMEOUT: i32 = 4;
+pub const GIVEN_RETRY: i32 = 8;
+
+/// One durable call. `delay` is in seconds. What is not `given` is overruled by the definition of its function, if there is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub kind: Kind,
@@ -43,14 +49,28 @@ pub struct Call {
     pub timeout: Option<f64>,
     pub delay: Option<f64>,
     pub run_at: Option<Micros>,
+    #[serde(default)]
+    pub given: i32,
 }
 
-/// An enqueue by a client, which made its id.
+/// An enqueue by a client, which made its id. `checked`: the hash of the input schema that the arguments were checked against, empty for
+/// none; None: no check is wanted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewExecution {
     pub id: Uuid,
     pub call: Call,
     pub idempotency_key: Option<String>,
+    #[serde(default)]
+    pub checked: Option<String>,
+}
+
+/// What became of an enqueue.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// The effective id (the winner's of an idempotency key), and the queue that a new one went to.
+    Stored { id: Uuid, queue: Option<String> },
+    /// Nothing is stored: its arguments were not checked against this schema, JSON.
+    Unchecked { hash: String, schema: String },
 }
 
 /// What a worker writes in one transaction: the arguments of `currant.commit_batch`, which says what each part means.
@@ -239,6 +259,8 @@ impl Wakes {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchReply {
     pub refused: Vec<Uuid>,
+    /// Children that were to start here and are pending instead, since the definition of their function says so.
+    pub postponed: Vec<Uuid>,
     pub wakes: Wakes,
     pub claimed: Vec<Claimed>,
 }
@@ -316,8 +338,8 @@ pub struct Heartbeat {
     pub next_due: Option<Micros>,
     /// Workers whose heartbeat is overdue.
     pub dead: Vec<Uuid>,
-    /// A schedule is to be fired.
-    pub schedules_due: bool,
+    /// When the next schedule is to be looked at.
+    pub next_schedule: Option<Micros>,
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,
 }

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
-use crate::types::{NewExecution, Wakes};
-use crate::{db, fleet, signals};
+use crate::schedules::{self, Fired};
+use crate::types::{Created, NewExecution, Wakes};
+use crate::{db, definitions, fleet, signals};
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -19,6 +20,17 @@ pub enum Verb {
     Workers,
     /// JSON: `[{"key", "queues"}]`
     Fleet(String),
+    Schedules,
+    FireSchedules,
+    /// A JSON array.
+    ApplyDefinitions(String),
+    /// By their owners.
+    DeleteDefinitions(Vec<String>),
+    Definitions,
+    /// By their functions.
+    DefinitionStats(Vec<String>),
+    /// By the UIDs of their pods.
+    EndWorkers(Vec<String>),
     Standing(Uuid),
     Cancel {
         id: Uuid,
@@ -61,8 +73,10 @@ pub enum Answer {
     Nothing,
     Number(i32),
     Ids(Vec<Uuid>),
+    Created(Vec<Created>),
     Json(Vec<u8>),
     Standing(Standing),
+    Fired(Fired),
     /// (id, lease, JSON)
     Claimed(Vec<(Uuid, i64, Vec<u8>)>),
 }
@@ -84,13 +98,32 @@ impl Verb {
         Ok(match self {
             Verb::Migrate => (Answer::Number(db::migrate(conn).await?), nobody),
             Verb::SchemaVersion => (Answer::Number(db::schema_version(conn).await?), nobody),
-            Verb::Create(items) => (Answer::Ids(executions::create_executions(conn, items).await?), enqueued(items)),
+            Verb::Create(items) => {
+                let created = executions::create(conn, items).await?;
+                (Answer::Created(created.clone()), enqueued(&created))
+            }
             Verb::Get(id) => (Answer::Json(executions::get_execution(conn, *id).await?), nobody),
             Verb::Show(id) => (Answer::Json(executions::show(conn, *id).await?), nobody),
             Verb::List(filters) => (Answer::Json(executions::list_executions(conn, filters).await?), nobody),
             Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
+            Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
+            Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),
+            Verb::FireSchedules => {
+                let (fired, wakes) = schedules::fire(conn).await?;
+                (Answer::Fired(fired), wakes)
+            }
+            Verb::ApplyDefinitions(items) => {
+                let (answers, wakes) = definitions::apply(conn, items).await?;
+                (Answer::Json(answers), wakes)
+            }
+            Verb::DeleteDefinitions(owners) => {
+                let (deleted, wakes) = definitions::delete(conn, owners).await?;
+                (Answer::Number(deleted), wakes)
+            }
+            Verb::Definitions => (Answer::Json(definitions::list(conn).await?), nobody),
+            Verb::DefinitionStats(functions) => (Answer::Json(definitions::stats(conn, functions).await?), nobody),
             Verb::Standing(id) => {
                 let found = executions::standings(conn, &[], &[*id]).await?.pop();
                 (Answer::Standing(found.ok_or_else(|| executions::not_found(*id))?), nobody)
@@ -121,8 +154,12 @@ fn ids((ids, wakes): (Vec<Uuid>, Wakes)) -> (Answer, Wakes) {
 }
 
 /// Whom to wake after an enqueue.
-pub fn enqueued(items: &[NewExecution]) -> Wakes {
-    let mut queues: Vec<String> = items.iter().map(|item| item.call.queue.clone()).collect();
+pub fn enqueued(created: &[Created]) -> Wakes {
+    let queue = |created: &Created| match created {
+        Created::Stored { queue, .. } => queue.clone(),
+        Created::Unchecked { .. } => None,
+    };
+    let mut queues: Vec<String> = created.iter().filter_map(queue).collect();
     queues.sort_unstable();
     queues.dedup();
     Wakes { queues, workers: Vec::new() }

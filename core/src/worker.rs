@@ -114,7 +114,7 @@ pub async fn commit_batch(
         from currant.commit_batch(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
             $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48,
-            $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65)"#,
+            $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65, $66)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -141,6 +141,7 @@ pub async fn commit_batch(
         column(children, |c| c.call.timeout) as _,
         column(children, |c| c.run_at) as _,
         &column(children, |c| c.eager),
+        &column(children, |c| c.call.given),
         // s_
         &column(steps, |s| s.run),
         &column(steps, |s| s.epoch),
@@ -197,6 +198,7 @@ pub async fn commit_batch(
     for row in rows {
         match row.tag.as_str() {
             "refused" => reply.refused.extend(row.reference),
+            "postponed" => reply.postponed.extend(row.reference),
             "claimed" => reply.claimed.push(claimed!(row)),
             _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
         }
@@ -204,7 +206,7 @@ pub async fn commit_batch(
     Ok(reply)
 }
 
-fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
+pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
     match (worker, execution) {
         (Some(worker), Some(execution)) => wakes.workers.push((worker, execution)),
         _ => wakes.queues.extend(queue.filter(|queue| !wakes.queues.contains(queue))),
@@ -305,7 +307,7 @@ pub async fn heartbeat(
     let mut scope = db::scope(conn).await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
-            leases as "leases!", wakes as "wakes!", schedules_due as "schedules_due!"
+            leases as "leases!", wakes as "wakes!", next_schedule
         from currant.heartbeat($1, $2, $3)"#,
         worker,
         sleep_until,
@@ -321,7 +323,7 @@ pub async fn heartbeat(
         ready: row.ready,
         next_due: row.next_due,
         dead: row.dead,
-        schedules_due: row.schedules_due,
+        next_schedule: row.next_schedule,
         running: running.collect(),
     })
 }

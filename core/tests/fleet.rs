@@ -1,7 +1,7 @@
 //! How a fleet stands: what an operator sizes it by.
 mod support;
 use currant::executions::create_executions;
-use currant::fleet::fleet;
+use currant::fleet::{end_workers, fleet};
 use currant::types::*;
 use currant::worker;
 use serde_json::{Value, json};
@@ -88,4 +88,24 @@ async fn neither_history_nor_a_backlog_beyond_what_is_counted_is_read() {
     let reads = text(&mut conn, sql).await.parse::<i64>().unwrap();
     assert_eq!(answer["pools"]["n/q"]["ready"], 100_000, "at least so many");
     assert!(reads < 101_000, "it reads {reads} rows");
+}
+
+#[tokio::test]
+async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_refused() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let pod = |uid: &str| Pod { pool: Some("n/p".into()), name: None, uid: Some(uid.into()) };
+    let (lost, other) = (WorkerInfo { pod: pod("u1"), ..info(&["q"]) }, WorkerInfo { pod: pod("u2"), ..info(&["q"]) });
+    worker::register(&mut conn, &lost).await.unwrap();
+    worker::register(&mut conn, &other).await.unwrap();
+    enqueue(&mut conn, Kind::Task, "q").await;
+    let claimed = claim_one(&mut conn, lost.id, "q").await;
+
+    let wakes = end_workers(&mut conn, &["u1".into(), "never-there".into()]).await.unwrap();
+
+    assert_eq!(wakes.queues, ["q"]);
+    assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
+    assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
+    assert!(worker::heartbeat(&mut conn, other.id, None, false).await.unwrap().known);
+    assert_eq!(end_workers(&mut conn, &["u1".into()]).await.unwrap(), Wakes::default(), "again: nothing is left");
 }

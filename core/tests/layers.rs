@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// From the lowest layer up. A file may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
-    &["types", "error", "ids", "retry", "runtime", "http"],
-    &["db", "worker", "signals", "executions", "fleet"],
+    &["types", "error", "ids", "retry", "cron", "runtime", "http"],
+    &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions"],
     &["verbs", "client", "results"],
     &["engine"],
     &["python"],

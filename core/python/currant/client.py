@@ -12,7 +12,8 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from currant import codec, context, rust_bridge, settings
-from currant.errors import CurrantError, ExecutionCancelled, NotFound
+from currant.errors import CurrantError, ExecutionCancelled, NotFound, UncheckedInput
+from currant.inputs import Inputs, Named, keyword_arguments
 from currant.rust_bridge import Core, Engine, Mailbox, NewExecution
 
 R = TypeVar("R", covariant=True)
@@ -21,6 +22,8 @@ Decode = Callable[[bytes], Any]
 # A result is waited for in slices: one whose waiter has gone ends with its slice, and Ctrl-C is heard between two.
 _ASYNC_SLICE = 30.0
 _SYNC_SLICE = 1.0
+# One enqueue is checked against so many input schemas that replace each other while it is under way.
+_SCHEMA_CHANGES = 10
 
 
 class InvalidId(NotFound, ValueError):
@@ -34,6 +37,7 @@ class Client:
         self._url = database_url
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Replies] = WeakKeyDictionary()
         self._process = os.getpid()
+        self._inputs = Inputs()
 
     @property
     def core(self) -> Core:
@@ -44,14 +48,26 @@ class Client:
         """Call a verb of the core without blocking the running event loop."""
         return await self._replies().call(getattr(self.core, verb), args)
 
-    async def enqueue(self, new: list[NewExecution]) -> list[str]:
-        """Enqueue in one commit; gives the effective ids in order."""
-        ids: list[str] = await self.call("create_executions", new) if new else []
-        return ids
+    async def enqueue(self, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
+        """Enqueue in one commit; gives the effective ids in order. Raises `InvalidInput`; then nothing is stored."""
+        for _ in range(_SCHEMA_CHANGES):
+            new = self._inputs.checked(new, named)
+            try:
+                ids: list[str] = await self.call("create_executions", new) if new else []
+                return ids
+            except UncheckedInput as schemas:
+                self._inputs.learn(str(schemas))
+        raise _restless()
 
-    def enqueue_sync(self, new: list[NewExecution]) -> list[str]:
+    def enqueue_sync(self, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
         """As `enqueue`, blocking."""
-        return self.core.create_executions(new) if new else []  # type: ignore[arg-type]  # a NamedTuple is its tuple
+        for _ in range(_SCHEMA_CHANGES):
+            new = self._inputs.checked(new, named)
+            try:
+                return self.core.create_executions(new) if new else []  # type: ignore[arg-type]  # a NamedTuple is its tuple
+            except UncheckedInput as schemas:
+                self._inputs.learn(str(schemas))
+        raise _restless()
 
     async def stop_engine(self, engine: Engine, limit: float) -> None:
         """Let a worker's engine hand back, write and say goodbye within `limit` seconds."""
@@ -299,6 +315,10 @@ def _slice(limit: float | None, longest: float) -> float:
 def _state(execution: bytes) -> str:
     state: str = codec.decode(execution)["state"]
     return state
+
+
+def _restless() -> CurrantError:
+    return CurrantError("the input schema keeps changing; nothing was stored")
 
 
 def _nothing(payload: bytes) -> None:

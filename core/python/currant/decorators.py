@@ -50,6 +50,7 @@ class Function(Generic[P, R]):
         self.encode_args = self._signature.encode_args
         self.decode_args = self._signature.decode_args
         self.encode_result = self._signature.encode_result
+        self.named_arguments = self._signature.named_arguments
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -80,6 +81,7 @@ class Function(Generic[P, R]):
             timeout,
             options.delay,
             options.run_at,
+            options.given,
         )
 
     def options(
@@ -100,7 +102,8 @@ class Function(Generic[P, R]):
 
         `timeout` and `delay` are seconds or a timedelta, `run_at` is a datetime with a time zone. `idempotency_key` is
         unique per function while an execution with it exists that is not failed or cancelled. `connection` is an open
-        asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it.
+        asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it. `queue`, `priority`,
+        `timeout` and retries given here outrank the function's definition, which outranks its decorator.
         Raises `TypeError` for an unknown option or a wrong type, `ValueError` for a value out of range or two options
         that contradict each other (`retry` and `retries`, `delay` and `run_at`).
         """
@@ -116,7 +119,7 @@ class Function(Generic[P, R]):
             "connection": connection,
         }
         bound = copy.copy(self)
-        bound._options = self._options.changed({k: v for k, v in given.items() if v is not DEFAULT} | unknown)
+        bound._options = self._options.overriding({k: v for k, v in given.items() if v is not DEFAULT} | unknown)
         bound._stored = None
         return bound
 
@@ -141,6 +144,7 @@ class Function(Generic[P, R]):
 
         With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
         from it, and started exactly once. Raises `TypeError` and `SerializationError` for the arguments; when awaited,
+        `InvalidInput` if they do not fit the input schema of the function's definition (not checked inside a workflow),
         `DatabaseUnavailable` and `SchemaMismatch`.
         """
         active = context.active_run()
@@ -152,8 +156,8 @@ class Function(Generic[P, R]):
             return self._handle_when(active.enqueue(call, key))
         new = [self._new(self.call(args, kwargs))]
         if self._options.connection is not None:
-            return self._one(transactional.enqueue(self._options.connection, new))
-        return self._one(default_client().enqueue(new))
+            return self._one(transactional.enqueue(self._options.connection, new, self.named_arguments))
+        return self._one(default_client().enqueue(new, self.named_arguments))
 
     def queue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `queue`, from code without an event loop: blocks until the execution is committed."""
@@ -173,8 +177,8 @@ class Function(Generic[P, R]):
             return self._handles_of([active.detach(call) for call in calls])
         new = [self._new(call) for call in calls]
         if self._options.connection is not None:
-            return self._many(transactional.enqueue(self._options.connection, new))
-        return self._many(default_client().enqueue(new))
+            return self._many(transactional.enqueue(self._options.connection, new, self.named_arguments))
+        return self._many(default_client().enqueue(new, self.named_arguments))
 
     def queue_many_sync(self, items: Iterable[Item]) -> list[Handle[R]]:
         """As `queue_many`, from code without an event loop."""
@@ -199,12 +203,12 @@ class Function(Generic[P, R]):
         return calls
 
     def _new(self, call: Call) -> NewExecution:
-        return NewExecution(new_id(), call, self._options.idempotency_key)
+        return NewExecution(new_id(), call, self._options.idempotency_key, "")
 
     def _enqueue_sync(self, new: list[NewExecution]) -> list[str]:
         if self._options.connection is not None:
-            return transactional.enqueue_sync(self._options.connection, new)
-        return default_client().enqueue_sync(new)
+            return transactional.enqueue_sync(self._options.connection, new, self.named_arguments)
+        return default_client().enqueue_sync(new, self.named_arguments)
 
     def _handles(self, ids: list[str]) -> list[Handle[R]]:
         client = None if context.active_run() is not None else default_client()  # a workflow's verbs need none

@@ -35,6 +35,14 @@ class SerializationError(CurrantError):
     """A value cannot be carried as JSON, or stored JSON does not fit the annotated type."""
 
 
+class InvalidInput(CurrantError, ValueError):
+    """The arguments do not fit the input schema in the function's definition; nothing was stored."""
+
+
+class UncheckedInput(CurrantError):
+    """Within Currant: nothing was stored, the arguments are to be checked against these schemas first (JSON)."""
+
+
 class NotFound(CurrantError):
     """There is no execution with that id."""
 

@@ -12,6 +12,7 @@ from currant.names import class_name
 from currant.rust_bridge import Policy
 
 _MOST_ATTEMPTS = 1_000_000
+_GIVEN = {"queue": 1, "priority": 2, "timeout": 4, "retry": 8, "retries": 8}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -78,6 +79,7 @@ class Options:
     run_at: int | None = None
     idempotency_key: str | None = None
     connection: Any = None
+    given: int = 0  # what `.options()` was given, as in `rust_bridge.Call`: it outranks the function's definition
 
     def changed(self, given: dict[str, Any]) -> Options:
         """A copy with `given`, checked. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
@@ -94,6 +96,15 @@ class Options:
         if "delay" in values or "run_at" in values:  # the later word on when it is due replaces the earlier one
             values = {"delay": None, "run_at": None, **values}
         return replace(self, **values)
+
+    def overriding(self, given: dict[str, Any]) -> Options:
+        """As `changed`, for one call or bound copy: what is given also outranks the function's definition."""
+        bits = self.given
+        for name, bit in _GIVEN.items():
+            if name in given:
+                # None takes queue and retry back; as a time-out it is a value.
+                bits = bits & ~bit if given[name] is None and name != "timeout" else bits | bit
+        return replace(self.changed(given), given=bits)
 
     def policy_for(self, kind: str) -> Policy:
         """The retry policy given, else that of the settings: a workflow is not tried again, it would fail alike."""

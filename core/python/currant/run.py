@@ -523,6 +523,6 @@ def derive_id(run_id: str, key: str) -> str:
     return rust_bridge.derive_id(run_id, key)
 
 
-def new_execution(id: str, call: Call, idempotency_key: str) -> tuple[str, Call, str]:
+def new_execution(id: str, call: Call, idempotency_key: str) -> tuple[str, Call, str, None]:
     """An enqueue as the engine takes it (`rust_bridge.NewExecution`)."""
-    return (id, call, idempotency_key)
+    return (id, call, idempotency_key, None)

@@ -14,6 +14,7 @@ import msgspec
 from currant import _core, settings
 from currant._core import Core, Engine, Mailbox, derive_id, new_id, retry_delay
 from currant.errors import LeaseLost, NotFound
+from currant.inputs import schema_problem
 
 __all__ = [
     "Call",
@@ -47,7 +48,11 @@ class Policy(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One durable call as it is stored. `delay` is in seconds, `run_at` in microseconds since 1970, UTC."""
+    """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
+
+    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy. For the rest the
+    definition of the function, if there is one, takes the place of what is here.
+    """
 
     kind: str
     function: str
@@ -58,14 +63,19 @@ class Call(NamedTuple):
     timeout: float | None = None
     delay: float | None = None
     run_at: int | None = None
+    given: int = 0
 
 
 class NewExecution(NamedTuple):
-    """An enqueue: the id its client made, the call, and perhaps an idempotency key."""
+    """An enqueue: the id its client made, the call, and perhaps an idempotency key.
+
+    `checked`: the hash of the input schema that the arguments were checked against, empty for none; None: no check.
+    """
 
     id: str
     call: Call
     idempotency_key: str | None = None
+    checked: str | None = None
 
 
 class Claimed(NamedTuple):
@@ -213,10 +223,67 @@ class RustBridge:
 
         `pools`: `[{"key": "namespace/name", "queues": [...]}]`. Gives `{"now": microseconds since 1970,
         "schema_version", "pools": {key: {"ready", "due", "running", "oldest_ready_seconds"}}, "workers": [...]}`: every
-        live worker with `id name pool pod_name pod_uid build queues tasks workflows concurrency draining running heartbeat_age_seconds`.
+        live worker with `id name pool pod_name pod_uid build queues tasks workflows concurrency draining running
+        heartbeat_age_seconds`.
         At most 100,000 ready and due executions of a pool are counted: that number means at least so many.
         """
         return _object(self.core.fleet(msgspec.json.encode(pools).decode()))
+
+    @_Verb
+    def end_workers(self, pod_uids: list[str]) -> None:
+        """End the workers of pods that are gone: what they ran is taken over at once, not after a time-out."""
+        self.core.end_workers(pod_uids)
+
+    @_Verb
+    def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make these the definitions of their functions, in one transaction; what is there already is left alone.
+
+        An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
+        "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "concurrency_limit"?, "retention"?,
+        "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds; docs/definitions.md says what each
+        means. Gives, in order, `{"function", "status", "owner", "message"}`: `applied`, `unchanged`, `taken` (`owner`
+        has defined that function) or `invalid`; one of those does not stop the others.
+        """
+        problems = {
+            place: problem for place, item in enumerate(items) if (problem := _schema_problem(item)) is not None
+        }
+        sent = [item for place, item in enumerate(items) if place not in problems]
+        answers = iter(_rows(self.core.apply_definitions(msgspec.json.encode(sent).decode())))
+        return [
+            {"function": item["function"], "status": "invalid", "owner": item["owner"], "message": problems[place]}
+            if place in problems
+            else next(answers)
+            for place, item in enumerate(items)
+        ]
+
+    @_Verb
+    def delete_definitions(self, owners: list[str]) -> int:
+        """Delete the definitions of these owners, with their schedules; gives how many. Runs are not touched."""
+        return self.core.delete_definitions(owners)
+
+    @_Verb
+    def list_definitions(self) -> list[dict[str, Any]]:
+        """Every definition, as it was applied."""
+        return _rows(self.core.list_definitions())
+
+    @_Verb
+    def definition_stats(self, functions: list[str]) -> dict[str, Any]:
+        """By function, how its executions stand that were there or came since it is defined; counted by index.
+
+        `{"pending", "running", "suspended", "completed", "failed", "cancelled", "last_schedule", "next_schedule"}`: the
+        last two are microseconds since 1970, or None.
+        """
+        return _object(self.core.definition_stats(functions))
+
+    @_Verb
+    def list_schedules(self) -> list[dict[str, Any]]:
+        """Every schedule, by function and name.
+
+        Each with `function name owner cron time_zone overlap catch_up starting_deadline jitter suspended last_fire_at
+        next_fire_at last_outcome`. Durations are in seconds, times ISO 8601; `suspended` also with its definition, it
+        then has no next time.
+        """
+        return _rows(self.core.list_schedules())
 
     @_Verb
     def wait_execution(self, id: str, timeout: float | None = None) -> tuple[str, bytes]:
@@ -296,6 +363,12 @@ class RustBridge:
     def resume_workflows(self, ids: list[str]) -> list[str]:
         """Make suspended workflows ready; gives the ids of those that were."""
         return self.core.resume_workflows(ids)
+
+
+def _schema_problem(item: dict[str, Any]) -> str | None:
+    schema = item.get("input_schema")
+    named = isinstance(item.get("function"), str) and isinstance(item.get("owner"), str)  # else the core says so
+    return schema_problem(schema) if schema is not None and named else None
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -69,8 +69,8 @@ class Settings:
     """Every setting of Currant. Durations are in seconds.
 
     `http_port` (health and metrics) is 8080 in a pod of Kubernetes, elsewhere off. `pool`, `pod_name` and `pod_uid` say
-    where in Kubernetes a worker runs. A pod has one worker: a new one with the same `pod_uid` ends the earlier one, whose
-    container died.
+    where in Kubernetes a worker runs. A pod has one worker: a new one with the same `pod_uid` ends the earlier one,
+    whose container died.
     """
 
     database_url: str | None = _variable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -86,6 +87,15 @@ class Signature:
         if not raw.kwargs:
             return args, {}
         return args, {key: named.get(key, other)(value) for key, value in raw.kwargs.items()}
+
+    def named_arguments(self, data: bytes) -> dict[str, Any]:
+        """Give stored arguments, as plain JSON, by the names of their parameters; defaults are left out."""
+        raw = json.loads(data)
+        named = dict(self._signature.bind(*raw["args"], **raw["kwargs"]).arguments)
+        for key, parameter in self._signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                named.update(named.pop(key, {}))
+        return named
 
     # Result
 

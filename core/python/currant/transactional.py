@@ -8,51 +8,84 @@ from collections.abc import Coroutine
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
+from currant.inputs import Inputs, Named, keyword_arguments
 from currant.rust_bridge import NewExecution
 
 # The one statement, in each driver's way of writing parameters. Options go as text: a program may have given its
-# connection a jsonb codec of its own.
-_STATEMENT = "select currant.enqueue_bytes(cast({} as text), cast({} as bytea), cast(cast({} as text) as jsonb))"
-_NUMBERED = _STATEMENT.format("$1", "$2", "$3")
-_PERCENT = _STATEMENT.format("%s", "%s", "%s")
-_NAMED = _STATEMENT.format(":function", ":args", ":options")
+# connection a jsonb codec of its own. It gives the id, or the input schema to check first, as JSON.
+_STATEMENT = (
+    "select coalesce(cast(c.id as text),"
+    " cast(json_build_object('hash', c.input_hash, 'schema', cast(c.input_schema as json)) as text))"
+    " from currant.enqueue_checked("
+    "cast({} as text), cast({} as bytea), cast(cast({} as text) as jsonb), cast({} as text)) c"
+)
+_NUMBERED = _STATEMENT.format("$1", "$2", "$3", "$4")
+_PERCENT = _STATEMENT.format("%s", "%s", "%s", "%s")
+_NAMED = _STATEMENT.format(":function", ":args", ":options", ":checked")
+
+_inputs = Inputs()
 
 
-def enqueue(connection: Any, new: list[NewExecution]) -> Coroutine[Any, Any, list[str]]:
+def enqueue(
+    connection: Any, new: list[NewExecution], named: Named = keyword_arguments
+) -> Coroutine[Any, Any, list[str]]:
     """Enqueue on an open connection; awaiting gives the effective ids. What the driver raises passes as it is.
 
-    Raises `TypeError`, at the call, for anything that is not a connection.
+    Raises `TypeError`, at the call, for anything that is not a connection; when awaited `InvalidInput`, before anything
+    is stored.
     """
-    return _enqueue(driver_of(connection), connection, new)
+    return _enqueue(driver_of(connection), connection, new, named)
 
 
-async def _enqueue(driver: str, connection: Any, new: list[NewExecution]) -> list[str]:
-    ids = []
-    for item in new:
+async def _enqueue(driver: str, connection: Any, new: list[NewExecution], named: Named) -> list[str]:
+    batch = _Batch(new, named)
+    while batch.next is not None:
         if driver == "psycopg" and isinstance(connection, sys.modules["psycopg"].AsyncConnection):
-            found = await _by_async_psycopg(connection, item)
+            found = await _by_async_psycopg(connection, batch.next)
         else:
-            found = _BY_DRIVER[driver](connection, item)
+            found = _BY_DRIVER[driver](connection, batch.next)
             if isawaitable(found):
                 found = await found
-        ids.append(_id(found))
-    return ids
+        batch.take(_text(found))
+    return batch.ids
 
 
-def enqueue_sync(connection: Any, new: list[NewExecution]) -> list[str]:
-    """Enqueue on an open connection that is not asynchronous; gives the effective ids."""
+def enqueue_sync(connection: Any, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
+    """Enqueue on an open connection that is not asynchronous; gives the effective ids. Raises as `enqueue` does."""
     driver = driver_of(connection)
     if driver == "psycopg" and isinstance(connection, sys.modules["psycopg"].AsyncConnection):
         raise _asynchronous(connection)
-    ids = []
-    for item in new:
-        found = _BY_DRIVER[driver](connection, item)
+    batch = _Batch(new, named)
+    while batch.next is not None:
+        found = _BY_DRIVER[driver](connection, batch.next)
         if isawaitable(found):
             if iscoroutine(found):
                 found.close()
             raise _asynchronous(connection)
-        ids.append(_id(found))
-    return ids
+        batch.take(_text(found))
+    return batch.ids
+
+
+class _Batch:
+    """Enqueues of one function, one after the other. The first shows whether all are to be checked against a schema."""
+
+    def __init__(self, new: list[NewExecution], named: Named) -> None:
+        self._new = _inputs.checked(new, named)
+        self._named = named
+        self.ids: list[str] = []
+
+    @property
+    def next(self) -> NewExecution | None:
+        """What is to be enqueued now."""
+        return self._new[len(self.ids)] if len(self.ids) < len(self._new) else None
+
+    def take(self, answer: str) -> None:
+        """Take in what the database said of it."""
+        if answer.startswith("{"):
+            _inputs.learn(f"{{{json.dumps(self._new[len(self.ids)].call.function)}: {answer}}}")
+            self._new = _inputs.checked(self._new, self._named)
+        else:
+            self.ids.append(answer)
 
 
 def driver_of(connection: Any) -> str:
@@ -91,9 +124,10 @@ def _by_psycopg2(connection: Any, item: NewExecution) -> Any:
 
 
 def _by_sqlalchemy(connection: Any, item: NewExecution) -> Any:
-    function, args, options = _parameters(item)
+    function, args, options, checked = _parameters(item)
     statement = sys.modules["sqlalchemy"].text(_NAMED)
-    return connection.execute(statement, {"function": function, "args": args, "options": options})
+    values = {"function": function, "args": args, "options": options, "checked": checked}
+    return connection.execute(statement, values)
 
 
 _BY_DRIVER = {
@@ -105,23 +139,19 @@ _BY_DRIVER = {
 _METHOD = {"asyncpg": "fetchval", "psycopg": "cursor", "psycopg2": "cursor", "sqlalchemy": "execute"}
 
 
-def _parameters(item: NewExecution) -> tuple[str, bytes, str]:
+def _parameters(item: NewExecution) -> tuple[str, bytes, str, str | None]:
     call = item.call
-    options: dict[str, Any] = {
-        "id": item.id,
-        "kind": call.kind,
-        "queue": call.queue,
-        "priority": call.priority,
-        "timeout": call.timeout,
-        "retry": call.policy._asdict(),
-    }
+    options: dict[str, Any] = {"id": item.id, "kind": call.kind, "defaults": {}}
+    values = {"queue": call.queue, "priority": call.priority, "timeout": call.timeout, "retry": call.policy._asdict()}
+    for place, (name, value) in enumerate(values.items()):
+        (options if call.given & 1 << place else options["defaults"])[name] = value
     given = {"delay": call.delay, "run_at": call.run_at, "idempotency_key": item.idempotency_key}
     options.update({name: value for name, value in given.items() if value is not None})
-    return call.function, call.args, json.dumps(options)
+    return call.function, call.args, json.dumps(options), item.checked
 
 
-def _id(found: Any) -> str:
-    """The id in what a driver gave: the value, a row, or SQLAlchemy's result."""
+def _text(found: Any) -> str:
+    """The text in what a driver gave: the value, a row, or SQLAlchemy's result."""
     if hasattr(found, "scalar_one"):
         found = found.scalar_one()
     return str(found[0] if isinstance(found, tuple) else found)

@@ -63,6 +63,11 @@ impl State {
         self.beat.peek_by.get_or_insert(by);
     }
 
+    /// A schedule was applied: its first fire time may be sooner than anything we know of.
+    pub fn notified_schedules(&mut self) {
+        self.beat.wanted = true;
+    }
+
     /// Something happened to an execution that runs here.
     pub fn notified(&mut self, id: Uuid) {
         if self.runs.contains_key(&id) {
@@ -168,6 +173,7 @@ impl State {
         self.beat.next_due =
             reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
         self.beat.peek_by = None;
+        self.firing.expect(reply.next_schedule);
         let had_flag = self.beat.flag_until > self.clock.now();
         self.beat.flag_until = sent_flag.unwrap_or(Micros::MIN);
         // Rule e: after the flag is committed, look once more before sleeping.
@@ -350,7 +356,8 @@ impl State {
     pub fn idle_time(&self, at: Instant) -> Duration {
         let beat = self.beat.last.map_or(Duration::ZERO, |last| (last + self.interval()).saturating_duration_since(at));
         let timer = self.due.peek().map(|entry| entry.0.0);
-        let dues = [timer, self.beat.next_due, self.beat.peek_by];
+        let schedule = self.firing.due().filter(|_| !self.draining);
+        let dues = [timer, schedule, self.beat.next_due, self.beat.peek_by];
         dues.into_iter().flatten().map(|due| self.clock.until(due)).fold(beat, Duration::min)
     }
 }

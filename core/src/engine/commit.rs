@@ -34,6 +34,9 @@ impl State {
         self.counts.batches += 1;
         self.counts.written += units.len() as u64;
         let refused: HashSet<Uuid> = reply.refused.iter().copied().collect();
+        for id in &reply.postponed {
+            self.attempts.remove(&(*id, 1));
+        }
         let mut told = HashSet::new();
         for unit in units {
             told.extend(unit.told.iter().copied());

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgListener};
 
-use super::Shared;
 use super::items::Item;
 use super::state::Unit;
-use super::verbs;
+use super::{Shared, firing, verbs};
 use crate::error::{Error, Result};
 use crate::types::*;
 use crate::{db, worker};
@@ -112,6 +111,7 @@ impl Writer {
                 self.load().await?;
             }
             verbs::spawn(&self.shared);
+            firing::spawn(&self.shared);
             let (ring, quiet) = {
                 let mut state = self.shared.state();
                 if state.has_items() {
@@ -340,6 +340,9 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
 
 fn notified(shared: &Shared, notification: &sqlx::postgres::PgNotification) {
     let mut state = shared.state();
+    if notification.payload() == "schedules" {
+        return state.notified_schedules();
+    }
     match notification.payload().parse::<uuid::Uuid>() {
         Ok(id) if id.is_nil() => {}
         Ok(id) => state.notified(id),

@@ -114,6 +114,7 @@ fn counters(state: &State) -> Vec<(&'static str, &'static str, u64)> {
         ("commits", "Transactions of the writer", c.batches),
         ("writes", "Outcomes and activations written", c.written),
         ("takeovers", "Workers declared dead by this one", c.takeovers),
+        ("scheduled", "Runs of schedules that this worker started", c.scheduled),
     ]
 }
 

@@ -7,6 +7,7 @@ mod bell;
 mod clock;
 mod commit;
 mod driver;
+mod firing;
 mod health;
 pub mod items;
 mod run;

@@ -85,6 +85,7 @@ pub struct Counts {
     pub written: u64,
     pub takeovers: u64,
     pub timeouts: u64,
+    pub scheduled: u64,
 }
 
 pub struct State {
@@ -112,6 +113,7 @@ pub struct State {
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     pub(super) task_micros: f64,
     pub(super) beat: super::beat::Beat,
+    pub(super) firing: super::firing::Firing,
     pub(super) pulse: super::health::Pulse,
 }
 
@@ -138,6 +140,7 @@ impl State {
             news: HashSet::new(),
             task_micros: 1e6,
             beat: super::beat::Beat::default(),
+            firing: super::firing::Firing::default(),
             pulse: super::health::Pulse::new(Instant::now()),
             config,
         }
@@ -488,6 +491,7 @@ impl State {
             ("written", c.written),
             ("takeovers", c.takeovers),
             ("timeouts", c.timeouts),
+            ("scheduled", c.scheduled),
         ]
     }
 }

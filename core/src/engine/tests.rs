@@ -26,6 +26,7 @@ fn call(function: &str) -> Call {
         timeout: None,
         delay: None,
         run_at: None,
+        given: 0,
     }
 }
 
@@ -111,7 +112,7 @@ fn pulled_task(state: &mut State) -> (Uuid, i64) {
 }
 
 fn heartbeat(running: Vec<(Uuid, i64, i64)>) -> Heartbeat {
-    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], schedules_due: false, running }
+    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], next_schedule: None, running }
 }
 
 fn beat(state: &mut State, reply: &Heartbeat) -> Vec<Uuid> {

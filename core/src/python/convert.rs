@@ -6,8 +6,9 @@ use uuid::Uuid;
 use crate::types::{Call, Kind, NewExecution, Policy};
 
 pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>);
-pub(super) type CallTuple = (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>);
-pub(super) type NewExecutionTuple = (String, CallTuple, Option<String>);
+pub(super) type CallTuple =
+    (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32);
+pub(super) type NewExecutionTuple = (String, CallTuple, Option<String>, Option<String>);
 
 pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
     Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
@@ -23,15 +24,16 @@ pub(super) fn from_policy(policy: &Policy) -> PolicyTuple {
 }
 
 pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {
-    let (kind, function, queue, priority, args, policy, timeout, delay, run_at) = tuple;
+    let (kind, function, queue, priority, args, policy, timeout, delay, run_at, given) = tuple;
     let kind = match kind.as_str() {
         "task" => Kind::Task,
         "workflow" => Kind::Workflow,
         other => return Err(PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {other:?}"))),
     };
-    Ok(Call { kind, function, queue, priority, args, policy: to_policy(policy), timeout, delay, run_at })
+    Ok(Call { kind, function, queue, priority, args, policy: to_policy(policy), timeout, delay, run_at, given })
 }
 
-pub(super) fn to_new_execution((id, call, idempotency_key): NewExecutionTuple) -> PyResult<NewExecution> {
-    Ok(NewExecution { id: to_id(&id)?, call: to_call(call)?, idempotency_key })
+pub(super) fn to_new_execution(tuple: NewExecutionTuple) -> PyResult<NewExecution> {
+    let (id, call, idempotency_key, checked) = tuple;
+    Ok(NewExecution { id: to_id(&id)?, call: to_call(call)?, idempotency_key, checked })
 }

@@ -161,6 +161,31 @@ impl Core {
         self.ask_json(py, reply, Verb::Fleet(pools))
     }
 
+    #[pyo3(signature = (reply = None))]
+    fn list_schedules(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::Schedules)
+    }
+
+    #[pyo3(signature = (items, reply = None))]
+    fn apply_definitions(&self, py: Python<'_>, items: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::ApplyDefinitions(items))
+    }
+
+    #[pyo3(signature = (owners, reply = None))]
+    fn delete_definitions(&self, py: Python<'_>, owners: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_number(py, reply, Verb::DeleteDefinitions(owners))
+    }
+
+    #[pyo3(signature = (reply = None))]
+    fn list_definitions(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::Definitions)
+    }
+
+    #[pyo3(signature = (functions, reply = None))]
+    fn definition_stats(&self, py: Python<'_>, functions: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::DefinitionStats(functions))
+    }
+
     #[pyo3(signature = (id, timeout = None, reply = None))]
     fn wait_execution(
         &self,
@@ -174,6 +199,11 @@ impl Core {
             let standing = client.wait_execution(id, timeout).await?;
             Ok((standing.state, standing.payload))
         })
+    }
+
+    #[pyo3(signature = (pod_uids, reply = None))]
+    fn end_workers(&self, py: Python<'_>, pod_uids: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_nothing(py, reply, Verb::EndWorkers(pod_uids))
     }
 
     #[pyo3(signature = (id, force = false, reply = None))]

@@ -11,6 +11,7 @@ fn class(error: &Error) -> Option<&'static str> {
         Error::NotFound(_) => "NotFound",
         Error::NotRunning(_) => "NotRunning",
         Error::LeaseLost(_) => "LeaseLost",
+        Error::UncheckedInput(_) => "UncheckedInput",
         Error::Other(_) => "CurrantError",
         Error::Invalid(_) | Error::Data { .. } => return None,
     })

@@ -191,7 +191,7 @@ def test_functions_that_a_release_calls_keep_their_arguments_and_results(
             "id kind function queue priority state attempt max_attempts held cancel_requested args result error created_at"
             " run_at started_at finished_at worker_id build epoch",
         ),
-        ("queue_stats", "queue ready delayed running suspended held oldest_ready_seconds workers"),
+        ("queue_stats", "queue ready delayed running suspended held oldest_ready_seconds workers blocked"),
     ],
 )
 def test_the_columns_of_the_stable_views_stay(view: str, columns: str, db: psycopg.Connection[dict[str, Any]]) -> None:

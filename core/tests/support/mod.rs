@@ -105,11 +105,12 @@ pub fn call(kind: Kind, queue: &str) -> Call {
         timeout: None,
         delay: None,
         run_at: None,
+        given: 0,
     }
 }
 
 pub fn new(call: Call) -> NewExecution {
-    NewExecution { id: Uuid::now_v7(), call, idempotency_key: None }
+    NewExecution { id: Uuid::now_v7(), call, idempotency_key: None, checked: None }
 }
 
 pub async fn enqueue(conn: &mut PgConnection, kind: Kind, queue: &str) -> Uuid {

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, list, queues, workers. Each has `--json`."""
+"""Commands that look: status, show, list, queues, workers, schedules. Each has `--json`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from currant.cli.output import (
     print_table,
     print_tree,
     seconds_between,
+    shorten,
     state_of,
 )
 from currant.cli.tree import build
@@ -112,7 +113,7 @@ def _check_queue(bridge: RustBridge, queue: str) -> None:
 
 def _idle_queue(name: str) -> Row:
     """A queue where all is done and that nobody serves now: the database counts nothing for it."""
-    counts = dict.fromkeys(("ready", "delayed", "running", "suspended", "held"), 0)
+    counts = dict.fromkeys(("ready", "blocked", "delayed", "running", "suspended", "held"), 0)
     return {"queue": name, **counts, "oldest_ready_seconds": 0.0, "workers": 0}
 
 
@@ -120,7 +121,10 @@ def _idle_queue(name: str) -> Row:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @as_json
 def queues(names: tuple[str, ...], as_json: bool) -> None:
-    """Show the queues (or only those NAMEd): what is ready, delayed, running, suspended, and who serves them."""
+    """Show the queues (or only those NAMEd): what is ready, blocked, delayed, running, suspended, and who serves them.
+
+    What is blocked waits for the definition of its function: its concurrency limit is reached, or it is suspended.
+    """
     bridge = RustBridge()
     rows = bridge.queues()
     for name in names:
@@ -131,7 +135,7 @@ def queues(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    counts = ("ready", "delayed", "running", "suspended", "held")
+    counts = ("ready", "blocked", "delayed", "running", "suspended", "held")
     cells = [
         [
             row["queue"],
@@ -174,4 +178,31 @@ def workers(as_json: bool) -> None:
     print_table(columns, cells)
 
 
-COMMANDS = (status, show, list_, queues, workers)
+@click.command()
+@as_json
+def schedules(as_json: bool) -> None:
+    """Show the schedules: what runs by itself, when next, and what became of the last time."""
+    rows = RustBridge().list_schedules()
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("function", "name", "cron", "zone", "next", "last", "outcome", "overlap", "suspended", "owner")
+    cells = [
+        [
+            row["function"],
+            row["name"],
+            row["cron"],
+            row["time_zone"],
+            format_time(row["next_fire_at"]),
+            format_time(row["last_fire_at"]),
+            shorten(row["last_outcome"] or "-", 60),
+            row["overlap"],
+            "yes" if row["suspended"] else "no",
+            row["owner"],
+        ]
+        for row in rows
+    ]
+    print_table(columns, cells)
+
+
+COMMANDS = (status, show, list_, queues, workers, schedules)

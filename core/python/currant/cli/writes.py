@@ -7,11 +7,11 @@ import time
 
 import click
 
-from currant.cli.functions import check_arguments, find_function, parse_arguments, parse_json
+from currant.cli.functions import Mistake, check_arguments, find_function, parse_arguments, parse_json
 from currant.cli.output import for_people
 from currant.cli.reads import id_argument
 from currant.codec import decode_error, encode
-from currant.errors import CurrantError, ExecutionCancelled
+from currant.errors import CurrantError, ExecutionCancelled, InvalidInput
 from currant.rust_bridge import RustBridge
 
 
@@ -32,7 +32,10 @@ def queue(function: str, json_args: str | None, modules: tuple[str, ...], wait: 
         raise click.UsageError("--timeout goes with --wait")
     found = find_function(function, modules)
     args, kwargs = check_arguments(found, *parse_arguments(json_args))
-    id = str(found.queue_sync(*args, **kwargs))
+    try:
+        id = str(found.queue_sync(*args, **kwargs))
+    except InvalidInput as error:
+        raise Mistake(str(error)) from None
     # With --wait standard output is for the result alone.
     click.echo(id, err=wait)
     if wait:

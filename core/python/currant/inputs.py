@@ -1,0 +1,103 @@
+"""Input schemas of definitions: arguments that do not fit are refused before anything is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from currant.errors import CurrantError, InvalidInput
+
+if TYPE_CHECKING:
+    from currant.rust_bridge import NewExecution
+
+Named = Callable[[bytes], dict[str, Any]]  # stored arguments by the names of a function's parameters
+
+_SHOWN = 3  # of what does not fit
+_validators: dict[str, Any] = {}  # by the schema's hash
+
+
+class Inputs:
+    """What one client knows of the schemas in its database, which says so when that is not, or no longer, true."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def checked(self, new: list[NewExecution], named: Named) -> list[NewExecution]:
+        """The same enqueues with the hash of the schema that each was checked against. Raises `InvalidInput`."""
+        if not self._hashes:
+            return new
+        return [self._checked(item, named) for item in new]
+
+    def learn(self, schemas: str) -> None:
+        """Take in what the database said: JSON `{function: {"hash": ..., "schema": ...}}`."""
+        for function, known in json.loads(schemas).items():
+            if known["hash"] is None:
+                self._hashes.pop(function, None)
+                continue
+            if known["hash"] not in _validators:
+                _validators[known["hash"]] = _validator(function, known["schema"])
+            self._hashes[function] = known["hash"]
+
+    def _checked(self, item: NewExecution, named: Named) -> NewExecution:
+        hash = self._hashes.get(item.call.function, "")
+        if item.checked is None or item.checked == hash:
+            return item
+        if hash:
+            _check(item.call.function, named(item.call.args), _validators[hash])
+        return item._replace(checked=hash)
+
+
+def keyword_arguments(args: bytes) -> dict[str, Any]:
+    """Stored arguments by name, as far as they are: for a function that is only known by its name."""
+    kwargs: dict[str, Any] = json.loads(args)["kwargs"]
+    return kwargs
+
+
+def schema_problem(schema: Any) -> str | None:
+    """Why this is not a JSON Schema, in one line; None if it is one."""
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema, default=_dialect()).check_schema(schema)
+    except SchemaError as error:
+        return f"input_schema is not a JSON Schema: {_place(error)}{error.message}"
+    return None
+
+
+def _dialect() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator
+
+
+def _validator(function: str, schema: Any) -> Any:
+    # Imported when there is a schema at all. The registry is empty, so that a schema makes no program fetch a URL.
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    problem = schema_problem(schema)
+    if problem is not None:
+        raise CurrantError(f"{function} cannot be enqueued: in its definition {problem}")
+    return validator_for(schema, default=_dialect())(schema, registry=Registry())
+
+
+def _check(function: str, arguments: dict[str, Any], validator: Any) -> None:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        errors = sorted(validator.iter_errors(arguments), key=lambda error: [str(part) for part in error.absolute_path])
+    except Unresolvable as error:
+        raise CurrantError(
+            f"{function} cannot be enqueued: its input schema refers to what is not in it: {error}"
+        ) from None
+    if errors:
+        shown = "; ".join(f"{_place(error)}{error.message}" for error in errors[:_SHOWN])
+        more = f" (and {len(errors) - _SHOWN} more)" if len(errors) > _SHOWN else ""
+        raise InvalidInput(f"the arguments of {function} do not fit its input schema: {shown}{more}")
+
+
+def _place(error: Any) -> str:
+    path = ".".join(str(part) for part in error.absolute_path)
+    return f"{path}: " if path else ""

@@ -1,0 +1,335 @@
+//! Definitions of functions: what is said of them apart from their code, obeyed by every enqueue, claim and clean-up.
+use std::collections::HashMap;
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::{Acquire, PgConnection};
+use uuid::Uuid;
+
+use crate::db;
+use crate::error::{Error, Result};
+use crate::schedules::{self, Spec};
+use crate::types::Wakes;
+
+/// Rows marked in one statement: a bound for the time that they are locked.
+const SETTLED_AT_ONCE: usize = 2_000;
+/// A row that somebody's open transaction holds is tried so often; after that it is not counted.
+const SETTLE_TRIES: usize = 20;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Durations in seconds. What is not given is left to the call, the code and the settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Retry {
+    max_attempts: Option<i32>,
+    initial: Option<f64>,
+    multiplier: Option<f64>,
+    max_delay: Option<f64>,
+    jitter: Option<f64>,
+    non_retryable: Option<Vec<String>>,
+}
+
+/// A definition as it is applied. `owner` is whoever may change or delete it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    function: String,
+    owner: String,
+    version: Option<i32>,
+    queue: Option<String>,
+    priority: Option<i16>,
+    timeout: Option<f64>,
+    #[serde(default)]
+    retry: Option<Retry>,
+    concurrency_limit: Option<i32>,
+    retention: Option<f64>,
+    input_schema: Option<Value>,
+    #[serde(default)]
+    suspended: bool,
+    #[serde(default)]
+    schedules: Vec<Spec>,
+}
+
+/// The columns of `currant.definitions`.
+#[derive(Serialize)]
+struct Row<'a> {
+    function: &'a str,
+    owner: &'a str,
+    version: Option<i32>,
+    queue: Option<&'a str>,
+    priority: Option<i16>,
+    timeout: Option<f64>,
+    max_attempts: Option<i32>,
+    retry_initial: Option<f64>,
+    retry_multiplier: Option<f64>,
+    retry_max_delay: Option<f64>,
+    retry_jitter: Option<f64>,
+    non_retryable: Option<Vec<String>>,
+    concurrency_limit: Option<i32>,
+    suspended: bool,
+    retention: Option<f64>,
+    input_schema: Option<&'a Value>,
+    input_hash: Option<String>,
+    item: &'a str,
+}
+
+fn text(what: &str, value: &str, longest: usize) -> std::result::Result<(), String> {
+    let length = value.chars().count();
+    if length == 0 || length > longest {
+        return Err(format!("{what} must have 1 to {longest} characters, not {length}"));
+    }
+    Ok(())
+}
+
+fn number(what: &str, value: Option<f64>, least: f64, most: f64) -> std::result::Result<(), String> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            Err(format!("{what} must be a number from {least} to {most}, not {value}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn above_zero(what: &str, value: Option<f64>) -> std::result::Result<(), String> {
+    match value {
+        Some(value) if !(value > 0.0 && value <= 1e10) => {
+            Err(format!("{what} must be more than 0 seconds, not {value}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Item {
+    fn parse(raw: &RawValue) -> std::result::Result<Item, String> {
+        let mut item: Item = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+        if raw.get().contains("\\u0000") {
+            return Err("it holds a NUL, which Postgres cannot store".into());
+        }
+        item.input_schema = item.input_schema.filter(|schema| *schema != serde_json::json!({}));
+        item.check().map(|()| item)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let retry = self.retry.clone().unwrap_or_default();
+        text("function", &self.function, 500)?;
+        text("owner", &self.owner, 1000)?;
+        self.queue.as_ref().map_or(Ok(()), |queue| text("queue", queue, 200))?;
+        number("priority", self.priority.map(f64::from), 0.0, 10.0)?;
+        above_zero("timeout", self.timeout)?;
+        above_zero("retention", self.retention)?;
+        number("retry.max_attempts", retry.max_attempts.map(f64::from), 1.0, 1e6)?;
+        number("retry.initial", retry.initial, 0.0, 1e10)?;
+        number("retry.multiplier", retry.multiplier, 1.0, 1e10)?;
+        number("retry.max_delay", retry.max_delay, 0.0, 1e10)?;
+        number("retry.jitter", retry.jitter, 0.0, 1.0)?;
+        number("concurrency_limit", self.concurrency_limit.map(f64::from), 1.0, f64::from(i32::MAX))?;
+        if self.input_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
+            return Err("input_schema must be a JSON Schema: an object".into());
+        }
+        schedules::check(&self.schedules)
+    }
+
+    fn row<'a>(&'a self, raw: &'a RawValue) -> Row<'a> {
+        let retry = self.retry.clone().unwrap_or_default();
+        Row {
+            function: &self.function,
+            owner: &self.owner,
+            version: self.version,
+            queue: self.queue.as_deref(),
+            priority: self.priority,
+            timeout: self.timeout,
+            max_attempts: retry.max_attempts,
+            retry_initial: retry.initial,
+            retry_multiplier: retry.multiplier,
+            retry_max_delay: retry.max_delay,
+            retry_jitter: retry.jitter,
+            non_retryable: retry.non_retryable,
+            concurrency_limit: self.concurrency_limit,
+            suspended: self.suspended,
+            retention: self.retention,
+            input_schema: self.input_schema.as_ref(),
+            input_hash: self.input_schema.as_ref().map(|schema| format!("{:x}", Md5::digest(schema.to_string()))),
+            item: raw.get(),
+        }
+    }
+}
+
+/// What became of one item.
+#[derive(Serialize)]
+struct Answer {
+    function: String,
+    status: &'static str,
+    owner: String,
+    message: String,
+}
+
+impl Answer {
+    fn of(item: &Item, status: &'static str, owner: &str, message: String) -> Answer {
+        Answer { function: item.function.clone(), status, owner: owner.into(), message }
+    }
+
+    fn invalid(raw: &RawValue, message: String) -> Answer {
+        let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let field = |name: &str| value[name].as_str().unwrap_or_default().to_string();
+        Answer { function: field("function"), status: "invalid", owner: field("owner"), message }
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
+}
+
+/// Applies a JSON array of definitions, in one transaction; gives a JSON array of what became of each, in order, and whom to wake.
+/// One that is not right, or whose function another owner has defined, does not stop the others.
+pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wakes)> {
+    let items: Vec<Box<RawValue>> =
+        serde_json::from_str(items).map_err(|error| Error::Invalid(format!("not a list of definitions: {error}")))?;
+    let parsed: Vec<_> = items.iter().map(|raw| Item::parse(raw)).collect();
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|place| parsed[*place].as_ref().map(|item| item.function.clone()).unwrap_or_default());
+
+    let mut answers: Vec<Option<Answer>> = items.iter().map(|_| None).collect();
+    let mut applied = Vec::new();
+    let mut transaction = db::transaction(conn).await?;
+    let mut there = there(&mut transaction, &parsed).await?;
+    for place in order {
+        let raw = &items[place];
+        let answer = match &parsed[place] {
+            Err(message) => Answer::invalid(raw, message.clone()),
+            Ok(item) => match there.get(&item.function) {
+                Some((owner, _)) if *owner != item.owner => taken(item, owner),
+                Some((owner, before)) if same(before, raw) => Answer::of(item, "unchanged", owner, String::new()),
+                _ => apply_one(&mut transaction, item, raw).await?,
+            },
+        };
+        if let (Ok(item), "applied") = (&parsed[place], answer.status) {
+            there.insert(item.function.clone(), (item.owner.clone(), raw.get().to_string()));
+            applied.push(item.function.clone());
+        }
+        answers[place] = Some(answer);
+    }
+    transaction.commit().await?;
+    settle(conn).await?;
+    Ok((to_json(&answers)?.into_bytes(), waiting_for(conn, &applied).await?))
+}
+
+/// The definitions that these functions have: (owner, item).
+async fn there(
+    conn: &mut PgConnection,
+    parsed: &[std::result::Result<Item, String>],
+) -> Result<HashMap<String, (String, String)>> {
+    let functions: Vec<String> = parsed.iter().flatten().map(|item| item.function.clone()).collect();
+    let query =
+        sqlx::query!("select function, owner, item from currant.definitions where function = any($1)", &functions);
+    let rows = query.fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.function, (row.owner, row.item))).collect())
+}
+
+fn same(before: &str, raw: &RawValue) -> bool {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    parse(before) == parse(raw.get())
+}
+
+fn taken(item: &Item, owner: &str) -> Answer {
+    let message = format!("{} is defined by {owner}: delete that, or name another function", item.function);
+    Answer::of(item, "taken", owner, message)
+}
+
+/// In a savepoint: what the database refuses is this item's alone.
+async fn apply_one(conn: &mut PgConnection, item: &Item, raw: &RawValue) -> Result<Answer> {
+    let mut savepoint = conn.begin().await?;
+    let row = to_json(&item.row(raw))?;
+    let written = async {
+        let query = sqlx::query_scalar!(r#"select currant.apply_definition($1::text::jsonb) as "owner!""#, row);
+        let owner = query.fetch_one(&mut *savepoint).await?;
+        if owner == item.owner {
+            schedules::apply(&mut savepoint, &item.function, &item.owner, item.suspended, &item.schedules).await?;
+        }
+        Ok(owner)
+    };
+    let written: Result<String> = written.await;
+    match written {
+        Ok(owner) if owner != item.owner => {
+            savepoint.rollback().await?;
+            Ok(taken(item, &owner))
+        }
+        Ok(owner) => {
+            savepoint.commit().await?;
+            Ok(Answer::of(item, "applied", &owner, String::new()))
+        }
+        Err(Error::Data { message, .. } | Error::Invalid(message)) => {
+            savepoint.rollback().await?;
+            Ok(Answer::of(item, "invalid", &item.owner, message))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Marks the executions that were there before their definition or its gate, so that they are counted; also what a caller that died on
+/// the way left unmarked.
+async fn settle(conn: &mut PgConnection) -> Result<()> {
+    let query = sqlx::query_scalar!(r#"select function as "function!" from currant.definitions where not settled"#);
+    let functions: Vec<String> = query.fetch_all(&mut *conn).await?;
+    if functions.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.unsettled_runs() id"#);
+    let mut left: Vec<Uuid> = query.fetch_all(&mut *conn).await?;
+    for _ in 0..SETTLE_TRIES {
+        let mut locked = Vec::new();
+        for some in left.chunks(SETTLED_AT_ONCE) {
+            let query = sqlx::query_scalar!(r#"select id as "id!" from currant.settle_runs($1) id"#, some);
+            locked.extend(query.fetch_all(&mut *conn).await?);
+        }
+        left = locked;
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
+    sqlx::query!("select currant.settled($1)", &functions).fetch_one(conn).await?;
+    Ok(())
+}
+
+/// Whom to wake when the gates of these functions may have opened.
+async fn waiting_for(conn: &mut PgConnection, functions: &[String]) -> Result<Wakes> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_scalar!(
+        r#"select distinct queue as "queue!" from unnest($1::text[]) f(function), currant.parked_queues(f.function) queue"#,
+        functions
+    );
+    let queues = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(Wakes { queues, workers: Vec::new() })
+}
+
+/// Deletes the definitions of these owners with their schedules; gives how many, and whom to wake.
+pub async fn delete(conn: &mut PgConnection, owners: &[String]) -> Result<(i32, Wakes)> {
+    let mut scope = db::scope(conn).await?;
+    let query =
+        sqlx::query_scalar!(r#"select function as "function!" from currant.delete_definitions($1) function"#, owners);
+    let functions = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok((functions.len() as i32, waiting_for(conn, &functions).await?))
+}
+
+/// A JSON array of the definitions as they were applied.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_scalar!("select item from currant.definitions order by function");
+    let items = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(format!("[{}]", items.join(",")).into_bytes())
+}
+
+/// A JSON object: for each function how its executions stand since it is defined, and its schedules' times.
+pub async fn stats(conn: &mut PgConnection, functions: &[String]) -> Result<Vec<u8>> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_scalar!(r#"select currant.definition_stats($1)::text as "stats!""#, functions);
+    let stats = query.fetch_one(scope.conn()).await?;
+    scope.done().await?;
+    Ok(stats.into_bytes())
+}
