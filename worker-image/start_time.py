@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 TICKS = 100  # of a second in /proc: what Linux tells programs, whatever it counts in
-STEPS = ("scheduled, sandbox, container started", "Python, imports, registered", "seen Ready", "all")
+STEPS = ("scheduled, sandbox, container started", "Python and imports", "connected, registered, probed: Ready", "all")
 
 
 def kubectl(*arguments: str, text: str | None = None) -> str:
@@ -68,8 +68,8 @@ def process_start(name: str, namespace: str) -> float:
     return now - float(uptime.split()[0]) + int(stat.split()[19]) / TICKS
 
 
-def registered(name: str, namespace: str) -> float:
-    """When the worker said that it serves its queues: it is in the database then."""
+def imported(name: str, namespace: str) -> float:
+    """When the worker said which queues it serves: all is imported then, and it turns to the database."""
     log = kubectl("-n", namespace, "logs", name)
     found = re.search(r"^(\S+ \S+) INFO .* serves ", log, re.MULTILINE)
     if found is None:
@@ -85,7 +85,7 @@ def measure(name: str, options: argparse.Namespace) -> list[float]:
     try:
         kubectl("-n", options.namespace, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
         ready = time.time()
-        start, serves = process_start(name, options.namespace), registered(name, options.namespace)
+        start, serves = process_start(name, options.namespace), imported(name, options.namespace)
     finally:
         kubectl("-n", options.namespace, "delete", "pod", name, "--now", "--wait=false")
     return [start - created, serves - start, ready - serves, ready - created]
