@@ -32,6 +32,7 @@ COMMANDS = [
     "signal",
     "queues",
     "workers",
+    "schedules",
 ]
 EXECUTION = {"id", "function", "queue", "state", "attempt", "created_at", "started_at", "finished_at"}
 
@@ -97,7 +98,7 @@ def test_reads_as_json_have_the_names_of_the_contract(currant_json: Callable[...
 def test_reads_of_an_empty_database_are_empty_and_exit_code_0(
     currant_json: Callable[..., Any], run_currant: Run
 ) -> None:
-    assert [currant_json(name) for name in ("list", "queues", "workers")] == [[], [], []]
+    assert [currant_json(name) for name in ("list", "queues", "workers", "schedules")] == [[]] * 4
     assert run_currant("list").returncode == 0
 
 

@@ -100,7 +100,21 @@ def test_an_unknown_function_is_one_line_and_exit_code_1(
 
 @pytest.mark.parametrize(
     "command",
-    ["migrate", "worker", "dev", "queue", "status", "show", "list", "cancel", "retry", "signal", "queues", "workers"],
+    [
+        "migrate",
+        "worker",
+        "dev",
+        "queue",
+        "status",
+        "show",
+        "list",
+        "cancel",
+        "retry",
+        "signal",
+        "queues",
+        "workers",
+        "schedules",
+    ],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_and_read(capsys, command, "--help")

@@ -34,8 +34,8 @@ def import_module(name: str) -> None:
         raise Mistake(f"{name} is a file; -m takes the name that one imports, such as {guess}")
     if not _try_import(name):
         raise Mistake(
-            f"no module {name} (looked in {os.getcwd()} and the installed packages): check its spelling, and that you "
-            "are in the directory it is imported from"
+            f"ModuleNotFoundError: no module {name} (looked in {os.getcwd()} and the installed packages): check its "
+            "spelling, and that you are in the directory it is imported from"
         )
 
 
@@ -49,12 +49,12 @@ def _try_import(name: str) -> bool:
         if error.name is None or not (name + ".").startswith(error.name + "."):
             _fail_import(name, error)
         return False
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits would end the worker as if all were well
         _fail_import(name, error)
     return True
 
 
-def _fail_import(name: str, error: Exception) -> NoReturn:
+def _fail_import(name: str, error: BaseException) -> NoReturn:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     last = frames[-1] if frames else None
     place = (
