@@ -142,9 +142,9 @@ class Reconciler:
         return ObservedPool(
             pool=pool,
             now=datetime.now(UTC),
-            deployment=self._store.get(kinds.DEPLOYMENT, *at),
-            service_account=self._store.get(kinds.SERVICE_ACCOUNT, *at),
-            pod_disruption_budget=self._store.get(kinds.DISRUPTION_BUDGET, *at),
+            deployment=await self._look(kinds.DEPLOYMENT, pool),
+            service_account=await self._look(kinds.SERVICE_ACCOUNT, pool),
+            pod_disruption_budget=await self._look(kinds.DISRUPTION_BUDGET, pool),
             pods=tuple(self._store.pods(*at)),
             secret=memory.secret,
             database=_state(database),
@@ -152,6 +152,14 @@ class Reconciler:
             workers=None if database is None else database.workers(key),
             accepted=memory.accepted,
         )
+
+    async def _look(self, kind: Kind, pool: WorkerPool) -> Body | None:
+        """The object of the pool's name, whoever made it: those of others are not watched, so they are asked for."""
+        known = self._store.get(kind, pool.namespace, pool.name)
+        not_made = kind is kinds.SERVICE_ACCOUNT and manifests.own_account(pool)
+        if known is not None or pool.deleting or not_made:
+            return known
+        return await self._api.get(kind, pool.namespace, pool.name)
 
     async def _find_database(self, key: Key, pool: WorkerPool, memory: _PoolMemory) -> Database | None:
         """The pool's database by its secret; what is known stays when the secret cannot be read just now."""

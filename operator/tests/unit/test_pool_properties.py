@@ -16,6 +16,7 @@ from currant_operator.manifests import belongs
 from currant_operator.observed import (
     DatabaseMigrating,
     DatabaseReachable,
+    DatabaseState,
     DatabaseUnknown,
     DatabaseUnreachable,
     DatabaseUrlInvalid,
@@ -27,6 +28,7 @@ from currant_operator.observed import (
     SecretFound,
     SecretKeyMissing,
     SecretMissing,
+    SecretState,
     SecretUnknown,
     Worker,
 )
@@ -49,7 +51,7 @@ from worlds import (
 )
 
 Body = dict[str, Any]
-SECRETS = st.sampled_from(
+SECRETS: st.SearchStrategy[SecretState] = st.sampled_from(
     [
         FOUND,
         SecretUnknown(),
@@ -59,7 +61,7 @@ SECRETS = st.sampled_from(
         DatabaseUrlInvalid("x"),
     ]
 )
-DATABASES = st.sampled_from(
+DATABASES: st.SearchStrategy[DatabaseState] = st.sampled_from(
     [
         REACHABLE,
         DatabaseUnknown(),

@@ -38,11 +38,11 @@ def test_what_is_no_duration_is_refused_with_what_to_write(text: str) -> None:
 def test_the_examples_of_the_contract_are_read() -> None:
     pool = parse_pool(manifest(POOL, metadata__namespace="shop"))
     assert pool.key == "shop/orders"
-    assert (pool.spec.drain.timeout, pool.spec.scaling.latency_target) == (300, 30)
+    assert (pool.spec.drain.timeout, pool.spec.scaling.latency_target) == (300.0, 30.0)
     workflow = parse_workflow(manifest(WORKFLOW, metadata__namespace="shop"))
-    assert workflow.spec.retention == 604800
+    assert workflow.spec.retention == 604800.0
     assert workflow.spec.defaults.retry is not None
-    assert workflow.spec.defaults.retry.max_interval == 60
+    assert workflow.spec.defaults.retry.max_interval == 60.0
 
 
 def test_fields_that_a_newer_schema_has_do_no_harm() -> None:

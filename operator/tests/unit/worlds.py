@@ -201,7 +201,7 @@ def applied(live: Body | None, manifest: Body, manager: str) -> Body:
     metadata.setdefault("uid", f"uid-of-{result['kind']}")
     metadata["generation"] = metadata.get("generation", 0) + 1
     entries = [entry for entry in metadata.get("managedFields", []) if entry["manager"] != manager]
-    owned = {"f:spec": {"f:replicas": {}}} if "replicas" in manifest.get("spec", {}) else {}
+    owned: Body = {"f:spec": {"f:replicas": {}}} if "replicas" in manifest.get("spec", {}) else {}
     metadata["managedFields"] = [*entries, {"manager": manager, "operation": "Apply", "fieldsV1": owned}]
     if result["kind"] == "Deployment":
         result["spec"].setdefault("replicas", 1)
