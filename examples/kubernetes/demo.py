@@ -26,7 +26,10 @@ from rich.live import Live
 from rich.table import Table
 
 PATIENCE_SECONDS = 240
+ANSWER_SECONDS = 60
 CLIENTS = 20
+STATES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
+COLOURS = {"Ready": "green", "Terminating": "red"}
 OUT_OF_STOCK = 25  # every so manieth order is for something that is not in stock
 
 
@@ -67,25 +70,33 @@ class Demo:
         found = json.loads(await self.kubectl("get", "pods", "-l", "currant.dev/pool=shop", "-o", "json"))
         self.pods = sorted(found["items"], key=lambda pod: pod["metadata"]["creationTimestamp"])
 
+    def line(self) -> str:
+        """What is shown live, as one line."""
+        counts = Counter(self.states.values())
+        orders = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        pods = Counter(state_of(pod) for pod in self.pods)
+        return f"orders: {orders}; pods: {', '.join(f'{number} {state}' for state, number in pods.items())}"
+
     def panel(self) -> Group:
         """What is shown live."""
         pods = Table(title="pods of the pool", title_justify="left", show_header=False)
         for pod in self.pods:
-            pods.add_row(pod["metadata"]["name"], state_of(pod))
+            state = state_of(pod)
+            pods.add_row(pod["metadata"]["name"], f"[{COLOURS.get(state, 'default')}]{state}[/]")
         counts = Counter(self.states.values())
         orders = Table(title=f"orders, after {time.monotonic() - self.began:.0f} s", title_justify="left")
-        for state in ("pending", "running", "suspended", "completed", "failed"):
+        for state in STATES:
             orders.add_column(state, justify="right")
-        orders.add_row(*(str(counts[state]) for state in ("pending", "running", "suspended", "completed", "failed")))
+        orders.add_row(*(str(counts[state]) for state in STATES))
         return Group(pods, orders)
 
 
 def state_of(pod: dict[str, Any]) -> str:
     """A pod's state in a word, as `kubectl get pods` has it."""
     if "deletionTimestamp" in pod["metadata"]:
-        return "[red]Terminating[/]"
+        return "Terminating"
     ready = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in pod["status"].get("conditions", []))
-    return "[green]Ready[/]" if ready else str(pod["status"].get("phase"))
+    return "Ready" if ready else str(pod["status"].get("phase"))
 
 
 @asynccontextmanager
@@ -120,16 +131,18 @@ async def shop_client(demo: Demo) -> AsyncIterator[httpx.AsyncClient]:
 
 async def ask(shop: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:
     """Call the shop until it answers: its database may be busy, the way to it may break. Orders bear repetition."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             answer = await shop.request(method, path, **content)
             if answer.status_code != 503:
                 found: dict[str, Any] = answer.raise_for_status().json()
                 return found
+            why = answer.json()["detail"]
         except httpx.TransportError as error:
-            if time.monotonic() > limit:
-                raise DemoFailed(f"the shop does not answer: {type(error).__name__}") from error
+            why = f"{type(error).__name__}: {error}"
+        if time.monotonic() > limit:
+            raise DemoFailed(f"the shop does not take {method} {path} for {ANSWER_SECONDS} s: {why}")
         await asyncio.sleep(0.5)
 
 
@@ -152,7 +165,7 @@ async def delete_half_way(demo: Demo, console: Console) -> None:
     """Delete a ready pod without any grace when half of the orders have ended."""
     await demo.half.wait()
     await demo.look()
-    ready = [pod["metadata"]["name"] for pod in demo.pods if "Ready" in state_of(pod)]
+    ready = [pod["metadata"]["name"] for pod in demo.pods if state_of(pod) == "Ready"]
     if not ready:
         raise DemoFailed("no pod of the pool is ready")
     await demo.kubectl("delete", "pod", ready[0], "--grace-period=0", "--force", "--wait=false")
@@ -162,12 +175,16 @@ async def delete_half_way(demo: Demo, console: Console) -> None:
     )
 
 
-async def show(demo: Demo, live: Live | None) -> None:
-    """Keep the picture up to date."""
+async def show(demo: Demo, console: Console, live: Live | None) -> None:
+    """Keep the picture up to date; where it is not a terminal, a line whenever something has changed."""
+    told = ""
     while True:
         await demo.look()
         if live is not None:
             live.update(demo.panel())
+        elif (line := demo.line()) != told:
+            console.print(line, markup=False)
+            told = line
         await asyncio.sleep(1)
 
 
@@ -179,7 +196,7 @@ async def run(demo: Demo, console: Console) -> None:
         if live is not None:
             live.start()
         try:
-            watch = group.create_task(show(demo, live))
+            watch = group.create_task(show(demo, console, live))
             work = [group.create_task(order(demo, shop, number, run)) for number in range(1, demo.orders + 1)]
             work.append(group.create_task(delete_half_way(demo, console)))
             await asyncio.wait(work)
@@ -230,7 +247,7 @@ def main() -> int:
     """Parse the arguments, run the demo; give the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--namespace", default="shop", help="where the shop and its pool are")
-    parser.add_argument("--orders", type=int, default=200)
+    parser.add_argument("--orders", type=int, default=400)
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     demo = Demo(arguments.namespace, arguments.orders)

@@ -35,11 +35,14 @@ install_chart() {
 
 apply_shop() {
     say "a pool of workers, the rules of its workflows, and the shop"
-    local file
+    local file before
+    before=$(kubectl get --namespace "$namespace" deployment/shop-web -o name --ignore-not-found)
     for file in workerpool workflow shop; do
         sed "s#currant.local/currant-shop:dev#$repository/currant-shop:$tag#" examples/kubernetes/$file.yaml |
             kubectl apply --namespace "$namespace" -f -
     done
+    # One of an earlier demo may have the URL of a database that is gone; pods of the pool are renewed by the operator.
+    [ -z "$before" ] || kubectl rollout restart --namespace "$namespace" deployment/shop-web
     if ! kubectl wait --namespace "$namespace" --for=condition=Ready workerpool/shop --timeout=3m; then
         kubectl describe --namespace "$namespace" workerpool/shop # its conditions say what is wrong
         exit 1
@@ -49,15 +52,14 @@ apply_shop() {
 }
 
 print_next() {
-    local environment='' down="helm uninstall $release --namespace $system"
+    local down="helm uninstall $release --namespace $system"
+    printf '\nIt all goes on running. Look around:\n'
     if [ -n "${made:-}" ]; then
+        down="e2e/cluster down"
         # shellcheck disable=SC2016  # it is to be typed
-        environment='eval "$(e2e/cluster env)"' down="e2e/cluster down"
+        echo '    eval "$(e2e/cluster env)"'
     fi
     cat <<TEXT
-
-It all goes on running. Look around:
-    $environment
     kubectl config set-context --current --namespace $namespace
     kubectl get workerpools,workflows
     kubectl describe workerpool shop
