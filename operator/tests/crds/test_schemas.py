@@ -220,6 +220,7 @@ WORKFLOW_REFUSALS = {
     "month 13": ({"spec__schedules__0__cron": "0 3 * 13 *"}, "the fourth field of cron is the month"),
     "weekday 8": ({"spec__schedules__0__cron": "0 3 * * 8"}, "the fifth field of cron is the day of the week"),
     "step 0": ({"spec__schedules__0__cron": "*/0 3 * * *"}, "the first field of cron is the minute"),
+    "step of one number": ({"spec__schedules__0__cron": "5/15 3 * * *"}, "write *, or 0 to 59, such as 0, */15, 0-10"),
     "no cron": ({"spec__schedules__0__cron": REMOVED}, "spec.schedules[0].cron: Required value"),
     "time zone in words": (
         {"spec__schedules__0__timeZone": "Berlin time"},
