@@ -94,6 +94,6 @@ def _kubectl(cluster: Cluster, *words: str) -> str:
 
 def _wait(cluster: Cluster, what: str, item: str, condition: str, *words: str) -> None:
     try:
-        _kubectl(cluster, "wait", f"--for=condition={condition}", item, "--timeout=90s", *words)
+        _kubectl(cluster, "wait", f"--for=condition={condition}", item, "--timeout=180s", *words)
     except ClusterError as error:
-        raise ClusterError(f"{what} not ready after 90 s: {error}") from None
+        raise ClusterError(f"{what} not ready after 180 s: {error}") from None

@@ -75,7 +75,7 @@ def wait_until(condition: Callable[[], bool], patience: float, interval: float =
     return True
 
 
-def wait_for(cluster: Cluster, name: str, condition: Callable[[], bool], patience: float = 60.0) -> None:
+def wait_for(cluster: Cluster, name: str, condition: Callable[[], bool], patience: float = 120.0) -> None:
     """Wait for `condition`. Raises ClusterError with its last words when `name` ends before or takes too long."""
     wait_until(lambda: condition() or pid_of(cluster, name) is None, patience)
     if condition():
