@@ -30,7 +30,9 @@ _IMAGE_REASONS = frozenset(
 _START_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "StartError"}
 )
-_IMPORT_FAILED = re.compile(r"module \S+ cannot be imported|^(error: )?no module \S+|is a file; -m takes")
+_IMPORT_FAILED = re.compile(
+    r"module \S+ cannot be imported|^(error: )?(ModuleNotFoundError: )?no module \S+|is a file; -m takes"
+)
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?')
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from currant.cli.functions import Mistake, import_module
 from currant_operator.observed import (
     DatabaseMigrating,
     DatabaseUnknown,
@@ -278,6 +280,21 @@ def test_the_secret_comes_before_the_pods_that_suffer_from_it() -> None:
     world = with_pods(waiting("CreateContainerConfigError", 'secret "currant-db" not found'))
     world.secret = SecretMissing()
     assert condition(world.plan().status, "Ready")[1] == "SecretNotFound"
+
+
+@pytest.mark.parametrize("module", ["no_such_module", "shop/orders.py", "broken_module"])
+def test_every_way_in_which_a_worker_fails_to_import_is_known_by_its_last_line(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken_module.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Mistake) as caught:
+        import_module(module)
+    caught.value.show()
+    said = capsys.readouterr().err
+    status, reason, message = condition(with_pods(crashed(said)).plan().status, "Ready")
+    assert (status, reason) == ("False", "ImportFailed")
+    assert said.strip().removeprefix("error: ") in message
 
 
 def test_several_pods_are_told_of_by_their_worst_problem() -> None:
