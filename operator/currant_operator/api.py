@@ -56,7 +56,15 @@ class ApiError(Exception):
     @property
     def refused(self) -> bool:
         """Trying the same again does not help: the object is invalid, malformed, or forbidden by a quota or a role."""
-        return self.status in (400, 403, 422)
+        # A value that cannot be parsed (memory: lots) is answered to an apply as an internal error.
+        unreadable = self.status == 500 and "unable to convert" in str(self)
+        return self.status in (400, 403, 422) or unreadable
+
+    @property
+    def terminating(self) -> bool:
+        """The namespace is being deleted, and everything in it will be; or it is gone."""
+        gone = self.status == 404 and str(self).startswith("namespaces ")
+        return gone or (self.status == 403 and "because it is being terminated" in str(self))
 
 
 class NotLeading(Exception):
@@ -248,7 +256,7 @@ class Api:
 def _error(status: int, text: str, retry_after: str | None) -> ApiError:
     try:
         answer = json.loads(text)
-        reason, message = str(answer["reason"]), str(answer["message"])
+        reason, message = str(answer.get("reason", "Unknown")), str(answer["message"])
     except (ValueError, KeyError, TypeError):
         reason, message = "Unknown", text.strip()[:500]
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None

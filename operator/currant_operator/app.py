@@ -51,7 +51,13 @@ class Operator:
         self._secrets = Secrets(self._api, settings.secret_interval)
         recorder = Recorder(self._api, settings.pod_name)
         self._reconciler = Reconciler(
-            self._api, self._store, self._databases, self._secrets, recorder, self._queue.add_after
+            self._api,
+            self._store,
+            self._databases,
+            self._secrets,
+            recorder,
+            self._queue.add_after,
+            settings.status_interval,
         )
         lease = ApiLease(self._api, settings.pod_namespace, settings.lease_name)
         self._election = Election(lease, _terms(settings))

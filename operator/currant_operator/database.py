@@ -355,9 +355,15 @@ class Database:
         self._workers = {key: tuple(rows) for key, rows in workers.items()}
         version = int(fleet.get("schema_version") or 0)
         if isinstance(self.state, DatabaseReachable) and version not in (0, self.state.schema_version):
-            self._become(DatabaseReachable(version))
+            # Somebody has migrated it: perhaps to a schema that is no longer for us.
+            # Only a new connection finds out.
+            self._abandon()
+            self._migrated = False
+            self._fleet_due = 0.0
         for pool, known in list(self.pools.items()):
             self._tell(pool, known)
+            if (queue := self.queue(pool)) is not None:
+                metrics.show_queue(pool, queue.ready, queue.due, queue.running, queue.oldest_ready_seconds)
 
     def _tell(self, pool: Key, known: _Pool) -> None:
         """Notify of what has changed in a pool: at once of its workers, and now and then of its numbers."""

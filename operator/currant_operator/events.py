@@ -41,7 +41,8 @@ class Recorder:
         try:
             await self._api.create(kinds.EVENT, about["metadata"]["namespace"], self._body(about, event))
         except ApiError as error:
-            _log.warning("the event %s could not be written: %s", event.reason, error)
+            if not error.terminating:
+                _log.warning("the event %s could not be written: %s", event.reason, error)
         else:
             metrics.EVENTS.labels(event.type).inc()
 

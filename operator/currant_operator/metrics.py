@@ -147,14 +147,17 @@ def api_request(method: str, path: str, query: Mapping[str, str], status: int) -
     API_REQUESTS.labels(verb, resource, f"{status // 100}xx" if status else "0").inc()
 
 
+def show_queue(key: Key, ready: int, due: int, running: int, oldest_ready_seconds: float) -> None:
+    """Set the series of a pool's queues."""
+    values = {POOL_READY: ready, POOL_DUE: due, POOL_RUNNING: running, POOL_OLDEST: oldest_ready_seconds}
+    for gauge, value in values.items():
+        gauge.labels(key.namespace, key.name).set(value)
+
+
 def show_pool(key: Key, status: Mapping[str, Any]) -> None:
     """Set the series of a pool from its status."""
-    queue, scaling = status.get("queue") or {}, status.get("scaling") or {}
+    scaling = status.get("scaling") or {}
     values = {
-        POOL_READY: queue.get("ready"),
-        POOL_DUE: queue.get("due"),
-        POOL_RUNNING: queue.get("running"),
-        POOL_OLDEST: queue.get("oldestReadySeconds"),
         POOL_DESIRED: scaling.get("desired"),
         POOL_REPLICAS: status.get("replicas"),
         POOL_READY_REPLICAS: status.get("readyReplicas"),

@@ -45,7 +45,6 @@ from currant_operator.store import Store
 
 _log = logging.getLogger(__name__)
 
-STATUS_INTERVAL = 30.0  # seconds between two writes of a status in which only counts have changed
 ACCEPTED_LIMIT = 16  # how many of the server's own ways of writing an object are remembered for a pool
 
 
@@ -72,9 +71,12 @@ class Reconciler:
         secrets: Secrets,
         recorder: Recorder,
         later: Callable[[Key, float], None],
+        status_interval: float = 30.0,
     ) -> None:
+        """`status_interval`: seconds between two writes of a status in which only counts have changed."""
         self._api, self._store, self._databases = api, store, databases
         self._secrets, self._recorder, self._later = secrets, recorder, later
+        self._status_interval = status_interval
         self._pools: dict[Key, _PoolMemory] = {}
         self._status_written: dict[Key, float] = {}
 
@@ -89,7 +91,12 @@ class Reconciler:
             outcome = "refused"
             raise
         except ApiError as error:
-            _log.warning("%s: %s", key, error, extra=_fields(key))
+            if error.terminating:
+                outcome = "terminating"
+                return
+            # A conflict is no trouble: somebody was quicker, and the next try sees what they did.
+            level = logging.DEBUG if error.status == 409 else logging.WARNING
+            _log.log(level, "%s: %s", key, error, extra=_fields(key))
             raise
         except InvalidResource as error:
             # Older than a change of the schema. An edit of it wakes us; trying the same again would not help.
@@ -119,6 +126,9 @@ class Reconciler:
             await self._tell(kinds.WORKER_POOL, key, plan)
             raise Refused(refused.rejection.message) from None
         metrics.show_pool(key, plan.status)
+        if not isinstance(observed.secret, SecretFound) or _doubtful(observed.database):
+            # Nobody tells us of a secret that was made or mended.
+            self._later(key, self._secrets.unusable_for * 1.1)
         return "changed" if changed else "unchanged"
 
     def _pool_gone(self, key: Key) -> str:
@@ -164,7 +174,7 @@ class Reconciler:
     async def _find_database(self, key: Key, pool: WorkerPool, memory: _PoolMemory) -> Database | None:
         """The pool's database by its secret; what is known stays when the secret cannot be read just now."""
         known = self._databases.of(key)
-        doubted = known is not None and isinstance(known.state, DatabaseUnreachable | MigrationFailed)
+        doubted = known is not None and _doubtful(known.state)
         ref = pool.spec.database.secret_ref
         before = memory.secret
         secret, url = await self._secrets.url(key.namespace, ref.name, ref.key, doubted)
@@ -203,9 +213,7 @@ class Reconciler:
         try:
             answer = await self._api.apply(manifest, manifests.OPERATOR_MANAGER)
         except ApiError as error:
-            if error.refused:
-                raise _RefusedApply(Rejection(kind.name, name, str(error))) from error
-            raise
+            raise _refusal(kind.name, name, error) from None
         self._accept_drift(key, manifest, answer)
         self._store.accept(kind, answer)
         _log.info("%s: %s %s %s", key, "changed" if there else "made", kind.name, name, extra=_fields(key))
@@ -225,9 +233,7 @@ class Reconciler:
         try:
             answer = await self._api.apply(body, manifests.SCALER_MANAGER)
         except ApiError as error:
-            if error.refused:
-                raise _RefusedApply(Rejection("Deployment", key.name, str(error))) from error
-            raise
+            raise _refusal(kinds.DEPLOYMENT.name, key.name, error) from None
         self._store.accept(kinds.DEPLOYMENT, answer)
         _log.info("%s: %d replicas", key, replicas, extra=_fields(key))
 
@@ -301,7 +307,7 @@ class Reconciler:
             self._later(key, after)
 
     def _status_wait(self, key: Key) -> float:
-        return self._status_written.get(key, -STATUS_INTERVAL) + STATUS_INTERVAL - time.monotonic()
+        return self._status_written.get(key, -self._status_interval) + self._status_interval - time.monotonic()
 
     async def _write_status(self, kind: Kind, key: Key, body: Body, status: Body) -> None:
         patch = merge_patch(body.get("status"), status)
@@ -354,6 +360,18 @@ class _RefusedApply(Exception):
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.message)
         self.rejection = rejection
+
+
+def _refusal(kind: str, name: str, error: ApiError) -> Exception:
+    """What a failed apply is: something to tell in the status, or just to try again."""
+    if error.refused and not error.terminating:
+        return _RefusedApply(Rejection(kind, name, str(error)))
+    return error
+
+
+def _doubtful(state: DatabaseState) -> bool:
+    """Whether another URL may be in the secret by now."""
+    return isinstance(state, DatabaseUnreachable | MigrationFailed)
 
 
 def _state(database: Database | None) -> DatabaseState:

@@ -28,7 +28,7 @@ from currant_operator.observed import (
 
 _log = logging.getLogger(__name__)
 
-UNUSABLE_FOR = 10.0  # seconds for which a secret that is missing or of no use is believed to be so
+UNUSABLE_FOR = 10.0  # seconds at most for which a secret that is missing or of no use is believed to be so
 
 
 class Reader(Protocol):
@@ -44,6 +44,7 @@ class Secrets:
     def __init__(self, reader: Reader, believed_for: float) -> None:
         self._reader = reader
         self._believed_for = believed_for
+        self.unusable_for = min(UNUSABLE_FOR, believed_for)
         self._known: dict[tuple[str, str], tuple[float, Body | None]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -52,12 +53,12 @@ class Secrets:
 
         `doubted`: its database refuses us, or cannot be reached, so what is known of it may be out of date.
         """
-        max_age = UNUSABLE_FOR if doubted else self._believed_for
+        max_age = self.unusable_for if doubted else self._believed_for
         try:
             secret = await self._read(namespace, name, max_age)
             state, url = _state(secret, key)
             if not url:
-                state, url = _state(await self._read(namespace, name, UNUSABLE_FOR), key)
+                state, url = _state(await self._read(namespace, name, self.unusable_for), key)
         except ApiError as error:
             _log.warning("the secret %s/%s cannot be read: %s", namespace, name, error)
             return SecretUnknown(str(error)), ""

@@ -43,6 +43,7 @@ class Settings:
     watch_inactivity: float
     fleet_interval: float
     stats_interval: float
+    status_interval: float
     database_backoff: float
     log_level: str
     log_format: str
@@ -273,6 +274,14 @@ OPTIONS = (
         _seconds,
         "30",
         "seconds between two counts of the runs of each workflow",
+    ),
+    Option(
+        "status_interval",
+        "CURRANT_OPERATOR_STATUS_INTERVAL",
+        "--status-interval",
+        _seconds,
+        "30",
+        "seconds between two writes of a status in which only counts have changed",
     ),
     Option(
         "database_backoff",

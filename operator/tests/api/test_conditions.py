@@ -49,7 +49,6 @@ def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, da
     told(cluster, "SecretNotFound", "there is no Secret currant-db", "kubectl -n")
     assert cluster.get("deployment", "orders")["spec"]["replicas"] == 0
     cluster.secret(database)
-    poke(cluster)
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
     eventually(lambda: cluster.get("deployment", "orders")["spec"]["replicas"] == 1)
 
@@ -126,15 +125,17 @@ def test_a_schema_that_is_too_new_is_told_and_no_pod_is_started(cluster: Cluster
     cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update currant.schema_info set min_client = 999")
+        connection.execute("insert into currant.migrations (version, name, checksum) values (999, 'newer', '')")
     told(cluster, "SchemaTooNew", "newer")
     assert cluster.condition("wp", "orders", "SchemaReady")["status"] == "False"
     assert cluster.condition("wp", "orders", "DatabaseReachable")["status"] == "True"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update currant.schema_info set min_client = 1")
+        connection.execute("delete from currant.migrations where version = 999")
     cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate")
 
 
-def test_a_migration_that_is_not_allowed_is_told(cluster: Cluster, make_database, server_url: str) -> None:
+def test_a_role_that_may_not_make_the_schema_is_told(cluster: Cluster, make_database, server_url: str) -> None:
     url = make_database()
     role = f"reader_{urlsplit(url).path[-8:]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
@@ -142,8 +143,7 @@ def test_a_migration_that_is_not_allowed_is_told(cluster: Cluster, make_database
     parts = urlsplit(url)
     cluster.secret(parts._replace(netloc=f"{role}:sesame@{parts.hostname}:{parts.port}").geturl())
     apply_pool(cluster)
-    told(cluster, "MigrationFailed", "permission denied")
-    assert cluster.condition("wp", "orders", "SchemaReady")["status"] == "False"
+    told(cluster, "DatabaseUnreachable", "permission denied for database")
 
 
 def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, operator: RunningOperator) -> None:
@@ -159,11 +159,4 @@ def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, ope
     labels = {"namespace": ready_cluster.namespace, "pool": "orders"}
     eventually(lambda: operator.metric("currant_pool_ready", **labels) == 3)
     ready_cluster("delete", "wp", "orders", "--wait=false")
-    pods = ready_cluster("get", "pods", "-o", "name").split()
-    ready_cluster("delete", *pods, "--force", "--grace-period=0")
     eventually(lambda: not [series for series in operator.metrics("currant_pool_ready") if series[0] == labels])
-
-
-def poke(cluster: Cluster) -> None:
-    """Have the pool looked at now; a secret that appears is not watched."""
-    cluster("annotate", "wp", "orders", "look=now", "--overwrite")

@@ -161,7 +161,7 @@ def test_a_pool_that_is_deleted_is_gone_when_its_pods_are(ready_cluster: Cluster
     ready_cluster("delete", "wp", "orders", "--wait=false")
     wait_replicas(ready_cluster, 0)
     # No kubelet ends them here: it is told in its stead.
-    ready_cluster("delete", *pods, "--force", "--grace-period=0")
+    ready_cluster("delete", *pods, "--force", "--grace-period=0", "--ignore-not-found")
     eventually(lambda: not ready_cluster.get("wp", "orders"))
     eventually(lambda: not ready_cluster.get("deployment", "orders"))
 
@@ -183,6 +183,5 @@ def test_nothing_is_written_when_nothing_changes(ready_cluster: Cluster, operato
         eventually(lambda: operator.metric("currant_operator_reconciles_total") > before[1])
         return writes() == before[0]
 
-    eventually(settled)
-    assert settled()
-    assert settled()
+    # Counts of pods that are still being made are written later; then there is silence.
+    eventually(lambda: settled() and settled() and settled(), 60)
