@@ -42,10 +42,9 @@ test-versions: .venv/.built
 test-kubernetes: .venv/.operator
 	@scripts/need-go.sh
 	@e2e/cluster build
-	@e2e/cluster build
 	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
 	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
-	@scripts/pytest.sh -c worker-image/tests/pytest.ini worker-image/tests
+	@scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/unit
 	@scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit e2e/cluster_tool/tests/control_plane
 
 e2e: ## the tests on a real Kubernetes with nodes and pods: brings one up, tests, takes it down
