@@ -220,8 +220,8 @@ create table currant.schedules (
     args bytea not null,
     overlap text not null check (overlap in ('Allow', 'Forbid', 'Replace')),
     catch_up text not null check (catch_up in ('None', 'Last', 'All')),
-    starting_deadline double precision not null check (starting_deadline >= 0), -- seconds after which a fire time is missed
-    jitter double precision not null check (jitter >= 0),                       -- seconds that a run is put off at most
+    starting_deadline double precision check (starting_deadline >= 0), -- no run is started for a fire time this many seconds old
+    jitter double precision not null check (jitter >= 0),              -- seconds that a run is put off at most
     suspended boolean not null,
     definition_suspended boolean not null, -- with its whole definition
     next_fire_at timestamptz,              -- null: its cron expression has no time to come

@@ -19,15 +19,15 @@ use crate::types::Micros;
 const SECOND: Micros = 1_000_000;
 /// At most so many runs are started at a time, the newest: after a long outage of a schedule with many fire times.
 pub const MAX_FIRES: usize = 100;
-/// A fire time is missed when it is older than this, unless the schedule says otherwise. Seconds.
-pub const DEFAULT_STARTING_DEADLINE: f64 = 60.0;
+/// A fire time is in time up to this age; an older one was missed. Seconds.
+const IN_TIME: f64 = 60.0;
 
 /// What becomes of a fire time while an earlier run of the schedule has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overlap {
-    #[default]
     Allow,
     /// It is skipped.
+    #[default]
     Forbid,
     /// The earlier run is cancelled.
     Replace,
@@ -36,9 +36,10 @@ pub enum Overlap {
 /// What becomes of fire times that were missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatchUp {
-    #[default]
+    /// They are dropped.
     None,
-    /// The newest runs, unless one that is not missed runs as well.
+    /// The newest runs, unless one that is in time does anyway.
+    #[default]
     Last,
     All,
 }
@@ -133,7 +134,8 @@ pub struct Schedule {
     pub timetable: Timetable,
     pub overlap: Overlap,
     pub catch_up: CatchUp,
-    pub starting_deadline: f64,
+    /// No run is started for a fire time older than this; None: 60 without catch-up, else any age will do.
+    pub starting_deadline: Option<f64>,
     pub jitter: f64,
     /// The oldest fire time that nothing was decided about.
     pub next_fire_at: Micros,
@@ -163,13 +165,12 @@ pub struct Decision {
 pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
     let next_fire_at = schedule.timetable.next(now);
     let (due, more) = schedule.timetable.newest(schedule.next_fire_at, now, MAX_FIRES);
-    let oldest = now.saturating_sub((schedule.starting_deadline * 1e6) as Micros);
-    let in_time = due.iter().filter(|time| **time >= oldest).count();
-    let missed = due.len() - in_time;
+    let limit = age_limit(schedule);
+    let younger = |age: f64| due.iter().filter(|time| (now - **time) as f64 <= age * 1e6).count();
+    let kept = younger(limit);
     let wanted = match schedule.catch_up {
-        CatchUp::None => in_time,
-        CatchUp::Last => in_time.max(1.min(missed)),
-        CatchUp::All => due.len(),
+        CatchUp::None | CatchUp::All => kept,
+        CatchUp::Last => younger(limit.min(IN_TIME)).max(kept.min(1)),
     };
     // Of several that are due at once at most one can run where runs must not overlap: the newest.
     let (started, replace) = match schedule.overlap {
@@ -179,8 +180,15 @@ pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
         Overlap::Replace => (wanted.min(1), wanted > 0 && schedule.busy),
     };
     let fires: Vec<Fire> = due[due.len() - started..].iter().map(|time| fire(schedule, *time, now)).collect();
-    let outcome = outcome(schedule, started, wanted - started, due.len() - wanted, more);
+    let counts =
+        Counts { started, skipped: wanted - started, superseded: kept - wanted, missed: due.len() - kept, more };
+    let outcome = counts.outcome(schedule);
     Decision { fires, replace, next_fire_at, outcome }
+}
+
+fn age_limit(schedule: &Schedule) -> f64 {
+    let without = if schedule.catch_up == CatchUp::None { IN_TIME } else { f64::INFINITY };
+    schedule.starting_deadline.unwrap_or(without)
 }
 
 fn fire(schedule: &Schedule, fire_time: Micros, now: Micros) -> Fire {
@@ -195,22 +203,39 @@ fn spread(id: Uuid, fire_time: Micros) -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-fn outcome(schedule: &Schedule, started: usize, skipped: usize, missed: usize, more: bool) -> Option<String> {
-    let mut parts = Vec::new();
-    match started {
-        0 => {}
-        1 => parts.push("started".to_owned()),
-        _ => parts.push(format!("started {started}")),
+/// How many fire times had which end.
+struct Counts {
+    started: usize,
+    skipped: usize,
+    superseded: usize,
+    missed: usize,
+    /// And older ones that were not looked at.
+    more: bool,
+}
+
+impl Counts {
+    fn outcome(&self, schedule: &Schedule) -> Option<String> {
+        let mut parts = Vec::new();
+        match self.started {
+            0 => {}
+            1 => parts.push("started".to_owned()),
+            _ => parts.push(format!("started {}", self.started)),
+        }
+        if self.skipped > 0 {
+            let why = if schedule.busy { "an earlier run has not ended" } else { "runs of it must not overlap" };
+            parts.push(format!("skipped {}: {why}", self.skipped));
+        }
+        if self.superseded > 0 {
+            parts.push(format!("skipped {}: only the last is caught up", self.superseded));
+        }
+        if self.missed > 0 {
+            parts.push(format!("missed {}: no worker was there within {} s", self.missed, age_limit(schedule)));
+        }
+        if self.more {
+            parts.push("and older ones".to_owned());
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
-    if skipped > 0 {
-        let why = if schedule.busy { "an earlier run has not ended" } else { "runs of it must not overlap" };
-        parts.push(format!("skipped {skipped}: {why}"));
-    }
-    if missed > 0 || more {
-        let some = if more { "more".to_owned() } else { missed.to_string() };
-        parts.push(format!("missed {some}: no worker was there within {} s", schedule.starting_deadline));
-    }
-    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 #[cfg(test)]
@@ -226,7 +251,7 @@ mod tests {
         let timetable = Timetable::parse(cron, zone).unwrap();
         let next_fire_at = timetable.next(at(from)).unwrap();
         let (overlap, catch_up, id) = (Overlap::Allow, CatchUp::None, Uuid::from_u128(7));
-        Schedule { id, timetable, overlap, catch_up, starting_deadline: 60.0, jitter: 0.0, next_fire_at, busy: false }
+        Schedule { id, timetable, overlap, catch_up, starting_deadline: None, jitter: 0.0, next_fire_at, busy: false }
     }
 
     fn times(decision: &Decision) -> Vec<Micros> {
@@ -298,16 +323,16 @@ mod tests {
     }
 
     #[test]
-    fn a_fire_time_is_missed_when_it_is_older_than_the_starting_deadline() {
+    fn no_run_is_started_for_a_fire_time_older_than_the_starting_deadline() {
         let minutely = schedule("* * * * *", "UTC", "2026-01-01T00:00:30Z");
         let first = at("2026-01-01T00:01:00Z");
         assert!(times(&decide(&minutely, first - 1)).is_empty());
         assert_eq!(times(&decide(&minutely, first)), [first]);
         assert_eq!(
-            times(&decide(&Schedule { starting_deadline: 30.0, ..minutely.clone() }, first + 30 * SECOND)),
+            times(&decide(&Schedule { starting_deadline: Some(30.0), ..minutely.clone() }, first + 30 * SECOND)),
             [first]
         );
-        let late = decide(&Schedule { starting_deadline: 30.0, ..minutely }, first + 31 * SECOND);
+        let late = decide(&Schedule { starting_deadline: Some(30.0), ..minutely }, first + 31 * SECOND);
         assert_eq!((times(&late), late.next_fire_at), (vec![], Some(first + 60 * SECOND)));
         assert_eq!(late.outcome.as_deref(), Some("missed 1: no worker was there within 30 s"));
     }
@@ -323,6 +348,17 @@ mod tests {
         assert_eq!(caught(CatchUp::All, later), [hour(1), hour(2), hour(3), hour(4)]);
         assert_eq!(caught(CatchUp::None, hour(4)), [hour(4)], "that one is not missed");
         assert_eq!(caught(CatchUp::Last, hour(4)), [hour(4)], "nor is there then anything to catch up");
+        let bounded = Schedule { starting_deadline: Some(5000.0), ..hourly.clone() };
+        for (catch_up, runs) in [(CatchUp::None, vec![hour(3), hour(4)]), (CatchUp::Last, vec![hour(4)])] {
+            assert_eq!(times(&decide(&Schedule { catch_up, ..bounded.clone() }, later)), runs);
+        }
+        let all = decide(&Schedule { catch_up: CatchUp::All, ..bounded.clone() }, later);
+        assert_eq!(
+            (times(&all), all.outcome.as_deref()),
+            (vec![hour(3), hour(4)], Some("started 2; missed 2: no worker was there within 5000 s"))
+        );
+        let none = decide(&Schedule { catch_up: CatchUp::Last, starting_deadline: Some(100.0), ..bounded }, later);
+        assert!(times(&none).is_empty(), "too old even for the last");
     }
 
     #[test]
@@ -331,7 +367,7 @@ mod tests {
         let now = at("2026-01-01T00:00:00Z");
         let caught = decide(&Schedule { catch_up: CatchUp::All, ..every_second }, now);
         assert_eq!(times(&caught), (0..100).rev().map(|ago| now - ago * SECOND).collect::<Vec<_>>());
-        assert_eq!(caught.outcome.as_deref(), Some("started 100; missed more: no worker was there within 60 s"));
+        assert_eq!(caught.outcome.as_deref(), Some("started 100; and older ones"));
     }
 
     #[test]
@@ -361,7 +397,7 @@ mod tests {
     fn jitter_puts_a_run_off_by_the_same_time_at_every_try_and_differs_between_fire_times() {
         let jittery = Schedule { jitter: 600.0, ..schedule("* * * * *", "UTC", "2026-01-01T00:00:30Z") };
         let now = jittery.next_fire_at + 2 * 60 * SECOND;
-        let jittery = Schedule { starting_deadline: 600.0, ..jittery };
+        let jittery = Schedule { starting_deadline: Some(600.0), ..jittery };
         let first = decide(&jittery, now);
         assert_eq!(first, decide(&jittery, now));
         let delays: std::collections::HashSet<_> =
@@ -389,7 +425,7 @@ mod tests {
     prop_compose! {
         /// Half of them begin within days of a change of the clocks.
         fn any_schedule()(
-            cron in crons(), zone in zones(), overlap in 0..3usize, catch_up in 0..3usize, deadline in 0.0..4000.0f64, jitter in 0.0..900.0f64,
+            cron in crons(), zone in zones(), overlap in 0..3usize, catch_up in 0..3usize, deadline in prop::option::of(0.0..4000.0f64), jitter in 0.0..900.0f64,
             start in prop_oneof![1_700_000_000i64..1_900_000_000, 1_774_500_000i64..1_774_900_000, 1_792_700_000i64..1_793_000_000],
             busy: bool, id: u128,
         ) -> Schedule {
@@ -421,9 +457,8 @@ mod tests {
                 let run_at = fire.run_at.unwrap_or(fire.fire_time);
                 prop_assert!((fire.fire_time..=fire.fire_time + (schedule.jitter * 1e6) as Micros).contains(&run_at));
             }
-            if schedule.catch_up == CatchUp::None {
-                prop_assert!(fired.iter().all(|time| (now - time) as f64 <= schedule.starting_deadline * 1e6));
-            }
+            let limit = schedule.starting_deadline.or((schedule.catch_up == CatchUp::None).then_some(60.0));
+            prop_assert!(limit.is_none_or(|limit| fired.iter().all(|time| (now - time) as f64 <= limit * 1e6)));
             if schedule.overlap != Overlap::Allow {
                 prop_assert!(fired.len() <= 1);
             }
@@ -432,7 +467,7 @@ mod tests {
         /// Whenever workers look: nothing fires twice, and with catch-up of all and short gaps nothing is left out.
         #[test]
         fn every_fire_time_is_decided_once(schedule in any_schedule(), looks in looks()) {
-            let mut schedule = Schedule { overlap: Overlap::Allow, catch_up: CatchUp::All, ..schedule };
+            let mut schedule = Schedule { overlap: Overlap::Allow, catch_up: CatchUp::All, starting_deadline: None, ..schedule };
             let (first, mut now) = (schedule.next_fire_at, schedule.next_fire_at);
             let (mut fired, mut bounded) = (Vec::new(), false);
             for wait in looks {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::cron::{CatchUp, DEFAULT_STARTING_DEADLINE, Decision, Overlap, Schedule, Timetable, decide};
+use crate::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::types::{Micros, Wakes};
@@ -41,10 +41,6 @@ fn utc() -> String {
 }
 
 impl Spec {
-    fn starting_deadline(&self) -> f64 {
-        self.starting_deadline.unwrap_or(DEFAULT_STARTING_DEADLINE)
-    }
-
     /// The arguments as executions have them.
     fn stored_args(&self) -> String {
         let kwargs = self.args.as_deref().map_or("{}", RawValue::get);
@@ -97,7 +93,7 @@ struct Row<'a> {
     args: String,
     overlap: Overlap,
     catch_up: CatchUp,
-    starting_deadline: f64,
+    starting_deadline: Option<f64>,
     jitter: f64,
     suspended: bool,
     next_fire_at: Option<Micros>,
@@ -128,7 +124,7 @@ pub async fn apply(
             args: spec.stored_args(),
             overlap: spec.overlap,
             catch_up: spec.catch_up,
-            starting_deadline: spec.starting_deadline(),
+            starting_deadline: spec.starting_deadline,
             jitter: spec.jitter.unwrap_or(0.0),
             suspended: spec.suspended,
             next_fire_at: next_fire_at(spec, &timetable, before.get(&spec.name), suspended, now),

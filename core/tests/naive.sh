@@ -39,5 +39,16 @@ m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|
 9, bystanders;takeover;a_bystander;take_over|culprit is null or s.id = culprit|true
 9, worker lost;takeover;alone_kills;take_over|e.id = any (lost) then 'failed'|false then 'failed'
 14, children of what ended;commits;leaves_no_child;commit_batch|and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested|and false
+S, a fire time has one run;schedules;a_fire_time_that_has_its_run;fire_schedules|continue when exists|continue when false and exists
+S, one worker fires it;schedules;ten_that_fire;take_due_schedules|for update skip locked|
+S, one failure stops no other;schedules;a_schedule_that_fails;fire_schedules|exception when others|exception when division_by_zero
+S, suspended ones do not fire;schedules;a_suspended_schedule;take_due_schedules|and not s.suspended and not s.definition_suspended|
+S, suspended ones wake nobody;schedules;a_suspended_schedule;heartbeat|and not s.suspended and not s.definition_suspended|
+S, what is replaced is cancelled;schedules;replace_cancels;fire_schedules|if decision."replace" then|if false then
+S, what is no longer named goes;schedules;applying_keeps;apply_schedules|where s.function = p_function|where false
+a pod has one worker;takeover;starts_in_the_pod;register_worker|if v_new and|if false and
+a pod has one worker, of that pod;takeover;starts_in_the_pod;register_worker|w.pod_uid = p_pod_uid|true
+a pod has one worker, once;takeover;share_a_pod;register_worker|if v_new and|if
+a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000|limit 200000
 RULES
 exit $failed

@@ -10,7 +10,7 @@ use support::*;
 use uuid::Uuid;
 
 fn spec(name: &str, cron: &str) -> Spec {
-    serde_json::from_value(json!({"name": name, "cron": cron})).unwrap()
+    serde_json::from_value(json!({"name": name, "cron": cron, "overlap": "Allow", "catch_up": "None"})).unwrap()
 }
 
 async fn apply(conn: &mut PgConnection, specs: &[Spec]) -> bool {
@@ -180,7 +180,7 @@ async fn what_nobody_was_there_for_is_left_out_or_caught_up_as_told() {
     for (catch_up, runs) in [(CatchUp::None, 0), (CatchUp::Last, 1), (CatchUp::All, 5)] {
         let database = Database::new().await;
         let mut conn = database.connect().await;
-        apply(&mut conn, &[Spec { catch_up, starting_deadline: Some(0.0), ..spec("s", hourly()) }]).await;
+        apply(&mut conn, &[Spec { catch_up, ..spec("s", hourly()) }]).await;
         let outage = "update currant.schedules set next_fire_at = date_trunc('hour', now()) - interval '4 hours',
             due_at = now() - interval '4 hours'";
         run(&mut conn, outage.into()).await;
@@ -198,9 +198,9 @@ async fn a_suspended_schedule_does_not_fire_and_leaves_out_what_it_missed_unless
     {
         let database = Database::new().await;
         let mut conn = database.connect().await;
-        // In time by the deadline: it is the resume that leaves it out.
-        let spec = Spec { catch_up, starting_deadline: Some(1e6), ..spec("s", hourly()) };
-        let spec = if catch_up == CatchUp::None { spec } else { Spec { starting_deadline: Some(0.0), ..spec } };
+        // By its deadline it would run: it is the resume that leaves it out.
+        let deadline = Some(1e6).filter(|_| catch_up == CatchUp::None);
+        let spec = Spec { catch_up, starting_deadline: deadline, ..spec("s", hourly()) };
         let paused = [Spec { suspended: own, ..spec.clone() }];
         apply(&mut conn, &paused).await;
         schedules::apply(&mut conn, "f.task", "shop/nightly", !own, &paused).await.unwrap();

@@ -168,7 +168,7 @@ def test_schedules_are_listed_for_people_and_for_programs(
         "time_zone": "Europe/Berlin",
         "overlap": "Forbid",
         "catch_up": "None",
-        "starting_deadline": 60.0,
+        "starting_deadline": None,
         "jitter": 30.0,
         "suspended": False,
         "last_fire_at": None,
