@@ -137,8 +137,8 @@ create function currant.fleet(p_pools jsonb) returns jsonb language sql stable a
         select e.worker_id, e.queue, count(*) as number from currant.executions e where e.state = 'running' group by e.worker_id, e.queue
     ),
     depth as (
-        select pool.key, ready.number as ready, due.number as due, busy.number as running,
-            coalesce(greatest(0, extract(epoch from clock_timestamp() - least(ready.oldest, first.oldest))), 0)::double precision as oldest
+        select pool.key, least(100000, ready.number + gated.number) as ready, due.number as due, busy.number as running,
+            coalesce(greatest(0, extract(epoch from clock_timestamp() - least(ready.oldest, first.oldest, gated.oldest))), 0)::double precision as oldest
         from pool
         cross join lateral (
             select count(*) as number, min(one.ready_at) as oldest from (
@@ -156,9 +156,21 @@ create function currant.fleet(p_pools jsonb) returns jsonb language sql stable a
             select min(one.ready_at) as oldest from unnest(pool.queues) lane(queue) cross join generate_series(0, 10) level(priority)
             cross join lateral (
                 select x.ready_at from currant.executions x
-                where x.queue = lane.queue and x.priority = level.priority and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                where x.queue = lane.queue and x.priority = level.priority and x.state = 'pending' and x.run_at is null
+                    and not x.isolated and not x.parked
                 order by x.id limit 1) one
         ) first
+        cross join lateral (  -- of what waits for a place, as much as there are places
+            select coalesce(sum(open.number), 0)::bigint as number, min(open.oldest) as oldest
+            from currant.gates(pool.queues, 100000) gate cross join lateral (
+                select count(*) as number, min(one.ready_at) as oldest from (
+                    select e.ready_at from unnest(pool.queues) lane(queue) cross join lateral (
+                        select x.ready_at from currant.executions x
+                        where x.parked and x.queue = lane.queue and x.function = gate.function
+                        order by x.priority desc, x.id limit gate.room) e
+                    limit gate.room) one) open
+            where gate.room > 0
+        ) gated
         cross join lateral (
             select count(*) as number from (
                 select 1 from unnest(pool.queues) lane(queue) cross join lateral (

@@ -1,5 +1,6 @@
 //! How a fleet stands: what an operator sizes it by.
 mod support;
+use currant::definitions;
 use currant::executions::create_executions;
 use currant::fleet::{end_workers, fleet};
 use currant::types::*;
@@ -64,6 +65,24 @@ async fn it_tells_of_every_live_worker_where_it_is_what_it_serves_and_how_busy_i
     let expected = json!({"id": here.id, "name": "w", "pool": "shop/orders", "pod_name": "orders-1", "pod_uid": "u1", "build": "b1",
         "queues": ["q"], "tasks": ["f.task"], "workflows": ["f.workflow"], "concurrency": 10, "draining": true, "running": 1});
     assert_eq!(worker, expected);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_place_counts_as_ready_as_far_as_there_are_places() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let rule = |function: &str, limit: Value, suspended: bool| json!({"function": function, "owner": "n/o", "concurrency_limit": limit, "suspended": suspended, "schedules": []});
+    let rules = json!([rule("f.task", json!(3), false), rule("f.paused", Value::Null, true)]);
+    definitions::apply(&mut conn, &rules.to_string()).await.unwrap();
+    for _ in 0..5 {
+        enqueue(&mut conn, Kind::Task, "q").await;
+    }
+    create_executions(&mut conn, &[new(Call { function: "f.paused".into(), ..call(Kind::Task, "q") })]).await.unwrap();
+    let pools = json!([{"key": "n/q", "queues": ["q", "empty"]}]);
+    assert_eq!(ask(&mut conn, pools.clone()).await["pools"]["n/q"]["ready"], 3);
+    claim_one(&mut conn, me, "q").await;
+    assert_eq!(ask(&mut conn, pools).await["pools"]["n/q"]["ready"], 2);
 }
 
 #[tokio::test]
