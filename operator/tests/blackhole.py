@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 
 class Proxy:
@@ -18,7 +18,8 @@ class Proxy:
         self._generation = 0
         self._sockets: list[socket.socket] = []
         self.frozen = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._run(self._accept)
 
     def freeze(self) -> None:
         """Let nothing pass any more on the connections that there are, and close none."""
@@ -26,19 +27,33 @@ class Proxy:
 
     def close(self) -> None:
         """Close everything."""
+        # A socket that a thread waits on has to be shut down: closing it alone wakes nobody.
         for each in (self._listener, *self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
             each.close()
+        for thread in self._threads:
+            thread.join(10)
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            self._sockets.append(client)
+            try:
                 server = socket.create_connection(self._target)
             except OSError:
-                return
-            self._sockets += [client, server]
+                client.close()
+                continue
+            self._sockets.append(server)
             for pair in ((client, server), (server, client)):
-                threading.Thread(target=self._forward, args=(*pair, self._generation), daemon=True).start()
+                self._run(self._forward, *pair, self._generation)
+
+    def _run(self, function: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=function, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, generation: int) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -11,11 +12,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from e2e.clusters import Kubectl
 
+_numbers = itertools.count(1)
 CHECKOUT = Path(__file__).parents[2]
 
 T = TypeVar("T")
@@ -134,6 +137,31 @@ class RunningOperator:
         """SIGTERM, as at the end of a pod; gives the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+
+@contextmanager
+def starter(kubeconfig: Path, directory: Path) -> Iterator[Callable[..., RunningOperator]]:
+    """Gives `start(name=None, lease=None, through=None, VARIABLE="value")`, which starts an operator.
+
+    Each has a lease of its own unless it is named; `through` is another kubeconfig. All are killed at the end, and their logs printed.
+    """
+    started: list[RunningOperator] = []
+
+    def start(
+        name: str | None = None, lease: str | None = None, through: Path | None = None, **variables: str
+    ) -> RunningOperator:
+        number = next(_numbers)
+        name = name or f"operator-{number}"
+        log = directory / f"{number}-{name}.log"
+        started.append(RunningOperator(through or kubeconfig, log, name, lease or f"currant-{number}", **variables))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for operator in started:
+            operator.kill()
+            print(f"--- log of {operator.name}\n{operator.log}")
 
 
 class Cluster:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,9 +12,7 @@ import pytest
 
 from currant.embedded import temporary_server
 from e2e.clusters import ControlPlane, Kubectl
-from operators import Cluster, RunningOperator
-
-_numbers = itertools.count(1)
+from operators import Cluster, RunningOperator, starter
 
 
 @pytest.fixture(scope="session")
@@ -58,24 +54,9 @@ def database(make_database: Callable[[], str]) -> str:
 def start_operator(
     plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., RunningOperator]]:
-    """Start an operator: `start_operator(name=..., lease=..., kubeconfig=..., VARIABLE="value")`. They end with the module."""
-    started: list[RunningOperator] = []
-    directory = tmp_path_factory.mktemp("operators")
-
-    def start(
-        name: str | None = None, lease: str | None = None, kubeconfig: Path | None = None, **variables: str
-    ) -> RunningOperator:
-        number = next(_numbers)
-        name = name or f"operator-{number}"
-        log = directory / f"{number}-{name}.log"
-        operator = RunningOperator(kubeconfig or plane.kubeconfig, log, name, lease or f"currant-{number}", **variables)
-        started.append(operator)
-        return operator
-
-    yield start
-    for operator in started:
-        operator.kill()
-        print(f"--- log of {operator.name}\n{operator.log}")
+    """Start an operator: see `operators.starter`. They end with the module."""
+    with starter(plane.kubeconfig, tmp_path_factory.mktemp("operators")) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
