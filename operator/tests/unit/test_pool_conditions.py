@@ -23,6 +23,7 @@ from currant_operator.observed import (
     SecretUnknown,
 )
 from currant_operator.plan_pool import plan_pool
+from currant_operator.resources import DRAIN_FINALIZER
 from worlds import NOW, World, at, condition, crashed, later, pod, pool_body, settled, waiting
 
 Body = dict[str, Any]
@@ -280,6 +281,25 @@ def test_the_secret_comes_before_the_pods_that_suffer_from_it() -> None:
     world = with_pods(waiting("CreateContainerConfigError", 'secret "currant-db" not found'))
     world.secret = SecretMissing()
     assert condition(world.plan().status, "Ready")[1] == "SecretNotFound"
+
+
+def test_what_a_pod_says_comes_before_a_quota_and_a_quota_before_a_lack_of_nodes() -> None:
+    world = with_failure("ReplicaFailure", "True", "FailedCreate", QUOTA)
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+    world.pods = [pod(ready=False, status__conditions=[unschedulable], status__containerStatuses=[])]
+    assert condition(world.plan().status, "Ready")[1] == "QuotaExceeded"
+    world.pods.append(crashed("oops", name="orders-b"))
+    assert condition(world.plan().status, "Ready")[1] == "CrashLooping"
+
+
+def test_pods_that_have_ended_are_not_counted_and_not_waited_for() -> None:
+    world = settled()
+    world.pods = [pod(), pod("orders-b", ready=False, status__phase="Failed", status__reason="Evicted")]
+    status = world.plan().status
+    assert (status["replicas"], status["readyReplicas"]) == (1, 1)
+    world.body["spec"]["scaling"]["replicas"] = 0
+    world.settle()
+    assert DRAIN_FINALIZER not in world.body["metadata"]["finalizers"]
 
 
 @pytest.mark.parametrize("module", ["no_such_module", "shop/orders.py", "broken_module"])

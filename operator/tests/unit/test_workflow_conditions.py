@@ -244,6 +244,17 @@ def test_the_loser_of_two_gets_the_function_when_the_winner_lets_go() -> None:
     assert condition(world.body["status"], "Ready")[1] == "Applied"
 
 
+@pytest.mark.parametrize(
+    "answer", [Applied("applied"), Applied("unchanged"), Applied("taken", "a/b"), Applied("invalid")]
+)
+def test_an_answer_of_the_database_does_not_take_the_finalizer_away_again(answer: Applied) -> None:
+    """The list of definitions may be older than the answer."""
+    body = workflow(metadata__finalizers=[DEFINITION_FINALIZER])
+    plan = plan_workflow(observed_workflow(workflow=body, applied=answer))
+    assert not plan.remove_finalizer
+    assert not plan.add_finalizer
+
+
 # Deleting
 
 
