@@ -33,6 +33,7 @@ from currant_operator.workqueue import WorkQueue
 _log = logging.getLogger(__name__)
 
 STOP_LIMIT = 10.0  # seconds that reconciles under way have to finish
+FRESH = 10.0  # seconds for which a listing is as good as another
 RELIST_DELAY = 2.0  # seconds after which a kind is listed whose watch had to begin again
 LIST_RETRY = 5.0
 
@@ -86,6 +87,7 @@ class Operator:
 
     async def _work(self) -> None:
         await wait_for_kinds(self._api, lambda why: _log.warning("waiting: %s", why))
+        began = self._loop.time()
         self._watcher.start()
         await self._list_everything()
         self._why_not_ready = ""
@@ -98,8 +100,9 @@ class Operator:
         metrics.LEADING.set(1)
         self._api.may_write = lambda: self._election.leading
         self._spawn(self._keep_leading(), "lease")
-        # A watch may have been silent for a while; who begins to write must not do so from an old view.
-        await self._list_everything()
+        if self._loop.time() - began > FRESH:
+            # A watch may have been silent for a while; who begins to write must not do so from an old view.
+            await self._list_everything()
         self._enqueue_everything()
         self._spawn(self._resync(), "resync")
         await self._queue.run(self._reconciler.reconcile, self._settings.concurrency)

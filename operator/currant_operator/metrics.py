@@ -136,14 +136,17 @@ class QueueMetrics:
 def api_request(method: str, path: str, query: Mapping[str, str], status: int) -> None:
     """Count a call to the API by the verb that Kubernetes' own metrics would give it."""
     parts = path.strip("/").split("/")
-    resource = next((part for part in parts if part in _RESOURCES), "discovery")
+    parts = parts[3:] if parts[0] == "apis" else parts[2:]  # behind the group and version
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    resource = parts[0] if parts and parts[0] in _RESOURCES else "discovery"
     verb = _VERBS.get(method.upper(), "get")
     if verb == "get" and query.get("watch") == "true":
         verb = "watch"
-    elif verb == "get" and parts[-1] == resource:
+    elif verb == "get" and len(parts) == 1 and resource != "discovery":
         verb = "list"
-    if parts[-1] in ("status", "scale"):
-        resource = f"{resource}/{parts[-1]}"
+    if parts[2:] == ["status"]:
+        resource = f"{resource}/status"
     API_REQUESTS.labels(verb, resource, f"{status // 100}xx" if status else "0").inc()
 
 

@@ -83,6 +83,12 @@ class Watcher:
             self._stop.wait(pause)
 
     async def _operator(self) -> None:
+        # kopf looks once for what there is to watch: where the custom resources have been removed, it must not begin.
+        client = api.Api(api.login())
+        try:
+            await api.wait_for_kinds(client, lambda why: _log.warning("waiting: %s", why))
+        finally:
+            await client.close()
         namespace = self._settings.watch_namespace
         await kopf.operator(
             registry=self._registry(),
@@ -120,6 +126,7 @@ class Watcher:
         # Looking for new kinds and namespaces would need rights of its own; the kinds are waited for before the start.
         settings.scanning.disabled = True
         settings.posting.enabled = False
+        settings.process.ultimate_exiting_timeout = None
         settings.watching.server_timeout = int(given.watch_timeout)
         # A connection that went dead in silence: the server will not end that watch.
         settings.watching.client_timeout = given.watch_timeout + 30

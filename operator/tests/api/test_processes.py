@@ -195,7 +195,7 @@ def test_an_operator_that_cannot_renew_its_lease_ends_itself(
     assert "the lease could not be renewed within 3 s" in leader.log
 
 
-def test_an_operator_waits_for_the_custom_resources_and_says_so(
+def test_an_operator_waits_for_the_custom_resources_at_its_start_and_when_they_are_removed(
     kubectl: Kubectl, start_operator: Start, plane: ControlPlane
 ) -> None:
     with control_plane() as bare:
@@ -208,6 +208,12 @@ def test_an_operator_waits_for_the_custom_resources_and_says_so(
         operator.wait_leading()
         assert operator.ready
         assert operator.log.count("are not installed") == 1
+        cluster = Cluster(bare.kubectl, "default")
+        bare.kubectl("delete", "crd", "workerpools.currant.dev", "workflows.currant.dev")
+        eventually(lambda: operator.log.count("are not installed") == 2, 60)
+        install_crds(bare.kubectl)
+        apply_pool(cluster)
+        eventually(lambda: cluster.get("deployment", "orders"), 60)
         assert operator.terminate() == 0
 
 

@@ -1,0 +1,60 @@
+"""Calls to the API are counted by verb and kind, never by anything that a user may name."""
+
+from __future__ import annotations
+
+import pytest
+
+from currant_operator import metrics
+from currant_operator.kinds import Key
+
+POOL = "/apis/currant.dev/v1alpha1/namespaces/pods/workerpools"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "verb", "resource"),
+    [
+        ("GET", "/apis/currant.dev/v1alpha1/workerpools", {}, "list", "workerpools"),
+        ("GET", POOL, {"watch": "true"}, "watch", "workerpools"),
+        ("GET", f"{POOL}/status", {}, "get", "workerpools"),
+        ("PATCH", f"{POOL}/orders", {}, "patch", "workerpools"),
+        ("PATCH", f"{POOL}/leases/status", {}, "patch", "workerpools/status"),
+        ("GET", "/api/v1/namespaces/shop/secrets/pods", {}, "get", "secrets"),
+        ("PUT", "/apis/coordination.k8s.io/v1/namespaces/shop/leases/scale", {}, "update", "leases"),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/shop/events", {}, "create", "events"),
+        ("GET", "/apis/currant.dev/v1alpha1", {}, "get", "discovery"),
+        ("GET", "/api/v1/namespaces", {}, "get", "discovery"),
+        ("GET", "/api", {}, "get", "discovery"),
+    ],
+)
+def test_a_call_is_counted_as_kubernetes_would_name_it(method, path, query, verb, resource):
+    series = metrics.API_REQUESTS.labels(verb, resource, "2xx")
+    before = series._value.get()
+    metrics.api_request(method, path, query, 200)
+    assert series._value.get() == before + 1
+
+
+def test_the_series_of_a_pool_go_with_it():
+    key = Key("WorkerPool", "shop", "orders")
+    condition = {"type": "Ready", "status": "False"}
+    metrics.show_pool(key, {"replicas": 2, "scaling": {"desired": 3}, "conditions": [condition]})
+    metrics.show_queue(key, 5, 0, 1, 2.5)
+    page = metrics.page().decode()
+    assert 'currant_pool_desired_replicas{namespace="shop",pool="orders"} 3.0' in page
+    assert 'currant_pool_condition{condition="Ready",namespace="shop",pool="orders"} 0.0' in page
+    assert 'currant_pool_ready{namespace="shop",pool="orders"} 5.0' in page
+    metrics.forget_pool(key)
+    assert 'pool="orders"' not in metrics.page().decode()
+
+
+def test_databases_are_counted_by_state():
+    def count(state):
+        return metrics.DATABASES.labels(state)._value.get()
+
+    before = count("DatabaseReachable")
+    metrics.DATABASES.set_state("a", "DatabaseReachable")
+    metrics.DATABASES.set_state("b", "DatabaseReachable")
+    metrics.DATABASES.set_state("a", "DatabaseUnreachable")
+    assert (count("DatabaseReachable") - before, count("DatabaseUnreachable")) == (1, 1)
+    metrics.DATABASES.set_state("a", None)
+    metrics.DATABASES.set_state("b", None)
+    assert (count("DatabaseReachable"), count("DatabaseUnreachable")) == (before, 0)
