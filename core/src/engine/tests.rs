@@ -561,3 +561,42 @@ fn a_rebuilt_run_gets_its_history_in_order_and_then_what_it_has_not_heard() {
     let next = state.commands(run.id, 2, vec![]).unwrap();
     assert_eq!((next.key.as_str(), next.seq), ("2", 3));
 }
+
+fn beats(state: &mut State, next_schedule: Option<Micros>) {
+    let reply = Heartbeat { now: state.clock.now(), next_schedule, ..heartbeat(vec![]) };
+    state.registered = true;
+    state.beaten(None, &reply, Instant::now(), Instant::now());
+}
+
+#[test]
+fn a_worker_sleeps_no_longer_than_until_the_next_schedule_and_fires_it_then() {
+    let mut state = worker(1);
+    let soon = state.clock.now() + 200_000;
+    beats(&mut state, Some(soon));
+    assert!(!state.wants_fire());
+    assert!(state.idle_time(Instant::now()) <= Duration::from_millis(200));
+    let due = state.clock.now();
+    beats(&mut state, Some(due));
+    assert!(state.wants_fire());
+    state.drain();
+    assert!(!state.wants_fire(), "a draining worker leaves it to others");
+}
+
+#[test]
+fn what_goes_wrong_with_a_schedule_is_told_and_tried_later() {
+    let mut state = worker(1);
+    let due = state.clock.now();
+    beats(&mut state, Some(due));
+    state.fired(Err(crate::error::Error::Other("no room".into())));
+    assert!(state.beat.wanted, "the heart beats on");
+    beats(&mut state, Some(due));
+    assert!(!state.wants_fire() && state.idle_time(Instant::now()) > Duration::from_secs(3));
+    let told = |state: &mut State| state.pull(10).iter().any(|item| matches!(item, Item::Log { level: "warning", .. }));
+    assert!(told(&mut state));
+    let problems = vec!["schedule s: bad".to_owned()];
+    state.fired(Ok(crate::schedules::Fired { taken: 1, started: 0, problems }));
+    assert!(told(&mut state));
+    let due = state.clock.now();
+    beats(&mut state, Some(due));
+    assert!(state.wants_fire(), "the next one is fired as soon as it is due");
+}
