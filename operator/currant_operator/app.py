@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from currant.rust_bridge import RustBridge
@@ -99,12 +99,12 @@ class Operator:
         await self._election.acquire()
         metrics.LEADING.set(1)
         self._api.may_write = lambda: self._election.leading
-        self._spawn(self._keep_leading(), "lease")
+        self._spawn(self._keep_leading(), "lease", vital=True)
         if self._loop.time() - began > FRESH:
             # A watch may have been silent for a while; who begins to write must not do so from an old view.
             await self._list_everything()
         self._enqueue_everything()
-        self._spawn(self._resync(), "resync")
+        self._spawn(self._resync(), "resync", vital=True)
         await self._queue.run(self._reconciler.reconcile, self._settings.concurrency)
 
     async def _end(self, work: asyncio.Task[None]) -> None:
@@ -133,8 +133,7 @@ class Operator:
         await self._election.keep()
         # Another may lead from now on: nothing more must be written, by no thread.
         _log.critical("no longer leading: the process ends")
-        logging.shutdown()
-        os._exit(1)
+        _end_now()
 
     # Listings
 
@@ -220,17 +219,19 @@ class Operator:
             return "the watches have ended"
         return ""
 
-    def _spawn(self, coroutine: Any, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str, vital: bool = False) -> None:
+        """Run beside the rest. When it fails that is logged; when it is vital, the process ends."""
+        task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda task: self._ended(task, vital))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], vital: bool) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.critical("%s failed: the process ends", task.get_name(), exc_info=task.exception())
-            logging.shutdown()
-            os._exit(1)
+        if task.cancelled() or task.exception() is None:
+            return
+        _log.critical("%s failed", task.get_name(), exc_info=task.exception())
+        if vital:
+            _end_now()
 
 
 class _ThreadSink:
@@ -248,6 +249,11 @@ class _ThreadSink:
     def deleted(self, kind: Kind, body: Body) -> None:
         """See `Sink`."""
         self._operator.call(self._operator.store.remove, kind, body)
+
+
+def _end_now() -> None:
+    logging.shutdown()
+    os._exit(1)
 
 
 def _terms(settings: Settings) -> Terms:

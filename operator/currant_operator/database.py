@@ -42,6 +42,7 @@ GATHER = 0.05  # seconds in which definitions are gathered into one transaction
 CALL_LIMIT = 120.0  # seconds after which a call is given up, with its thread and its connections
 NUMBERS_INTERVAL = 10.0  # seconds between two notices that only a pool's numbers have changed
 FIRST_COUNT = 2.0  # seconds until the runs of a definition are counted first
+SLOW_MIGRATION = 2.0  # seconds after which a migration is told of
 ASK_AGAIN = 30.0  # seconds after which a definition that was refused may be asked for again
 
 
@@ -269,9 +270,12 @@ class Database:
         return max(0.01, min(due, default=now + 60) - time.monotonic())
 
     async def _migrate(self) -> None:
-        if isinstance(self.state, DatabaseUnknown):
-            self._become(DatabaseMigrating())
-        version = await self._call("migrate", lambda bridge: bridge.migrate())
+        # Mostly there is nothing to migrate: who restarts the operator must not see every pool turn unready and back.
+        slow = asyncio.get_running_loop().call_later(SLOW_MIGRATION, self._is_migrating)
+        try:
+            version = await self._call("migrate", lambda bridge: bridge.migrate())
+        finally:
+            slow.cancel()
         self._migrated = True
         if isinstance(self.state, DatabaseUnreachable):
             _log.info("database %s is reachable again", self.id)
@@ -279,6 +283,10 @@ class Database:
         self._list_due = True
         await self._list_definitions()
         self._become(DatabaseReachable(version))
+
+    def _is_migrating(self) -> None:
+        if isinstance(self.state, DatabaseUnknown):
+            self._become(DatabaseMigrating())
 
     async def _list_definitions(self) -> None:
         rows = await self._call("list_definitions", lambda bridge: bridge.list_definitions())

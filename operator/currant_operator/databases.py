@@ -92,10 +92,12 @@ class Databases:
 
     async def close(self) -> None:
         """End all work on databases; calls that hang are left behind."""
-        tasks = [task for _, task in self._databases.values()]
-        self._databases.clear()
-        for task in tasks:
+        tasks = []
+        for database, task in self._databases.values():
+            metrics.DATABASES.set_state(database.id, None)
             task.cancel()
+            tasks.append(task)
+        self._databases.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _get(self, url: str) -> Database:

@@ -6,8 +6,6 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from currant_operator.watch import QuietKopf
-
 _FIELDS = ("kind", "namespace", "object")
 
 
@@ -41,4 +39,7 @@ def set_up(level: str, form: str) -> None:
 
 
 def _kopf_is_quiet(record: logging.LogRecord) -> bool:
-    return not record.name.startswith("kopf") or QuietKopf().filter(record)
+    """Leave out kopf's remarks about its own ways: what it did with each event, and where its signals go."""
+    if not record.name.startswith("kopf"):
+        return True
+    return record.levelno >= logging.WARNING and "OS signals are ignored" not in record.getMessage()

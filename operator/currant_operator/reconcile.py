@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from currant_operator import kinds, manifests, metrics
-from currant_operator.api import Api, ApiError, Body
+from currant_operator.api import Api, ApiError, Body, NotLeading
 from currant_operator.database import Database
 from currant_operator.databases import Databases
 from currant_operator.diff import merge_patch
@@ -98,6 +98,9 @@ class Reconciler:
             level = logging.DEBUG if error.status == 409 else logging.WARNING
             _log.log(level, "%s: %s", key, error, extra=_fields(key))
             raise
+        except NotLeading:
+            # The election ends the process at its next look.
+            outcome = "not leading"
         except InvalidResource as error:
             # Older than a change of the schema. An edit of it wakes us; trying the same again would not help.
             outcome = "invalid"

@@ -148,15 +148,3 @@ class Watcher:
 async def _login(**_: Any) -> kopf.AiohttpSession:
     info = api.login()
     return kopf.AiohttpSession(server=info.server, aiohttp_session=api.open_session(info))
-
-
-class QuietKopf(logging.Filter):
-    """Keeps kopf's remarks about its own ways out of the log: what it did with each event, and where its signals go."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter`."""
-        return not (
-            record.levelno < logging.WARNING
-            or "OS signals are ignored" in record.getMessage()
-            or "Daemon" in record.getMessage()
-        )

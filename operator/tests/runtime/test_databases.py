@@ -17,6 +17,7 @@ from currant_operator.database import Database, Times
 from currant_operator.databases import Databases, WrongUrl, check_url
 from currant_operator.kinds import Key
 from currant_operator.observed import (
+    DatabaseMigrating,
     DatabaseReachable,
     DatabaseUnknown,
     DatabaseUnreachable,
@@ -149,10 +150,21 @@ def definition(function: str, key: Key = PROCESS) -> dict[str, Any]:
 async def test_a_database_is_migrated_once_before_anything_else_is_asked_of_it(bench):
     database = await bench.reachable()
     assert database.state == DatabaseReachable(7)
+    assert bench.told(ORDERS) <= 2  # reachable, and its numbers
     assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "fleet"]
     await bench.until(lambda: bench.bridge.count("fleet") > 3)
     assert bench.bridge.count("migrate") == 1
     assert bench.told(ORDERS) >= 1
+
+
+async def test_only_a_migration_that_takes_long_is_told_of(bench, monkeypatch):
+    monkeypatch.setattr(database_module, "SLOW_MIGRATION", 0.01)
+    bench.bridge.gate.clear()
+    slow = bench.databases.use(MAIL, URL, ["mail"])
+    await bench.until(lambda: slow.state == DatabaseMigrating())
+    assert bench.told(MAIL) == 1
+    bench.bridge.gate.set()
+    await bench.until(lambda: isinstance(slow.state, DatabaseReachable))
 
 
 async def test_pools_with_one_url_share_a_database_and_one_statement_serves_them_all(bench):
