@@ -167,7 +167,8 @@ create table currant.workers (
     stopped_at timestamptz,
     pool text,                             -- in Kubernetes: namespace/name of its WorkerPool, and its pod
     pod_name text,
-    pod_uid text
+    pod_uid text,
+    pod_gone boolean not null default false -- its pod is no more: it does not come back, even if its process lives a little longer
 );
 create index workers_pod on currant.workers (pod_uid) where pod_uid is not null and stopped_at is null;
 
@@ -201,6 +202,13 @@ create table currant.definitions (
 create index definitions_owner on currant.definitions (owner);
 create index definitions_gated on currant.definitions (function) where gate is not null;
 create index definitions_retention on currant.definitions (function) where retention is not null;
+
+-- When runs past their retention were last deleted; whoever locks the row does it.
+create table currant.upkeep (
+    one boolean primary key default true check (one),
+    swept_at timestamptz not null
+);
+insert into currant.upkeep (swept_at) values ('-infinity');
 
 -- What an enqueue needs to know of a definition.
 create type currant.rule as (

@@ -67,9 +67,9 @@ create function currant.settle_runs(p_ids uuid[]) returns setof uuid language sq
     marked as (
         update currant.executions e set
             defined = true,
-            slot = e.slot or (not e.parked and (e.started_at is not null or e.state in ('running', 'suspended'))),
+            slot = e.slot or (not e.defined and (e.started_at is not null or e.state in ('running', 'suspended'))),
             parked = e.parked or (d.gate is not null and e.state = 'pending' and e.run_at is null and not e.isolated and not e.slot
-                and e.started_at is null)
+                and (e.defined or e.started_at is null))
         from free, currant.definitions d
         where e.id = free.id and e.finished_at is null and d.function = e.function
     )
@@ -104,3 +104,37 @@ alter function currant.settle_runs set enable_seqscan = off;
 alter function currant.settle_runs set jit = off;
 alter function currant.definition_stats set enable_seqscan = off;
 alter function currant.definition_stats set jit = off;
+
+-- Deletes runs that ended longer ago than the retention of their function says, each with its whole tree, at most p_limit of them;
+-- gives how many. Nothing unless a minute has passed since it was last begun, by whomever. What somebody has locked, and what still
+-- has something unfinished below it, is left for another time.
+create function currant.sweep(p_limit integer, p_begin boolean) returns integer language plpgsql as $$
+declare
+    v_roots uuid[];
+    v_tree uuid[];
+begin
+    if p_begin then
+        perform 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute' for update skip locked;
+        if not found then return 0; end if;
+        update currant.upkeep set swept_at = clock_timestamp();
+    end if;
+    v_roots := array(
+        select old.id from currant.definitions d cross join lateral (
+            select e.id from currant.executions e
+            where e.defined and e.parent_id is null and e.finished_at is not null and e.function = d.function
+                and e.finished_at < now() - d.retention * interval '1 second'
+                and not exists (
+                    select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
+            order by e.finished_at limit p_limit for update skip locked
+        ) old
+        where d.retention is not null limit p_limit);
+    v_tree := v_roots || array(select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null);
+    delete from currant.signals g where g.execution_id = any (v_tree);
+    delete from currant.steps s where s.execution_id = any (v_tree);
+    delete from currant.idempotency_keys k where k.execution_id = any (v_tree);
+    delete from currant.executions e where e.id = any (v_tree);
+    return cardinality(v_roots);
+end $$;
+alter function currant.sweep set enable_seqscan = off;
+alter function currant.sweep set enable_bitmapscan = off;
+alter function currant.sweep set jit = off;

@@ -340,6 +340,8 @@ pub struct Heartbeat {
     pub dead: Vec<Uuid>,
     /// When the next schedule is to be looked at.
     pub next_schedule: Option<Micros>,
+    /// Runs past their retention are to be looked for.
+    pub sweep_due: bool,
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,
 }

@@ -27,6 +27,11 @@ pub enum Verb {
     /// By their owners.
     DeleteDefinitions(Vec<String>),
     Definitions,
+    /// Delete so many runs past their retention; `begin`: if nobody does.
+    Sweep {
+        limit: i32,
+        begin: bool,
+    },
     /// By their functions.
     DefinitionStats(Vec<String>),
     /// By the UIDs of their pods.
@@ -122,6 +127,7 @@ impl Verb {
                 let (deleted, wakes) = definitions::delete(conn, owners).await?;
                 (Answer::Number(deleted), wakes)
             }
+            Verb::Sweep { limit, begin } => (Answer::Number(definitions::sweep(conn, *limit, *begin).await?), nobody),
             Verb::Definitions => (Answer::Json(definitions::list(conn).await?), nobody),
             Verb::DefinitionStats(functions) => (Answer::Json(definitions::stats(conn, functions).await?), nobody),
             Verb::Standing(id) => {

@@ -307,7 +307,7 @@ pub async fn heartbeat(
     let mut scope = db::scope(conn).await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
-            leases as "leases!", wakes as "wakes!", next_schedule
+            leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!"
         from currant.heartbeat($1, $2, $3)"#,
         worker,
         sleep_until,
@@ -324,6 +324,7 @@ pub async fn heartbeat(
         next_due: row.next_due,
         dead: row.dead,
         next_schedule: row.next_schedule,
+        sweep_due: row.sweep_due,
         running: running.collect(),
     })
 }

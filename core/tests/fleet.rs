@@ -127,4 +127,9 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
     assert!(worker::heartbeat(&mut conn, other.id, None, false).await.unwrap().known);
     assert_eq!(end_workers(&mut conn, &["u1".into()]).await.unwrap(), Wakes::default(), "again: nothing is left");
+    // Its process may live on for some seconds: what it claimed would die with it a second time.
+    enqueue(&mut conn, Kind::Task, "q").await;
+    worker::register(&mut conn, &lost).await.unwrap();
+    assert!(claim(&mut conn, lost.id, &["q"], 1).await.is_empty());
+    assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
 }

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnection, PgListener};
 
 use super::items::Item;
 use super::state::Unit;
-use super::{Shared, firing, verbs};
+use super::{Shared, firing, upkeep, verbs};
 use crate::error::{Error, Result};
 use crate::types::*;
 use crate::{db, worker};
@@ -223,6 +223,9 @@ impl Writer {
             }
             state.beaten(flag, &reply, sent, Instant::now())
         };
+        if reply.sweep_due {
+            upkeep::spawn(&self.shared);
+        }
         for dead in dead {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
             let wakes = limit(self.timeout, worker::take_over(conn, dead)).await?;

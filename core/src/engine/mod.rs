@@ -14,9 +14,11 @@ mod run;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verbs;
 
 use std::os::fd::RawFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +47,8 @@ struct Shared {
     /// True once the driver has said goodbye.
     gone: watch::Sender<bool>,
     stopping: Mutex<bool>,
+    /// Runs past their retention are being deleted.
+    sweeping: AtomicBool,
     client: Client,
 }
 
@@ -73,6 +77,7 @@ impl Engine {
             kick: Notify::new(),
             gone: watch::Sender::new(false),
             stopping: Mutex::new(false),
+            sweeping: AtomicBool::new(false),
             client,
         };
         Ok(Engine { shared: Arc::new(shared) })

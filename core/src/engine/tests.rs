@@ -112,7 +112,16 @@ fn pulled_task(state: &mut State) -> (Uuid, i64) {
 }
 
 fn heartbeat(running: Vec<(Uuid, i64, i64)>) -> Heartbeat {
-    Heartbeat { known: true, now: START, ready: false, next_due: None, dead: vec![], next_schedule: None, running }
+    Heartbeat {
+        known: true,
+        now: START,
+        ready: false,
+        next_due: None,
+        dead: vec![],
+        next_schedule: None,
+        sweep_due: false,
+        running,
+    }
 }
 
 fn beat(state: &mut State, reply: &Heartbeat) -> Vec<Uuid> {

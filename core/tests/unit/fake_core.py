@@ -121,7 +121,7 @@ class Core:
 
     def _create(self, items: list[Any]) -> list[str]:
         ids = []
-        for id, call, key in items:
+        for id, call, key, _checked in items:
             winner = id if key is None else self.keys.setdefault((call[1], key), id)
             if winner == id:
                 self.executions[id] = {

@@ -21,7 +21,7 @@ from fake_engine import FakeEngine
 from random_workflows import Node, Pick, choose_outcome, make_program, make_workflow
 
 MOST_OUTCOMES = 40
-DIGEST = "fb43b7b908336580"
+DIGEST = "b55228e060e38801"
 CASES = int(os.environ.get("CURRANT_REPLAY_CASES", "1000"))
 
 Schedule = list[tuple[str, str, Any]]

@@ -1,0 +1,40 @@
+//! Deleting runs past their retention: any worker does it, beside its writer and in small bites, at most once a minute in a database.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Shared;
+use crate::error::Result;
+use crate::verbs::{Answer, Verb};
+
+/// Runs in one transaction, and the pause between two, so that others get on.
+const BITE: i32 = 200;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A heartbeat said that it is time.
+pub(super) fn spawn(shared: &Arc<Shared>) {
+    if shared.sweeping.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        if let Err(error) = sweep(&shared).await {
+            let message = format!("runs past their retention could not be deleted, it is tried again: {error}");
+            shared.state().say("warning", message);
+            shared.bell.ring();
+        }
+        shared.sweeping.store(false, Ordering::Release);
+    });
+}
+
+async fn sweep(shared: &Shared) -> Result<()> {
+    let mut begin = true;
+    while !*shared.gone.borrow() {
+        match shared.client.ask(Verb::Sweep { limit: BITE, begin }).await? {
+            Answer::Number(swept) if swept >= BITE => begin = false,
+            _ => break,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,499 @@
+//! Definitions: who has one, what overrules what, and how many may run.
+mod support;
+use currant::definitions;
+use currant::executions::{self, create, create_executions};
+use currant::types::*;
+use currant::worker;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use support::*;
+use uuid::Uuid;
+
+async fn apply(conn: &mut PgConnection, items: Value) -> (Vec<Value>, Wakes) {
+    let (answers, wakes) = definitions::apply(conn, &items.to_string()).await.unwrap();
+    (serde_json::from_slice(&answers).unwrap(), wakes)
+}
+
+async fn define(conn: &mut PgConnection, more: Value) -> Wakes {
+    let mut item = json!({"function": "f.task", "owner": "ns/task"});
+    item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let (answers, wakes) = apply(conn, json!([item])).await;
+    assert!(answers[0]["status"] == "applied", "{}", answers[0]);
+    wakes
+}
+
+async fn enqueue_many(conn: &mut PgConnection, count: usize, queue: &str) -> Vec<Uuid> {
+    let items: Vec<NewExecution> = (0..count).map(|_| new(call(Kind::Task, queue))).collect();
+    create_executions(conn, &items).await.unwrap()
+}
+
+async fn stats(conn: &mut PgConnection) -> Value {
+    let stats = definitions::stats(conn, &["f.task".into()]).await.unwrap();
+    serde_json::from_slice::<Value>(&stats).unwrap()["f.task"].clone()
+}
+
+async fn queue_row(conn: &mut PgConnection, queue: &str) -> Value {
+    let rows: Vec<Value> = serde_json::from_slice(&executions::queues(conn).await.unwrap()).unwrap();
+    rows.into_iter().find(|row| row["queue"] == queue).unwrap_or_default()
+}
+
+async fn complete(conn: &mut PgConnection, worker: Uuid, claimed: &Claimed) -> Wakes {
+    commit(conn, worker, &ends(claimed, Action::Complete, Some("1"))).await.wakes
+}
+
+#[tokio::test]
+async fn one_that_is_wrong_or_taken_does_not_stop_the_others_and_the_same_again_changes_nothing() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let items = json!([
+        {"function": "a", "owner": "ns/a", "concurrency_limit": 2, "schedules": [{"name": "n", "cron": "0 3 * * *"}]},
+        {"function": "b", "owner": "ns/b", "priority": 11},
+        {"function": "a", "owner": "ns/other"},
+        {"function": "c", "owner": "ns/c", "colour": "red"},
+        {"function": "d", "owner": "ns/d", "queue": "nul\u{0}"},
+        {"function": "e", "owner": "ns/e", "schedules": [{"name": "n", "cron": "when it rains"}]},
+        {"function": "f", "owner": "ns/f", "retention": 60}
+    ]);
+    let status = |answers: &[Value]| -> Vec<String> {
+        answers.iter().map(|answer| answer["status"].as_str().unwrap().to_string()).collect()
+    };
+    let (answers, _) = apply(&mut conn, items.clone()).await;
+    assert_eq!(status(&answers), ["applied", "invalid", "taken", "invalid", "invalid", "invalid", "applied"]);
+    assert_eq!(answers[2]["owner"], "ns/a");
+    assert!(answers[1]["message"].as_str().unwrap().contains("priority"));
+    assert_eq!(
+        text(&mut conn, "select string_agg(function, ' ' order by function) from currant.definitions").await,
+        "a f"
+    );
+    let before = text(&mut conn, "select string_agg(xmin::text, ' ') from currant.definitions").await;
+    let (answers, _) = apply(&mut conn, items).await;
+    assert_eq!(status(&answers), ["unchanged", "invalid", "taken", "invalid", "invalid", "invalid", "unchanged"]);
+    assert_eq!(text(&mut conn, "select string_agg(xmin::text, ' ') from currant.definitions").await, before);
+    assert_eq!(definitions::delete(&mut conn, &["ns/a".into()]).await.unwrap().0, 1);
+    assert_eq!(text(&mut conn, "select count(*) from currant.schedules").await, "0");
+    let (answers, _) = apply(&mut conn, json!([{"function": "a", "owner": "ns/other"}])).await;
+    assert_eq!(status(&answers), ["applied"]);
+}
+
+#[tokio::test]
+async fn the_call_overrules_the_definition_which_overrules_the_code() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let retry = json!({"max_attempts": 9, "initial": 7});
+    define(&mut conn, json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry})).await;
+    let given = |given| NewExecution {
+        call: Call { given, timeout: Some(5.0), ..call(Kind::Task, "q") },
+        ..new(call(Kind::Task, "q"))
+    };
+    for (bits, expected) in [
+        (0, "defined 8 77 9 7"),
+        (GIVEN_QUEUE, "q 8 77 9 7"),
+        (GIVEN_PRIORITY, "defined 5 77 9 7"),
+        (GIVEN_TIMEOUT, "defined 8 5 9 7"),
+        (GIVEN_RETRY, "defined 8 77 4 1"),
+    ] {
+        let item = given(bits);
+        let created = create(&mut conn, std::slice::from_ref(&item)).await.unwrap();
+        let queue = expected.split(' ').next().map(str::to_string);
+        assert_eq!(created, [Created::Stored { id: item.id, queue }], "the queue to be woken is the one it went to");
+        let row = format!(
+            "select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial) from currant.executions where id = '{}'",
+            item.id
+        );
+        assert_eq!(text(&mut conn, &row).await, expected);
+    }
+    run(&mut conn, "create function enqueued(o jsonb) returns text language plpgsql as $$ declare i uuid := currant.enqueue('f.task', '{}', o);
+        begin return (select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial) from currant.executions where id = i); end $$".into()).await;
+    for (options, expected) in [
+        ("{}", "defined 8 77 9 7"),
+        (r#"{"queue": "q", "timeout": null}"#, "q 8 9 7"),
+        (r#"{"queue": null, "retries": 1}"#, "defined 8 77 2 1"),
+        (
+            r#"{"defaults": {"queue": "q", "priority": 1, "retry": {"max_attempts": 2, "multiplier": 3}}}"#,
+            "defined 8 77 9 7",
+        ),
+        (r#"{"priority": 2, "defaults": {"priority": 1}}"#, "defined 2 77 9 7"),
+    ] {
+        assert_eq!(text(&mut conn, &format!("select enqueued('{options}')")).await, expected, "{options}");
+    }
+    definitions::delete(&mut conn, &["ns/task".into()]).await.unwrap();
+    let options = r#"{"defaults": {"queue": "q", "priority": 1, "timeout": null, "retries": 2}, "retries": 5}"#;
+    assert_eq!(text(&mut conn, &format!("select enqueued('{options}')")).await, "q 1 6 1");
+}
+
+#[tokio::test]
+async fn steps_and_what_a_workflow_starts_obey_and_are_woken_where_they_went() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    define(&mut conn, json!({"queue": "defined", "priority": 8})).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = child(&run, "0", call(Kind::Task, "q"), true);
+    let own = child(&run, "1", Call { given: GIVEN_QUEUE | GIVEN_PRIORITY, ..call(Kind::Task, "q") }, true);
+    let batch = starts(&run, vec![step.clone(), own.clone()]);
+    let reply = commit(&mut conn, me, &batch).await;
+    assert_eq!((reply.postponed, reply.wakes.queues), (vec![step.id], vec!["defined".to_string()]));
+    assert_eq!(state(&mut conn, step.id).await, "pending");
+    assert_eq!(state(&mut conn, own.id).await, "running");
+    assert_eq!(commit(&mut conn, me, &batch).await.postponed, [step.id], "its reply was lost: the same answer again");
+}
+
+#[tokio::test]
+async fn never_more_have_started_and_not_ended_than_the_limit_says() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    define(&mut conn, json!({"concurrency_limit": 3})).await;
+    enqueue_many(&mut conn, 60, "q").await;
+    assert_eq!(queue_row(&mut conn, "q").await["ready"], 3);
+    assert_eq!(queue_row(&mut conn, "q").await["blocked"], 57);
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut conn = database.connect().await;
+        claims.spawn(async move {
+            let me = register(&mut conn, &["q"]).await;
+            let mut done = 0;
+            for _ in 0..200 {
+                for claimed in claim(&mut conn, me, &["q"], 5).await {
+                    let running =
+                        text(&mut conn, "select count(*) from currant.executions where state = 'running'").await;
+                    assert!(running.parse::<i64>().unwrap() <= 3, "{running} run at once");
+                    complete(&mut conn, me, &claimed).await;
+                    done += 1;
+                }
+            }
+            done
+        });
+    }
+    let mut done = 0;
+    while let Some(some) = claims.join_next().await {
+        done += some.unwrap();
+    }
+    assert_eq!(done, 60);
+}
+
+#[tokio::test]
+async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_who_wait() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let limited = json!([{"function": "f.workflow", "owner": "o", "concurrency_limit": 1}]);
+    apply(&mut conn, limited).await;
+    let first = enqueue(&mut conn, Kind::Workflow, "q").await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let started = claim_one(&mut conn, me, "q").await;
+    assert_eq!(started.id, first);
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
+    commit(&mut conn, me, &suspends(&started, started.wakes, None)).await;
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a suspended run has its place");
+    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    executions::resume_workflows(&mut conn, &[first]).await.unwrap();
+    let again = claim(&mut conn, me, &["q"], 5).await;
+    assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first]);
+    commit(&mut conn, me, &ends(&again[0], Action::Handback, None)).await;
+    let again = claim(&mut conn, me, &["q"], 5).await;
+    assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first], "handed back, it goes before those who wait");
+    commit(&mut conn, me, &ends(&again[0], Action::Retry, Some("{}"))).await;
+    let again = claim(&mut conn, me, &["q"], 5).await;
+    assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first], "between two attempts it has its place");
+    assert_eq!(complete(&mut conn, me, &again[0]).await.queues, ["q"]);
+    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_lost_worker_give_places_back_and_wake() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    define(&mut conn, json!({"concurrency_limit": 1})).await;
+    let mut items: Vec<NewExecution> =
+        (0..4).map(|_| new(Call { policy: policy(1), ..call(Kind::Task, "q") })).collect();
+    items.sort_by_key(|item| item.id);
+    create_executions(&mut conn, &items).await.unwrap();
+    for force in [false, true] {
+        let claimed = claim_one(&mut conn, me, "q").await;
+        assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
+        assert_eq!(executions::cancel(&mut conn, claimed.id, force).await.unwrap().queues, ["q"]);
+    }
+    claim_one(&mut conn, me, "q").await;
+    silence(&mut conn, me).await;
+    assert!(worker::take_over(&mut conn, me).await.unwrap().queues.contains(&"q".to_string()));
+    let heir = register(&mut conn, &["q"]).await;
+    assert_eq!(claim_one(&mut conn, heir, "q").await.id, items[3].id);
+}
+
+#[tokio::test]
+async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let ids = enqueue_many(&mut conn, 3, "q").await;
+    let started = claim_one(&mut conn, me, "q").await;
+    define(&mut conn, json!({"suspended": true})).await;
+    let other =
+        NewExecution { call: Call { function: "g".into(), ..call(Kind::Task, "q") }, ..new(call(Kind::Task, "q")) };
+    create_executions(&mut conn, std::slice::from_ref(&other)).await.unwrap();
+    commit(&mut conn, me, &ends(&started, Action::Handback, None)).await;
+    let mut claimed: Vec<Uuid> = claim(&mut conn, me, &["q"], 5).await.iter().map(|c| c.id).collect();
+    claimed.sort();
+    let mut expected = vec![started.id, other.id];
+    expected.sort();
+    assert_eq!(claimed, expected);
+    assert_eq!(queue_row(&mut conn, "q").await["blocked"], 2);
+    assert_eq!(stats(&mut conn).await["pending"], 2);
+    // A row of a transaction that knew no definition.
+    run(&mut conn, "update currant.executions set parked = false, defined = false where state = 'pending'".into())
+        .await;
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
+    assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
+    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 2);
+    assert_eq!(
+        text(
+            &mut conn,
+            &format!(
+                "select count(*) from currant.executions where id = any ('{{{}}}')",
+                ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",")
+            )
+        )
+        .await,
+        "3"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_counts_what_ran_before_it_and_what_waits_is_free_when_it_goes() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue_many(&mut conn, 6, "q").await;
+    let running = claim(&mut conn, me, &["q"], 3).await;
+    define(&mut conn, json!({"concurrency_limit": 3})).await;
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
+    complete(&mut conn, me, &running[0]).await;
+    assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
+    assert_eq!(definitions::delete(&mut conn, &["ns/task".into()]).await.unwrap().1.queues, ["q"]);
+    assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_comes_due_is_tried_again_or_retried_as_a_run_waits_for_a_place_like_all_others() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    define(&mut conn, json!({"concurrency_limit": 1})).await;
+    let late = new(Call { delay: Some(3600.0), ..call(Kind::Task, "q") });
+    create_executions(&mut conn, std::slice::from_ref(&late)).await.unwrap();
+    let first = enqueue(&mut conn, Kind::Task, "q").await;
+    let claimed = claim_one(&mut conn, me, "q").await;
+    assert_eq!(claimed.id, first);
+    run(
+        &mut conn,
+        "update currant.executions set run_at = now() - interval '1 second' where run_at is not null".into(),
+    )
+    .await;
+    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
+    commit(&mut conn, me, &ends(&claimed, Action::Fail, Some("{}"))).await;
+    let second = claim_one(&mut conn, me, "q").await;
+    assert_eq!(second.id, late.id);
+    executions::retry(&mut conn, first).await.unwrap();
+    assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a run that is retried starts again");
+    complete(&mut conn, me, &second).await;
+    assert_eq!(claim_one(&mut conn, me, "q").await.id, first);
+}
+
+#[tokio::test]
+async fn eager_steps_of_a_function_with_a_gate_are_postponed() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    define(&mut conn, json!({"concurrency_limit": 1})).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let steps: Vec<NewChild> = (0..3).map(|n| child(&run, &n.to_string(), call(Kind::Task, "q"), true)).collect();
+    let reply = commit(&mut conn, me, &starts(&run, steps)).await;
+    assert_eq!((reply.postponed.len(), reply.wakes.queues.as_slice()), (3, ["q".to_string()].as_slice()));
+    assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
+}
+
+#[tokio::test]
+async fn priority_then_age_decides_between_what_waits_for_a_place_and_what_does_not() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    define(&mut conn, json!({"concurrency_limit": 2})).await;
+    let of = |function: &str, priority| new(Call { function: function.into(), priority, ..call(Kind::Task, "q") });
+    let items = [of("g", 5), of("f.task", 9), of("f.task", 4), of("g", 9), of("f.task", 8), of("g", 1)];
+    create_executions(&mut conn, &items).await.unwrap();
+    let claimed: Vec<Uuid> = claim(&mut conn, me, &["q"], 4).await.iter().map(|c| c.id).collect();
+    assert_eq!(claimed, [items[1].id, items[3].id, items[4].id, items[0].id]);
+    let claimed: Vec<Uuid> = claim(&mut conn, me, &["q"], 4).await.iter().map(|c| c.id).collect();
+    assert_eq!(claimed, [items[5].id]);
+}
+
+#[tokio::test]
+async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_wake_ups_of_others() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let sleeper = register(&mut conn, &["q"]).await;
+    worker::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    run(
+        &mut conn,
+        "insert into currant.executions (id, root_id, kind, function, queue, priority, args)
+         select i, i, 'task', 'f.task', 'q', 9, '' from (select currant.new_id() i from generate_series(1, 20000)) s;"
+            .into(),
+    )
+    .await;
+    define(&mut conn, json!({"concurrency_limit": 1})).await;
+    run(
+        &mut conn,
+        "insert into currant.executions (id, root_id, kind, function, queue, args)
+         select i, i, 'task', 'g', 'q', '' from (select currant.new_id() i from generate_series(1, 20000)) s"
+            .into(),
+    )
+    .await;
+    for _ in 0..8 {
+        run(&mut conn, "begin".into()).await;
+        let before = rows_read(&mut conn).await;
+        let claimed = claim(&mut conn, me, &["q"], 10).await;
+        assert_eq!(claimed.iter().filter(|c| c.function == "g").count(), 9, "one of the 20,000 has room");
+        worker::heartbeat(&mut conn, me, None, false).await.unwrap();
+        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+        complete(&mut conn, me, &claimed[0]).await;
+        let reads = rows_read(&mut conn).await - before;
+        run(&mut conn, "rollback".into()).await;
+        assert!(reads < 500, "they read {reads} rows");
+    }
+}
+
+/// By this session, since its counts were last handed in.
+async fn rows_read(conn: &mut PgConnection) -> i64 {
+    let sql =
+        "select seq_tup_read + idx_tup_fetch from pg_stat_xact_all_tables where relid = 'currant.executions'::regclass";
+    text(conn, sql).await.parse().unwrap()
+}
+
+#[tokio::test]
+async fn counts_by_state_come_from_an_index_and_say_what_became_of_each() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue_many(&mut conn, 2, "q").await;
+    define(&mut conn, json!({"queue": "q"})).await;
+    enqueue_many(&mut conn, 3, "q").await;
+    let claimed = claim(&mut conn, me, &["q"], 4).await;
+    complete(&mut conn, me, &claimed[0]).await;
+    commit(&mut conn, me, &ends(&claimed[1], Action::Fail, Some("{}"))).await;
+    executions::cancel(&mut conn, claimed[2].id, false).await.unwrap();
+    let found = stats(&mut conn).await;
+    let counts = ["pending", "running", "suspended", "completed", "failed", "cancelled"]
+        .map(|name| found[name].as_i64().unwrap());
+    assert_eq!(counts, [1, 1, 0, 1, 1, 1]);
+    let plan =
+        "explain select state, count(*) from currant.executions where defined and function = 'f.task' group by state";
+    run(&mut conn, "set enable_seqscan = off; set enable_bitmapscan = off".into()).await;
+    run(&mut conn, "vacuum currant.executions".into()).await;
+    let lines: Vec<String> = sqlx::query_scalar(plan).fetch_all(&mut conn).await.unwrap();
+    assert!(lines.join("\n").contains("Index Only Scan using executions_defined"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn arguments_that_were_not_checked_against_the_schema_are_not_stored() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    define(&mut conn, json!({"input_schema": {"required": ["x"]}})).await;
+    let with =
+        |checked: Option<&str>| NewExecution { checked: checked.map(str::to_string), ..new(call(Kind::Task, "q")) };
+    let items = [with(Some("")), with(None), NewExecution { idempotency_key: Some("k".into()), ..with(Some("other")) }];
+    let created = create(&mut conn, &items).await.unwrap();
+    let Created::Unchecked { hash, schema } = &created[0] else { panic!("{created:?}") };
+    assert_eq!(schema, r#"{"required": ["x"]}"#);
+    assert!(matches!(created[1], Created::Stored { .. }) && matches!(created[2], Created::Unchecked { .. }));
+    assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "1");
+    assert_eq!(text(&mut conn, "select count(*) from currant.idempotency_keys").await, "0");
+    let checked = NewExecution { checked: Some(hash.clone()), ..items[2].clone() };
+    assert!(matches!(create(&mut conn, &[checked]).await.unwrap()[0], Created::Stored { .. }));
+}
+
+/// As if the run had ended so many hours ago.
+async fn ended(conn: &mut PgConnection, id: Uuid, hours: i32) {
+    run(
+        conn,
+        format!("update currant.executions set finished_at = now() - interval '{hours} hours' where id = '{id}'"),
+    )
+    .await;
+}
+
+async fn sweep(conn: &mut PgConnection) -> i32 {
+    run(conn, "update currant.upkeep set swept_at = '-infinity'".into()).await;
+    definitions::sweep(conn, 100, true).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_past_its_retention_goes_with_its_whole_tree_and_nothing_else_does() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 7200}])).await;
+    let keyed = NewExecution { idempotency_key: Some("k".into()), ..new(call(Kind::Workflow, "q")) };
+    create_executions(&mut conn, std::slice::from_ref(&keyed)).await.unwrap();
+    let run = claim_one(&mut conn, me, "q").await;
+    currant::signals::send_signal(&mut conn, run.id, "s", b"1", None).await.unwrap();
+    let step = child(&run, "0", call(Kind::Task, "q"), true);
+    let mut batch = starts(&run, vec![step.clone()]);
+    batch.steps.push(NewStep {
+        run: run.id,
+        epoch: 0,
+        key: "1".into(),
+        kind: "side_effect",
+        name: String::new(),
+        due: None,
+        after_seq: 0,
+        status: Some("completed"),
+        payload: None,
+        seq: None,
+        clock: None,
+    });
+    commit(&mut conn, me, &batch).await;
+    let (kept, task) = (enqueue(&mut conn, Kind::Workflow, "q").await, enqueue(&mut conn, Kind::Task, "q").await);
+    for claimed in claim(&mut conn, me, &["q"], 5).await {
+        complete(&mut conn, me, &claimed).await;
+    }
+    complete(&mut conn, me, &run).await;
+    ended(&mut conn, kept, 1).await;
+    ended(&mut conn, task, 1000).await;
+    ended(&mut conn, run.id, 3).await;
+    assert_eq!(state(&mut conn, step.id).await, "cancelled");
+    assert_eq!(sweep(&mut conn).await, 1);
+    let left = "select string_agg(id::text, ' ' order by id) from currant.executions";
+    assert_eq!(text(&mut conn, left).await, [kept, task].map(|id| id.to_string()).join(" "));
+    let rest = "select concat((select count(*) from currant.steps), (select count(*) from currant.signals), (select count(*) from currant.idempotency_keys))";
+    assert_eq!(text(&mut conn, rest).await, "000");
+    apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
+    assert_eq!(definitions::sweep(&mut conn, 100, true).await.unwrap(), 0, "not twice in a minute");
+    assert_eq!(sweep(&mut conn).await, 1, "another retention is for the runs that are there too");
+}
+
+#[tokio::test]
+async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_heartbeats_ask_for_a_sweep() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q", "other"]).await;
+    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
+    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let parent = claim_one(&mut conn, me, "q").await;
+    commit(&mut conn, me, &starts(&parent, vec![child(&parent, "0", call(Kind::Workflow, "other"), false)])).await;
+    let below = claim_one(&mut conn, me, "other").await;
+    complete(&mut conn, me, &parent).await;
+    ended(&mut conn, parent.id, 1).await;
+    assert_eq!(sweep(&mut conn).await, 0);
+    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    commit(&mut conn, me, &ends(&below, Action::Cancel, None)).await;
+    assert_eq!(sweep(&mut conn).await, 1);
+    assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "0");
+}
