@@ -203,6 +203,13 @@ create index definitions_owner on currant.definitions (owner);
 create index definitions_gated on currant.definitions (function) where gate is not null;
 create index definitions_retention on currant.definitions (function) where retention is not null;
 
+-- When runs past their retention were last deleted; whoever locks the row does it.
+create table currant.upkeep (
+    one boolean primary key default true check (one),
+    swept_at timestamptz not null
+);
+insert into currant.upkeep (swept_at) values ('-infinity');
+
 -- What an enqueue needs to know of a definition.
 create type currant.rule as (
     function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,

@@ -94,12 +94,13 @@ create function currant.park(p_ids uuid[], p_queues text[]) returns void languag
         select e.id from currant.executions e
         where e.id = any (p_ids || array(
                 select f.id from unnest(p_queues) lane(queue) cross join lateral (
-                    select x.id, x.function, x.slot, x.started_at from currant.executions x
+                    select x.id, x.function, x.defined, x.slot, x.started_at from currant.executions x
                     where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
                     order by x.priority desc, x.id limit 1000) f
-                where not f.slot and f.started_at is null
+                where not f.slot and (f.defined or f.started_at is null)
                     and exists (select 1 from currant.definitions d where d.function = f.function and d.gate is not null)))
-            and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked and not e.slot and e.started_at is null
+            and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked and not e.slot
+            and (e.defined or e.started_at is null)
         for update skip locked
     )
     update currant.executions e set parked = true, defined = true from stray where e.id = stray.id;
@@ -115,7 +116,7 @@ create function currant.promote(p_queues text[]) returns void language sql as $$
         ) d
     )
     update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(),
-        parked = e.defined and not e.slot and e.started_at is null and not e.isolated
+        parked = e.defined and not e.slot and not e.isolated
             and exists (select 1 from currant.definitions d where d.function = e.function and d.gate is not null)
     from due where e.id = due.id;
 $$;
@@ -195,10 +196,11 @@ begin
                         coalesce(array_agg(q.function) filter (where q.parked), '{}')
                     into v_more, v_more_strays, v_more_started from (
                         select c.id, c.function, c.parked,
-                            not c.parked and not c.slot and c.started_at is null and c.function = any (v_gated) as stray
+                            -- What has started before its definition is marked in a moment (settle_runs).
+                            not c.parked and not c.slot and (c.defined or c.started_at is null) and c.function = any (v_gated) as stray
                         from (
                             select r.* from (
-                                select e.id, e.function, e.priority, e.parked, e.slot, e.started_at from currant.executions e
+                                select e.id, e.function, e.priority, e.parked, e.defined, e.slot, e.started_at from currant.executions e
                                 where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
                                     and (e.refused_builds is null or not me.build = any (e.refused_builds))
                                     and not e.id = any (v_ids || v_strays)
@@ -206,7 +208,7 @@ begin
                             ) r
                             union all
                             select p.* from unnest(v_open, v_rooms) o(function, room) cross join lateral (
-                                select e.id, e.function, e.priority, e.parked, e.slot, e.started_at from currant.executions e
+                                select e.id, e.function, e.priority, e.parked, e.defined, e.slot, e.started_at from currant.executions e
                                 where e.parked and e.queue = lane and e.function = o.function and not e.id = any (v_ids)
                                 order by e.priority desc, e.id
                                 limit greatest(0, least(v_want, o.room - (select count(*) from unnest(v_started) s(function) where s.function = o.function)))
@@ -589,7 +591,7 @@ end $$;
 -- times of work and of schedules, and gives what the database believes to be running here. Known = false: this worker was declared dead.
 create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
-    next_schedule bigint)
+    next_schedule bigint, sweep_due boolean)
 language plpgsql as $$
 declare
     me currant.workers;
@@ -625,6 +627,8 @@ begin
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
     -- Schedules belong to no queue: whoever is there first fires them.
+    sweep_due := known and not p_draining and exists (select 1 from currant.definitions d where d.retention is not null)
+        and exists (select 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute');
     select currant.micros(s.due_at) into next_schedule from currant.schedules s
     where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker

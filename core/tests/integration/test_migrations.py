@@ -179,7 +179,17 @@ def test_functions_that_a_release_calls_keep_their_arguments_and_results(
     assert [line for line in released if line not in signatures] == []
     named = {line.partition("(")[0] for line in released}
     assert {"enqueue", "signal", "cancel", "enqueue_bytes"} <= named
-    tables = {"executions", "steps", "signals", "workers", "schema_info", "migrations", "idempotency_keys", "definitions", "schedules"}
+    tables = {
+        "executions",
+        "steps",
+        "signals",
+        "workers",
+        "schema_info",
+        "migrations",
+        "idempotency_keys",
+        "definitions",
+        "schedules",
+    }
     assert called - tables <= named, "a function that the core calls is not on the list"
 
 
