@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,25 +136,42 @@ def make_namespace(name: str) -> Namespace:
     return Namespace(name)
 
 
+def leftovers() -> list[str]:
+    """The namespaces of these tests that are there."""
+    names = [item["metadata"]["name"] for item in cluster().json("get", "namespaces")["items"]]
+    return [name for name in names if name.startswith("e2e-")]
+
+
 def remove_namespaces(*names: str) -> None:
-    """Delete namespaces and wait until they are gone. Where no operator does it, take the finalizers off."""
+    """Delete namespaces, and wait until they are gone. Where no operator is left to do it, take the finalizers off."""
+    if not names:
+        return
+    if SYSTEM.name in names:
+        cluster()("-n", SYSTEM.name, "delete", "deployments", "--all", "--cascade=foreground")
     cluster()("delete", "namespace", *names, "--ignore-not-found", "--wait=false")
-    if list(Namespace("e2e-system").items("deployments", "-l", "app.kubernetes.io/name=currant-operator")):
-        try:
-            eventually(
-                f"{names} are gone", lambda: not cluster()("get", "ns", *names, "--ignore-not-found").strip(), 90
-            )
-            return
-        except AssertionError as error:
-            say(f"{error}; taking the finalizers off")
+    limit = time.monotonic() + (0 if SYSTEM.name in names else 60)
+
+    def gone() -> bool:
+        left = [name for name in names if cluster()("get", "namespace", name, "--ignore-not-found").strip()]
+        if left and time.monotonic() > limit:
+            release_objects(*left)
+        return not left
+
+    eventually(f"{', '.join(names)} gone", gone, timeout=150, interval=1)
+
+
+def release_objects(*names: str) -> None:
+    """Take the operator's finalizers off."""
     for name in names:
         for kind in ("workflows.currant.dev", "workerpools.currant.dev"):
             try:
-                for item in Namespace(name).items(kind):
-                    Namespace(name).patch(kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
-            except KubectlError:  # no such kind yet
-                pass
-    cluster()("wait", "--for=delete", "--timeout=90s", *(f"namespace/{name}" for name in names))
+                held = [item["metadata"] for item in Namespace(name).items(kind)]
+            except KubectlError:  # the cluster has no such kind yet
+                continue
+            for metadata in held:
+                if metadata.get("finalizers") and metadata.get("deletionTimestamp"):
+                    say(f"nobody lets go of {kind} {name}/{metadata['name']}: taking its finalizers off")
+                    Namespace(name).patch(kind, metadata["name"], {"metadata": {"finalizers": None}})
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +186,7 @@ def release(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     path = tmp_path_factory.mktemp("release") / "values.json"
     path.write_text(json.dumps(values(images)))
     made = Release(path)
-    remove_namespaces("e2e-first-run")
+    remove_namespaces(*leftovers())
     make_namespace(SYSTEM.name)
     make_namespace("e2e-first-run")
     # On a cluster that several use, the definitions may be there and belong to nobody.
@@ -177,10 +195,7 @@ def release(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield made
     if os.environ.get("E2E_KEEP"):
         return
-    ours = [item["metadata"]["name"] for item in cluster().json("get", "namespaces")["items"]]
-    others = [name for name in ours if name.startswith("e2e-") and name != SYSTEM.name]
-    if others:
-        remove_namespaces(*others)
+    remove_namespaces(*(name for name in leftovers() if name != SYSTEM.name))
     if made.installed:
         made.uninstall()
     remove_namespaces(SYSTEM.name)
