@@ -48,8 +48,9 @@ def values_of(mode: str) -> Path:
     return VALUES / f"{mode}.yaml"
 
 
+@functools.cache
 def template(*arguments: str | Path, namespace: str = NAMESPACE) -> str:
-    """What `helm template` renders; fails with helm's message."""
+    """What `helm template` renders; fails with helm's message. The same question gets the same answer."""
     done = helm("template", "currant", CHART, "--namespace", namespace, *KUBERNETES, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -98,7 +98,7 @@ def test_the_demos_password_is_made_when_none_is_given_and_is_the_one_in_the_url
     }
     host = "currant-demo-postgres.currant-system.svc"
     assert urls == {f"postgresql://currant:{password}@{host}:5432/currant"}
-    again = objects(template("--set", "demoPostgres.enabled=true"))
+    again = objects(template("--set", "demoPostgres.enabled=true,replicas=2"))
     assert (
         one(again, "Secret", "currant-demo-postgres")["data"] != one(found, "Secret", "currant-demo-postgres")["data"]
     )

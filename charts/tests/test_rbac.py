@@ -29,7 +29,7 @@ def expand(table: dict[tuple[str, str], str]) -> set[Grant]:
 
 
 # What the operator calls: its watches and listings are `kinds.WATCHED`, its writes are in api.py, reconcile.py, events.py.
-_OWNED = "list watch create patch delete"  # server-side apply is a patch, and a create where there is nothing yet
+_OWNED = "get list watch create patch delete"  # server-side apply is a patch, and a create where there is nothing yet
 USED = expand(
     {
         ("currant.dev", "workerpools"): "list watch patch",  # patch: for their finalizers
@@ -40,7 +40,7 @@ USED = expand(
         ("apps", "deployments"): _OWNED,
         ("", "serviceaccounts"): _OWNED,
         ("policy", "poddisruptionbudgets"): _OWNED,
-        ("", "pods"): "list watch",
+        ("", "pods"): "get list watch",
         ("", "secrets"): "get",
         ("events.k8s.io", "events"): "create",
     }
