@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import aiohttp
 import kopf
 
 from currant_operator import api, kinds, metrics
@@ -23,6 +24,8 @@ from currant_operator.settings import Settings
 _log = logging.getLogger(__name__)
 
 Body = dict[str, Any]
+
+END_LIMIT = 5.0  # seconds that kopf's tasks have to end
 
 
 class Sink(Protocol):
@@ -52,7 +55,7 @@ class Watcher:
         self._sink = sink
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.up_since: float | None = None
+        self._sessions: list[aiohttp.ClientSession] = []
 
     @property
     def alive(self) -> bool:
@@ -72,17 +75,21 @@ class Watcher:
         pause = 1.0
         while not self._stop.is_set():
             began = time.monotonic()
+            loop = asyncio.new_event_loop()
             try:
-                asyncio.run(self._operator())
+                loop.run_until_complete(self._watch())
             except Exception as error:
                 _log.warning("the watches ended (%s: %s) and are made again", type(error).__name__, error)
+            finally:
+                loop.close()
             if self._stop.is_set():
                 return
             metrics.WATCH_RESTARTS.inc()
             pause = 1.0 if time.monotonic() - began > 60 else min(30.0, pause * 2)
             self._stop.wait(pause)
 
-    async def _operator(self) -> None:
+    async def _watch(self) -> None:
+        """Watch until told to stop; raises what ended one of the watches."""
         # kopf looks once for what there is to watch: where the custom resources have been removed, it must not begin.
         client = api.Api(api.login())
         try:
@@ -90,7 +97,7 @@ class Watcher:
         finally:
             await client.close()
         namespace = self._settings.watch_namespace
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=self._kopf_settings(),
             standalone=True,
@@ -98,10 +105,24 @@ class Watcher:
             namespaces=[] if namespace is None else [namespace],
             stop_flag=self._stop,
         )
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._abandon()
+        for task in done:
+            task.result()
+
+    async def _abandon(self) -> None:
+        """End everything on this loop. kopf's own end waits for watches that wait for a login that never comes."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=END_LIMIT)
+        for session in self._sessions:
+            await session.close()
+        self._sessions.clear()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(_login)
+        kopf.on.login(registry=registry)(self._login)
         for kind in kinds.WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry
@@ -144,7 +165,8 @@ class Watcher:
                 settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
         return settings
 
-
-async def _login(**_: Any) -> kopf.AiohttpSession:
-    info = api.login()
-    return kopf.AiohttpSession(server=info.server, aiohttp_session=api.open_session(info))
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        info = api.login()
+        self._sessions = [session for session in self._sessions if not session.closed]
+        self._sessions.append(api.open_session(info))
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=self._sessions[-1])

@@ -159,7 +159,6 @@ def test_a_pool_that_is_deleted_is_gone_when_its_pods_are(ready_cluster: Cluster
     made(ready_cluster)
     pods = eventually(lambda: ready_cluster("get", "pods", "-o", "name").split())
     ready_cluster("delete", "wp", "orders", "--wait=false")
-    wait_replicas(ready_cluster, 0)
     # No kubelet ends them here: it is told in its stead.
     ready_cluster("delete", *pods, "--force", "--grace-period=0", "--ignore-not-found")
     eventually(lambda: not ready_cluster.get("wp", "orders"))
