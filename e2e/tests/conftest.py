@@ -136,6 +136,12 @@ def make_namespace(name: str) -> Namespace:
     return Namespace(name)
 
 
+def leave(namespace: Namespace) -> None:
+    """Begin to delete a namespace: its pods take memory and time from the tests that follow. E2E_KEEP keeps it."""
+    if not os.environ.get("E2E_KEEP"):
+        cluster()("delete", "namespace", namespace.name, "--wait=false")
+
+
 def leftovers() -> list[str]:
     """The namespaces of these tests that are there."""
     names = [item["metadata"]["name"] for item in cluster().json("get", "namespaces")["items"]]
@@ -216,11 +222,12 @@ def database(request: pytest.FixtureRequest, release: Release) -> Database:
 
 
 @pytest.fixture(scope="module")
-def namespace(request: pytest.FixtureRequest, database: Database, release: Release) -> Namespace:
+def namespace(request: pytest.FixtureRequest, database: Database, release: Release) -> Iterator[Namespace]:
     """A namespace for the module, with the Secret of its database and the modules of `code/`."""
     made = make_namespace(f"e2e-{name_of(request).replace('_', '-')}")
     made.apply(manifests.secret(release.url(database.name)), manifests.code())
-    return made
+    yield made
+    leave(made)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -46,9 +46,10 @@ def refusal(*words: str, stdin: str | None = None) -> str:
 
 
 def helm(*words: str, timeout: float = 300) -> str:
-    """Run `helm WORDS`, print both and return its stdout; its stderr is the message of the AssertionError when it fails."""
+    """Run `helm WORDS`, print it and what it said before its notes, and return its stdout. Fails with its stderr."""
     done = subprocess.run(["helm", *words], capture_output=True, text=True, timeout=timeout, check=False)
-    say(f"$ helm {' '.join(words)}\n{(done.stdout + done.stderr).rstrip()}")
+    said = re.sub(r"^NOTES:\n.*?(?=^ok: |\Z)", "", done.stdout + done.stderr, flags=re.MULTILINE | re.DOTALL)
+    say(f"$ helm {' '.join(words)}\n{said.rstrip()}")
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from e2e.tests import manifests
-from e2e.tests.conftest import SYSTEM, Release, make_namespace
+from e2e.tests.conftest import SYSTEM, Release, leave, make_namespace
 from e2e.tests.kube import Database, Namespace, Object, say
 
 
@@ -208,6 +208,7 @@ def test_a_quota_that_stops_pods_is_told_and_its_end_heals(release: Release, dat
     crowded("delete", "resourcequota", "few")
     # The ReplicaSet waits for longer and longer between two tries.
     crowded.ready("wp", "crowded", timeout=150)
+    leave(crowded)
 
 
 def test_no_secret_word_is_in_the_operators_logs(world: World, release: Release) -> None:

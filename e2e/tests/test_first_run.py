@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from e2e.tests.conftest import RELEASE, SYSTEM, Release
+from e2e.tests.conftest import RELEASE, SYSTEM, Release, leave
 from e2e.tests.kube import Database, Namespace, cluster, eventually, helm
 from e2e.tests.manifests import example
 
@@ -15,13 +16,14 @@ PROXY = "/api/v1/namespaces/{namespace}/services/shop-web:8000/proxy"
 
 
 @pytest.fixture(scope="module")
-def shop(release: Release) -> Namespace:
+def shop(release: Release) -> Iterator[Namespace]:
     """The example, applied where the chart put the Secret of its database."""
     namespace = Namespace("e2e-first-run")
     namespace.apply(*example("workerpool.yaml"), *example("workflow.yaml"), *example("shop.yaml"))
     namespace.ready("workerpool", "shop")
     namespace("rollout", "status", "deployment/shop-web", "--timeout=90s")
-    return namespace
+    yield namespace
+    leave(namespace)
 
 
 @pytest.fixture(scope="module")

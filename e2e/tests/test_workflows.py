@@ -81,7 +81,6 @@ def test_a_suspended_workflow_keeps_its_runs_waiting(flows: Namespace, database:
     # Behind them in the same queue, so these would have been taken first.
     database.completed("e2e_app.contested", 1)
     assert database.states("e2e_app.held") == {"pending": 3}
-    eventually("its runs are counted", lambda: flows.get("cwf", "held")["status"].get("runs", {}).get("pending") == 3)
     flows.show("get", "cwf", "held")
     flows.patch("cwf", "held", {"spec": {"suspended": False}})
     database.completed("e2e_app.held", 3)
