@@ -18,6 +18,8 @@ from e2e.tests.manifests import CHART, Images
 
 SYSTEM = Namespace("e2e-system")
 RELEASE = "currant"
+FIRST = "e2e-first-run"
+"""Where the example runs: the chart puts the Secret of its database there."""
 PASSWORD = "e2e"
 ORDER = (
     "first_run",
@@ -118,7 +120,7 @@ def values(images: Images) -> Object:
         "replicas": 2,
         "env": [{"name": f"CURRANT_OPERATOR_{key}", "value": value} for key, value in (quick | lease).items()],
         "networkPolicy": {"enabled": True},
-        "database": {"namespaces": ["e2e-first-run"]},
+        "database": {"namespaces": [FIRST]},
         "demoPostgres": {
             "enabled": True,
             "password": PASSWORD,
@@ -194,7 +196,7 @@ def release(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made = Release(path)
     remove_namespaces(*leftovers())
     make_namespace(SYSTEM.name)
-    make_namespace("e2e-first-run")
+    make_namespace(FIRST)
     # On a cluster that several use, the definitions may be there and belong to nobody.
     made.install("--take-ownership")
     SYSTEM.apply(OPEN)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.tests.conftest import RELEASE, SYSTEM, Release, leave
+from e2e.tests.conftest import FIRST, RELEASE, SYSTEM, Release
 from e2e.tests.kube import Database, Namespace, cluster, eventually, helm
 from e2e.tests.manifests import example
 
@@ -18,12 +18,13 @@ PROXY = "/api/v1/namespaces/{namespace}/services/shop-web:8000/proxy"
 @pytest.fixture(scope="module")
 def shop(release: Release) -> Iterator[Namespace]:
     """The example, applied where the chart put the Secret of its database."""
-    namespace = Namespace("e2e-first-run")
+    namespace = Namespace(FIRST)
     namespace.apply(*example("workerpool.yaml"), *example("workflow.yaml"), *example("shop.yaml"))
     namespace.ready("workerpool", "shop")
     namespace("rollout", "status", "deployment/shop-web", "--timeout=90s")
     yield namespace
-    leave(namespace)
+    # The namespace itself is the release's: it has the Secret there.
+    namespace("delete", "wp,cwf,deployments", "--all", "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,16 @@ def test_the_command_line_in_the_pods_shows_the_orders(shop: Namespace, orders: 
     assert "shop" in shop.show("exec", "deploy/shop", "--", "currant", "workers")
 
 
+def test_helm_test_passes(release: Release, shop: Namespace) -> None:
+    output = helm("test", RELEASE, "-n", SYSTEM.name, "--timeout", "2m")
+    assert "Phase:          Succeeded" in output
+
+
+def test_kubectl_explains_the_fields(release: Release) -> None:
+    for field in ("workerpool.spec.scaling.mode", "workflow.spec.schedules.cron"):
+        assert "DESCRIPTION" in cluster()("explain", field)
+
+
 def test_status_of_pool_and_workflow_tell_what_runs(shop: Namespace, orders: list[str]) -> None:
     def counted() -> bool:
         runs = shop.get("workflow", "process-order")["status"].get("runs", {})
@@ -85,13 +96,3 @@ def test_status_of_pool_and_workflow_tell_what_runs(shop: Namespace, orders: lis
     assert (status["replicas"], status["readyReplicas"]) == (2, 2)
     shop.show("describe", "wp", "shop")
     shop.show("get", "cwf", "-o", "wide")
-
-
-def test_helm_test_passes(release: Release, shop: Namespace) -> None:
-    output = helm("test", RELEASE, "-n", SYSTEM.name, "--timeout", "2m")
-    assert "Phase:          Succeeded" in output
-
-
-def test_kubectl_explains_the_fields(release: Release) -> None:
-    for field in ("workerpool.spec.scaling.mode", "workflow.spec.schedules.cron"):
-        assert "DESCRIPTION" in cluster()("explain", field)

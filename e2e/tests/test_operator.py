@@ -15,13 +15,15 @@ ACCOUNT = f"system:serviceaccount:{SYSTEM.name}:currant-operator"
 MAY = (
     ("patch", "workerpools.currant.dev/status", "default"),
     ("create", "deployments.apps", "default"),
-    ("patch", "pods", "default"),
+    ("get", "pods", "default"),
     ("get", "secrets", "default"),
     ("create", "events.events.k8s.io", "default"),
     ("update", "leases.coordination.k8s.io/currant-operator", SYSTEM.name),
 )
 MAY_NOT = (
     ("create", "pods", "default"),
+    ("patch", "pods", "default"),
+    ("delete", "pods", "default"),
     ("create", "pods/exec", "default"),
     ("create", "secrets", "default"),
     ("patch", "secrets", "default"),
