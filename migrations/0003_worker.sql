@@ -295,31 +295,35 @@ create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
 $$;
 
 -- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
--- Also the queues where others wait for the places that they had.
 create function currant.wake_parents(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
-    with ended as materialized (
-        select e.function, e.slot, e.parent_id, e.parent_epoch, e.abandoned is null and e.seq is null as waited_for from currant.executions e
-        where e.id = any (p_ids) and e.state in ('completed', 'failed', 'cancelled')
-    ),
-    news as (
-        select distinct e.parent_id, e.parent_epoch from ended e where e.parent_id is not null and e.waited_for
-    ),
-    woken as (
-        update currant.executions p set
-            wakes = p.wakes + 1,
-            run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
-            ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
-            state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
-        from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
-        returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
-            case when p.state = 'running' then p.worker_id end, p.id
+    with news as (
+        select distinct e.parent_id, e.parent_epoch from currant.executions e
+        where e.id = any (p_ids) and e.parent_id is not null and e.abandoned is null and e.seq is null
+            and e.state in ('completed', 'failed', 'cancelled')
     )
-    select * from woken
-    union all
-    select 'queue', lane.queue, null, null
-    from (select distinct e.function from ended e where e.slot) freed cross join lateral currant.parked_queues(freed.function) lane(queue);
+    update currant.executions p set
+        wakes = p.wakes + 1,
+        run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
+        ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
+        state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
+    from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
+    returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
+        case when p.state = 'running' then p.worker_id end, p.id;
 $$;
+
+-- The queues where others wait for the places that these finished executions had.
+create function currant.wake_waiting(p_ids uuid[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    v_functions text[] := array(
+        select distinct e.function from currant.executions e where e.id = any (p_ids) and e.slot and e.finished_at is not null);
+begin
+    if cardinality(v_functions) > 0 then
+        return query select distinct 'queue', lane.queue, null::uuid, null::uuid
+            from unnest(v_functions) f(function) cross join lateral currant.parked_queues(f.function) lane(queue);
+    end if;
+end $$;
 
 -- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
 -- worker's write is refused); a started workflow is asked. The caller has locked the rows.
@@ -388,6 +392,7 @@ declare
     v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
     refused uuid[];
     done uuid[];
+    places boolean;         -- whether one of the executions written for has a place of its function
     more uuid[];
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
     cancelled uuid[] := '{}';
@@ -417,8 +422,9 @@ begin
 
         select coalesce(array_agg(f.id) filter (where e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
                     or (e.state <> 'running' and e.finished_at is null)), '{}'),
-               coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}')
-        into refused, done
+               coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}'),
+               coalesce(bool_or(e.slot), false)
+        into refused, done, places
         from unnest(f_ids, f_leases) f(id, lease) left join currant.executions e on e.id = f.id;
         loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
             more := array(
@@ -575,6 +581,9 @@ begin
         if cardinality(ended) > 0 or cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_parents(dropped || array(
                 select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
+            if places or cardinality(dropped) > 0 then
+                return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_waiting(ended || dropped) w;
+            end if;
         end if;
         -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
         return query select distinct 'queue', e.queue, null::uuid, null::uuid, null::currant.claimed from currant.executions e
@@ -692,9 +701,11 @@ begin
     select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
     if cardinality(lost) > 0 then
         return query select * from currant.wake_parents(lost);
+        return query select * from currant.wake_waiting(lost);
         orphans := array(select e.id from currant.executions e where e.parent_id = any (lost) and e.finished_at is null
             order by e.id for update);
         return query select * from currant.cancel_rows(orphans);
+        return query select * from currant.wake_waiting(orphans);
     end if;
     update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
     delete from currant.workers w where w.stopped_at < clock_timestamp() - interval '1 day';
@@ -729,6 +740,7 @@ alter function currant.gates set enable_bitmapscan = off;
 alter function currant.parked_queues set enable_seqscan = off;
 alter function currant.parked_queues set enable_bitmapscan = off;
 alter function currant.park set enable_seqscan = off;
+alter function currant.wake_waiting set enable_seqscan = off;
 alter function currant.commit_batch set enable_seqscan = off;
 alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
 alter function currant.wake set enable_seqscan = off;

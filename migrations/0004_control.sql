@@ -82,7 +82,8 @@ begin
     end if;
     select queues || coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), workers || coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),
         ids || coalesce(array_agg(w.id) filter (where w.tag = 'worker'), '{}')
-    into queues, workers, ids from currant.wake_parents(tree) w;
+    into queues, workers, ids from (
+        select * from currant.wake_parents(array[p_id]) union all select * from currant.wake_waiting(tree)) w;
     return next;
 end $$;
 

@@ -69,6 +69,10 @@ async fn one_that_is_wrong_or_taken_does_not_stop_the_others_and_the_same_again_
     let (answers, _) = apply(&mut conn, items).await;
     assert_eq!(status(&answers), ["unchanged", "invalid", "taken", "invalid", "invalid", "invalid", "unchanged"]);
     assert_eq!(text(&mut conn, "select string_agg(xmin::text, ' ') from currant.definitions").await, before);
+    let race =
+        r#"select currant.apply_definition('{"function": "f", "owner": "late", "suspended": false, "item": ""}')"#;
+    assert_eq!(text(&mut conn, race).await, "ns/f", "another was first");
+    assert_eq!(text(&mut conn, "select owner from currant.definitions where item = ''").await, "null");
     assert_eq!(definitions::delete(&mut conn, &["ns/a".into()]).await.unwrap().0, 1);
     assert_eq!(text(&mut conn, "select count(*) from currant.schedules").await, "0");
     let (answers, _) = apply(&mut conn, json!([{"function": "a", "owner": "ns/other"}])).await;
@@ -210,17 +214,20 @@ async fn a_cancel_and_a_lost_worker_give_places_back_and_wake() {
     let mut items: Vec<NewExecution> =
         (0..4).map(|_| new(Call { policy: policy(1), ..call(Kind::Task, "q") })).collect();
     items.sort_by_key(|item| item.id);
+    items[3].call.queue = "elsewhere".into();
     create_executions(&mut conn, &items).await.unwrap();
     for force in [false, true] {
         let claimed = claim_one(&mut conn, me, "q").await;
         assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
-        assert_eq!(executions::cancel(&mut conn, claimed.id, force).await.unwrap().queues, ["q"]);
+        let mut queues = executions::cancel(&mut conn, claimed.id, force).await.unwrap().queues;
+        queues.sort();
+        assert_eq!(queues, ["elsewhere", "q"]);
     }
     claim_one(&mut conn, me, "q").await;
     silence(&mut conn, me).await;
-    assert!(worker::take_over(&mut conn, me).await.unwrap().queues.contains(&"q".to_string()));
-    let heir = register(&mut conn, &["q"]).await;
-    assert_eq!(claim_one(&mut conn, heir, "q").await.id, items[3].id);
+    assert_eq!(worker::take_over(&mut conn, me).await.unwrap().queues, ["q", "elsewhere"]);
+    let heir = register(&mut conn, &["elsewhere"]).await;
+    assert_eq!(claim_one(&mut conn, heir, "elsewhere").await.id, items[3].id);
 }
 
 #[tokio::test]
@@ -416,6 +423,26 @@ async fn arguments_that_were_not_checked_against_the_schema_are_not_stored() {
     assert_eq!(text(&mut conn, "select count(*) from currant.idempotency_keys").await, "0");
     let checked = NewExecution { checked: Some(hash.clone()), ..items[2].clone() };
     assert!(matches!(create(&mut conn, &[checked]).await.unwrap()[0], Created::Stored { .. }));
+}
+
+#[tokio::test]
+async fn sleepers_are_told_when_there_is_a_place_and_not_before() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
+    let (me, sleeper) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
+    listener.listen(&worker::channels(sleeper, &[])[0]).await.unwrap();
+    worker::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    define(&mut conn, json!({"concurrency_limit": 1})).await;
+    enqueue_many(&mut conn, 2, "q").await;
+    let claimed = claim_one(&mut conn, me, "q").await;
+    let wakes = Wakes { queues: vec!["q".into()], workers: vec![] };
+    worker::wake(&mut conn, &wakes).await.unwrap();
+    run(&mut conn, format!("notify \"currant_w_{sleeper}\", 'ours'")).await;
+    assert_eq!(listener.recv().await.unwrap().payload(), "ours", "nothing can go yet");
+    let wakes = complete(&mut conn, me, &claimed).await;
+    worker::wake(&mut conn, &wakes).await.unwrap();
+    assert_eq!(listener.recv().await.unwrap().payload(), "");
 }
 
 /// As if the run had ended so many hours ago.

@@ -50,5 +50,26 @@ a pod has one worker;takeover;starts_in_the_pod;register_worker|if v_new and|if 
 a pod has one worker, of that pod;takeover;starts_in_the_pod;register_worker|w.pod_uid = p_pod_uid|true
 a pod has one worker, once;takeover;share_a_pod;register_worker|if v_new and|if
 a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000|limit 200000
+limits, places are counted;definitions;never_more_have_started;room|e.slot and e.finished_at is null|false
+limits, the gate is locked before it is counted;definitions;never_more_have_started;claim|order by d.function for update|order by d.function
+limits, a place is kept until the end;definitions;holds_its_place;room|and e.finished_at is null|and e.state = 'running'
+limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if places or|if false and
+limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
+limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;take_over|currant.wake_waiting(lost)|currant.wake_waiting('{}')
+limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.room > 0|true
+limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.room > 0|true
+limits, what was ready before;definitions;suspended_starts_nothing_new;claim|and c.function = any (v_gated) as stray|and false as stray
+limits, what ran before;definitions;counts_what_ran_before;settle_runs|slot = e.slot or (not e.defined|slot = e.slot or (false
+limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|slot = false, |
+limits, eager steps;definitions;eager_steps_of_a_function;commit_batch|c.eager and (d.gated or |c.eager and (
+limits, what waits is out of the way;definitions;a_backlog_that_waits;settle_runs|parked = e.parked or (d.gate is not null|parked = e.parked or (false
+definitions, the call overrules;definitions;the_call_overrules;create_executions|c.given & 1 = 0 then d.queue|true then d.queue
+definitions, the queue to wake;definitions;the_call_overrules;create_executions|u.given & 1 = 0 then d.queue|false then d.queue
+definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|c.given & 1 = 0 then d.queue|false then d.queue
+definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
+definitions, unchecked arguments;definitions;not_checked_against;create_executions|d.input_hash <> u.checked|false
+retention, what is unfinished below;definitions;something_unfinished_below;sweep|c.finished_at is null)|false)
+retention, the whole tree;definitions;goes_with_its_whole_tree;sweep|where e.root_id = any (v_roots)|where false and e.root_id = any (v_roots)
+retention, once a minute;definitions;goes_with_its_whole_tree;sweep|u.swept_at < clock_timestamp() - interval '1 minute'|true
 RULES
 exit $failed

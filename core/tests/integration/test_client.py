@@ -24,6 +24,7 @@ from currant import (
     NotFound,
     NotRunning,
     Retry,
+    RustBridge,
     SerializationError,
     Worker,
     get_handle,
@@ -134,11 +135,12 @@ async def test_ids_are_uuids_and_strings(db: Db) -> None:
     assert str(handle) in repr(handle)
 
 
-async def test_statuses_from_enqueue_to_end(database: str) -> None:
+async def test_statuses_from_enqueue_to_end(bridge: RustBridge) -> None:
     handle = await letters.correspond.queue("dear")
     assert await handle.status() == handle.status_sync() == "pending"
     async with Worker(queues=["letters"]):
         await eventually_async(lambda: handle.status_sync() == "running")
+        await eventually_async(lambda: bridge.show(handle.id)["steps"])  # else a worker that goes hands it back
     assert await handle.status() == "suspended"  # the worker has gone
     async with Worker(queues=["letters"]):
         await send_signal(handle, "answer", "yes")

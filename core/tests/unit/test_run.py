@@ -608,7 +608,7 @@ def test_a_keyed_enqueue_is_a_step_that_gives_the_effective_id() -> None:
         return await active().enqueue(FakeCall("task", "mail"), "key-1")
 
     engine = running(main)
-    new = (derive_id(RUN_ID, "0"), FakeCall("task", "mail"), "key-1")
+    new = (derive_id(RUN_ID, "0"), FakeCall("task", "mail"), "key-1", None)
     assert engine.commands == [[("enqueue", "0", new)]]
     engine.deliver("0", value=OTHER)
     assert engine.result == OTHER
