@@ -22,7 +22,7 @@ take_down() {
     summary
 }
 
-build_images() { worker-image/build.sh --out $images all && worker-image/build.sh --out $images/next --tag next shop; }
+build_images() { worker-image/build.sh --out $images all; }
 # The node's own tests, and what needs the images' file systems but no cluster.
 test_tools() {
     if [ "$(id -u)" -ne 0 ]; then
@@ -32,7 +32,7 @@ test_tools() {
     scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/node
     scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/smoke --images $images
 }
-load_images() { e2e/cluster load-image $images/*.tar $images/next/currant-shop.tar; }
+load_images() { e2e/cluster load-image $images/*.tar; }
 
 if [ -n "${KUBECONFIG:-}" ]; then
     trap summary EXIT
