@@ -29,8 +29,8 @@ test_tools() {
         echo "e2e: WARNING: NOT ROOT, SO THE NATIVE NODE AND THE IMAGES' FILE SYSTEMS ARE NOT TESTED BY THEMSELVES"
         return
     fi
-    scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/node
-    scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/smoke --images $images
+    scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/node &&
+        scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/smoke --images $images
 }
 load_images() { e2e/cluster load-image $images/*.tar; }
 
