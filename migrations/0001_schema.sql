@@ -104,11 +104,8 @@ create unique index executions_schedule on currant.executions (schedule_id, fire
 create index executions_schedule_open on currant.executions (schedule_id)
     where schedule_id is not null and state in ('pending', 'running', 'suspended');
 create index executions_parked on currant.executions (queue, function, priority desc, id) where parked;
-create index executions_parked_functions on currant.executions (function, queue) where parked;
-create index executions_slots on currant.executions (function) where slot and finished_at is null;
-create index executions_defined on currant.executions (function, state) where defined;
-create index executions_ended on currant.executions (function, finished_at)
-    where defined and parent_id is null and finished_at is not null;
+-- One for places, counts and retention: every index, and be it partial, costs something at each write of everybody.
+create index executions_defined on currant.executions (function, state, slot, (parent_id is null), finished_at) where defined;
 -- What is waiting or running is rewritten often, what has ended is not: leave room for updates in place.
 alter table currant.executions set (fillfactor = 80);
 

@@ -79,13 +79,14 @@ $$;
 -- The queues in which executions of this function wait for a place.
 create function currant.parked_queues(p_function text) returns setof text language sql stable as $$
     with recursive lane as (
-        (select e.queue from currant.executions e where e.parked and e.function = p_function order by e.queue limit 1)
+        (select e.queue from currant.executions e where e.parked order by e.queue limit 1)
         union all
         select next.queue from lane cross join lateral (
-            select e.queue from currant.executions e where e.parked and e.function = p_function and e.queue > lane.queue
-            order by e.queue limit 1) next
+            select e.queue from currant.executions e where e.parked and e.queue > lane.queue order by e.queue limit 1) next
     )
-    select lane.queue from lane
+    -- With a limit, so that the planner probes and does not read all that is parked to join it.
+    select lane.queue from lane cross join lateral (
+        select 1 from currant.executions e where e.parked and e.queue = lane.queue and e.function = p_function limit 1) there
 $$;
 
 -- Out of the way of what is ready: these of a function with a gate which have not started, and such among the first thousand of the queues.

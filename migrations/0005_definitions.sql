@@ -119,9 +119,11 @@ begin
         update currant.upkeep set swept_at = clock_timestamp();
     end if;
     v_roots := array(
-        select old.id from currant.definitions d cross join lateral (
+        select old.id from currant.definitions d
+        cross join unnest(array['completed', 'failed', 'cancelled']) ended(state) cross join unnest(array[true, false]) had(slot)
+        cross join lateral (
             select e.id from currant.executions e
-            where e.defined and e.parent_id is null and e.finished_at is not null and e.function = d.function
+            where e.defined and e.function = d.function and e.state = ended.state and e.slot = had.slot and (e.parent_id is null)
                 and e.finished_at < now() - d.retention * interval '1 second'
                 and not exists (
                     select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
