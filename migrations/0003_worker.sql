@@ -755,6 +755,7 @@ alter function currant.take_over set enable_seqscan = off;
 alter function currant.claim set jit = off;
 alter function currant.gates set jit = off;
 alter function currant.parked_queues set jit = off;
+alter function currant.wake_waiting set jit = off;
 alter function currant.park set jit = off;
 alter function currant.commit_batch set jit = off;
 alter function currant.wake set jit = off;
