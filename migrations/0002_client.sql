@@ -1,9 +1,10 @@
 -- What clients call: enqueue, alone or in a transaction of their own, and the views for people and dashboards.
 
-create function currant.micros(at timestamptz) returns bigint language sql immutable parallel safe as
+-- Stable, as what they call is: the planner puts a function in line only if it promises no more than its body keeps.
+create function currant.micros(at timestamptz) returns bigint language sql stable parallel safe as
 $$ select (extract(epoch from at) * 1000000)::bigint $$;
 
-create function currant.from_micros(micros bigint) returns timestamptz language sql immutable parallel safe as
+create function currant.from_micros(micros bigint) returns timestamptz language sql stable parallel safe as
 $$ select timestamptz 'epoch' + micros * interval '1 microsecond' $$;
 
 -- ISO 8601 in UTC, whatever the session's time zone and style of dates.
@@ -64,42 +65,103 @@ begin
         from (select distinct u.function from unnest(p_functions) u(function)) asked join currant.definitions d on d.function = asked.function);
 end $$;
 
--- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. Gives the effective id of each item
--- (the winner's where a key was taken), and the queue that it went to. Keys are taken in order, so that two callers with the same
--- keys do not deadlock.
--- p_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry. The rest is overruled by its definition.
--- p_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
+create function currant.names(p_json text) returns text[] language sql immutable parallel safe as
+$$ select array(select json_array_elements_text(p_json::json)) $$;
+
+-- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many have in common comes once:
+-- p_calls is the place in the k_ arrays of what each calls. p_keys is empty where nobody has a key; keys are taken in order, so that
+-- two callers with the same keys do not deadlock.
+-- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry. The rest is overruled by its definition.
+-- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
+--
+-- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
+-- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction. That
+-- is the fast way to wake one; it does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile.
 create function currant.create_executions(
-    p_ids uuid[], p_kinds text[], p_functions text[], p_queues text[], p_priorities smallint[], p_args bytea[],
-    p_max_attempts integer[], p_initials double precision[], p_multipliers double precision[], p_max_delays double precision[],
-    p_jitters double precision[], p_non_retryables text[], p_timeouts double precision[], p_delays double precision[],
-    p_run_ats bigint[], p_keys text[], p_given integer[], p_checked text[]
-) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text) language plpgsql as $$
+    p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
+    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
+    k_non_retryables text[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
+    k_checked text[], p_tell boolean
+) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean) language plpgsql as $$
 declare
-    v_rules currant.rule[] := currant.rules(p_functions);
+    v_rules currant.rule[] := currant.rules(k_functions);
+    v_now timestamptz := clock_timestamp();
+    v_due timestamptz;
+begin
+    told := false;
+    if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
+        return query select * from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
+            k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_timeouts, k_delays,
+            k_run_ats, k_given, k_checked);
+        return;
+    end if;
+    if cardinality(p_ids) = 1 then  -- most enqueues are of one: its plan has a third of the nodes
+        v_due := coalesce(currant.from_micros(k_run_ats[1]), v_now + k_delays[1] * interval '1 second');
+        insert into currant.executions (
+            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+            retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+        values (p_ids[1], p_ids[1], k_kinds[1], k_functions[1], k_queues[1], k_priorities[1], p_args[1], k_max_attempts[1], k_initials[1],
+            k_multipliers[1], k_max_delays[1], k_jitters[1],
+            case when k_non_retryables[1] = '[]' then '{}' else currant.names(k_non_retryables[1]) end, k_timeouts[1],
+            case when v_due > v_now then v_due end, v_now, v_now)
+        on conflict (id) do nothing;
+    else
+        insert into currant.executions (
+            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+            retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+        select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
+            k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, v_now, v_now
+        from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
+            select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
+                coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
+            from unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
+                k_non_retryables, k_timeouts, k_delays, k_run_ats) with ordinality
+                c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
+                  run_at, place)
+            offset 0) k on k.place = u.call
+        on conflict (id) do nothing;
+    end if;
+    if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
+        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
+        where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
+        told := found;
+    end if;
+    return next;
+end $$;
+
+-- The rest of create_executions: where there are definitions, or keys.
+create function currant.create_by_rules(
+    p_rules currant.rule[], p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
+    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
+    k_non_retryables text[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
+    k_checked text[]
+) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean) language plpgsql as $$
+declare
     v_ids uuid[] := p_ids;
     v_now timestamptz := clock_timestamp();
     item record;
 begin
-    if cardinality(v_rules) > 0 then
-        for item in
-            select u.place from unnest(p_functions, p_checked) with ordinality u(function, checked, place)
-            join unnest(v_rules) d on d.function = u.function where d.input_hash <> u.checked
-        loop
-            v_ids[item.place] := null;
-        end loop;
-    end if;
     for item in
-        select u.place, u.function, u.key, u.id from unnest(p_functions, p_keys, v_ids) with ordinality u(function, key, id, place)
-        where u.key is not null and u.id is not null order by u.function collate "C", u.key collate "C", u.place
+        select u.place from unnest(p_calls) with ordinality u(call, place)
+        join unnest(k_functions, k_checked) with ordinality k(function, checked, place) on k.place = u.call
+        join unnest(p_rules) d on d.function = k.function where d.input_hash <> k.checked
+    loop
+        v_ids[item.place] := null;
+    end loop;
+    for item in
+        select u.place, k.function, u.key, u.id from unnest(p_calls, p_keys, v_ids) with ordinality u(call, key, id, place)
+        join unnest(k_functions) with ordinality k(function, place) on k.place = u.call
+        where u.key is not null and u.id is not null order by k.function collate "C", u.key collate "C", u.place
     loop
         v_ids[item.place] := currant.take_key(item.function, item.key, item.id);
     end loop;
 
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, state, defined, parked)
+        retry_jitter, non_retryable, timeout, run_at, defined, parked)
     select c.id, c.id, c.kind, c.function,
         coalesce(case when c.given & 1 = 0 then d.queue end, c.queue), coalesce(case when c.given & 2 = 0 then d.priority end, c.priority),
         c.args,
@@ -108,27 +170,29 @@ begin
         coalesce(case when c.given & 8 = 0 then d.retry_multiplier end, c.multiplier),
         coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
         coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
-        coalesce(case when c.given & 8 = 0 then d.non_retryable end, array(select json_array_elements_text(c.non_retryable::json))),
+        coalesce(case when c.given & 8 = 0 then d.non_retryable end, currant.names(c.non_retryable)),
         coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
-        case when c.due > v_now then c.due end, 'pending', d.function is not null,
+        case when c.due > v_now then c.due end, d.function is not null,
         coalesce(d.gated, false) and coalesce(c.due <= v_now, true)
     from (
-        select u.*, coalesce(currant.from_micros(u.run_at), v_now + u.delay * interval '1 second') as due
-        from unnest(p_ids, v_ids, p_kinds, p_functions, p_queues, p_priorities, p_args, p_max_attempts, p_initials, p_multipliers,
-            p_max_delays, p_jitters, p_non_retryables, p_timeouts, p_delays, p_run_ats, p_given)
-            u(id, winner, kind, function, queue, priority, args, max_attempts, initial, multiplier, max_delay, jitter,
-              non_retryable, timeout, delay, run_at, given)
+        select u.id, u.args, k.*, coalesce(currant.from_micros(k.run_at), v_now + k.delay * interval '1 second') as due
+        from unnest(p_ids, v_ids, p_args, p_calls) u(id, winner, args, call)
+        join unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
+            k_non_retryables, k_timeouts, k_delays, k_run_ats, k_given) with ordinality
+            k(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
+              run_at, given, place) on k.place = u.call
         where u.id = u.winner
     ) c
-    left join unnest(v_rules) d on d.function = c.function
+    left join unnest(p_rules) d on d.function = c.function
     on conflict (id) do nothing;
 
     return query
-    select u.place, u.winner, case when u.winner = u.id then coalesce(case when u.given & 1 = 0 then d.queue end, u.queue) end,
-        x.input_hash, x.input_schema::text
-    from unnest(p_ids, v_ids, p_functions, p_queues, p_given) with ordinality u(id, winner, function, queue, given, place)
-    left join unnest(v_rules) d on d.function = u.function
-    left join currant.definitions x on u.winner is null and x.function = u.function;
+    select u.place, u.winner, case when u.winner = u.id then coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) end,
+        x.input_hash, x.input_schema::text, false
+    from unnest(p_ids, v_ids, p_calls) with ordinality u(id, winner, call, place)
+    join unnest(k_functions, k_queues, k_given) with ordinality k(function, queue, given, place) on k.place = u.call
+    left join unnest(p_rules) d on d.function = k.function
+    left join currant.definitions x on u.winner is null and x.function = k.function;
 end $$;
 
 -- One option as a number; null when it is not given. Refuses anything that is not a number in the range.
@@ -224,6 +288,7 @@ declare
     v_priority numeric;
     v_timeout double precision;
     v_run_at bigint;
+    v_key text;
     v_created record;
 begin
     perform currant.check_options(v_given, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
@@ -267,13 +332,18 @@ begin
         v_run_at := currant.number_option(v_options, 'run_at', 0);
     end if;
     v_retry := currant.retry_option(v_options, v_kind);
+    v_key := currant.text_option(v_options, 'idempotency_key');
     select * into v_created from currant.create_executions(
-        array[v_id], array[v_kind], array[p_function], array[v_queue], array[v_priority::smallint], array[p_args],
-        array[(v_retry ->> 'max_attempts')::integer], array[(v_retry ->> 'initial')::double precision],
-        array[(v_retry ->> 'multiplier')::double precision], array[(v_retry ->> 'max_delay')::double precision],
-        array[(v_retry ->> 'jitter')::double precision], array[(v_retry -> 'non_retryable')::text], array[v_timeout],
-        array[currant.number_option(v_options, 'delay', 0)::double precision], array[v_run_at],
-        array[currant.text_option(v_options, 'idempotency_key')], array[v_places], array[p_checked]);
+        array[v_id], array[p_args], array[1], case when v_key is null then '{}' else array[v_key] end, array[v_kind], array[p_function],
+        array[v_queue], array[v_priority::smallint], array[(v_retry ->> 'max_attempts')::integer],
+        array[(v_retry ->> 'initial')::double precision], array[(v_retry ->> 'multiplier')::double precision],
+        array[(v_retry ->> 'max_delay')::double precision], array[(v_retry ->> 'jitter')::double precision],
+        array[(v_retry -> 'non_retryable')::text], array[v_timeout], array[currant.number_option(v_options, 'delay', 0)::double precision],
+        array[v_run_at], array[v_places], array[p_checked], false);
+    if v_created.ordinal is null then
+        v_created.effective_id := v_id;
+        v_created.queue := v_queue;
+    end if;
     perform currant.notify_later(v_created.queue, null, null);
     id := v_created.effective_id;
     input_hash := v_created.input_hash;

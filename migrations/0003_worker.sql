@@ -159,6 +159,7 @@ declare
     v_more_started text[];
     v_more_strays uuid[];
     v_strays uuid[] := '{}';
+    v_now timestamptz;
 begin
     select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share;
     if not found then return; end if;
@@ -241,22 +242,20 @@ begin
         v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
     end if;
     if cardinality(v_ids) = 0 then return; end if;
+    v_now := clock_timestamp();
     return query
-    with was as (
-        select e.id, case when e.function = any (me.workflows) then 'workflow'
-                          when e.function = any (me.tasks) then 'task' else e.kind end as kind
-        from currant.executions e where e.id = any (v_ids)
-    ),
-    taken as (
+    with taken as (
         update currant.executions e set
             state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
-            attempt_at = clock_timestamp(), started_at = coalesce(e.started_at, clock_timestamp()), kind = was.kind,
+            attempt_at = v_now, started_at = coalesce(e.started_at, v_now),
             slot = e.slot or e.defined, parked = false,
-            max_attempts = case when was.kind = 'workflow' and e.kind = 'task' then 1 else e.max_attempts end,
-            timeout = case when was.kind = 'workflow' and e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end,
-            deadline = case when was.kind = 'workflow' then coalesce(e.deadline, clock_timestamp()
-                + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
-        from was where e.id = was.id
+            kind = case when e.function = any (me.workflows) then 'workflow' when e.function = any (me.tasks) then 'task' else e.kind end,
+            max_attempts = case when e.kind = 'task' and e.function = any (me.workflows) then 1 else e.max_attempts end,
+            timeout = case when e.kind = 'task' and e.function = any (me.workflows) then nullif(e.timeout, 300) else e.timeout end,
+            deadline = case
+                when e.function = any (me.workflows) or (e.kind = 'workflow' and not e.function = any (me.tasks)) then coalesce(e.deadline,
+                    v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
+        where e.id = any (v_ids)
         returning e.*
     )
     select t.id, t.lease, t.kind, t.function, t.queue, t.priority, t.attempt, t.takeovers, t.args, t.timeout,
@@ -365,7 +364,8 @@ $$;
 -- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
--- c_: children and detached executions to insert        s_: steps to insert
+-- c_: children and detached executions to insert; what many have in common comes once in k_, c_calls is the place there
+-- s_: steps to insert
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
 -- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. A suspended run is pending at
 --     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is anything it was not told
@@ -374,10 +374,10 @@ create function currant.commit_batch(
     p_worker uuid,
     f_ids uuid[], f_leases bigint[], f_parents uuid[],
     c_runs uuid[], c_ids uuid[], c_roots uuid[], c_parents uuid[], c_epochs integer[], c_keys text[], c_after bigint[],
-    c_kinds text[], c_functions text[], c_queues text[], c_priorities smallint[], c_args bytea[], c_max_attempts integer[],
-    c_initials double precision[], c_multipliers double precision[], c_max_delays double precision[],
-    c_jitters double precision[], c_non_retryables text[], c_timeouts double precision[], c_run_ats bigint[],
-    c_eager boolean[], c_given integer[],
+    c_args bytea[], c_run_ats bigint[], c_eager boolean[], c_calls integer[],
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
+    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
+    k_non_retryables text[], k_timeouts double precision[], k_given integer[],
     s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
     s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
     d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
@@ -388,7 +388,15 @@ create function currant.commit_batch(
     x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
     p_ids uuid[],
     q_queues text[], q_limit integer, q_isolated boolean
-) returns table (tag text, queue_name text, worker_id uuid, ref uuid, claim currant.claimed) language plpgsql as $$
+) returns table (
+    tag text, queue_name text, worker_id uuid, ref uuid,
+    -- as currant.claimed
+    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, takeovers integer,
+    args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
+    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
+    non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
+    fresh boolean, isolated boolean
+) language plpgsql as $$
 declare
     v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
     refused uuid[];
@@ -396,29 +404,38 @@ declare
     places boolean;         -- whether one of the executions written for has a place of its function
     more uuid[];
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
+    over uuid[] := '{}';    -- the workflows among them: only these have children
+    parents uuid[] := '{}'; -- who waits for them
     cancelled uuid[] := '{}';
     dropped uuid[] := '{}';
     again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
     v_rules currant.rule[];
-    v_queues text[] := c_queues;
-    v_eager boolean[] := c_eager;
+    v_queues text[] := k_queues;
+    v_now timestamptz := clock_timestamp();
+    v_held_back boolean[];  -- calls whose children do not start at once
 begin
     if cardinality(f_ids) > 0 then
         if cardinality(o_ids) > 0 then
-            again := array(select e.id from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id
-                where o.action = 'retry' and e.kind = 'workflow');
+            -- Neither changes under our lease; under another's everything here is refused.
+            select coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action in ('complete', 'fail', 'cancel')), '{}'),
+                coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action = 'retry'), '{}'),
+                coalesce(array_agg(e.parent_id) filter (where e.parent_id is not null and o.action in ('complete', 'fail', 'cancel')), '{}')
+            into over, again, parents from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id;
         end if;
-        if cardinality(x_runs) > 0 or cardinality(ended || again) > 0 then
+        if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
             cancelled := array(
             select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
             join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
             union
             select e.id from currant.executions e
-            where e.parent_id = any (ended || again) and e.state in ('pending', 'running', 'suspended'));
+            where e.parent_id = any (over || again) and e.state in ('pending', 'running', 'suspended'));
+        end if;
+        if cardinality(cancelled) > 0 then
+            parents := parents || array(
+                select p.parent_id from currant.executions p where p.id = any (cancelled) and p.parent_id is not null);
         end if;
         -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken.
-        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || array(
-                select p.parent_id from currant.executions p where p.id = any (ended || cancelled) and p.parent_id is not null))
+        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || parents)
             order by e.id for update;
 
         select coalesce(array_agg(f.id) filter (where e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
@@ -427,65 +444,71 @@ begin
                coalesce(bool_or(e.slot), false)
         into refused, done, places
         from unnest(f_ids, f_leases) f(id, lease) left join currant.executions e on e.id = f.id;
-        loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
-            more := array(
-                select u.run from unnest(o_ids, o_runs) u(id, run)
-                where u.run is not null and u.id = any (refused) and not u.run = any (refused)
-                union
-                select v.run from unnest(v_runs, v_ids) v(run, id) join currant.executions e on e.id = v.id
-                where not v.run = any (refused)
-                    and (v.id = any (refused) or (e.finished_at is null and not v.id = any (ended))));
-            exit when cardinality(more) = 0;
-            refused := refused || more;
-        end loop;
+        if cardinality(v_ids) > 0 or cardinality(array_remove(o_runs, null)) > 0 then
+            loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
+                more := array(
+                    select u.run from unnest(o_ids, o_runs) u(id, run)
+                    where u.run is not null and u.id = any (refused) and not u.run = any (refused)
+                    union
+                    select v.run from unnest(v_runs, v_ids) v(run, id) join currant.executions e on e.id = v.id
+                    where not v.run = any (refused)
+                        and (v.id = any (refused) or (e.finished_at is null and not v.id = any (ended))));
+                exit when cardinality(more) = 0;
+                refused := refused || more;
+            end loop;
+        end if;
         tag := 'refused';
         foreach ref in array refused loop return next; end loop;
         refused := refused || done;
         again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
         if cardinality(c_ids) > 0 then
-            v_rules := currant.rules(c_functions);
+            v_rules := currant.rules(k_functions);
             if cardinality(v_rules) > 0 then
-                select array_agg(u.queue order by u.place), array_agg(u.eager order by u.place) into v_queues, v_eager from (
-                    select c.place, coalesce(case when c.given & 1 = 0 then d.queue end, c.queue) as queue,
-                        c.eager and (d.gated or (c.given & 1 = 0 and d.queue <> c.queue) or (c.given & 2 = 0 and d.priority <> c.priority)
-                            or (c.given & 4 = 0 and d.timeout is not null and d.timeout is distinct from c.timeout)
-                            or (c.given & 8 = 0 and num_nonnulls(d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
-                                d.retry_jitter, d.non_retryable) > 0)) is not true as eager
-                    from unnest(c_functions, c_queues, c_priorities, c_timeouts, c_eager, c_given)
-                        with ordinality c(function, queue, priority, timeout, eager, given, place)
-                    left join unnest(v_rules) d on d.function = c.function) u;
+                select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
+                    select k.place, coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) as queue,
+                        (d.gated or (k.given & 1 = 0 and d.queue <> k.queue) or (k.given & 2 = 0 and d.priority <> k.priority)
+                            or (k.given & 4 = 0 and d.timeout is not null and d.timeout is distinct from k.timeout)
+                            or (k.given & 8 = 0 and num_nonnulls(d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
+                                d.retry_jitter, d.non_retryable) > 0)) is true as held_back
+                    from unnest(k_functions, k_queues, k_priorities, k_timeouts, k_given)
+                        with ordinality k(function, queue, priority, timeout, given, place)
+                    left join unnest(v_rules) d on d.function = k.function) u;
             end if;
             insert into currant.executions (
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
                 retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
-                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked)
+                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
-                c.kind, c.function, c.queue, coalesce(case when c.given & 2 = 0 then d.priority end, c.priority), c.args,
-                coalesce(case when c.given & 8 = 0 then d.max_attempts end, c.max_attempts),
-                coalesce(case when c.given & 8 = 0 then d.retry_initial end, c.initial),
-                coalesce(case when c.given & 8 = 0 then d.retry_multiplier end, c.multiplier),
-                coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
-                coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
-                coalesce(case when c.given & 8 = 0 then d.non_retryable end, array(select json_array_elements_text(c.non_retryable::json))),
-                coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
-                currant.from_micros(c.run_at), case when c.eager then 'running' else 'pending' end,
-                case when c.eager then p_worker end, c.eager::integer, c.eager::integer,
-                case when c.eager then clock_timestamp() end, case when c.eager then clock_timestamp() end,
-                case when c.eager then v_build end,
-                case when c.eager and c.kind = 'workflow' then clock_timestamp() + c.timeout * interval '1 second' end,
-                d.function is not null, d.function is not null and c.eager, coalesce(d.gated, false) and c.run_at is null
-            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_kinds, c_functions, v_queues, c_priorities,
-                c_args, c_max_attempts, c_initials, c_multipliers, c_max_delays, c_jitters, c_non_retryables, c_timeouts,
-                c_run_ats, v_eager, c_given)
-                c(run, id, root, parent, epoch, key, after, kind, function, queue, priority, args, max_attempts, initial,
-                  multiplier, max_delay, jitter, non_retryable, timeout, run_at, eager, given)
-            left join unnest(v_rules) d on d.function = c.function
+                k.kind, k.function, k.queue, coalesce(case when k.given & 2 = 0 then d.priority end, k.priority), c.args,
+                coalesce(case when k.given & 8 = 0 then d.max_attempts end, k.max_attempts),
+                coalesce(case when k.given & 8 = 0 then d.retry_initial end, k.initial),
+                coalesce(case when k.given & 8 = 0 then d.retry_multiplier end, k.multiplier),
+                coalesce(case when k.given & 8 = 0 then d.retry_max_delay end, k.max_delay),
+                coalesce(case when k.given & 8 = 0 then d.retry_jitter end, k.jitter),
+                coalesce(case when k.given & 8 = 0 then d.non_retryable end, k.names),
+                coalesce(case when k.given & 4 = 0 then d.timeout end, k.timeout),
+                currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
+                case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
+                case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
+                case when go.eager and k.kind = 'workflow' then v_now + k.timeout * interval '1 second' end,
+                d.function is not null, d.function is not null and go.eager, coalesce(d.gated, false) and c.run_at is null, v_now, v_now
+            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
+                c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
+            join (
+                select x.*, case when x.non_retryable = '[]' then '{}' else currant.names(x.non_retryable) end as names
+                from unnest(k_kinds, k_functions, v_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays,
+                    k_jitters, k_non_retryables, k_timeouts, k_given, v_held_back) with ordinality
+                    x(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout,
+                      given, held_back, place)
+                offset 0) k on k.place = c.call
+            left join unnest(v_rules) d on d.function = k.function
+            cross join lateral (select c.eager and k.held_back is not true as eager) go
             where not c.run = any (refused)
             on conflict do nothing;
             if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
-                return query select 'postponed', null::text, null::uuid, e.id, null::currant.claimed
+                return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
                     from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
                     where c.eager and not c.run = any (refused) and (e.lease = 0 or e.worker_id is distinct from p_worker);
             end if;
@@ -566,34 +589,40 @@ begin
             where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
                 and not x.run = any (refused);
         end if;
-        if cardinality(x_runs) > 0 or cardinality(ended || again) > 0 then
+        if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
             dropped := array(
                 select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
                 join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
                 where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
                 union
-                select e.id from currant.executions e where e.parent_id = any (ended || again) and not e.parent_id = any (refused)
+                select e.id from currant.executions e where e.parent_id = any (over || again) and not e.parent_id = any (refused)
                     and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
         end if;
         if cardinality(dropped) > 0 then
-            return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.cancel_rows(dropped) w;
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
         end if;
         -- Who waits for what ended here, or for a step that the cancel ended at once.
-        if cardinality(ended) > 0 or cardinality(dropped) > 0 then
-            return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_parents(dropped || array(
+        if cardinality(parents) > 0 or cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(dropped || array(
                 select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
-            if places or cardinality(dropped) > 0 then
-                return query select w.tag, w.queue, w.worker_id, w.id, null::currant.claimed from currant.wake_waiting(ended || dropped) w;
-            end if;
+        end if;
+        if (places and cardinality(ended) > 0) or cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
         end if;
         -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
-        return query select distinct 'queue', e.queue, null::uuid, null::uuid, null::currant.claimed from currant.executions e
-            where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));
-        return query select distinct 'queue', c.queue, null::uuid, null::uuid, null::currant.claimed
-            from unnest(v_queues, v_eager) c(queue, eager) where not c.eager;
+        if o_actions && array['retry', 'handback', 'suspend', 'hold'] then
+            return query select distinct 'queue', e.queue, null::uuid, null::uuid, (null::currant.claimed).* from currant.executions e
+                where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));
+        end if;
+        if cardinality(c_ids) > 0 then
+            return query select distinct 'queue', k.queue, null::uuid, null::uuid, (null::currant.claimed).*
+                from unnest(c_eager, c_calls) c(eager, call) join unnest(v_queues, v_held_back) with ordinality k(queue, held_back, place)
+                    on k.place = c.call
+                where not c.eager or k.held_back;
+        end if;
     end if;
     if q_limit > 0 then
-        return query select 'claimed', null::text, null::uuid, r.id, r from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
+        return query select 'claimed', null::text, null::uuid, r.id, r.* from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
     end if;
 end $$;
 

@@ -9,7 +9,7 @@ use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::db::{self, Target};
@@ -24,6 +24,9 @@ use crate::worker;
 /// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
+
+/// So much later comes the look for workers that fell asleep during an enqueue, if others were told of it.
+const LATER: Duration = Duration::from_millis(20);
 
 /// Even an impatient client gives a busy server so much time for a statement.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +63,8 @@ struct Enqueue {
 
 enum Notice {
     Wake(Wakes),
+    /// Who slept when this was enqueued has been told by the commit itself; who fell asleep meanwhile is not in a hurry.
+    WakeLater(Wakes),
     Flush(oneshot::Sender<()>),
 }
 
@@ -329,17 +334,18 @@ async fn commit(
 ) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
     let mut parts = vec![batch];
     while let Some(mut part) = parts.pop() {
-        let items: Vec<NewExecution> = part.iter().flat_map(|enqueue| enqueue.items.iter().cloned()).collect();
+        let items: Vec<&NewExecution> = part.iter().flat_map(|enqueue| &enqueue.items).collect();
         let result = match shared.connection().await {
             Ok(mut conn) => {
-                let result = within(shared.patience(), executions::create(&mut conn, &items)).await;
+                let result = within(shared.patience(), executions::create_all(&mut conn, &items, true)).await;
                 keep_or_close(&mut conn, result)
             }
             Err(error) => Err(error),
         };
         match result {
-            Ok(created) => {
-                let _ = wakes.send(Notice::Wake(enqueued(&created)));
+            Ok((created, told)) => {
+                let notice = if told { Notice::WakeLater } else { Notice::Wake };
+                let _ = wakes.send(notice(enqueued(&created)));
                 answer(part, &created);
             }
             Err(Error::Data { .. }) if part.len() > 1 => {
@@ -373,12 +379,23 @@ fn answer(part: Vec<Enqueue>, created: &[Created]) {
 /// Sends wake-ups, as many as have gathered in one statement. One that cannot be sent is dropped: workers poll too.
 async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Notice>) {
     let mut notices = Vec::new();
-    while inbox.recv_many(&mut notices, MAX_ITEMS).await > 0 {
-        let mut wakes = Wakes::default();
+    let mut wakes = Wakes::default();
+    let mut due: Option<Instant> = None;
+    loop {
+        let received = match due {
+            None => inbox.recv_many(&mut notices, MAX_ITEMS).await,
+            // Out of time: what has gathered goes.
+            Some(due) => timeout_at(due, inbox.recv_many(&mut notices, MAX_ITEMS)).await.unwrap_or(1),
+        };
+        if received == 0 {
+            return;
+        }
+        let mut urgent = due.is_some_and(|due| due <= Instant::now());
         let mut flushes = Vec::new();
         for notice in notices.drain(..) {
+            urgent |= !matches!(notice, Notice::WakeLater(_));
             match notice {
-                Notice::Wake(more) => {
+                Notice::Wake(more) | Notice::WakeLater(more) => {
                     wakes.queues.extend(more.queues);
                     wakes.workers.extend(more.workers);
                 }
@@ -387,6 +404,12 @@ async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Noti
         }
         wakes.queues.sort_unstable();
         wakes.queues.dedup();
+        if !urgent {
+            due.get_or_insert_with(|| Instant::now() + LATER);
+            continue;
+        }
+        due = None;
+        let wakes = std::mem::take(&mut wakes);
         if !wakes.is_empty()
             && let Err(error) = send(&shared, &wakes).await
         {

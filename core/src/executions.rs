@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::calls::Calls;
 use crate::error::{Error, Result};
 use crate::retry::retry_delay;
 use crate::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
@@ -12,41 +13,65 @@ use crate::{db, schedules, worker};
 
 /// Enqueues; what became of each, in order. May be repeated with the same ids.
 pub async fn create(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Created>> {
-    fn column<'a, T>(items: &'a [NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
-        items.iter().map(value).collect()
+    Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
+}
+
+/// As `create`. With `tell` workers that sleep on the queue are notified by the same commit; gives whether there were any.
+pub(crate) async fn create_all(
+    conn: &mut PgConnection,
+    items: &[&NewExecution],
+    tell: bool,
+) -> Result<(Vec<Created>, bool)> {
+    fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
+        items.iter().map(|item| value(item)).collect()
     }
+    let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
+    let keyed = items.iter().any(|item| item.idempotency_key.is_some());
+    let keys = if keyed { column(items, |n| n.idempotency_key.as_deref()) } else { Vec::new() };
     let mut scope = db::scope(conn).await?;
     let rows = sqlx::query!(
-        r#"select effective_id, queue, input_hash, input_schema from currant.create_executions(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) order by ordinal"#,
+        r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!" from currant.create_executions(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
         &column(items, |n| n.id),
-        column(items, |n| n.call.kind.as_str()) as _,
-        column(items, |n| n.call.function.as_str()) as _,
-        column(items, |n| n.call.queue.as_str()) as _,
-        &column(items, |n| n.call.priority),
         column(items, |n| n.call.args.as_slice()) as _,
-        &column(items, |n| n.call.policy.max_attempts),
-        &column(items, |n| n.call.policy.initial),
-        &column(items, |n| n.call.policy.multiplier),
-        &column(items, |n| n.call.policy.max_delay),
-        &column(items, |n| n.call.policy.jitter),
-        &column(items, |n| serde_json::json!(n.call.policy.non_retryable).to_string()),
-        column(items, |n| n.call.timeout) as _,
-        column(items, |n| n.call.delay) as _,
-        column(items, |n| n.call.run_at) as _,
-        column(items, |n| n.idempotency_key.as_deref()) as _,
-        &column(items, |n| n.call.given),
-        column(items, |n| n.checked.as_deref()) as _
+        &calls.places,
+        keys as _,
+        calls.column(|call| call.kind.as_str()) as _,
+        calls.column(|call| call.function.as_str()) as _,
+        calls.column(|call| call.queue.as_str()) as _,
+        &calls.column(|call| call.priority),
+        &calls.column(|call| call.policy.max_attempts),
+        &calls.column(|call| call.policy.initial),
+        &calls.column(|call| call.policy.multiplier),
+        &calls.column(|call| call.policy.max_delay),
+        &calls.column(|call| call.policy.jitter),
+        &calls.column(|call| call.policy.names_as_json()),
+        calls.column(|call| call.timeout) as _,
+        calls.column(|call| call.delay) as _,
+        calls.column(|call| call.run_at) as _,
+        &calls.column(|call| call.given),
+        calls.distinct.iter().map(|(_, checked)| *checked).collect::<Vec<_>>() as _,
+        tell
     )
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
-    let created = rows.into_iter().map(|row| match (row.effective_id, row.input_hash, row.input_schema) {
-        (Some(id), _, _) => Ok(Created::Stored { id, queue: row.queue }),
-        (None, Some(hash), Some(schema)) => Ok(Created::Unchecked { hash, schema }),
-        _ => Err(Error::Conflict("the definition was changed meanwhile".into())),
-    });
-    created.collect()
+    if let [row] = &rows[..]
+        && row.ordinal.is_none()
+    {
+        let stored = |item: &&NewExecution| Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
+        return Ok((items.iter().map(stored).collect(), row.told));
+    }
+    let mut created = Vec::with_capacity(rows.len());
+    for row in rows {
+        created.push((row.ordinal, match (row.effective_id, row.input_hash, row.input_schema) {
+            (Some(id), _, _) => Created::Stored { id, queue: row.queue },
+            (None, Some(hash), Some(schema)) => Created::Unchecked { hash, schema },
+            _ => return Err(Error::Conflict("the definition was changed meanwhile".into())),
+        }));
+    }
+    created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+    Ok((created.into_iter().map(|(_, created)| created).collect(), false))
 }
 
 /// As `create`; gives the effective ids in order, or one error if some were not stored.

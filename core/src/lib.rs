@@ -1,5 +1,6 @@
 //! Durable workflows with nothing but Postgres. Four layers, each calls only downward:
 //! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
+mod calls;
 pub mod client;
 pub mod cron;
 pub mod db;

@@ -16,6 +16,13 @@ pub struct Policy {
     pub non_retryable: Vec<String>,
 }
 
+impl Policy {
+    /// `non_retryable` as a JSON array.
+    pub(crate) fn names_as_json(&self) -> String {
+        if self.non_retryable.is_empty() { "[]".into() } else { serde_json::json!(self.non_retryable).to_string() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     Task,

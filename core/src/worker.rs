@@ -5,6 +5,7 @@ use md5::{Digest, Md5};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::calls::Calls;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::types::{
@@ -90,10 +91,6 @@ fn column<'a, T, U>(items: &'a [T], value: impl Fn(&'a T) -> U) -> Vec<U> {
     items.iter().map(value).collect()
 }
 
-fn names(policy: &Policy) -> String {
-    serde_json::json!(policy.non_retryable).to_string()
-}
-
 /// Writes a batch and claims, in one statement and transaction. The same batch may be written again when its reply was lost.
 ///
 /// Long because `currant.commit_batch` takes its rows as arrays, one a column; there is nothing to it but the order.
@@ -104,17 +101,18 @@ pub async fn commit_batch(
     claim: Option<&ClaimRequest>,
 ) -> Result<BatchReply> {
     let Batch { fences, parents, children, steps, step_outcomes, deliveries, outcomes, abandoned, progressed } = batch;
+    let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
     let mut scope = db::scope(conn).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
-            (claim).id, (claim).lease, (claim).kind, (claim).function, (claim).queue, (claim).priority, (claim).attempt,
-            (claim).takeovers, (claim).args, (claim).timeout, (claim).deadline, (claim).max_attempts, (claim).retry_initial,
-            (claim).retry_multiplier, (claim).retry_max_delay, (claim).retry_jitter, (claim).non_retryable, (claim).parent_id,
-            (claim).step_key, (claim).root_id, (claim).epoch, (claim).wakes, (claim).started, (claim).fresh, (claim).isolated
+            id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts, retry_initial,
+            retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes, started, fresh,
+            isolated
         from currant.commit_batch(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-            $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48,
-            $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65, $66)"#,
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
+            $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65,
+            $66, $67)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -127,21 +125,23 @@ pub async fn commit_batch(
         &column(children, |c| c.epoch),
         column(children, |c| c.key.as_str()) as _,
         &column(children, |c| c.after_seq),
-        column(children, |c| c.call.kind.as_str()) as _,
-        column(children, |c| c.call.function.as_str()) as _,
-        column(children, |c| c.call.queue.as_str()) as _,
-        &column(children, |c| c.call.priority),
         column(children, |c| c.call.args.as_slice()) as _,
-        &column(children, |c| c.call.policy.max_attempts),
-        &column(children, |c| c.call.policy.initial),
-        &column(children, |c| c.call.policy.multiplier),
-        &column(children, |c| c.call.policy.max_delay),
-        &column(children, |c| c.call.policy.jitter),
-        &column(children, |c| names(&c.call.policy)),
-        column(children, |c| c.call.timeout) as _,
         column(children, |c| c.run_at) as _,
         &column(children, |c| c.eager),
-        &column(children, |c| c.call.given),
+        &calls.places,
+        // k_
+        calls.column(|call| call.kind.as_str()) as _,
+        calls.column(|call| call.function.as_str()) as _,
+        calls.column(|call| call.queue.as_str()) as _,
+        &calls.column(|call| call.priority),
+        &calls.column(|call| call.policy.max_attempts),
+        &calls.column(|call| call.policy.initial),
+        &calls.column(|call| call.policy.multiplier),
+        &calls.column(|call| call.policy.max_delay),
+        &calls.column(|call| call.policy.jitter),
+        &calls.column(|call| call.policy.names_as_json()),
+        calls.column(|call| call.timeout) as _,
+        &calls.column(|call| call.given),
         // s_
         &column(steps, |s| s.run),
         &column(steps, |s| s.epoch),

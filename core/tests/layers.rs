@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// From the lowest layer up. A file may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
-    &["types", "error", "ids", "retry", "cron", "runtime", "http"],
+    &["types", "calls", "error", "ids", "retry", "cron", "runtime", "http"],
     &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions"],
     &["verbs", "client", "results"],
     &["engine"],

@@ -27,6 +27,9 @@ from currant.rust_bridge import RustBridge
 from support import CHECKOUT, QUICK, Ledger, WorkerProcess, child_environment, eventually
 
 
+INVARIANTS = CHECKOUT / "core/tests/invariants.sql"
+
+
 def with_database(url: str, name: str) -> str:
     """The URL of another database of the same server."""
     return urlsplit(url)._replace(path=f"/{name}").geturl()
@@ -57,6 +60,7 @@ def template_database(server_url: str) -> Iterator[str]:
     bridge = RustBridge(with_database(server_url, name))
     bridge.migrate()
     bridge.close()
+    execute(with_database(server_url, name), INVARIANTS.read_text())
     # The copy needs a template without connections; those of a closed pool take a moment to go.
     execute(server_url, f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'")
     yield name

@@ -33,6 +33,7 @@ impl Database {
         let database = Database::empty().await;
         let mut conn = database.connect().await;
         db::migrate(&mut conn).await.expect("migrations run");
+        run(&mut conn, include_str!("../invariants.sql").into()).await;
         take_rule_out(&mut conn).await;
         database
     }

@@ -1,0 +1,22 @@
+-- What is true of every execution at every commit. The tests of Rust and Python add these constraints to their databases; others go
+-- without them, since each statement would compile them anew (docs/performance.md has the cost). Callers' values are checked before.
+alter table currant.executions
+    add constraint a_known_kind check (kind in ('task', 'workflow')),
+    add constraint a_known_state check (state in ('pending', 'running', 'suspended', 'completed', 'failed', 'cancelled')),
+    add constraint has_a_function check (function <> ''),
+    add constraint has_a_queue check (length(queue) between 1 and 200),
+    add constraint priority_in_range check (priority between 0 and 10),
+    add constraint some_time_or_no_timeout check (timeout > 0),
+    add constraint has_attempts check (max_attempts >= 1),
+    add constraint retries_later check (retry_initial >= 0 and retry_multiplier >= 1 and retry_max_delay >= 0 and retry_jitter between 0 and 1),
+    add constraint root_has_no_place check ((parent_id is null) = (step_key is null) and (parent_id is null) = (parent_epoch is null)),
+    add constraint only_workflows_suspend check (state <> 'suspended' or kind = 'workflow'),
+    add constraint running_has_a_worker check (state <> 'running' or (worker_id is not null and lease > 0)),
+    add constraint due_only_while_waiting check (run_at is null or state in ('pending', 'suspended')),
+    add constraint terminal_has_an_end check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
+    add constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
+    add constraint failed_has_an_error check (state <> 'failed' or error is not null),
+    add constraint held_is_suspended check (not held or (state = 'suspended' and refused_builds is not null)),
+    add constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled'))),
+    add constraint only_what_has_not_started_is_parked
+        check (not parked or (defined and state = 'pending' and run_at is null and not isolated and not slot));
