@@ -76,8 +76,8 @@ $$ select array(select json_array_elements_text(p_json::json)) $$;
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
--- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction. That
--- is the fast way to wake one; it does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile.
+-- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction, the
+-- fast way to wake one. It does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile.
 create function currant.create_executions(
     p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
@@ -126,7 +126,7 @@ begin
     if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
-        told := found;
+        told := true;
     end if;
     return next;
 end $$;

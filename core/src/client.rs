@@ -25,8 +25,11 @@ use crate::worker;
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
 
-/// So much later comes the look for workers that fell asleep during an enqueue, if others were told of it.
+/// So much later comes the look for workers that fell asleep during an enqueue which told all those that slept before.
 const LATER: Duration = Duration::from_millis(20);
+
+/// After so long without an enqueue the connection goes back to the pool.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Even an impatient client gives a busy server so much time for a statement.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
@@ -63,7 +66,7 @@ struct Enqueue {
 
 enum Notice {
     Wake(Wakes),
-    /// Who slept when this was enqueued has been told by the commit itself; who fell asleep meanwhile is not in a hurry.
+    /// Who slept when this was enqueued was told by the commit itself; it is about who fell asleep during it.
     WakeLater(Wakes),
     Flush(oneshot::Sender<()>),
 }
@@ -281,10 +284,25 @@ async fn commit_enqueues(
     mut inbox: mpsc::UnboundedReceiver<Enqueue>,
     wakes: mpsc::UnboundedSender<Notice>,
 ) {
-    while let Some(first) = inbox.recv().await {
-        let batch = gather(first, &mut inbox);
-        commit_or_retry(&shared, batch, &wakes).await;
+    let mut line = Line { shared, conn: None, wakes };
+    loop {
+        let next = match line.conn {
+            None => Ok(inbox.recv().await),
+            Some(_) => timeout(LINGER, inbox.recv()).await,
+        };
+        match next {
+            Ok(Some(first)) => line.commit_or_retry(gather(first, &mut inbox)).await,
+            Ok(None) => return,
+            Err(_) => line.conn = None,
+        }
     }
+}
+
+/// What commits enqueues. It keeps its connection while they come: to give one back to the pool and take it again is two round trips.
+struct Line {
+    shared: Arc<Shared>,
+    conn: Option<PoolConnection<Postgres>>,
+    wakes: mpsc::UnboundedSender<Notice>,
 }
 
 fn gather(first: Enqueue, inbox: &mut mpsc::UnboundedReceiver<Enqueue>) -> Vec<Enqueue> {
@@ -304,66 +322,70 @@ fn size(enqueue: &Enqueue) -> usize {
     enqueue.items.iter().map(|item| item.call.args.len()).sum()
 }
 
-async fn commit_or_retry(shared: &Shared, mut batch: Vec<Enqueue>, wakes: &mpsc::UnboundedSender<Notice>) {
-    let mut pauses = Pauses::new();
-    loop {
-        let Err((error, left)) = commit(shared, batch, wakes).await else { return };
-        let now = Instant::now();
-        let (over, waiting): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|enqueue| !error.is_transient() || enqueue.deadline <= now);
-        if !over.is_empty() {
-            let reason = shared.reason(error).await;
-            for enqueue in over {
-                let _ = enqueue.reply.send(Err(reason.clone()));
-            }
-        }
-        if waiting.is_empty() {
-            return;
-        }
-        batch = waiting;
-        pauses.pause().await;
-    }
-}
-
-/// Commits all in one statement. A value that the database refuses is searched by halves: its enqueue alone fails.
-/// What was not decided is given back with the reason.
-async fn commit(
-    shared: &Shared,
-    batch: Vec<Enqueue>,
-    wakes: &mpsc::UnboundedSender<Notice>,
-) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
-        let items: Vec<&NewExecution> = part.iter().flat_map(|enqueue| &enqueue.items).collect();
-        let result = match shared.connection().await {
-            Ok(mut conn) => {
-                let result = within(shared.patience(), executions::create_all(&mut conn, &items, true)).await;
-                keep_or_close(&mut conn, result)
-            }
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok((created, told)) => {
-                let notice = if told { Notice::WakeLater } else { Notice::Wake };
-                let _ = wakes.send(notice(enqueued(&created)));
-                answer(part, &created);
-            }
-            Err(Error::Data { .. }) if part.len() > 1 => {
-                let rest = part.split_off(part.len() / 2);
-                parts.extend([rest, part]);
-            }
-            Err(error @ Error::Data { .. }) => {
-                for enqueue in part {
-                    let _ = enqueue.reply.send(Err(error.clone()));
+impl Line {
+    async fn commit_or_retry(&mut self, mut batch: Vec<Enqueue>) {
+        let mut pauses = Pauses::new();
+        loop {
+            let Err((error, left)) = self.commit(batch).await else { return };
+            let now = Instant::now();
+            let (over, waiting): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|enqueue| !error.is_transient() || enqueue.deadline <= now);
+            if !over.is_empty() {
+                let reason = self.shared.reason(error).await;
+                for enqueue in over {
+                    let _ = enqueue.reply.send(Err(reason.clone()));
                 }
             }
-            Err(error) => {
-                let left = std::iter::once(part).chain(parts).flatten().collect();
-                return Err((error, left));
+            if waiting.is_empty() {
+                return;
             }
+            batch = waiting;
+            pauses.pause().await;
         }
     }
-    Ok(())
+
+    /// Commits all in one statement. A value that the database refuses is searched by halves: its enqueue alone fails.
+    /// What was not decided is given back with the reason.
+    async fn commit(&mut self, batch: Vec<Enqueue>) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let items: Vec<&NewExecution> = part.iter().flat_map(|enqueue| &enqueue.items).collect();
+            match self.create(&items).await {
+                Ok((created, told)) => {
+                    let notice = if told { Notice::WakeLater } else { Notice::Wake };
+                    let _ = self.wakes.send(notice(enqueued(&created)));
+                    answer(part, &created);
+                }
+                Err(Error::Data { .. }) if part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                Err(error @ Error::Data { .. }) => {
+                    for enqueue in part {
+                        let _ = enqueue.reply.send(Err(error.clone()));
+                    }
+                }
+                Err(error) => {
+                    let left = std::iter::once(part).chain(parts).flatten().collect();
+                    return Err((error, left));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, bool)> {
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            none => none.insert(self.shared.connection().await?),
+        };
+        let result = within(self.shared.patience(), executions::create_all(conn, items, true)).await;
+        let result = keep_or_close(conn, result);
+        if result.is_err() {
+            self.conn = None;
+        }
+        result
+    }
 }
 
 /// Nobody may be there any more to hear it: a caller that gave up.

@@ -16,7 +16,7 @@ pub async fn create(conn: &mut PgConnection, items: &[NewExecution]) -> Result<V
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
 
-/// As `create`. With `tell` workers that sleep on the queue are notified by the same commit; gives whether there were any.
+/// As `create`. With `tell` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
 pub(crate) async fn create_all(
     conn: &mut PgConnection,
     items: &[&NewExecution],
@@ -64,11 +64,14 @@ pub(crate) async fn create_all(
     }
     let mut created = Vec::with_capacity(rows.len());
     for row in rows {
-        created.push((row.ordinal, match (row.effective_id, row.input_hash, row.input_schema) {
-            (Some(id), _, _) => Created::Stored { id, queue: row.queue },
-            (None, Some(hash), Some(schema)) => Created::Unchecked { hash, schema },
-            _ => return Err(Error::Conflict("the definition was changed meanwhile".into())),
-        }));
+        created.push((
+            row.ordinal,
+            match (row.effective_id, row.input_hash, row.input_schema) {
+                (Some(id), _, _) => Created::Stored { id, queue: row.queue },
+                (None, Some(hash), Some(schema)) => Created::Unchecked { hash, schema },
+                _ => return Err(Error::Conflict("the definition was changed meanwhile".into())),
+            },
+        ));
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
     Ok((created.into_iter().map(|(_, created)| created).collect(), false))

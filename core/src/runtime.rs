@@ -1,4 +1,5 @@
-//! The process's tokio runtime: two threads, made when first needed.
+//! The process's tokio runtime: one thread, made when first needed. It waits for the database most of the time, and a second one costs
+//! more in handing tasks over than it carries (docs/performance.md).
 //!
 //! Threads do not survive a fork. The child's runtime is a new one in a new slot; the old one is neither used nor dropped (its
 //! destructor would wait for threads that are not there). Slots form a list, so that no lock is taken that the fork may have frozen.
@@ -36,7 +37,7 @@ pub fn handle() -> Handle {
 
 fn start() -> Runtime {
     Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("currant")
         .enable_all()
         .build()

@@ -53,7 +53,7 @@ a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000
 limits, places are counted;definitions;never_more_have_started;room|and e.slot limit|and false limit
 limits, the gate is locked before it is counted;definitions;never_more_have_started;claim|order by d.function for update|order by d.function
 limits, a place is kept until the end;definitions;holds_its_place;room|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
-limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if places or|if false and
+limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (places and cardinality(ended) > 0) or|if false and
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
 limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;take_over|currant.wake_waiting(lost)|currant.wake_waiting('{}')
 limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.room > 0|true
