@@ -17,7 +17,7 @@ from rich.table import Table
 from bench import cluster, report
 from bench.candidates import LIMIT, MODULES, load
 from bench.chart import number
-from bench.model import WORKLOADS, Results, Run, Workload, select
+from bench.model import Results, Run, Workload, select
 from bench.processes import ROOT
 from bench.suite import plans, take_turn
 from currant.embedded import EmbeddedPostgresError
@@ -51,7 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def is_whole(given: argparse.Namespace, results: Results) -> bool:
     """Whether this run may stand as the project's result."""
-    return not given.quick and given.rounds >= ROUNDS and len(given.workloads) == len(WORKLOADS) and not results.voids
+    return not given.quick and given.rounds >= ROUNDS and given.only is None and not results.voids
 
 
 def measure(given: argparse.Namespace, admin_url: str, console: Console) -> Results:
@@ -75,7 +75,7 @@ def measure(given: argparse.Namespace, admin_url: str, console: Console) -> Resu
         for plan in todo:
             progress.update(task, description=f"round {plan.round}: {plan.workload.title}, {plan.candidate}")
             run = take_turn(plan, admin_url)
-            results.runs.append(run)
+            results.add(run, plan.workload)
             progress.console.print(run_line(plan.workload, run), markup=False, highlight=False)
             progress.advance(task)
     return results
@@ -83,8 +83,10 @@ def measure(given: argparse.Namespace, admin_url: str, console: Console) -> Resu
 
 def run_line(workload: Workload, run: Run) -> str:
     """One turn in one line."""
-    figures = ", ".join(f"{figure.key} {number(run.values[figure.key])}" for figure in workload.figures if run.values)
-    return f"{run.round}  {run.workload:8}{run.candidate:9}{f'VOID: {run.void}' if run.void else figures}"
+    figures = ", ".join(
+        f"{figure.key} {number(run.values[figure.key])}" for figure in workload.figures if figure.key in run.values
+    )
+    return f"{run.round}  {run.workload:10}{run.candidate:9}{f'VOID: {run.void}' if run.void else figures}"
 
 
 def print_facts(results: Results, console: Console) -> None:
@@ -109,8 +111,7 @@ def print_table(results: Results, console: Console) -> None:
 def run(given: argparse.Namespace, console: Console) -> int:
     """Run the suite on a new cluster; give the exit code: 1 when a turn was void."""
     start = time.monotonic()
-    data = SCRATCH / "server"
-    shutil.rmtree(data, ignore_errors=True)
+    data = SCRATCH / f"server-{os.getpid()}"
     with cluster.server(data) as server:
         results = measure(given, server.url, console)
     shutil.rmtree(data, ignore_errors=True)

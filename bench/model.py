@@ -8,43 +8,106 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that a workload gives. `goal` is the ratio to the limit that Currant aims for, in words."""
+    """One number that a workload gives.
+
+    `goal` is what Currant aims for: a ratio to the limit, or (`absolute`) the figure itself. `label` is the id that
+    BENCHMARK knows it by, where that is not the workload's. `of` makes it a ratio itself: of `key` of this workload to
+    `key` of that workload, of the same candidate in the same round.
+    """
 
     key: str
     title: str
     unit: str
     better: Literal["higher", "lower"]
     goal: str = ""
+    absolute: bool = False
+    label: str = ""
+    of: tuple[str, str] | None = None
+
+    @property
+    def aim(self) -> str:
+        """The goal in words."""
+        return f"{self.goal} {self.unit}".rstrip() if self.absolute else self.goal
+
+    def met(self, value: float | None, ratio: float | None) -> bool | None:
+        """Whether the goal is met; None when there is none, or nothing to judge."""
+        measured = value if self.absolute else ratio
+        if not self.goal or measured is None:
+            return None
+        bound = self.bound
+        return measured >= bound if self.better == "higher" else measured <= bound
+
+    @property
+    def bound(self) -> float:
+        """The goal's number. Raises `IndexError` without a goal."""
+        return float(self.goal.split()[1].replace(",", ""))
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload. `items` is its size (seconds of watching for W8); `quick` the size with --quick."""
+    """One workload. `items` is its size (seconds of watching for W8); `quick` the size with --quick.
+
+    One that is `optional` is run only when it is asked for. `seconds` is how long a turn may last by its size alone.
+    `only` is the one candidate that it is for, if it is for one only.
+    """
 
     id: str
     title: str
     items: int
     quick: int
     figures: tuple[Figure, ...]
-    workers: int = 0
+    optional: bool = False
+    seconds: float = 0.0
+    only: str = ""
 
     @property
     def group(self) -> str:
         """The part of the id that BENCHMARK names: W1 of W1-seq."""
         return self.id.partition("-")[0]
 
+    @property
+    def labels(self) -> set[str]:
+        """Every name that selects it."""
+        labels = {figure.label for figure in self.figures if figure.label}
+        return {self.id, self.group} | labels | {label.partition("-")[0] for label in labels}
 
-def _rate(title: str, unit: str, goal: str) -> tuple[Figure, ...]:
-    return (Figure("rate", title, unit, "higher", goal),)
+    @property
+    def needs(self) -> set[str]:
+        """The ids of workloads that its figures are set beside."""
+        return {figure.of[1] for figure in self.figures if figure.of}
 
+
+def _rate(title: str, unit: str, goal: str = "", absolute: bool = False) -> Figure:
+    return Figure("rate", title, unit, "higher", goal, absolute)
+
+
+def _step(steps: str) -> Figure:
+    return Figure("step", f"a run of {steps} steps", "ms per step", "lower", "<= 2")
+
+
+def _recovery(steps: str) -> tuple[Figure, ...]:
+    return (
+        Figure("rest", f"run of {steps} steps taken over, replayed, finished", "s", "lower"),
+        Figure("total", "the same from the kill on, death time-out (settings) included", "s", "lower"),
+    )
+
+
+W9_DRAIN = (
+    Figure("worker_cpu", "drain, worker CPU", "us per task", "lower", "<= 25", absolute=True, label="W9-cpu"),
+    Figure("server_cpu", "drain, Postgres CPU", "us per task", "lower", label="W9-cpu"),
+    Figure("wal", "drain, WAL", "bytes per task", "lower", "<= 1.2", label="W9-wal"),
+    Figure("enqueue_wal", "enqueue, WAL", "bytes per task", "lower", "<= 1.2", label="W9-wal"),
+)
+W9_STEPS = (Figure("statements", "workflows of 5 steps, statements", "per step", "lower", label="W9-statements"),)
 
 WORKLOADS = (
-    # 2,000 rather than 5,000: where a commit takes 4 ms, 5,000 of them in every turn would be most of the run.
-    Workload("W1-seq", "enqueue, one after the other", 2_000, 500, _rate("enqueue, sequential", "tasks/s", ">= 0.8")),
-    Workload("W1-conc", "enqueue, 16 in flight", 5_000, 1_000, _rate("enqueue, 16 in flight", "tasks/s", ">= 0.7")),
-    Workload("W1-bulk", "enqueue in batches of 1,000", 10_000, 5_000, _rate("enqueue, bulk", "tasks/s", ">= 0.4")),
-    Workload("W2-1", "drain, one worker", 40_000, 5_000, _rate("drain, one worker", "tasks/s", ">= 0.33"), workers=1),
-    Workload("W2-2", "drain, two workers", 40_000, 5_000, _rate("drain, two workers", "tasks/s", ">= 0.5"), workers=2),
+    Workload(
+        "W1-seq", "enqueue, one after the other", 5_000, 500, (_rate("enqueue, sequential", "tasks/s", ">= 0.8"),)
+    ),
+    Workload("W1-conc", "enqueue, 16 in flight", 5_000, 1_000, (_rate("enqueue, 16 in flight", "tasks/s", ">= 0.7"),)),
+    Workload("W1-bulk", "enqueue in batches of 1,000", 10_000, 5_000, (_rate("enqueue, bulk", "tasks/s", ">= 0.4"),)),
+    Workload("W2-1", "drain, one worker", 40_000, 5_000, (_rate("drain, one worker", "tasks/s", ">= 0.33"), *W9_DRAIN)),
+    Workload("W2-2", "drain, two workers", 40_000, 5_000, (_rate("drain, two workers", "tasks/s", ">= 0.5"),)),
     Workload(
         "W3",
         "pick-up by an idle worker",
@@ -55,27 +118,57 @@ WORKLOADS = (
             Figure("p95", "pick-up, p95", "ms", "lower"),
             Figure("p99", "pick-up, p99", "ms", "lower", "<= 1.25"),
         ),
-        workers=1,
     ),
     Workload(
         "W4",
         "workflows of five steps",
         1_000,
         200,
-        _rate("workflows of 5 steps", "workflows/s", ""),
-        workers=1,
+        (_rate("workflows of 5 steps", "workflows/s", ">= 3,000", absolute=True), *W9_STEPS),
+    ),
+    Workload("W5-200", "a run of 200 steps", 200, 200, (_step("200"),)),
+    Workload("W5-1000", "a run of 1,000 steps", 1_000, 1_000, (_step("1,000"),)),
+    Workload(
+        "W5-10000",
+        "a run of 10,000 steps",
+        10_000,
+        10_000,
+        (
+            _step("10,000"),
+            Figure("growth", "a step of 10,000 to one of 200", "times", "lower", of=("step", "W5-200")),
+        ),
+        seconds=60,
+    ),
+    Workload("W5r-1000", "a run of 1,000 steps whose worker is killed", 1_000, 1_000, _recovery("1,000")),
+    Workload(
+        "W5r-10000", "a run of 10,000 steps whose worker is killed", 10_000, 10_000, _recovery("10,000"), seconds=60
+    ),
+    Workload(
+        "W6",
+        "fan-out of 1,000 children",
+        1_000,
+        1_000,
+        (Figure("seconds", "fan-out of 1,000 children", "s", "lower", "<= 0.15", absolute=True),),
+    ),
+    Workload(
+        "W6-single",
+        "fan-out of 1,000 children, each with its own commits",
+        1_000,
+        1_000,
+        (Figure("seconds", "the same, each child with its own commits", "s", "lower"),),
+        only="limit",
     ),
     Workload(
         "W8",
         "idle worker",
-        20,
+        60,
         10,
         (
-            Figure("statements", "idle, statements", "per minute", "lower"),
+            Figure("statements", "idle, statements", "per minute", "lower", "<= 15", absolute=True),
             Figure("cpu", "idle, worker CPU", "ms per minute", "lower"),
             Figure("rss", "idle, worker memory", "MB", "lower"),
         ),
-        workers=1,
+        seconds=60,
     ),
 )
 
@@ -111,8 +204,23 @@ class Results:
         return [
             run.values[key]
             for run in self.runs
-            if run.workload == workload and run.candidate == candidate and not run.void
+            if run.workload == workload and run.candidate == candidate and key in run.values
         ]
+
+    def add(self, run: Run, workload: Workload) -> None:
+        """Take a turn in, with the figures that set it beside earlier turns of its candidate in its round."""
+        if not run.void:
+            for figure in workload.figures:
+                if figure.of is not None and (other := self._beside(run, figure.of)):
+                    run.values[figure.key] = run.values[figure.of[0]] / other
+        self.runs.append(run)
+
+    def _beside(self, run: Run, of: tuple[str, str]) -> float | None:
+        key, workload = of
+        for other in self.runs:
+            if (other.workload, other.candidate, other.round) == (workload, run.candidate, run.round):
+                return other.values.get(key)
+        return None
 
     @property
     def voids(self) -> list[Run]:
@@ -125,12 +233,17 @@ class Results:
 
 
 def select(only: str | None) -> list[Workload]:
-    """The workloads of `--only W2,W4-...`: by id, or by group. Raises `ValueError` for a name that is none."""
+    """The workloads of `--only W2,W4-...`, by id, group or label, and those that they are set beside.
+
+    Without `only` all that are not optional. Raises `ValueError` for a name that is none.
+    """
     if only is None:
-        return list(WORKLOADS)
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    known = {workload.id for workload in WORKLOADS} | {workload.group for workload in WORKLOADS}
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"no workload {', '.join(unknown) or 'given'}; there are {', '.join(sorted(known))}")
-    return [workload for workload in WORKLOADS if workload.id in names or workload.group in names]
+        return [workload for workload in WORKLOADS if not workload.optional]
+    names = {name.strip() for name in only.split(",")} - {""}
+    known = {label for workload in WORKLOADS for label in workload.labels}
+    if names - known or not names:
+        unknown = ", ".join(sorted(names - known)) or "given"
+        raise ValueError(f"no workload {unknown}; there are {', '.join(sorted(known))}")
+    wanted = {workload.id for workload in WORKLOADS if workload.labels & names}
+    wanted |= {other for workload in WORKLOADS if workload.id in wanted for other in workload.needs}
+    return [workload for workload in WORKLOADS if workload.id in wanted]

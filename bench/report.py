@@ -27,12 +27,12 @@ class Row:
         """As HEAD names them."""
         share = ratio(self.own, self.limit)
         return (
-            self.workload.id,
+            self.figure.label or self.workload.id,
             f"{self.figure.title} ({self.figure.unit})",
             middle(self.limit),
             middle(self.own),
             "-" if share is None else f"{share:.3g}",
-            self.figure.goal or self.figure.better,
+            self.figure.aim or self.figure.better,
             span(self.limit),
             span(self.own),
         )
@@ -60,7 +60,8 @@ def rows(results: Results, candidate: str) -> list[Row]:
         if workload.id in results.workloads:
             for figure in workload.figures:
                 limit, own = (Summary.of(results.values(workload.id, who, figure.key)) for who in (LIMIT, candidate))
-                found.append(Row(workload, figure, candidate, limit, own))
+                if limit or own or figure is workload.figures[0]:
+                    found.append(Row(workload, figure, candidate, limit, own))
     return found
 
 

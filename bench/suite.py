@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.candidates import load
 from bench.cluster import fresh_database
 from bench.model import Run, Workload
 from bench.processes import ROOT
@@ -39,7 +40,13 @@ def plans(workloads: list[Workload], candidates: list[str], rounds: int, quick: 
         for number in range(1, rounds + 1)
         for workload in workloads
         for candidate in order_of(candidates, number)
+        if takes_part(candidate, workload)
     ]
+
+
+def takes_part(candidate: str, workload: Workload) -> bool:
+    """Whether this candidate does this workload."""
+    return workload.only in ("", candidate) and load(candidate).does(workload.id)
 
 
 def take_turn(plan: Plan, admin_url: str) -> Run:
@@ -56,15 +63,16 @@ def run_process(plan: Plan, url: str, admin_url: str) -> Run:
         "candidate": plan.candidate,
         "url": url,
         "admin_url": admin_url,
-        "patience": PATIENCE,
+        "patience": PATIENCE + plan.workload.seconds,
     }
     run = Run(plan.workload.id, plan.candidate, plan.round, plan.items)
     command = [sys.executable, "-m", "bench.turn", json.dumps(given)]
+    timeout = PATIENCE + OVERTIME + plan.workload.seconds
     with turn_process(command) as process:
         try:
-            output, errors = process.communicate(timeout=PATIENCE + OVERTIME)
+            output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            run.void = f"the turn did not end within {PATIENCE + OVERTIME:.0f} s"
+            run.void = f"the turn did not end within {timeout:.0f} s"
             return run
     answer = read_answer(output)
     if answer is None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import uvloop
 
 from bench.candidates import load
+from bench.parts import Turn, Void
 from bench.processes import WorkerEnded
-from bench.workloads import WORKLOADS, Turn, Void
+from bench.workloads import WORKLOADS
 
 
 async def take(turn: Turn) -> dict[str, float]:
