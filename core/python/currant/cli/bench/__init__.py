@@ -15,7 +15,7 @@ import click
 
 from currant.cli.bench.judge import in_flight
 from currant.cli.bench.measure import Bench, Interrupted, Stop, look
-from currant.cli.bench.model import MOST_PICK_UPS, MOST_TASKS, Facts, Plan, Report
+from currant.cli.bench.model import MOST_TASKS, Facts, Plan, Report
 from currant.cli.bench.show import print_report
 from currant.cli.output import print_json
 from currant.cli.workers import loop_factory
@@ -84,9 +84,8 @@ def _on_signal(number: int, heard: list[int], stop: Stop) -> None:
 def _announce(facts: Facts, bench: Bench) -> None:
     """What it is about to do, on standard error: standard output is for the result alone."""
     plan, database = bench.report.plan, bench.database
-    rows = plan.tasks + MOST_PICK_UPS
     lines = [f"about {plan.seconds:g} s on the database {facts['database']} (PostgreSQL {facts['version']}):"]
-    lines.append(f"  up to {rows:,} no-op tasks on the queue {database.queue}, and a worker for them")
+    lines.append(f"  up to {plan.rows:,} no-op tasks on the queue {database.queue}, and a worker for them")
     if bench.report.no_limit is None:
         lines.append(f"  as many rows in the table {database.table}, by up to {plan.in_flight} connections")
     lines.append("  all of it is removed at the end")

@@ -10,6 +10,7 @@ Facts = dict[str, Any]  # of the server, as core/src/selftest.rs asks for them
 
 MOST_TASKS = 100_000
 MOST_PICK_UPS = 200
+MOST_WARM_UPS = 50  # on either side, of all parts
 MOST_ROUND_TRIPS = 2_000
 IN_FLIGHT = 16
 BULK = 1_000
@@ -23,6 +24,11 @@ class Plan:
     tasks: int
     seconds: float
     in_flight: int = IN_FLIGHT
+
+    @property
+    def rows(self) -> int:
+        """Rows on each side, at most."""
+        return self.tasks + MOST_PICK_UPS + MOST_WARM_UPS
 
     @property
     def one_by_one(self) -> int:
