@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ class Figure:
 
     `goal` is what Currant aims for: a ratio to the limit, or (`absolute`) the figure itself. `label` is the id that
     BENCHMARK knows it by, where that is not the workload's. `of` makes it a ratio itself: of `key` of this workload to
-    `key` of that workload, of the same candidate in the same round.
+    `key` of that workload, of the same candidate in the same round. `summary` is its name in the summary's chart.
     """
 
     key: str
@@ -23,6 +24,7 @@ class Figure:
     absolute: bool = False
     label: str = ""
     of: tuple[str, str] | None = None
+    summary: str = ""
 
     @property
     def aim(self) -> str:
@@ -45,10 +47,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload. `items` is its size (seconds of watching for W8); `quick` the size with --quick.
+    """One workload. `items` is its size (seconds of watching for W8, minutes for W10); `quick` that with --quick.
 
-    One that is `optional` is run only when it is asked for. `seconds` is how long a turn may last by its size alone.
-    `only` is the one candidate that it is for, if it is for one only.
+    One that is `optional` is run only when it is asked for. How long a turn may last by its size alone: `seconds`, and
+    `seconds_each` for each of the items. `only` is the one candidate that it is for, if it is for one only. `series`
+    are its figures of each minute (or of each tenth of the way).
     """
 
     id: str
@@ -58,12 +61,24 @@ class Workload:
     figures: tuple[Figure, ...]
     optional: bool = False
     seconds: float = 0.0
+    seconds_each: float = 0.0
     only: str = ""
+    series: tuple[Figure, ...] = ()
 
     @property
     def group(self) -> str:
         """The part of the id that BENCHMARK names: W1 of W1-seq."""
         return self.id.partition("-")[0]
+
+    @property
+    def charts(self) -> dict[str, list[Figure]]:
+        """The figures of each chart: by label, and those only that share the first one's unit."""
+        found: dict[str, list[Figure]] = {}
+        for figure in self.figures:
+            chart = found.setdefault(figure.label or self.id, [])
+            if not chart or figure.unit == chart[0].unit:
+                chart.append(figure)
+        return found
 
     @property
     def labels(self) -> set[str]:
@@ -77,28 +92,55 @@ class Workload:
         return {figure.of[1] for figure in self.figures if figure.of}
 
 
-def _rate(title: str, unit: str, goal: str = "", absolute: bool = False) -> Figure:
-    return Figure("rate", title, unit, "higher", goal, absolute)
+def _rate(title: str, unit: str, goal: str = "", absolute: bool = False, summary: str = "") -> Figure:
+    return Figure("rate", title, unit, "higher", goal, absolute, summary=summary or title)
 
 
 def _step(steps: str) -> Figure:
-    return Figure("step", f"a run of {steps} steps", "ms per step", "lower", "<= 2")
+    return Figure("step", f"a run of {steps} steps", "ms per step", "lower", "<= 2", summary=f"run of {steps} steps")
 
 
 def _recovery(steps: str) -> tuple[Figure, ...]:
+    label = f"W5r-{steps.replace(',', '')}"
     return (
-        Figure("rest", f"run of {steps} steps taken over, replayed, finished", "s", "lower"),
-        Figure("total", "the same from the kill on, death time-out (settings) included", "s", "lower"),
+        Figure(
+            "rest",
+            f"{steps} steps: taken over, replayed, finished",
+            "s",
+            "lower",
+            label=label,
+            summary=f"{steps} steps taken over",
+        ),
+        Figure("total", f"{steps} steps: the same with the death time-out", "s", "lower", label=label),
     )
 
 
+def _history(name: str, completed: str, optional: bool = False, seconds: float = 120) -> Workload:
+    beside = f"drain with {completed} completed rows"
+    goal = ">= 0.95"
+    ratio = Figure("beside", f"{beside}, to W2-1", "times", "higher", goal, absolute=True, of=("rate", "W2-1"))
+    figures = (_rate(beside, "tasks/s", summary=f"with {completed} completed"), ratio)
+    return Workload(name, beside, 40_000, 5_000, figures, optional=optional, seconds=seconds)
+
+
 W9_DRAIN = (
-    Figure("worker_cpu", "drain, worker CPU", "us per task", "lower", "<= 25", absolute=True, label="W9-cpu"),
+    Figure(
+        "worker_cpu", "drain, worker CPU", "us per task", "lower", "<= 25", True, "W9-cpu", summary="CPU of the worker"
+    ),
     Figure("server_cpu", "drain, Postgres CPU", "us per task", "lower", label="W9-cpu"),
-    Figure("wal", "drain, WAL", "bytes per task", "lower", "<= 1.2", label="W9-wal"),
+    Figure("wal", "drain, WAL", "bytes per task", "lower", "<= 1.2", label="W9-wal", summary="WAL of the drain"),
     Figure("enqueue_wal", "enqueue, WAL", "bytes per task", "lower", "<= 1.2", label="W9-wal"),
 )
 W9_STEPS = (Figure("statements", "workflows of 5 steps, statements", "per step", "lower", label="W9-statements"),)
+
+# What the charts of figures are called that have a label of their own.
+LABELS = {
+    "W5r-1000": "a run of 1,000 steps is taken over",
+    "W5r-10000": "a run of 10,000 steps is taken over",
+    "W9-cpu": "CPU time of a task in the drain with one worker",
+    "W9-wal": "WAL of a task in the drain with one worker",
+    "W9-statements": "statements of a step in workflows of five",
+}
 
 WORKLOADS = (
     Workload(
@@ -114,7 +156,7 @@ WORKLOADS = (
         200,
         60,
         (
-            Figure("p50", "pick-up, p50", "ms", "lower", "<= 1.25"),
+            Figure("p50", "pick-up, p50", "ms", "lower", "<= 1.25", summary="pick-up, p50"),
             Figure("p95", "pick-up, p95", "ms", "lower"),
             Figure("p99", "pick-up, p99", "ms", "lower", "<= 1.25"),
         ),
@@ -127,7 +169,7 @@ WORKLOADS = (
         (_rate("workflows of 5 steps", "workflows/s", ">= 3,000", absolute=True), *W9_STEPS),
     ),
     Workload("W5-200", "a run of 200 steps", 200, 200, (_step("200"),)),
-    Workload("W5-1000", "a run of 1,000 steps", 1_000, 1_000, (_step("1,000"),)),
+    Workload("W5-1000", "a run of 1,000 steps", 1_000, 1_000, (_step("1,000"), *_recovery("1,000"))),
     Workload(
         "W5-10000",
         "a run of 10,000 steps",
@@ -136,19 +178,16 @@ WORKLOADS = (
         (
             _step("10,000"),
             Figure("growth", "a step of 10,000 to one of 200", "times", "lower", of=("step", "W5-200")),
+            *_recovery("10,000"),
         ),
-        seconds=60,
-    ),
-    Workload("W5r-1000", "a run of 1,000 steps whose worker is killed", 1_000, 1_000, _recovery("1,000")),
-    Workload(
-        "W5r-10000", "a run of 10,000 steps whose worker is killed", 10_000, 10_000, _recovery("10,000"), seconds=60
+        seconds=120,
     ),
     Workload(
         "W6",
         "fan-out of 1,000 children",
         1_000,
         1_000,
-        (Figure("seconds", "fan-out of 1,000 children", "s", "lower", "<= 0.15", absolute=True),),
+        (Figure("seconds", "fan-out of 1,000 children", "s", "lower", "<= 0.15", True, summary="fan-out of 1,000"),),
     ),
     Workload(
         "W6-single",
@@ -158,17 +197,73 @@ WORKLOADS = (
         (Figure("seconds", "the same, each child with its own commits", "s", "lower"),),
         only="limit",
     ),
+    _history("W7", "500,000"),
+    _history("W7-10M", "10 million", optional=True, seconds=1_800),
     Workload(
         "W8",
         "idle worker",
         60,
         10,
         (
-            Figure("statements", "idle, statements", "per minute", "lower", "<= 15", absolute=True),
+            Figure(
+                "statements", "idle, statements", "per minute", "lower", "<= 15", True, summary="statements when idle"
+            ),
             Figure("cpu", "idle, worker CPU", "ms per minute", "lower"),
             Figure("rss", "idle, worker memory", "MB", "lower"),
         ),
-        seconds=60,
+        seconds_each=1,
+    ),
+    Workload(
+        "W10",
+        "soak at half of the drain's rate, one transaction held open in the middle third",
+        30,
+        3,
+        (
+            Figure("drain", "soak, drain before it", "tasks/s", "higher"),
+            Figure("rate", "soak, mean", "tasks/s", "higher"),
+            Figure("lowest", "soak, worst minute", "tasks/s", "higher"),
+            Figure("p99", "soak, pick-up p99 of the middle minute", "ms", "lower"),
+            Figure("worst_p99", "soak, pick-up p99 of the worst minute", "ms", "lower"),
+            Figure("table", "soak, tables at the end", "MB", "lower"),
+            Figure("index", "soak, indexes at the end", "MB", "lower"),
+            Figure("dead", "soak, dead rows at the end", "rows", "lower"),
+            Figure("rss", "soak, worker memory at the end", "MB", "lower"),
+        ),
+        optional=True,
+        seconds=300,
+        seconds_each=60,
+        series=(
+            Figure("rate", "throughput", "tasks/s", "higher"),
+            Figure("p99", "pick-up p99", "ms", "lower"),
+            Figure("size", "tables and indexes", "MB", "lower"),
+            Figure("dead", "dead rows", "rows", "lower"),
+            Figure("rss", "worker memory", "MB", "lower"),
+        ),
+    ),
+    Workload(
+        "memory-drain",
+        "memory of a worker that drains a million tasks",
+        1_000_000,
+        50_000,
+        (
+            Figure("rss_tenth", "drain of 1,000,000: worker memory after a tenth", "MB", "lower"),
+            Figure("rss", "drain of 1,000,000: worker memory at the end", "MB", "lower"),
+        ),
+        optional=True,
+        seconds=600,
+        series=(Figure("rss", "worker memory", "MB", "lower"),),
+    ),
+    Workload(
+        "memory-waiting",
+        "memory of a worker with 10,000 waiting workflows",
+        10_000,
+        1_000,
+        (
+            Figure("rss", "10,000 waiting workflows: worker memory", "MB", "lower"),
+            Figure("each", "10,000 waiting workflows: memory for each", "kB", "lower"),
+        ),
+        optional=True,
+        seconds=120,
     ),
 )
 
@@ -183,6 +278,7 @@ class Run:
     items: int
     values: dict[str, float] = field(default_factory=dict)
     void: str = ""
+    series: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -227,6 +323,12 @@ class Results:
         """The turns that do not count."""
         return [run for run in self.runs if run.void]
 
+    @classmethod
+    def from_json(cls, text: str) -> Results:
+        """What results.json holds."""
+        given = json.loads(text)
+        return cls(**{**given, "runs": [Run(**run) for run in given["runs"]]})
+
     def as_json(self) -> dict[str, Any]:
         """For results.json."""
         return asdict(self)
@@ -235,7 +337,8 @@ class Results:
 def select(only: str | None) -> list[Workload]:
     """The workloads of `--only W2,W4-...`, by id, group or label, and those that they are set beside.
 
-    Without `only` all that are not optional. Raises `ValueError` for a name that is none.
+    Without `only` all that are not optional; a group that has others leaves those out. Raises `ValueError` for a name
+    that is none.
     """
     if only is None:
         return [workload for workload in WORKLOADS if not workload.optional]
@@ -244,6 +347,9 @@ def select(only: str | None) -> list[Workload]:
     if names - known or not names:
         unknown = ", ".join(sorted(names - known)) or "given"
         raise ValueError(f"no workload {unknown}; there are {', '.join(sorted(known))}")
-    wanted = {workload.id for workload in WORKLOADS if workload.labels & names}
+    usual = {label for workload in WORKLOADS if not workload.optional for label in workload.labels}
+    wanted = {
+        workload.id for workload in WORKLOADS if workload.labels & (names - usual if workload.optional else names)
+    }
     wanted |= {other for workload in WORKLOADS if workload.id in wanted for other in workload.needs}
     return [workload for workload in WORKLOADS if workload.id in wanted]

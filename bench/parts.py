@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bench.processes import Workers
 from bench.sql import connect
 
 POLL = 0.002
+FILL = 5_000
 
 
 class Void(Exception):
@@ -34,6 +35,7 @@ class Turn:
     admin_url: str  # the server's own database: what is asked there does not count as the candidate's
     directory: Path
     patience: float
+    series: dict[str, list[float]] = field(default_factory=dict)  # figures of each minute, for workloads that have some
 
     async def checkpoint(self) -> None:
         """So that no turn pays for the writes of another."""
@@ -57,6 +59,13 @@ class Turn:
 def batches(items: int, size: int) -> Iterable[range]:
     """The indices from 0 on, so many at a time."""
     return (range(start, min(start + size, items)) for start in range(0, items, size))
+
+
+async def fill(turn: Turn) -> None:
+    """Enqueue `items` tasks."""
+    async with turn.candidate.client(turn.url) as client:
+        for batch in batches(turn.items, FILL):
+            await client.enqueue_many(batch)
 
 
 async def finish(turn: Turn, workers: Workers, items: int) -> int:
@@ -104,11 +113,11 @@ async def wait_for(condition: Callable[[], bool], workers: Workers, patience: fl
 
 @asynccontextmanager
 async def idle_worker(turn: Turn, items: int) -> AsyncIterator[tuple[Workers, Client]]:
-    """A worker that has run a task (it marks the index `items`) and waits, and a client; what comes next is timed."""
-    with turn.workers(1, items + 1) as workers:
+    """A worker that has run one task, the last of `items`, and waits; and a client. What comes next is timed."""
+    with turn.workers(1, items) as workers:
         await wait_for(lambda: workers.started, workers, turn.patience, "the worker's start")
         async with turn.candidate.client(turn.url) as client:
-            await client.enqueue_timed(items)
+            await client.enqueue_timed(items - 1)
             await finish_first(turn, workers)
             await turn.checkpoint()
             yield workers, client

@@ -14,32 +14,39 @@ from bench.sql import connect
 
 async def chain(turn: Turn) -> dict[str, float]:
     """W5: `items` steps. A step's time is that from the first one's start to the last one's, shared out."""
-    steps = turn.items
-    async with idle_worker(turn, steps) as (workers, client):
-        await client.enqueue_chain(steps)
-        await finish(turn, workers, steps + 1)
-        times = workers.boards()[0].times
-    await turn.check_states(steps + 2)
-    return {"step": (times[steps - 1] - times[0]) / (steps - 1) / 1e6}
+    async with idle_worker(turn, turn.items + 1) as (workers, client):
+        await client.enqueue_chain(turn.items)
+        await finish(turn, workers, turn.items + 1)
+        figures = {"step": step_time(turn, workers)}
+    await turn.check_states(turn.items + 2)
+    return figures
 
 
-async def killed(turn: Turn) -> dict[str, float]:
-    """W5r: the worker dies in the last step of a run; another, which was there before, goes on."""
-    steps = turn.items
-    with turn.workers(1, steps + 1) as workers:
-        async with turn.candidate.client(turn.url) as client:
-            await client.enqueue_chain(steps, held=True)
-        await wait_for(lambda: workers.count == steps, workers, turn.patience, f"{steps} steps")
+async def killed_chain(turn: Turn) -> dict[str, float]:
+    """W5, then W5r: the worker dies in the last step of the run; another, which was there before, goes on."""
+    if not turn.candidate.does("W5r"):
+        return await chain(turn)
+    items = turn.items + 2  # the last step runs twice, and there is the task that shows that the worker works
+    async with idle_worker(turn, items) as (workers, client):
+        await client.enqueue_chain(turn.items, held=True)
+        await wait_for(lambda: workers.count == items - 1, workers, turn.patience, f"{turn.items} steps")
+        figures = {"step": step_time(turn, workers)}
         workers.start_one()
         await wait_for(lambda: workers.started, workers, turn.patience, "the second worker's start")
         await asyncio.sleep(2 * turn.candidate.death_timeout)  # until then it may not judge others
         await turn.checkpoint()
         async with connect(turn.url) as connection:
             await connection.execute(f"set role {JUDGE}")
-            figures = await take_over(turn, workers, connection)
-        check_board(workers, steps + 1)
-    await turn.check_states(steps + 1)
+            figures |= await take_over(turn, workers, connection)
+        check_board(workers, items)
+    await turn.check_states(turn.items + 2)
     return figures
+
+
+def step_time(turn: Turn, workers: Workers) -> float:
+    """Milliseconds per step, while there is one worker."""
+    times = workers.boards()[0].times
+    return (times[turn.items - 1] - times[0]) / (turn.items - 1) / 1e6
 
 
 async def take_over(turn: Turn, workers: Workers, connection: Any) -> dict[str, float]:
@@ -68,7 +75,7 @@ async def when_taken_over(turn: Turn, connection: Any) -> float | None:
 async def fan_out(turn: Turn) -> dict[str, float]:
     """W6: from just before the enqueue until the run has ended."""
     children = turn.items
-    async with idle_worker(turn, children) as (workers, client):
+    async with idle_worker(turn, children + 1) as (workers, client):
         start = time.monotonic_ns()
         await client.enqueue_fan_out(children)
         end = await finish(turn, workers, children + 1)

@@ -10,16 +10,17 @@ import psutil
 
 from bench import functions
 from bench.meters import Cost, cpu_seconds, memory, postmaster, statements, wal_bytes
-from bench.parts import Turn, batches, finish, finish_first, wait_for
-from bench.runs import chain, fan_out, killed
+from bench.parts import FILL, Turn, batches, fill, finish, finish_first, wait_for
+from bench.runs import chain, fan_out, killed_chain
+from bench.soak import memory_of_a_drain, memory_of_waiting, soak
 from bench.sql import connect
 from bench.stats import percentile
 
 IN_FLIGHT = 16
 BULK = 1_000
-FILL = 5_000
 PICKUP_INTERVAL = 0.050
 PICKUP_WARM_UP = 20  # the first ones plan statements and fill caches; they are checked, not timed
+DRAINED, BACKLOG = 40_000, 200_000  # W7: tasks that are drained, and pending ones of another queue
 IDLE_SETTLE = 3.0  # seconds after the last item, before an idle worker is watched
 
 
@@ -68,11 +69,24 @@ def drain(count: int) -> Callable[[Turn], Awaitable[dict[str, float]]]:
     return run
 
 
-async def fill(turn: Turn) -> None:
-    """Enqueue all tasks."""
-    async with turn.candidate.client(turn.url) as client:
-        for batch in batches(turn.items, FILL):
-            await client.enqueue_many(batch)
+def drain_beside(completed: int) -> Callable[[Turn], Awaitable[dict[str, float]]]:
+    """W7: W2 with one worker, beside so many completed tasks and `BACKLOG` pending ones of another queue.
+
+    With --quick there are as many fewer of them as there are fewer to drain.
+    """
+
+    async def run(turn: Turn) -> dict[str, float]:
+        share = turn.items / DRAINED
+        history, backlog = int(completed * share), int(BACKLOG * share)
+        async with connect(turn.url) as connection:
+            await turn.candidate.fill_history(connection, history, backlog)
+            await connection.execute("vacuum (analyze)")
+        await fill(turn)
+        await turn.checkpoint()
+        seconds, _ = await work_off(turn, 1, turn.items, turn.items + history, pending=backlog)
+        return {"rate": turn.items / seconds}
+
+    return run
 
 
 async def workflows(turn: Turn) -> dict[str, float]:
@@ -134,7 +148,9 @@ async def idle(turn: Turn) -> dict[str, float]:
     }
 
 
-async def work_off(turn: Turn, count: int, items: int, executions: int) -> tuple[float, dict[str, float]]:
+async def work_off(
+    turn: Turn, count: int, items: int, executions: int, pending: int = 0
+) -> tuple[float, dict[str, float]]:
     """Start workers and wait until all is done; gives the seconds since they had done their imports, and the cost."""
     async with connect(turn.admin_url) as admin:
         server = await postmaster(admin)
@@ -144,7 +160,7 @@ async def work_off(turn: Turn, count: int, items: int, executions: int) -> tuple
             end = await finish(turn, workers, items)
             after = await Cost.now(admin, server, workers.pids)
             seconds = (end - workers.first_start) / 1e9
-    await turn.check_states(executions)
+    await turn.check_states(executions, pending)
     return seconds, before.until(after, items)
 
 
@@ -157,11 +173,14 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[dict[str, float]]]] = {
     "W3": pickup,
     "W4": workflows,
     "W5-200": chain,
-    "W5-1000": chain,
-    "W5-10000": chain,
-    "W5r-1000": killed,
-    "W5r-10000": killed,
+    "W5-1000": killed_chain,
+    "W5-10000": killed_chain,
     "W6": fan_out,
     "W6-single": fan_out,
+    "W7": drain_beside(500_000),
+    "W7-10M": drain_beside(10_000_000),
     "W8": idle,
+    "W10": soak,
+    "memory-drain": memory_of_a_drain,
+    "memory-waiting": memory_of_waiting,
 }

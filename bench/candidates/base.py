@@ -43,7 +43,7 @@ class Client(ABC):
         raise NotImplementedError
 
     async def enqueue_waiting(self, indices: Sequence[int]) -> None:
-        """memory-waiting: enqueue workflows that mark their index by a first step and then wait for hours."""
+        """memory-waiting: enqueue workflows that mark their index by a first step and then wait for some minutes."""
         raise NotImplementedError
 
 
@@ -53,7 +53,7 @@ class Candidate(ABC):
     # The workloads that it can do, by id or group; W9 comes with W2 and W4. These need only the abstract methods.
     workloads: frozenset[str] = frozenset({"W1", "W2", "W3", "W4", "W8"})
 
-    # W5r: seconds without a sign of life after which its workers call another one dead, as set for that workload.
+    # W5r: seconds without a sign of life after which its workers call another one dead, as set for W5.
     death_timeout: float = 0.0
 
     def missing(self) -> str:

@@ -74,10 +74,8 @@ from generate_series(0, $1::bigint - 1) i"""
 WORKERS = {
     "W4": ("limit_worker", "workflows"),
     "W5-200": ("limit_runs", "chain"),
-    "W5-1000": ("limit_runs", "chain"),
-    "W5-10000": ("limit_runs", "chain"),
-    "W5r-1000": ("limit_runs", "killed"),
-    "W5r-10000": ("limit_runs", "killed"),
+    "W5-1000": ("limit_runs", "killed"),
+    "W5-10000": ("limit_runs", "killed"),
     "W6": ("limit_runs", "batched"),
     "W6-single": ("limit_runs", "single"),
 }
@@ -121,7 +119,7 @@ class Client(base.Client):
 class Candidate(base.Candidate):
     """Bare SQL: pgbench, or asyncpg on uvloop."""
 
-    workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8", "W10"})
+    workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8"})
 
     def settings(self) -> dict[str, str]:
         """How each limit is reached."""
