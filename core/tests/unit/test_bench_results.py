@@ -9,6 +9,7 @@ import pytest
 from bench import report
 from bench.__main__ import is_long, is_whole, parse
 from bench.chart import line_chart, share_chart
+from bench.meters import Cost
 from bench.model import WORKLOADS, Figure, Results, Run, select
 from bench.readme import NoFigure, how_fast
 from bench.soak import Soak
@@ -245,3 +246,12 @@ class TestSoak:
             "1 of 6 items ran more than once (first: 0, 2 times)",
             "1 marks of items that do not exist",
         ]
+
+
+class TestCost:
+    def test_what_lies_between_two_moments_is_shared_out_over_the_items(self) -> None:
+        before, after = Cost(wal=1000, server=1.0, workers=0.5), Cost(wal=5000, server=1.2, workers=0.6)
+        found = before.until(after, 1000)
+        assert found["wal"] == 4.0
+        assert found["server_cpu"] == pytest.approx(200.0)
+        assert found["worker_cpu"] == pytest.approx(100.0)
