@@ -38,7 +38,7 @@ pub enum Part {
     BulkInserts { table: Uuid, seconds: f64, most: usize },
     Drain { table: Uuid, seconds: f64 },
     PickUps { table: Uuid, seconds: f64, most: usize },
-    RemoveTasks { queue: String, from: Uuid, limit: i64 },
+    RemoveTasks { queue: String, from: Uuid, until: Uuid, limit: i64 },
     RemoveWorkers { queue: String },
 }
 
@@ -50,6 +50,8 @@ pub struct Taken {
     ms: Vec<f64>,
     /// False: notifications do not come through.
     listens: bool,
+    /// Connections that there were.
+    in_flight: usize,
 }
 
 /// Does one part; gives JSON.
@@ -58,8 +60,8 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
     let limit = |seconds: f64| Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let taken = match part {
         Part::Server => return server(target).await,
-        Part::RemoveTasks { queue, from, limit } => {
-            let removed = remove_tasks(&mut target.connect().await?, &queue, from, limit).await?;
+        Part::RemoveTasks { queue, from, until, limit } => {
+            let removed = remove_tasks(&mut target.connect().await?, &queue, from, until, limit).await?;
             Taken { count: removed, ..Taken::default() }
         }
         Part::RemoveWorkers { queue } => {
@@ -122,6 +124,8 @@ async fn server(target: &Target) -> Result<Vec<u8>> {
                 where a.pid <> pg_backend_pid() and (a.datname = current_database() or a.backend_type = 'walsender')
                 union all
                 select r.xmin from pg_replication_slots r) x),
+            'left_behind', (select coalesce(jsonb_agg(substr(c.relname, 7)), '[]') from pg_class c
+                where c.relnamespace = 'currant'::regnamespace and c.relkind = 'r' and c.relname ~ '^bench_[0-9a-f]{32}$'),
             'live_rows', (select t.n_live_tup from pg_stat_user_tables t where t.relid = 'currant.executions'::regclass),
             'dead_rows', (select t.n_dead_tup from pg_stat_user_tables t where t.relid = 'currant.executions'::regclass)
         )::text as "facts!""#,
@@ -132,15 +136,17 @@ async fn server(target: &Target) -> Result<Vec<u8>> {
     Ok(facts.into_bytes())
 }
 
-/// Deletes up to `limit` executions of a queue whose ids are not below `from`: by the primary key, since nothing finds those that have
-/// ended by their queue. Gives how many.
-async fn remove_tasks(conn: &mut PgConnection, queue: &str, from: Uuid, limit: i64) -> Result<usize> {
+/// Deletes up to `limit` executions of a queue whose ids are from `from` to `until`: by the primary key, since nothing finds those that
+/// have ended by their queue. Gives how many.
+async fn remove_tasks(conn: &mut PgConnection, queue: &str, from: Uuid, until: Uuid, limit: i64) -> Result<usize> {
     let mut scope = db::scope(conn).await?;
     let query = sqlx::query!(
-        "with old as (select e.id from currant.executions e where e.id >= $2 and e.queue = $1 order by e.id limit $3)
+        "with old as (
+            select e.id from currant.executions e where e.id between $2 and $3 and e.queue = $1 order by e.id limit $4)
         delete from currant.executions e using old where e.id = old.id",
         queue,
         from,
+        until,
         limit
     );
     let done = query.execute(scope.conn()).await?;
@@ -309,7 +315,7 @@ impl Bare {
     }
 }
 
-/// So many connections, each one statement after the other.
+/// So many connections, or as many of them as can be had; each one statement after the other.
 async fn concurrent_inserts(
     target: &Target,
     table: Uuid,
@@ -319,11 +325,15 @@ async fn concurrent_inserts(
 ) -> Result<Taken> {
     let mut connections = Vec::new();
     for _ in 0..in_flight.max(1) {
-        let mut bare = Bare::open(target, table).await?;
+        let mut bare = match Bare::open(target, table).await {
+            Err(_) if !connections.is_empty() => break,
+            bare => bare?,
+        };
         let insert = bare.insert();
         bare.fetch(&insert, &[]).await?;
         connections.push(bare);
     }
+    let mut taken = Taken { in_flight: connections.len(), ..Taken::default() };
     let each = most / connections.len();
     let start = Instant::now();
     let limit = start + Duration::try_from_secs_f64(seconds).unwrap_or_default();
@@ -339,7 +349,6 @@ async fn concurrent_inserts(
             Ok::<_, Error>(count)
         });
     }
-    let mut taken = Taken::default();
     while let Some(count) = inserters.join_next().await {
         taken.count += count.map_err(|error| Error::Other(format!("an inserter ended: {error}")))??;
     }

@@ -20,11 +20,11 @@ from psycopg import sql
 
 from apps import letters
 from currant.cli.bench import measure
-from currant.cli.bench.measure import Bench, Stop, look
+from currant.cli.bench.measure import Bench, Stop, look, remove_left_behind
 from currant.cli.bench.model import Plan
 from currant.client import default_client
 from currant.errors import CurrantError
-from currant.rust_bridge import RustBridge
+from currant.rust_bridge import RustBridge, new_id
 from servers import PGBOUNCER, PgBouncer, passable_directory
 from support import CHECKOUT, WorkerProcess, child_environment, eventually
 
@@ -152,8 +152,26 @@ def test_it_removes_everything_also_when_it_is_interrupted(
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (128 + number, "")
-    assert errors.splitlines()[-1] == "ended early; everything that was written is removed"
+    assert errors.splitlines()[-1] == "ended early; nothing of it is left"
     assert "Traceback" not in errors
+    assert everything(db) == users_rows
+
+
+async def test_what_a_killed_one_left_is_removed_by_the_next_once_it_must_have_ended(
+    database: str, db: Db, users_rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_bench(database) as process:
+        eventually(lambda: db.execute(DRAINS).fetchone() or process.poll() is not None, 60)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    left = everything(db)
+    assert left.keys() > users_rows.keys()
+    facts = await look(default_client(), False)
+    assert await remove_left_behind(default_client(), facts) == 0
+    assert everything(db).keys() == left.keys()  # another one may be under way
+    in_two_hours = str(uuid.UUID(int=uuid.UUID(new_id()).int + (7_200_000 << 80)))
+    monkeypatch.setattr(measure, "new_id", lambda: in_two_hours)
+    assert await remove_left_behind(default_client(), facts) == 1
     assert everything(db) == users_rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,7 @@ HEALTHY: dict[str, Any] = {
     "connections_free": 90,
     "may_create": True,
     "may_remove": True,
+    "left_behind": [],
     "oldest_transaction_seconds": None,
     "oldest_prepared_seconds": None,
     "oldest_xmin_age": 3,
@@ -73,7 +75,7 @@ def keys(found: Report) -> list[str]:
 
 
 def test_a_healthy_database_is_no_obstacle() -> None:
-    assert judge.obstacle(facts(), False, False, 0) is None
+    assert judge.obstacle(facts(), True) is None
 
 
 @pytest.mark.parametrize(
@@ -85,28 +87,40 @@ def test_a_healthy_database_is_no_obstacle() -> None:
     ],
 )
 def test_it_does_not_begin_where_it_could_do_harm_or_leave_something(changes: dict[str, Any], words: str) -> None:
-    found = judge.obstacle(facts(**changes), True, False, 1)
+    found = judge.obstacle(facts(**changes), True)
     assert found is not None
     assert words in found
 
 
 def test_a_pooler_may_share_the_few_connections_that_are_free() -> None:
-    assert judge.obstacle(facts(connections_free=2, pooler=True), False, False, 1) is None
+    assert judge.obstacle(facts(connections_free=2, pooler=True), True) is None
 
 
-def test_its_worker_starts_nothing_of_the_users_unless_workers_do_so_anyway_or_the_user_says_yes() -> None:
-    found = judge.obstacle(facts(), False, True, 0)
+def test_its_worker_does_nothing_of_the_users_unless_the_user_says_yes() -> None:
+    found = judge.obstacle(facts(), False)
     assert found is not None
     assert "--yes" in found
-    assert judge.obstacle(facts(), True, True, 0) is None
-    assert judge.obstacle(facts(), False, True, 1) is None
 
 
-def test_schedules_and_retention_are_what_a_worker_does_by_itself() -> None:
-    assert not judge.does_by_itself([], [])
-    assert not judge.does_by_itself([{"suspended": True}], [{"retention": None}, {}])
-    assert judge.does_by_itself([{"suspended": True}, {"suspended": False}], [])
-    assert judge.does_by_itself([], [{"retention": 60.0}])
+def test_schedules_retention_and_dead_workers_are_what_a_worker_sees_to_by_itself() -> None:
+    alive, stale, draining = ({"state": state} for state in ("alive", "stale", "draining"))
+    active, suspended = {"suspended": False}, {"suspended": True}
+    assert not judge.does_by_itself([], [], [])
+    assert not judge.does_by_itself([], [suspended], [{"retention": None}, {}])
+    assert judge.does_by_itself([], [suspended, active], [])
+    assert judge.does_by_itself([draining], [active], [])
+    assert judge.does_by_itself([stale], [], [])
+    assert judge.does_by_itself([], [], [{"retention": 60.0}])
+    assert not judge.does_by_itself([stale, alive], [active], [{"retention": 60.0}])  # another worker does it anyway
+
+
+def test_only_a_self_test_that_must_have_ended_long_ago_is_taken_for_killed() -> None:
+    minute = 60_000 << 80
+    now = UUID("01a21100-c73c-7278-9ddd-6ac8d207b66f")
+    recent, old = (UUID(int=now.int - minutes * minute) for minutes in (59, 61))
+    ((id, until),) = judge.left_behind([recent.hex, old.hex], str(now))
+    assert id == str(old)
+    assert UUID(until).int - old.int == 60 * minute
 
 
 def test_without_the_right_to_create_tables_there_is_no_limit() -> None:

@@ -14,7 +14,7 @@ import sys
 import click
 
 from currant.cli.bench.judge import in_flight
-from currant.cli.bench.measure import Bench, Interrupted, Stop, look
+from currant.cli.bench.measure import Bench, Interrupted, Stop, look, remove_left_behind
 from currant.cli.bench.model import MOST_TASKS, Facts, Plan, Report
 from currant.cli.bench.show import print_report
 from currant.cli.output import print_json
@@ -61,11 +61,14 @@ async def _run(tasks: int, seconds: float, anyway: bool) -> Report:
         loop.add_signal_handler(number, _on_signal, number, heard, stop)
     try:
         facts = await stop.unless(look(default_client(), anyway))
+        killed = await remove_left_behind(default_client(), facts)
+        if killed:
+            click.echo(f"removed what {killed} earlier self-tests left that were killed", err=True)
         bench = Bench(facts, Plan(tasks, seconds, in_flight(facts)), _progress, stop)
         _announce(facts, bench)
         return await bench.run()
     except Interrupted:
-        click.echo("ended early; everything that was written is removed", err=True)
+        click.echo("ended early; nothing of it is left", err=True)
         raise click.exceptions.Exit(128 + heard[0]) from None
     finally:
         for number in SIGNALS:

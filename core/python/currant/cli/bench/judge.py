@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 from currant.cli.bench.model import IN_FLIGHT, SPARE_CONNECTIONS, Facts, Figures, Note, Report
+
+Rows = Iterable[dict[str, Any]]
 
 SLOW_COMMIT_MS = 2.0
 SLOW_ROUND_TRIP_MS = 0.5
@@ -16,17 +19,15 @@ LONG_TRANSACTION_SECONDS = 60.0
 OLD_XMIN = 1_000_000  # transactions
 SMALL_BUFFERS = 64 << 20
 SHORT_TIMEOUT_MS = 5_000
+LONGEST = 3_600_000 << 80  # an hour, in what a UUID version 7 counts; no self-test takes longer
 MANY_DEAD_ROWS = 100_000  # a self-test leaves some itself, until autovacuum comes by
 
 
 # Before it begins
 
 
-def obstacle(facts: Facts, anyway: bool, schedules: bool, live_workers: int) -> str | None:
-    """Why it must not begin here; None: it may.
-
-    `schedules`: something is due by itself, now and then. `anyway`: the user has said --yes.
-    """
+def obstacle(facts: Facts, anyway: bool) -> str | None:
+    """Why it must not begin here; None: it may. `anyway`: a worker may do here what it does by itself."""
     if facts["read_only"]:
         return "the server is read-only (a standby, or default_transaction_read_only): give the URL of the primary"
     if not facts["may_remove"]:
@@ -40,12 +41,29 @@ def obstacle(facts: Facts, anyway: bool, schedules: bool, live_workers: int) -> 
             f"{free} of {facts['settings']['max_connections']} connections are free: this takes {SPARE_CONNECTIONS}, "
             "and could keep others out"
         )
-    if schedules and not live_workers and not anyway:
+    if not anyway:
         return (
-            "no worker is alive and there are schedules or retention periods: the worker of this self-test would start "
-            "or delete what is due, as any worker does. Start yours first, or say --yes"
+            "no worker is alive, and there are schedules, retention periods or dead workers: this self-test's worker "
+            "would start, delete or take over what is due, as any worker does. Start yours first, or say --yes"
         )
     return None
+
+
+def does_by_itself(workers: Rows, schedules: Rows, definitions: Rows) -> bool:
+    """Whether a worker has something to do here that nobody enqueued, and that no other worker does already."""
+    states = {worker["state"] for worker in workers}
+    if "alive" in states:
+        return False
+    if "stale" in states or any(not schedule["suspended"] for schedule in schedules):
+        return True
+    return any(definition.get("retention") is not None for definition in definitions)
+
+
+def left_behind(tables: Iterable[str], now: str) -> list[tuple[str, str]]:
+    """Which self-tests must have been killed, by the ids in their tables' names; each with the last id of its time."""
+    present = UUID(now).int
+    found = [UUID(table).int for table in tables]
+    return [(str(UUID(int=id)), str(UUID(int=id + LONGEST))) for id in found if id + LONGEST < present]
 
 
 def no_limit(facts: Facts) -> str | None:
@@ -241,13 +259,6 @@ RULES: tuple[Callable[[Facts], Iterable[Note]], ...] = (_durability, _upkeep, _p
 def slow_pick_up(figures: Figures | None) -> bool:
     """Whether an idle worker found its work by polling only."""
     return figures is not None and figures.p50 is not None and figures.p50 >= SLOW_PICK_UP_MS
-
-
-def does_by_itself(schedules: Iterable[dict[str, Any]], definitions: Iterable[dict[str, Any]]) -> bool:
-    """Whether a worker has something to do that nobody enqueued."""
-    return any(not schedule["suspended"] for schedule in schedules) or any(
-        definition.get("retention") is not None for definition in definitions
-    )
 
 
 def ms(milliseconds: float) -> str:
