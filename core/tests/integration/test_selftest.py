@@ -113,7 +113,7 @@ def test_people_get_a_table_and_hear_before_it_begins_what_it_will_do(run_curran
     assert (titles[0], titles[6]) == ("measure", "drain by one worker")
     assert "One worker runs " in done.stdout
     first, *rest = done.stderr.splitlines()
-    assert first.startswith(f"about 2 s on the database {urlsplit(database).path[1:]} (PostgreSQL ")
+    assert first.startswith(f"up to about 2 s on the database {urlsplit(database).path[1:]} (PostgreSQL ")
     for line, words in zip(rest, ("currant-bench-", "currant.bench_", "removed"), strict=True):
         assert words in line
 
@@ -186,11 +186,27 @@ async def test_it_removes_everything_also_when_no_task_runs(
     assert everything(db) == users_rows
 
 
-def test_it_says_so_when_something_could_not_be_removed(db: Db, run_currant: Run) -> None:
+def refuse(db: Db, verb: str, message: str) -> None:
+    """From now on the server refuses that verb on executions."""
     db.execute(
-        "create function keep() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;"
-        "create trigger keep before delete on currant.executions for each statement execute function keep()"
+        f"create function refuse() returns trigger language plpgsql as $$ begin raise '{message}'; end $$;"
+        f"create trigger refuse before {verb} on currant.executions for each statement execute function refuse()"
     )
+
+
+def test_an_enqueue_that_the_server_refuses_is_one_line_and_leaves_nothing(
+    db: Db, run_currant: Run, users_rows: dict[str, Any]
+) -> None:
+    refuse(db, "insert", "not today")
+    done = run_currant("bench", *SHORT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "error: not today"
+    assert "Traceback" not in done.stderr
+    assert everything(db) == users_rows
+
+
+def test_it_says_so_when_something_could_not_be_removed(db: Db, run_currant: Run) -> None:
+    refuse(db, "delete", "it stays")
     done = run_currant("bench", *SHORT)
     assert (done.returncode, done.stdout) == (1, "")
     (queue,) = re.findall(r"on the queue (\S+),", done.stderr)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +16,10 @@ from hypothesis import strategies as st
 from currant.cli.bench import judge, show
 from currant.cli.bench.measure import Interrupted, Marks, Stop
 from currant.cli.bench.model import Figures, Measure, Plan, Report, latency, percentile, rate
+from support import CHECKOUT
+
+DOCUMENTATION = (CHECKOUT / "docs" / "bench-command.md").read_text(encoding="utf-8")
+KEYS = re.compile(r"`(\w+)`")
 
 HEALTHY: dict[str, Any] = {
     "database": "shop",
@@ -218,6 +224,22 @@ def test_without_bare_sql_only_what_was_measured_is_said() -> None:
     )
 
 
+def test_every_note_is_in_the_documentation_and_nothing_else() -> None:
+    made = set(re.findall(r'Note\(\s*"(\w+)"', Path(judge.__file__).read_text()))
+    section = DOCUMENTATION.partition("## What it may say")[2].partition("\n## ")[0]
+    documented = {
+        key for line in section.splitlines() if line.startswith("| `") for key in KEYS.findall(line.split("|")[1])
+    }
+    assert documented == made
+
+
+def test_every_option_and_measure_is_in_the_documentation() -> None:
+    for option in ("--database-url", "--tasks", "--seconds", "--yes", "--json"):
+        assert f"| `{option}" in DOCUMENTATION
+    for name in report().measures:
+        assert name in DOCUMENTATION
+
+
 # Figures, and how they look
 
 
@@ -246,7 +268,7 @@ def test_a_percentile_is_one_of_the_values_and_leaves_that_share_not_above_it(
 
 def test_the_table_has_a_dash_for_what_was_not_measured() -> None:
     cells = show.rows(report())
-    assert cells[1] == ["commit of one row, p50 / p99", "0.30 ms / 0.60 ms", "-", "-"]
+    assert cells[1] == ["commit of one row, p50 / p95 / p99", "0.30 / 0.30 / 0.60 ms", "-", "-"]
     assert cells[5] == ["drain by one worker", "80,000/s", "20,000/s", "0.25"]
     assert [row[1:] for row in cells if row[0].startswith("enqueue")] == [["-", "-", "-"]] * 3
 

@@ -87,7 +87,7 @@ def _on_signal(number: int, heard: list[int], stop: Stop) -> None:
 def _announce(facts: Facts, bench: Bench) -> None:
     """What it is about to do, on standard error: standard output is for the result alone."""
     plan, database = bench.report.plan, bench.database
-    lines = [f"about {plan.seconds:g} s on the database {facts['database']} (PostgreSQL {facts['version']}):"]
+    lines = [f"up to about {plan.seconds:g} s on the database {facts['database']} (PostgreSQL {facts['version']}):"]
     lines.append(f"  up to {plan.rows:,} no-op tasks on the queue {database.queue}, and a worker for them")
     if bench.report.no_limit is None:
         lines.append(f"  as many rows in the table {database.table}, by up to {plan.in_flight} connections")

@@ -212,6 +212,8 @@ class Bench:
         start = time.monotonic()
         try:
             await self._measure()
+        except ValueError as error:  # the server took none of it
+            raise CurrantError(str(error)) from error
         finally:
             self._say("removing what was written")
             await self.database.remove(new_id())

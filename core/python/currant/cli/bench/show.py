@@ -30,13 +30,13 @@ def rows(report: Report) -> list[list[str]]:
     measures = report.measures
     many = f"{report.plan.in_flight} in flight"
     return [
-        row("round trip, p50 / p99", measures["round_trip"]),
-        row("commit of one row, p50 / p99", measures["commit"]),
+        row("round trip, p50 / p95 / p99", measures["round_trip"]),
+        row("commit of one row, p50 / p95 / p99", measures["commit"]),
         row("enqueue, one after the other", measures["enqueue_one_by_one"]),
         row(f"enqueue, {many}", measures["enqueue_concurrent"]),
         row(f"enqueue, {BULK:,} at a time", measures["enqueue_bulk"]),
         row("drain by one worker", measures["drain"]),
-        row("pick-up by an idle worker, p50 / p99", measures["pick_up"]),
+        row("pick-up by an idle worker, p50 / p95 / p99", measures["pick_up"]),
     ]
 
 
@@ -51,7 +51,8 @@ def _figures(figures: Figures | None) -> str:
         return "-"
     if figures.rate is not None:
         return f"{figures.rate:,.0f}/s"
-    return f"{ms(figures.p50 or 0.0)} / {ms(figures.p99 or 0.0)}"
+    times = (figures.p50, figures.p95, figures.p99)
+    return f"{' / '.join(ms(time or 0.0).removesuffix(' ms') for time in times)} ms"
 
 
 def _print_note(level: str, text: str) -> None:
