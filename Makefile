@@ -69,6 +69,12 @@ bench: ## the benchmark suite, beside bare SQL
 bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
+.PHONY: bench-soak
+bench-soak: ## what takes long: 10 million finished rows, half an hour of soak, memory
+	@$(TIMED) bench-soak $(MAKE) bench-soak-steps
+bench-soak-steps: .venv/.built
+	@.venv/bin/python -m bench --only W7-10M,W10,memory --rounds 1
+
 clean: ## remove what was built, installed, and run here
 	@for server in .currant .currant/demo .currant/sqlx; do \
 		if [ -d $$server/data ]; then .venv/bin/python -m currant.embedded stop $$server; fi; \

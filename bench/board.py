@@ -110,9 +110,22 @@ def join() -> Board | None:
     return board
 
 
+def first_ever() -> bool:
+    """Whether no process of this turn has asked before; a step that is to be killed asks in its first run."""
+    try:
+        (Path(os.environ[DIRECTORY]) / "asked").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def faults(marks: Sequence[bytes], items: int) -> list[str]:
     """What speaks against "each item ran exactly once", in words; empty when nothing does."""
-    totals = [sum(column) for column in zip(*marks, strict=True)] if marks else [0] * items
+    totals: Sequence[int]
+    if len(marks) == 1:
+        totals = marks[0]  # a soak has tens of millions
+    else:
+        totals = [sum(column) for column in zip(*marks, strict=True)] if marks else bytes(items)
     lost = [index for index, total in enumerate(totals) if total == 0]
     repeated = [index for index, total in enumerate(totals) if total > 1]
     found = []

@@ -16,6 +16,7 @@ import psutil
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from bench.meters import JUDGE
 from currant.embedded import EmbeddedPostgres
 
 SETTINGS = {"shared_buffers": "512MB", "shared_preload_libraries": "pg_stat_statements"}
@@ -43,6 +44,7 @@ def set_up(url: str) -> dict[str, str]:
     """Make the extension that counts statements; give the settings to print. Raises `RuntimeError` unless durable."""
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("create extension if not exists pg_stat_statements")
+        admin.execute(SQL("create role {} superuser").format(Identifier(JUDGE)))
         found = admin.execute(
             "select name, current_setting(name) from pg_settings where name = any (%s)", [list(SHOWN)]
         )

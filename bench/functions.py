@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bench.board import join
-from currant import task, workflow
+import asyncio
+
+from bench.board import first_ever, join
+from currant import sleep, task, workflow
 
 STEPS = 5
 QUEUE = "bench"
+WAIT = 240.0  # seconds: less than the long wait for which a worker puts a workflow out of its memory
 
 _board = join()  # None in a process that only enqueues
 
@@ -28,4 +31,37 @@ async def chain(index: int) -> int:
     """Five awaited steps, one after the other. Only the steps mark: a workflow may be replayed, a step may not."""
     for step in range(STEPS):
         await noop.run(index * STEPS + step)
+    return index
+
+
+@task(queue=QUEUE)
+async def killed(index: int) -> None:
+    """The step during whose first run its worker is killed; the second run marks the next index."""
+    if first_ever():
+        _board.mark_time(index)  # type: ignore[union-attr]
+        await asyncio.Event().wait()
+    _board.mark_time(index + 1)  # type: ignore[union-attr]
+
+
+@workflow(queue=QUEUE)
+async def long_chain(steps: int, held: bool) -> int:
+    """So many awaited steps, one after the other; `held`: a worker is killed during the last one."""
+    for step in range(steps - 1):
+        await pickup.run(step)
+    await (killed if held else pickup).run(steps - 1)
+    return steps
+
+
+@workflow(queue=QUEUE)
+async def fan_out(children: int) -> int:
+    """So many children at once, all awaited."""
+    await asyncio.gather(*(noop.run(child) for child in range(children)))
+    return children
+
+
+@workflow(queue=QUEUE)
+async def waiting(index: int) -> int:
+    """One step, then a wait that outlasts the turn."""
+    await noop.run(index)
+    await sleep(WAIT)
     return index

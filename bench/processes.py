@@ -28,20 +28,34 @@ class Workers:
         self._command = command
         self._environment = {**os.environ, **variables, **boards.environment()}
         self._boards = boards
-        self._count = count
-        self._logs = [directory / f"worker-{number}.log" for number in range(count)]
+        self._first = count
+        self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._killed: set[int] = set()
         self._opened: list[Board] = []
 
     def __enter__(self) -> Self:
-        for path in self._logs:
-            with path.open("wb") as log:
-                self._processes.append(
-                    subprocess.Popen(
-                        self._command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                    )
-                )
+        for _ in range(self._first):
+            self.start_one()
         return self
+
+    def start_one(self) -> None:
+        """Start one more."""
+        with self._log(len(self._processes)).open("wb") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    self._command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            )
+
+    def kill(self, number: int) -> None:
+        """End one by SIGKILL; its board stays."""
+        self._processes[number].kill()
+        self._processes[number].wait()
+        self._killed.add(number)
+
+    def _log(self, number: int) -> Path:
+        return self._directory / f"worker-{number}.log"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -61,15 +75,16 @@ class Workers:
         return [process.pid for process in self._processes]
 
     def check(self) -> None:
-        """Raise `WorkerEnded` when one has."""
-        for process, log in zip(self._processes, self._logs, strict=True):
-            if process.poll() is not None:
-                end = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        """Raise `WorkerEnded` when one has by itself."""
+        for number, process in enumerate(self._processes):
+            if number not in self._killed and process.poll() is not None:
+                text = self._log(number).read_text(errors="replace")
+                end = (text.strip().splitlines() or ["nothing"])[-1]
                 raise WorkerEnded(f"a worker ended with exit code {process.returncode}; its log ends: {end[:500]}")
 
     def boards(self) -> list[Board]:
         """Their boards, as far as they have made them."""
-        if len(self._opened) < self._count:
+        if len(self._opened) < len(self._processes):
             self._opened = self._boards.open()
         return self._opened
 
@@ -82,7 +97,7 @@ class Workers:
     def started(self) -> bool:
         """Whether all have done their imports."""
         boards = self.boards()
-        return len(boards) == self._count and all(board.started for board in boards)
+        return len(boards) == len(self._processes) and all(board.started for board in boards)
 
     @property
     def first_start(self) -> int:

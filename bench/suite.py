@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.candidates import load
 from bench.cluster import fresh_database
 from bench.model import Run, Workload
 from bench.processes import ROOT
@@ -39,7 +40,13 @@ def plans(workloads: list[Workload], candidates: list[str], rounds: int, quick: 
         for number in range(1, rounds + 1)
         for workload in workloads
         for candidate in order_of(candidates, number)
+        if takes_part(candidate, workload)
     ]
+
+
+def takes_part(candidate: str, workload: Workload) -> bool:
+    """Whether this candidate does this workload."""
+    return workload.only in ("", candidate) and load(candidate).does(workload.id)
 
 
 def take_turn(plan: Plan, admin_url: str) -> Run:
@@ -50,29 +57,31 @@ def take_turn(plan: Plan, admin_url: str) -> Run:
 
 def run_process(plan: Plan, url: str, admin_url: str) -> Run:
     """A turn's process, killed with its workers when it hangs; its run."""
+    patience = PATIENCE + plan.workload.seconds + plan.workload.seconds_each * plan.items
     given = {
         "workload": plan.workload.id,
         "items": plan.items,
         "candidate": plan.candidate,
         "url": url,
         "admin_url": admin_url,
-        "patience": PATIENCE,
+        "patience": patience,
     }
     run = Run(plan.workload.id, plan.candidate, plan.round, plan.items)
     command = [sys.executable, "-m", "bench.turn", json.dumps(given)]
+    timeout = patience + OVERTIME
     with turn_process(command) as process:
         try:
-            output, errors = process.communicate(timeout=PATIENCE + OVERTIME)
+            output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            run.void = f"the turn did not end within {PATIENCE + OVERTIME:.0f} s"
+            run.void = f"the turn did not end within {timeout:.0f} s"
             return run
     answer = read_answer(output)
     if answer is None:
         run.void = f"the turn ended with exit code {process.returncode} and no figures"
-    elif isinstance(answer, str):
-        run.void = without_paths(answer)
+    elif answer.void:
+        run.void = without_paths(answer.void)
     else:
-        run.values = answer
+        run.values, run.series = answer.values, answer.series
     if run.void:
         print(errors.strip()[-ANSWER_LOG:], file=sys.stderr)
     return run
@@ -94,15 +103,22 @@ def turn_process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def read_answer(output: str) -> dict[str, float] | str | None:
-    """The figures of the last line, or why the turn is void; None when it is no answer."""
-    lines = output.strip().splitlines()
+@dataclass(frozen=True)
+class Answer:
+    """What a turn's process has to say: its figures, or why it is void."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    series: dict[str, list[float]] = field(default_factory=dict)
+    void: str = ""
+
+
+def read_answer(output: str) -> Answer | None:
+    """The answer in the last line; None when it is none."""
     try:
-        answer = json.loads(lines[-1])
-        figures: dict[str, float] | str = answer["values"] if "values" in answer else answer["void"]
-    except (IndexError, ValueError, TypeError, KeyError):
+        answer = Answer(**json.loads(output.strip().splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
         return None
-    return figures
+    return answer if answer.values or answer.void else None
 
 
 def without_paths(text: str) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 import uvloop
 
 from bench.candidates import load
+from bench.parts import Turn, Void
 from bench.processes import WorkerEnded
-from bench.workloads import WORKLOADS, Turn, Void
+from bench.workloads import WORKLOADS
 
 
 async def take(turn: Turn) -> dict[str, float]:
@@ -30,7 +31,7 @@ def main(text: str) -> None:
         answer: dict[str, object]
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                answer = {"values": runner.run(take(turn))}
+                answer = {"values": runner.run(take(turn)), "series": turn.series}
         except (Void, WorkerEnded) as error:
             answer = {"void": str(error)}
             print(last_log_lines(Path(directory)), file=sys.stderr)

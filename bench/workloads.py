@@ -4,62 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import psutil
 
 from bench import functions
-from bench.board import Boards, faults
-from bench.candidates.base import Candidate
-from bench.processes import Workers
+from bench.meters import Cost, cpu_seconds, memory, postmaster, statements, wal_bytes
+from bench.parts import FILL, Turn, batches, fill, finish, finish_first, wait_for
+from bench.runs import chain, fan_out, killed_chain
+from bench.soak import memory_of_a_drain, memory_of_waiting, soak
 from bench.sql import connect
 from bench.stats import percentile
 
 IN_FLIGHT = 16
 BULK = 1_000
-FILL = 5_000
 PICKUP_INTERVAL = 0.050
 PICKUP_WARM_UP = 20  # the first ones plan statements and fill caches; they are checked, not timed
+DRAINED, BACKLOG = 40_000, 200_000  # W7: tasks that are drained, and pending ones of another queue
 IDLE_SETTLE = 3.0  # seconds after the last item, before an idle worker is watched
-POLL = 0.002
-
-
-class Void(Exception):
-    """The turn does not count; the message says why."""
-
-
-@dataclass
-class Turn:
-    """One candidate at one workload, in a fresh database."""
-
-    workload: str
-    items: int
-    candidate: Candidate
-    url: str
-    admin_url: str  # the server's own database: what is asked there does not count as the candidate's
-    directory: Path
-    patience: float
-
-    async def checkpoint(self) -> None:
-        """So that no turn pays for the writes of another."""
-        async with connect(self.admin_url) as admin:
-            await admin.execute("checkpoint")
-
-    def workers(self, count: int, items: int) -> Workers:
-        """So many worker processes with a board."""
-        command, variables = self.candidate.worker(self.url, self.workload)
-        return Workers(command, variables, Boards(self.directory, items, count), count, self.directory)
-
-    async def check_states(self, completed: int, pending: int = 0) -> None:
-        """Raise `Void` unless the tables hold exactly this."""
-        async with connect(self.url) as connection:
-            found = await self.candidate.tally(connection)
-        wanted = {state: number for state, number in (("completed", completed), ("pending", pending)) if number}
-        if found != wanted:
-            raise Void(f"the database holds {found}, not {wanted}")
 
 
 async def enqueue_sequential(turn: Turn) -> dict[str, float]:
@@ -92,28 +54,53 @@ async def enqueue_bulk(turn: Turn) -> dict[str, float]:
 
 
 def drain(count: int) -> Callable[[Turn], Awaitable[dict[str, float]]]:
-    """W2 with so many workers."""
+    """W2 with so many workers, and what it costs (W9)."""
 
     async def run(turn: Turn) -> dict[str, float]:
-        async with turn.candidate.client(turn.url) as client:
-            for batch in batches(turn.items, FILL):
-                await client.enqueue_many(batch)
         await turn.checkpoint()
-        seconds = await work_off(turn, count, turn.items, turn.items)
+        async with connect(turn.admin_url) as admin:
+            before = await wal_bytes(admin)
+            await fill(turn)
+            enqueue_wal = (await wal_bytes(admin) - before) / turn.items
+        await turn.checkpoint()
+        seconds, cost = await work_off(turn, count, turn.items, turn.items)
+        return {"rate": turn.items / seconds, "enqueue_wal": enqueue_wal, **cost}
+
+    return run
+
+
+def drain_beside(completed: int) -> Callable[[Turn], Awaitable[dict[str, float]]]:
+    """W7: W2 with one worker, beside so many completed tasks and `BACKLOG` pending ones of another queue.
+
+    With --quick there are as many fewer of them as there are fewer to drain.
+    """
+
+    async def run(turn: Turn) -> dict[str, float]:
+        share = turn.items / DRAINED
+        history, backlog = int(completed * share), int(BACKLOG * share)
+        async with connect(turn.url) as connection:
+            await turn.candidate.fill_history(connection, history, backlog)
+            await connection.execute("vacuum (analyze)")
+        await fill(turn)
+        await turn.checkpoint()
+        seconds, _ = await work_off(turn, 1, turn.items, turn.items + history, pending=backlog)
         return {"rate": turn.items / seconds}
 
     return run
 
 
 async def workflows(turn: Turn) -> dict[str, float]:
-    """W4."""
+    """W4, and its statements (W9)."""
     async with turn.candidate.client(turn.url) as client:
         for batch in batches(turn.items, FILL):
             await client.enqueue_workflows(batch)
     await turn.checkpoint()
     steps = turn.items * functions.STEPS
-    seconds = await work_off(turn, 1, steps, turn.items + steps)
-    return {"rate": turn.items / seconds}
+    async with connect(turn.admin_url) as admin:
+        before = await statements(admin, turn.url)
+        seconds, _ = await work_off(turn, 1, steps, turn.items + steps)
+        sent = await statements(admin, turn.url) - before
+    return {"rate": turn.items / seconds, "statements": sent / steps}
 
 
 async def pickup(turn: Turn) -> dict[str, float]:
@@ -145,20 +132,36 @@ async def idle(turn: Turn) -> dict[str, float]:
     with turn.workers(1, 1) as workers:
         async with turn.candidate.client(turn.url) as client, connect(turn.admin_url) as admin:
             await client.enqueue_timed(0)
-            await finish(turn, workers, 1)
+            await finish_first(turn, workers)
             await asyncio.sleep(IDLE_SETTLE)
             process = psutil.Process(workers.pids[0])
             before = await statements(admin, turn.url), cpu_seconds(process)
             await asyncio.sleep(turn.items)
             after = await statements(admin, turn.url), cpu_seconds(process)
-            memory = process.memory_info().rss / 1e6
+            resident = memory(process)
         workers.check()
     per_minute = 60 / turn.items
     return {
         "statements": (after[0] - before[0]) * per_minute,
         "cpu": (after[1] - before[1]) * 1000 * per_minute,
-        "rss": memory,
+        "rss": resident,
     }
+
+
+async def work_off(
+    turn: Turn, count: int, items: int, executions: int, pending: int = 0
+) -> tuple[float, dict[str, float]]:
+    """Start workers and wait until all is done; gives the seconds since they had done their imports, and the cost."""
+    async with connect(turn.admin_url) as admin:
+        server = await postmaster(admin)
+        with turn.workers(count, items) as workers:
+            await wait_for(lambda: workers.started, workers, turn.patience, "the workers' start")
+            before = await Cost.now(admin, server, workers.pids)
+            end = await finish(turn, workers, items)
+            after = await Cost.now(admin, server, workers.pids)
+            seconds = (end - workers.first_start) / 1e9
+    await turn.check_states(executions, pending)
+    return seconds, before.until(after, items)
 
 
 WORKLOADS: dict[str, Callable[[Turn], Awaitable[dict[str, float]]]] = {
@@ -169,77 +172,15 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[dict[str, float]]]] = {
     "W2-2": drain(2),
     "W3": pickup,
     "W4": workflows,
+    "W5-200": chain,
+    "W5-1000": killed_chain,
+    "W5-10000": killed_chain,
+    "W6": fan_out,
+    "W6-single": fan_out,
+    "W7": drain_beside(500_000),
+    "W7-10M": drain_beside(10_000_000),
     "W8": idle,
+    "W10": soak,
+    "memory-drain": memory_of_a_drain,
+    "memory-waiting": memory_of_waiting,
 }
-
-
-# Parts
-
-
-def batches(items: int, size: int) -> Iterable[range]:
-    """The indices from 0 on, so many at a time."""
-    return (range(start, min(start + size, items)) for start in range(0, items, size))
-
-
-async def work_off(turn: Turn, count: int, items: int, executions: int) -> float:
-    """Start workers and wait until all is done; gives the seconds since they had done their imports."""
-    with turn.workers(count, items) as workers:
-        end = await finish(turn, workers, items)
-        seconds = (end - workers.first_start) / 1e9
-    await turn.check_states(executions)
-    return seconds
-
-
-async def finish(turn: Turn, workers: Workers, items: int) -> int:
-    """Wait until every function has run and nothing in the database is unfinished; gives that time.
-
-    Raises `Void` when items ran not exactly once, or when it takes too long.
-    """
-    async with connect(turn.url) as connection:
-        await connection.execute("set enable_seqscan = off")  # the question is asked often: by index
-        await wait_for(lambda: workers.count >= items, workers, turn.patience, f"{items} runs")
-
-        limit = time.monotonic() + turn.patience
-        while await turn.candidate.unfinished(connection):
-            workers.check()
-            if time.monotonic() > limit:
-                states = await turn.candidate.tally(connection)
-                raise Void(f"all {items} functions have run, but the database still holds {states}")
-            await asyncio.sleep(POLL)
-    end = time.monotonic_ns()
-    found = faults([board.marks for board in workers.boards()], items)
-    if found:
-        raise Void("; ".join(found))
-    return end
-
-
-async def wait_for(condition: Callable[[], bool], workers: Workers, patience: float, what: str) -> None:
-    """Poll a condition that costs nothing. Raises `Void` when it takes too long or a worker has ended."""
-    limit = time.monotonic() + patience
-    while not condition():
-        workers.check()
-        if time.monotonic() > limit:
-            raise Void(f"{what}: not within {patience:g} s; {workers.count} runs were marked")
-        await asyncio.sleep(POLL)
-
-
-async def statements(admin: Any, url: str) -> int:
-    """The statements that clients sent to the database of this URL so far."""
-    name = url.rpartition("/")[2]
-    return int(
-        await admin.fetchval(
-            "select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s join pg_database d on d.oid = s.dbid"
-            " where d.datname = $1 and s.toplevel",
-            name,
-        )
-    )
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """The CPU time of a process so far; where the kernel tells by thread in nanoseconds, from there."""
-    files = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
-    nanoseconds = sum(int(file.read_text().split()[0]) for file in files)
-    if nanoseconds:
-        return nanoseconds / 1e9
-    times = process.cpu_times()
-    return float(times.user + times.system)

@@ -30,9 +30,39 @@ class Client(ABC):
     async def enqueue_workflows(self, indices: Sequence[int]) -> None:
         """Enqueue workflows of five awaited steps; step `k` of workflow `i` marks `5 * i + k`."""
 
+    async def enqueue_chain(self, steps: int, held: bool = False) -> None:
+        """W5: enqueue one workflow of so many awaited steps, one after the other; step `k` marks `k` with its time.
+
+        `held`, for W5r: the last step marks `steps - 1` and never ends where `board.first_ever()` is true (its worker
+        will be killed); where it is not, it marks `steps`.
+        """
+        raise NotImplementedError
+
+    async def enqueue_fan_out(self, children: int) -> None:
+        """W6: enqueue one workflow that starts so many children at once and waits for all; child `k` marks `k`."""
+        raise NotImplementedError
+
+    async def enqueue_waiting(self, indices: Sequence[int]) -> None:
+        """memory-waiting: enqueue workflows that mark their index by a first step and then wait for some minutes."""
+        raise NotImplementedError
+
 
 class Candidate(ABC):
     """A system under test, in a database of its own."""
+
+    # The workloads that it can do, by id or group; W9 comes with W2 and W4. These need only the abstract methods.
+    workloads: frozenset[str] = frozenset({"W1", "W2", "W3", "W4", "W8"})
+
+    # W5r: seconds without a sign of life after which its workers call another one dead, as set for W5.
+    death_timeout: float = 0.0
+
+    def missing(self) -> str:
+        """Why it cannot take part here, such as "redis-server is not installed"; empty when it can."""
+        return ""
+
+    def does(self, workload: str) -> bool:
+        """Whether it can do the workload of that id."""
+        return workload in self.workloads or workload.partition("-")[0] in self.workloads
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
@@ -57,6 +87,17 @@ class Candidate(ABC):
     @abstractmethod
     async def tally(self, connection: Any) -> dict[str, int]:
         """How many tasks and workflows there are in each state, by counting rows; steps of workflows included."""
+
+    async def taken_over(self, connection: Any) -> bool | None:
+        """W5r: whether the death of a worker has been noticed and its run given back; None: it cannot be told."""
+        return None
+
+    async def fill_history(self, connection: Any, completed: int, pending: int) -> None:
+        """W7: write so many completed tasks, as they are when a worker is done, and pending ones of another queue.
+
+        `unfinished` must not count those of the other queue.
+        """
+        raise NotImplementedError
 
     async def enqueue_one_by_one(self, url: str, items: int, directory: Path) -> tuple[int, float]:
         """Enqueue one after the other; gives how many, and the seconds from the first call to the last return."""

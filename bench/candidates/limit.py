@@ -52,7 +52,33 @@ PGBENCH_SCRIPT = """\\set i random(0, 1000000)
 insert into items (kind, function, queue, args)
 values ('task', 'bench.noop', 'bench', convert_to('{"args":[' || :i || '],"kwargs":{}}', 'UTF8'));
 """
-NOOP, PICKUP, CHAIN = "bench.noop", "bench.pickup", "bench.chain"
+NOOP, PICKUP, CHAIN, LONG_CHAIN, FAN_OUT = (
+    "bench.noop",
+    "bench.pickup",
+    "bench.chain",
+    "bench.long_chain",
+    "bench.fan_out",
+)
+INSERT_WORKFLOW = """with new as (
+    insert into items (kind, function, queue, args) values ('workflow', $1, 'bench', $2) returning id
+) select pg_notify('bench', '') from new"""
+# W7: what a drained task and a pending one look like; the columns are those that the worker has set.
+HISTORY = f"""insert into items (kind, function, queue, args, state, worker, attempt, result, started_at, finished_at)
+select 'task', '{NOOP}', 'bench', convert_to(format('{{"args":[%s],"kwargs":{{}}}}', i), 'UTF8'), 'completed', 1, 1,
+    'null', clock_timestamp(), clock_timestamp()
+from generate_series(0, $1::bigint - 1) i"""
+BACKLOG = f"""insert into items (kind, function, queue, args)
+select 'task', '{NOOP}', 'other', convert_to(format('{{"args":[%s],"kwargs":{{}}}}', i), 'UTF8')
+from generate_series(0, $1::bigint - 1) i"""
+# The worker of each workload: a module and its mode. All others: limit_worker, tasks.
+WORKERS = {
+    "W4": ("limit_worker", "workflows"),
+    "W5-200": ("limit_runs", "chain"),
+    "W5-1000": ("limit_runs", "killed"),
+    "W5-10000": ("limit_runs", "killed"),
+    "W6": ("limit_runs", "batched"),
+    "W6-single": ("limit_runs", "single"),
+}
 
 
 class PgbenchFailed(Exception):
@@ -81,9 +107,19 @@ class Client(base.Client):
         """One multi-row INSERT."""
         await self._connection.execute(INSERT_MANY, "workflow", CHAIN, [arguments(index) for index in indices])
 
+    async def enqueue_chain(self, steps: int, held: bool = False) -> None:
+        """INSERT and NOTIFY; the worker knows whether it is to be killed."""
+        await self._connection.execute(INSERT_WORKFLOW, LONG_CHAIN, arguments(steps))
+
+    async def enqueue_fan_out(self, children: int) -> None:
+        """INSERT and NOTIFY."""
+        await self._connection.execute(INSERT_WORKFLOW, FAN_OUT, arguments(children))
+
 
 class Candidate(base.Candidate):
     """Bare SQL: pgbench, or asyncpg on uvloop."""
+
+    workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8"})
 
     def settings(self) -> dict[str, str]:
         """How each limit is reached."""
@@ -92,6 +128,9 @@ class Candidate(base.Candidate):
             "drain": "asyncpg, 100 rows at a time completed and the next 100 claimed in one statement, low-water mark",
             "pick-up": "INSERT and NOTIFY in one statement; the listener claims, then runs",
             "workflows": "100 at a time: per step one statement that completes the last and inserts the next",
+            "one run": "per step one statement, and so one commit, that completes the last and inserts the next",
+            "take-over": "at once: the second process sees that the first has died; then the history is read",
+            "fan-out": "the rows of all children in one INSERT, then one UPDATE; W6-single: three commits a child",
             "idle": "LISTEN, and a look every 5 s",
         }
 
@@ -107,16 +146,16 @@ class Candidate(base.Candidate):
             yield Client(connection)
 
     def worker(self, url: str, workload: str) -> tuple[list[str], dict[str, str]]:
-        """bench.candidates.limit_worker."""
-        mode = "workflows" if workload == "W4" else "tasks"
-        return [sys.executable, "-m", "bench.candidates.limit_worker", mode], {"BENCH_URL": url}
+        """bench.candidates.limit_worker or limit_runs."""
+        module, mode = WORKERS.get(workload, ("limit_worker", "tasks"))
+        return [sys.executable, "-m", f"bench.candidates.{module}", mode], {"BENCH_URL": url}
 
     async def unfinished(self, connection: Any) -> bool:
         """By the partial indexes."""
         return bool(
             await connection.fetchval(
                 "select exists (select from items where state = 'running')"
-                " or exists (select from items where state = 'pending')"
+                " or exists (select from items where queue = 'bench' and state = 'pending')"
             )
         )
 
@@ -128,6 +167,15 @@ class Candidate(base.Candidate):
                 " group by state"
             )
         )
+
+    async def taken_over(self, connection: Any) -> bool | None:
+        """A second process has taken the run."""
+        return bool(await connection.fetchval("select exists (select from items where attempt > 1)"))
+
+    async def fill_history(self, connection: Any, completed: int, pending: int) -> None:
+        """By INSERTs of their final state."""
+        await connection.execute(HISTORY, completed)
+        await connection.execute(BACKLOG, pending)
 
     async def enqueue_one_by_one(self, url: str, items: int, directory: Path) -> tuple[int, float]:
         """By pgbench with one client."""

@@ -17,6 +17,7 @@ mod results;
 pub mod retry;
 pub mod runtime;
 pub mod schedules;
+pub mod selftest;
 pub mod signals;
 pub mod types;
 pub mod verbs;

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::executions::Filters;
 use crate::runtime;
+use crate::selftest;
 use crate::types::NewExecution;
 use crate::verbs::{Answer, Verb};
 
@@ -302,6 +303,13 @@ impl Core {
         reply: Option<Reply>,
     ) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::Heartbeat { worker: to_id(worker_id)?, name, queues })
+    }
+
+    /// One part of `currant bench`: JSON in, JSON out.
+    #[pyo3(signature = (part, reply = None))]
+    fn selftest(&self, py: Python<'_>, part: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        let client = self.client()?;
+        answer(py, reply, async move { selftest::run(client.target(), &part).await })
     }
 
     /// Returns when the notifications that follow commits have gone out, or after `timeout` seconds.

@@ -33,6 +33,7 @@ COMMANDS = [
     "queues",
     "workers",
     "schedules",
+    "bench",
 ]
 EXECUTION = {"id", "function", "queue", "state", "attempt", "created_at", "started_at", "finished_at"}
 

@@ -114,6 +114,7 @@ def test_an_unknown_function_is_one_line_and_exit_code_1(
         "queues",
         "workers",
         "schedules",
+        "bench",
     ],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,11 +87,12 @@ def _run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | No
         worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
     except ValueError as error:
         raise Mistake(str(error)) from None
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(worker.run())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one; None: asyncio's own."""
     try:
         import uvloop
     except ImportError:  # there is no wheel for every platform

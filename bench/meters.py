@@ -1,0 +1,86 @@
+"""What a turn costs: statements, bytes of WAL, CPU time, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+JUDGE = "bench_judge"  # the role of the suite's own questions in a candidate's database: they do not count
+
+
+async def statements(admin: Any, url: str) -> int:
+    """The statements that clients sent to the database of this URL so far, without the suite's own."""
+    name = url.rpartition("/")[2]
+    return int(
+        await admin.fetchval(
+            "select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s join pg_database d on d.oid = s.dbid"
+            " where d.datname = $1 and s.toplevel and s.userid <> $2::text::regrole",
+            name,
+            JUDGE,
+        )
+    )
+
+
+async def wal_bytes(admin: Any) -> int:
+    """The bytes of WAL that the server has written so far."""
+    return int(await admin.fetchval("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"))
+
+
+async def postmaster(admin: Any) -> psutil.Process:
+    """The server's first process; all others are its children."""
+    directory = await admin.fetchval("show data_directory")
+    return psutil.Process(int((Path(directory) / "postmaster.pid").read_text().split()[0]))
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """The CPU time of a process so far; where the kernel tells by thread in nanoseconds, from there."""
+    files = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+    nanoseconds = sum(int(file.read_text().split()[0]) for file in files)
+    if nanoseconds:
+        return nanoseconds / 1e9
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def server_cpu_seconds(server: psutil.Process) -> float:
+    """The CPU time of all processes of a Postgres server so far, with those that have ended."""
+    ended = server.cpu_times()
+    total = cpu_seconds(server) + ended.children_user + ended.children_system
+    for process in server.children():
+        try:
+            total += cpu_seconds(process)
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            pass
+    return float(total)
+
+
+def memory(process: psutil.Process) -> float:
+    """The resident memory of a process in MB, without the board: that one belongs to the suite."""
+    board = sum(area.rss for area in process.memory_maps() if area.path.endswith(".board"))
+    return float(process.memory_info().rss - board) / 1e6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What server and workers had used at a moment; the difference of two is what lies between."""
+
+    wal: float
+    server: float
+    workers: float
+
+    @classmethod
+    async def now(cls, admin: Any, server: psutil.Process, pids: list[int]) -> Cost:
+        """Of this moment."""
+        workers = sum(cpu_seconds(psutil.Process(pid)) for pid in pids)
+        return cls(await wal_bytes(admin), server_cpu_seconds(server), workers)
+
+    def until(self, later: Cost, items: int) -> dict[str, float]:
+        """Bytes of WAL, and microseconds of the server's and the workers' CPU, for each item."""
+        return {
+            "wal": (later.wal - self.wal) / items,
+            "server_cpu": (later.server - self.server) / items * 1e6,
+            "worker_cpu": (later.workers - self.workers) / items * 1e6,
+        }

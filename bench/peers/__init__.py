@@ -1,0 +1,55 @@
+"""What a user would pick instead: other task queues and workflow libraries, each a module here with a `Candidate`.
+
+They are an optional extra, `pip install -r bench/peers/requirements.txt`; one that is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+from dataclasses import dataclass
+
+from bench.candidates.base import Candidate
+
+INSTALL = "pip install -r bench/peers/requirements.txt"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One peer: its candidate's module, the package that it needs, and a program with the Debian package that has it."""
+
+    module: str
+    package: str
+    program: str = ""
+    debian: str = ""
+
+    def lacks(self) -> str:
+        """What is not installed and how to install it; empty when nothing is."""
+        if importlib.util.find_spec(self.package) is None:
+            return f"{self.package} is not installed: {INSTALL}"
+        if self.program and shutil.which(self.program) is None:
+            return f"{self.program} is not installed: apt-get install {self.debian}"
+        return ""
+
+
+PEERS = {
+    "pgqueuer": Peer("bench.peers.pgqueuer_peer", "pgqueuer"),
+    "procrastinate": Peer("bench.peers.procrastinate_peer", "procrastinate"),
+    "absurd": Peer("bench.peers.absurd_peer", "absurd_sdk"),
+    "dbos": Peer("bench.peers.dbos_peer", "dbos"),
+    "celery": Peer("bench.peers.celery_peer", "celery", "redis-server", "redis-server"),
+}
+
+
+def available() -> tuple[list[str], list[str]]:
+    """The names of the peers that can take part here, and a line for each that cannot: why, and how to install it."""
+    lacking = {name: peer.lacks() for name, peer in PEERS.items()}
+    present = [name for name, lack in lacking.items() if not lack]
+    return present, [f"{name} is skipped: {lack}" for name, lack in lacking.items() if lack]
+
+
+def load(name: str) -> Candidate:
+    """The peer's candidate. Raises `KeyError` when there is no peer of that name."""
+    candidate: Candidate = importlib.import_module(PEERS[name].module).candidate
+    return candidate

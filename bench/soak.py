@@ -1,0 +1,227 @@
+"""W10, the soak, and the memory of workers: what takes long, and is run when it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psutil
+
+from bench.board import faults
+from bench.candidates.base import Client
+from bench.meters import JUDGE, memory
+from bench.parts import FILL, Turn, Void, batches, fill, finish, finish_first, wait_for, wait_until_finished
+from bench.processes import Workers
+from bench.sql import connect
+from bench.stats import percentile
+
+RATE_ITEMS = 40_000  # how many are drained to find the rate
+SHARE = 0.5  # of that rate is enqueued
+BATCH_INTERVAL = 0.050  # seconds between batches of tasks
+TIMED_INTERVAL = 0.070  # seconds between those whose pick-up is timed: not in step with the batches
+SIZES = """select sum(pg_table_size(relid))::bigint, sum(pg_indexes_size(relid))::bigint, sum(n_dead_tup)::bigint
+from pg_stat_user_tables"""
+
+
+@dataclass
+class Soak:
+    """What a soak has enqueued: timed tasks mark from 0 on, the others from `room` on."""
+
+    minutes: int
+    rate: float  # tasks per second that are meant to be enqueued
+    asked: list[int] = field(default_factory=list)  # when each timed one was enqueued, by `time.monotonic_ns`
+    others: int = 0
+
+    @property
+    def room(self) -> int:
+        """Places for the timed ones."""
+        return int(self.minutes * 60 / TIMED_INTERVAL) + 100
+
+    @property
+    def batch(self) -> int:
+        """Tasks of each batch."""
+        return max(1, round(self.rate * BATCH_INTERVAL))
+
+    @property
+    def places(self) -> int:
+        """Places for all of them."""
+        return self.room + self.batch * (int(self.minutes * 60 / BATCH_INTERVAL) + 100)
+
+    @property
+    def enqueued(self) -> int:
+        """How many there are by now."""
+        return len(self.asked) + self.others
+
+    async def enqueue_batch(self, client: Client) -> None:
+        """The next batch."""
+        start = self.room + self.others
+        await client.enqueue_many(range(start, start + self.batch))
+        self.others += self.batch
+
+    async def enqueue_timed(self, client: Client) -> None:
+        """The next timed one."""
+        self.asked.append(time.monotonic_ns())
+        await client.enqueue_timed(len(self.asked) - 1)
+
+    def minute(self, number: int, start: int) -> range:
+        """The timed ones of a minute, counted from 0, that began so many minutes after `start`."""
+        first, last = (start + minute * 60_000_000_000 for minute in (number, number + 1))
+        there = [index for index, at in enumerate(self.asked) if first <= at < last]
+        return range(there[0], there[-1] + 1) if there else range(0)
+
+    def faults(self, marks: list[bytes]) -> list[str]:
+        """What speaks against "each item that was enqueued ran exactly once, and nothing else ran"."""
+        used = [mark[: len(self.asked)] + mark[self.room : self.room + self.others] for mark in marks]
+        beyond = sum(sum(mark) for mark in marks) - sum(sum(mark) for mark in used)
+        return faults(used, self.enqueued) + ([f"{beyond} marks of items that do not exist"] if beyond else [])
+
+
+async def soak(turn: Turn) -> dict[str, float]:
+    """W10: `items` are the minutes."""
+    drained = await drain_rate(turn)
+    plan = Soak(turn.items, drained * SHARE)
+    with turn.workers(1, plan.places) as workers:
+        await wait_for(lambda: workers.started, workers, turn.patience, "the worker's start")
+        await turn.checkpoint()
+        start = time.monotonic_ns()
+        async with turn.candidate.client(turn.url) as client, connect(turn.url) as judge, pinned(turn):
+            await judge.execute(f"set role {JUDGE}")
+            lanes = [
+                asyncio.create_task(every(BATCH_INTERVAL, turn.items * 60, lambda: plan.enqueue_batch(client))),
+                asyncio.create_task(every(TIMED_INTERVAL, turn.items * 60, lambda: plan.enqueue_timed(client))),
+            ]
+            for minute in range(turn.items):
+                await watch(turn, workers, judge, start, minute)
+            await asyncio.gather(*lanes)
+            await wait_for(lambda: workers.count >= plan.enqueued, workers, turn.patience, f"{plan.enqueued} runs")
+            await wait_until_finished(turn, workers, judge)
+            table, index, dead = await judge.fetchrow(SIZES)
+        board = workers.boards()[0]
+    if found := plan.faults([board.marks]):
+        raise Void("; ".join(found))
+    await turn.check_states(plan.enqueued + RATE_ITEMS)
+    turn.series["p99"] = [pickup_p99(plan, board.times, minute, start) for minute in range(turn.items)]
+    return {
+        "drain": drained,
+        "rate": sum(turn.series["rate"]) / turn.items,
+        "lowest": min(turn.series["rate"]),
+        "p99": turn.series["p99"][turn.items // 2],
+        "worst_p99": max(turn.series["p99"]),
+        "table": table / 1e6,
+        "index": index / 1e6,
+        "dead": dead,
+        "rss": turn.series["rss"][-1],
+    }
+
+
+async def drain_rate(turn: Turn) -> float:
+    """W2 with one worker, for the rate; its rows stay."""
+    directory = turn.directory / "rate"
+    directory.mkdir()
+    own = replace(turn, directory=directory, items=RATE_ITEMS)
+    await fill(own)
+    await own.checkpoint()
+    with own.workers(1, RATE_ITEMS) as workers:
+        end = await finish(own, workers, RATE_ITEMS)
+        return RATE_ITEMS / ((end - workers.first_start) / 1e9)
+
+
+async def every(interval: float, seconds: float, act: Callable[[], Any]) -> None:
+    """Act at each interval; when one took too long the next follows at once."""
+    start = time.monotonic()
+    for number in range(int(seconds / interval)):
+        await asyncio.sleep(start + number * interval - time.monotonic())
+        if time.monotonic() - start > seconds:
+            return
+        await act()
+
+
+@asynccontextmanager
+async def pinned(turn: Turn) -> AsyncIterator[None]:
+    """A transaction that is open for the middle third: no row that dies meanwhile can be cleaned away."""
+
+    async def hold() -> None:
+        third = turn.items * 60 / 3
+        await asyncio.sleep(third)
+        async with connect(turn.url) as connection, connection.transaction(isolation="repeatable_read"):
+            await connection.execute("select pg_current_xact_id()")
+            await asyncio.sleep(third)
+
+    task = asyncio.create_task(hold())
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+
+
+async def watch(turn: Turn, workers: Workers, judge: Any, start: int, minute: int) -> None:
+    """Wait for the end of a minute, and note its figures."""
+    done, before = workers.count, time.monotonic()
+    while (left := start / 1e9 + (minute + 1) * 60 - time.monotonic()) > 0:
+        workers.check()
+        await asyncio.sleep(min(left, 1.0))
+    seconds = time.monotonic() - before
+    table, index, dead = await judge.fetchrow(SIZES)
+    found = {
+        "rate": (workers.count - done) / seconds,
+        "size": (table + index) / 1e6,
+        "dead": float(dead),
+        "rss": memory(psutil.Process(workers.pids[0])),
+    }
+    for key, value in found.items():
+        turn.series.setdefault(key, []).append(value)
+
+
+def pickup_p99(plan: Soak, times: list[int], minute: int, start: int) -> float:
+    """The pick-up p99 of those that were enqueued in a minute, in ms. Raises `Void` when there are none."""
+    waits = [(times[index] - plan.asked[index]) / 1e6 for index in plan.minute(minute, start)]
+    if not waits:
+        raise Void(f"nothing was enqueued in minute {minute + 1}")
+    return percentile(waits, 99)
+
+
+async def memory_of_a_drain(turn: Turn) -> dict[str, float]:
+    """The worker's memory after each tenth of a long drain."""
+    await fill(turn)
+    await turn.checkpoint()
+    with turn.workers(1, turn.items) as workers:
+        process = psutil.Process(workers.pids[0])
+        for tenth in range(1, 11):
+            bound = turn.items * tenth // 10
+            await wait_for(lambda bound=bound: workers.count >= bound, workers, turn.patience, f"{bound} runs")  # type: ignore[misc]
+            turn.series.setdefault("rss", []).append(memory(process))
+        await finish(turn, workers, turn.items)
+        at_the_end = memory(process)
+    await turn.check_states(turn.items)
+    return {"rss_tenth": turn.series["rss"][0], "rss": at_the_end}
+
+
+async def memory_of_waiting(turn: Turn) -> dict[str, float]:
+    """The worker's memory with so many workflows that wait in it."""
+    with turn.workers(1, turn.items + 1) as workers:
+        async with turn.candidate.client(turn.url) as client:
+            await client.enqueue_timed(turn.items)
+            await finish_first(turn, workers)
+            process = psutil.Process(workers.pids[0])
+            before = memory(process)
+            for batch in batches(turn.items, FILL):
+                await client.enqueue_waiting(batch)
+        await wait_for(lambda: workers.count == turn.items + 1, workers, turn.patience, f"{turn.items} first steps")
+        await wait_for_states(turn, {"completed": turn.items + 1, "running": turn.items})
+        after = memory(process)
+    return {"rss": after, "each": (after - before) * 1e3 / turn.items}
+
+
+async def wait_for_states(turn: Turn, wanted: dict[str, int]) -> None:
+    """Wait until the tables hold exactly this. Raises `Void` when it takes too long."""
+    limit = time.monotonic() + turn.patience
+    async with connect(turn.url) as connection:
+        while (found := await turn.candidate.tally(connection)) != wanted:
+            if time.monotonic() > limit:
+                raise Void(f"the database holds {found}, not {wanted}")
+            await asyncio.sleep(0.2)
