@@ -75,7 +75,7 @@ class Candidate(base.Candidate):
         return {
             "version": versions("dbos"),
             "worker": f"DBOS.launch(); sys_db_pool_size={CONNECTIONS}",
-            "queue": f"worker_concurrency={CONCURRENCY}, polling_interval_sec={POLL:g} (W8: the default, {IDLE_POLL:g})",
+            "queue": f"worker_concurrency={CONCURRENCY}, polling_interval_sec={POLL:g} (W8: default, {IDLE_POLL:g})",
             "client": f"DBOSClient, {CONNECTIONS} connections; one after the other by enqueue, else by enqueue_async",
         }
 
