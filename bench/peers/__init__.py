@@ -17,7 +17,7 @@ INSTALL = "pip install -r bench/peers/requirements.txt"
 
 @dataclass(frozen=True)
 class Peer:
-    """One peer: its candidate's module, the package that it needs, and a program with the Debian package that has it."""
+    """One peer: its candidate's module, the package that it needs, and a program with its Debian package."""
 
     module: str
     package: str
@@ -36,9 +36,7 @@ class Peer:
 PEERS = {
     "pgqueuer": Peer("bench.peers.pgqueuer_peer", "pgqueuer"),
     "procrastinate": Peer("bench.peers.procrastinate_peer", "procrastinate"),
-    "absurd": Peer("bench.peers.absurd_peer", "absurd_sdk"),
     "dbos": Peer("bench.peers.dbos_peer", "dbos"),
-    "celery": Peer("bench.peers.celery_peer", "celery", "redis-server", "redis-server"),
 }
 
 

@@ -15,7 +15,7 @@ from bench.candidates import base
 from bench.peers.base import WORKER, TaskClient, command, tallied, versions
 from bench.sql import connect
 
-BATCH = 1_000
+BATCH = 200
 POOL = 16
 NAMES = {"queued": "pending", "picked": "running", "successful": "completed"}
 

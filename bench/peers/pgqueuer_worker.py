@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found, untyped-decorator"
-"""PgQueuer's worker: `pgqueuer.run` with the two tasks, on one connection of asyncpg. The argument is the batch size."""
+"""PgQueuer's worker: `pgqueuer.run` with the two tasks, on one asyncpg connection. The argument is the batch size."""
 
 from __future__ import annotations
 
