@@ -772,6 +772,7 @@ alter function currant.parked_queues set enable_bitmapscan = off;
 alter function currant.park set enable_seqscan = off;
 alter function currant.wake_waiting set enable_seqscan = off;
 alter function currant.commit_batch set enable_seqscan = off;
+alter function currant.commit_batch set enable_bitmapscan = off;
 alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
 alter function currant.wake set enable_seqscan = off;
 alter function currant.heartbeat set enable_seqscan = off;
