@@ -26,7 +26,6 @@ from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
 from support import CHECKOUT, QUICK, Ledger, WorkerProcess, child_environment, eventually
 
-
 INVARIANTS = CHECKOUT / "core/tests/invariants.sql"
 
 
