@@ -180,13 +180,17 @@ async fn what_nobody_was_there_for_is_left_out_or_caught_up_as_told() {
     for (catch_up, runs) in [(CatchUp::None, 0), (CatchUp::Last, 1), (CatchUp::All, 5)] {
         let database = Database::new().await;
         let mut conn = database.connect().await;
-        apply(&mut conn, &[Spec { catch_up, ..spec("s", hourly()) }]).await;
-        let outage = "update currant.schedules set next_fire_at = date_trunc('hour', now()) - interval '4 hours',
-            due_at = now() - interval '4 hours'";
-        run(&mut conn, outage.into()).await;
+        // Half an hour away from now: a fire time of this minute would not be missed.
+        let minute = text(&mut conn, "select (extract(minute from now() at time zone 'UTC')::integer + 30) % 60").await;
+        let last = format!("date_trunc('hour', now() - interval '{minute} minutes') + interval '{minute} minutes'");
+        apply(&mut conn, &[Spec { catch_up, ..spec("s", &format!("{minute} * * * *")) }]).await;
+        let outage = format!(
+            "update currant.schedules set next_fire_at = {last} - interval '4 hours', due_at = now() - interval '4 hours'"
+        );
+        run(&mut conn, outage).await;
         assert_eq!(fire(&mut conn).await.started, runs, "{catch_up:?}");
         assert_eq!(fire(&mut conn).await.taken, 0);
-        let newest = count(&mut conn, "fire_time = date_trunc('hour', now())").await;
+        let newest = count(&mut conn, &format!("fire_time = {last}")).await;
         assert_eq!((count(&mut conn, "true").await, newest), (runs as i64, (runs as i64).min(1)));
     }
 }
