@@ -53,6 +53,8 @@ pub(super) struct Attempt {
 
 pub(super) type Lease = (Uuid, i64);
 
+const LEAST_DUE_LIMIT: usize = 1_024;
+
 /// Writes that are committed together or not at all, and what may happen once they are.
 #[derive(Debug, Default)]
 pub struct Unit {
@@ -106,6 +108,8 @@ pub struct State {
     pub(super) buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
     pub(super) buffered: u64,
     pub(super) due: BinaryHeap<Reverse<(Micros, Due)>>,
+    /// When `due` has grown to so many, those go of which nothing can come any more.
+    pub(super) due_limit: usize,
     pub(super) units: VecDeque<Unit>,
     pub(super) verbs: Vec<VerbRequest>,
     pub(super) loads: HashSet<Uuid>,
@@ -134,6 +138,7 @@ impl State {
             buffer: BTreeMap::new(),
             buffered: 0,
             due: BinaryHeap::new(),
+            due_limit: LEAST_DUE_LIMIT,
             units: VecDeque::new(),
             verbs: Vec::new(),
             loads: HashSet::new(),
@@ -207,7 +212,9 @@ impl State {
         if let Some(timeout) = attempt.claimed.timeout {
             self.due.push(Reverse((now + (timeout * 1e6) as Micros, Due::Attempt(lease))));
         }
-        Some(Item::Task(Box::new(attempt.claimed.clone())))
+        let task = Item::Task(Box::new(attempt.claimed.clone()));
+        self.forget_past_dues();
+        Some(task)
     }
 
     pub(super) fn put_in_buffer(&mut self, lease: Lease, now: Micros) {
@@ -435,6 +442,19 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Time-outs of what has ended long before: with short tasks there would be minutes of them in memory.
+    fn forget_past_dues(&mut self) {
+        if self.due.len() < self.due_limit {
+            return;
+        }
+        let (attempts, runs) = (&self.attempts, &self.runs);
+        self.due.retain(|Reverse((_, due))| match due {
+            Due::Attempt(lease) => attempts.contains_key(lease),
+            Due::Run((id, lease), _) => runs.get(id).is_some_and(|run| run.claimed.lease == *lease),
+        });
+        self.due_limit = (2 * self.due.len()).max(LEAST_DUE_LIMIT);
     }
 
     fn time_out(&mut self, lease: Lease) {

@@ -430,6 +430,28 @@ fn a_task_over_its_time_is_failed_and_keeps_its_slot_until_it_ends() {
 }
 
 #[test]
+fn the_time_outs_of_tasks_that_have_ended_do_not_gather_in_memory() {
+    let mut state = worker(2);
+    let slow = Claimed { timeout: Some(1e-9), ..claimed(Kind::Task) };
+    commit_with(&mut state, reply(vec![slow.clone()]));
+    pulled_task(&mut state);
+    for _ in 0..5_000 {
+        commit_with(&mut state, reply(vec![Claimed { timeout: Some(300.0), ..claimed(Kind::Task) }]));
+        let (id, lease) = pulled_task(&mut state);
+        state.complete(id, lease, b"1".to_vec());
+    }
+    assert!(state.due.len() < 2_000, "{} are kept", state.due.len());
+    commit(&mut state);
+    state.fire_due();
+    let batch = commit(&mut state);
+    assert_eq!(
+        (batch.outcomes[0].id, batch.outcomes[0].action),
+        (slow.id, Action::Fail),
+        "what still runs is not forgotten"
+    );
+}
+
+#[test]
 fn a_worker_whose_slots_are_all_held_by_functions_that_never_end_stops() {
     let mut state = worker(1);
     let task = Claimed { timeout: Some(1e-9), ..claimed(Kind::Task) };
