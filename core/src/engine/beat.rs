@@ -296,6 +296,9 @@ impl State {
     /// Too many workflows in memory: those go that have had nothing to do for longest, a tenth at a time.
     /// Claims go on meanwhile: what these workflows wait for may be among what is claimed.
     pub(super) fn evict_excess(&mut self) {
+        if self.runs.len() <= self.config.max_hot {
+            return; // as nearly always; asked at each commit, since a run becomes idle with one
+        }
         let staying = self.runs.values().filter(|run| run.phase != Phase::Evicting).count();
         if staying <= self.config.max_hot {
             return;

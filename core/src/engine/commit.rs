@@ -46,6 +46,7 @@ impl State {
         if let Some(limit) = claimed {
             self.take_in(reply.claimed, limit, now);
         }
+        self.evict_excess();
         wakes
     }
 
@@ -162,7 +163,6 @@ impl State {
                 }
             }
         }
-        self.evict_excess();
     }
 
     /// A task that has not started goes back to the queue; it costs no attempt.

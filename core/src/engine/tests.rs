@@ -356,6 +356,19 @@ fn a_run_put_out_with_news_in_hand_is_claimed_again_at_once() {
 }
 
 #[test]
+fn runs_too_many_that_were_busy_when_they_were_claimed_are_put_out_once_they_wait() {
+    let mut state = worker(4);
+    state.config.max_hot = 1;
+    let runs = [started_run(&mut state), started_run(&mut state), started_run(&mut state)];
+    for run in &runs {
+        state.commands(run.id, 1, vec![wait("0", None)]);
+    }
+    let units = state.take_units();
+    state.committed(units, None, BatchReply::default());
+    assert!(matches!(state.pull(10).as_slice(), [Item::Evict(_), Item::Evict(_), ..]), "though nothing is claimed");
+}
+
+#[test]
 fn an_outcome_heard_in_memory_does_not_wake_the_run_again_when_it_is_put_out() {
     let mut state = worker(4);
     let run = started_run(&mut state);
