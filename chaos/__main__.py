@@ -1,0 +1,60 @@
+"""`python -m chaos`: seeds of faults against a load, and a verdict. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from chaos import report
+from chaos.battle import Battle, Outcome
+from chaos.fleet import ROOT
+from chaos.schedule import KINDS
+
+RESULTS = ROOT / ".currant/chaos"
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """The command line. A usage error ends with 2."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description="Attack Currant, and judge what it did.")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 1 to N (3)")
+    parser.add_argument("--seed", type=int, metavar="N", help="only this seed, as when one has failed")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of faults for each seed (60)")
+    parser.add_argument("--faults", default=",".join(KINDS), help="only these kinds, with commas between them")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where results and logs of failed seeds go")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of seeds that are passed, too")
+    chosen = parser.parse_args(given)
+    chosen.kinds = [kind for kind in chosen.faults.split(",") if kind]
+    if unknown := [kind for kind in chosen.kinds if kind not in KINDS]:
+        parser.error(f"unknown faults {', '.join(unknown)}: known are {', '.join(KINDS)}")
+    return chosen
+
+
+def main(given: list[str]) -> int:
+    """Fight all seeds; 0 when every one is passed, 1 when not."""
+    chosen = arguments(given)
+    seeds = [chosen.seed] if chosen.seed is not None else list(range(1, chosen.seeds + 1))
+    outcomes = [_fight(seed, chosen) for seed in seeds]
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    table = report.markdown(outcomes)
+    (chosen.output / "RESULTS.md").write_text(table + "\n")
+    (chosen.output / "results.json").write_text(report.as_json(outcomes))
+    print(f"\n{table}\n\nwritten to {chosen.output}")
+    failed = [outcome.seed for outcome in outcomes if not outcome.passed]
+    if failed:
+        print(f"FAILED: {', '.join(f'seed {seed}' for seed in failed)}")
+    return 1 if failed else 0
+
+
+def _fight(seed: int, chosen: argparse.Namespace) -> Outcome:
+    print(f"seed {seed}: {chosen.seconds:g} s of faults", flush=True)
+    battle = Battle(seed, chosen.seconds, chosen.kinds, lambda text: print(f"  {text}", flush=True), chosen.output)
+    battle.keep_all = chosen.keep
+    outcome = asyncio.run(battle.fight())
+    print("\n".join([report.summary(outcome), *report.complaints(outcome)]), flush=True)
+    return outcome
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""How long a fault was felt: pure arithmetic on the ledger."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from chaos.faults import Struck
+from chaos.ledger import Attempt
+
+AFTER = 10.0  # seconds after its end for which a strike is blamed for what stands still
+
+
+@dataclass
+class Stalls:
+    """Of a kind of fault: how often it struck, and the worst it did. Seconds."""
+
+    struck: int = 0
+    stall: float = 0.0  # no attempt ended anywhere
+    resumed: float = 0.0  # what a victim was running began again
+
+
+def measure(strikes: Sequence[Struck], attempts: Sequence[Attempt]) -> dict[str, Stalls]:
+    """By kind. Strikes overlap, so others may share the blame for what one is blamed for."""
+    ends = sorted(attempt.end for attempt in attempts if attempt.end is not None)
+    found: dict[str, Stalls] = {}
+    for struck in strikes:
+        kind = found.setdefault(struck.strike.kind, Stalls())
+        kind.struck += 1
+        kind.stall = max(kind.stall, longest_gap(ends, struck.begin, struck.end + AFTER))
+        kind.resumed = max(kind.resumed, resumed(struck, attempts))
+    return found
+
+
+def longest_gap(ends: Sequence[float], begin: float, limit: float) -> float:
+    """The longest time without an end within these bounds; what comes after the last end of all is no stall."""
+    inside = ends[max(0, bisect_left(ends, begin) - 1) : bisect_left(ends, limit) + 1]
+    return max((later - max(earlier, begin) for earlier, later in pairwise(inside)), default=0.0)
+
+
+def resumed(struck: Struck, attempts: Sequence[Attempt]) -> float:
+    """The longest time from a strike until what its victims left undone began again; 0: they left nothing."""
+    by_id: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        by_id.setdefault(attempt.id, []).append(attempt)
+    longest = 0.0
+    for attempt in attempts:
+        open_then = attempt.pid in struck.victims and attempt.begin <= struck.end and attempt.end is None
+        if open_then:
+            next_begins = [later.begin for later in by_id[attempt.id] if later.begin > max(attempt.begin, struck.begin)]
+            longest = max(longest, min(next_begins, default=struck.begin) - struck.begin)
+    return longest
