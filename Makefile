@@ -69,6 +69,16 @@ bench: ## the benchmark suite, beside bare SQL
 bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
+SEEDS ?= 20
+SECONDS_EACH ?= 60
+.PHONY: chaos chaos-short
+chaos: ## SEEDS=20 seeds of faults, 60 s each, against a load; a verdict
+	@$(TIMED) chaos $(MAKE) chaos-steps
+chaos-short: ## the same in short: 3 seeds of 20 s, as in CI
+	@$(TIMED) chaos-short $(MAKE) chaos-steps SEEDS=3 SECONDS_EACH=20
+chaos-steps: .venv/.built
+	@.venv/bin/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS_EACH)
+
 .PHONY: bench-soak
 bench-soak: ## what takes long: 10 million finished rows, half an hour of soak, memory
 	@$(TIMED) bench-soak $(MAKE) bench-soak-steps

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
-from chaos import report
+from chaos import naive, report, restart
 from chaos.battle import Battle, Outcome
 from chaos.fleet import ROOT
 from chaos.schedule import KINDS
 
+WHAT = "naive: take rules out of the SQL, and see that it is noticed; restart: how soon throughput is back"
 RESULTS = ROOT / ".currant/chaos"
 
 
@@ -24,6 +26,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--faults", default=",".join(KINDS), help="only these kinds, with commas between them")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where results and logs of failed seeds go")
     parser.add_argument("--keep", action="store_true", help="keep the logs of seeds that are passed, too")
+    parser.add_argument("what", nargs="?", choices=["naive", "restart"], help=WHAT)
     chosen = parser.parse_args(given)
     chosen.kinds = [kind for kind in chosen.faults.split(",") if kind]
     if unknown := [kind for kind in chosen.kinds if kind not in KINDS]:
@@ -34,6 +37,11 @@ def arguments(given: list[str]) -> argparse.Namespace:
 def main(given: list[str]) -> int:
     """Fight all seeds; 0 when every one is passed, 1 when not."""
     chosen = arguments(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
+    if chosen.what == "naive":
+        return naive.run(lambda text: print(text, flush=True))
+    if chosen.what == "restart":
+        return restart.run()
     seeds = [chosen.seed] if chosen.seed is not None else list(range(1, chosen.seeds + 1))
     outcomes = [_fight(seed, chosen) for seed in seeds]
     chosen.output.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,9 @@ class Arena:
         through_pooler = name == "pooled" and self.pooler is not None
         relay = Relay(self.pooler.port if through_pooler and self.pooler is not None else self.primary.port)
         await relay.open()
-        slot = Slot(name, relay, url_at(relay.port) + ("?pgbouncer=true" if through_pooler else ""), variables)
+        # Impatient, so that an outage outlasts what a workflow asks of its worker.
+        parameters = {"connect_timeout": "2"} | ({"pgbouncer": "true"} if through_pooler else {})
+        slot = Slot(name, relay, url_at(relay.port, **parameters), variables)
         self.fleet.slots.append(slot)
         return slot
 

@@ -90,7 +90,8 @@ class Battle:
         return self._outcome(arena, found, settled)
 
     async def _load_and_strikes(self, arena: Arena) -> None:
-        currant.configure(database_url=url_at(arena.client.port))
+        # Customers who do not wait long often do not know whether what they asked for was done.
+        currant.configure(database_url=url_at(arena.client.port, connect_timeout="3"))
         stop = asyncio.Event()
         load = asyncio.gather(*(one.run(stop) for one in customers(self.book, self.seed, arena.client.port)))
         await asyncio.sleep(WARM_UP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -21,6 +22,7 @@ USER = "currant"
 DATABASE = "chaos"
 STANDBY = "standby"
 DISK_MEGABYTES = 640
+PAGE = 4096
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -37,8 +39,9 @@ SETTINGS = {
 class Server:
     """One Postgres. `home` holds its data; in a home of limited size its disk can be full."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: dict[str, str] | None = None) -> None:
         self.home = home
+        self._settings = {**SETTINGS, **(settings or {})}
         self.data = home / "data"
         self.log = home.parent / f"{home.name}.log"
         self.port = free_port()
@@ -75,7 +78,7 @@ class Server:
         """Start it; returns when it takes connections. Does nothing when it runs."""
         if self.running:
             return
-        options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
         self._control("start", "-l", self.log, "-o", f"-p {self.port} {options}")
 
     def stop(self) -> None:
@@ -152,12 +155,18 @@ class Disk:
         self.refusal = done.stderr.strip() if done.returncode else ""
 
     def fill(self) -> None:
-        """Leave not a page free."""
-        space = os.statvfs(self.home)
+        """Leave not a page free. The server takes some meanwhile, so what fits is found by trying."""
+        step = DISK_MEGABYTES << 20
+        size = 0
         with (self.home / "ballast").open("wb") as ballast:
-            free = space.f_bavail * space.f_frsize
-            if free:
-                os.posix_fallocate(ballast.fileno(), 0, free)
+            while step >= PAGE:
+                try:
+                    os.posix_fallocate(ballast.fileno(), size, step)
+                    size += step
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    step //= 2
 
     def free(self) -> None:
         """Give the space back."""
@@ -169,9 +178,10 @@ class Disk:
             subprocess.run(["umount", "--lazy", self.home], check=True)
 
 
-def url_at(port: int, database: str = DATABASE) -> str:
-    """The URL of the suite's database at a port of this machine."""
-    return f"postgresql://{USER}@{HOST}:{port}/{database}"
+def url_at(port: int, database: str = DATABASE, **parameters: str) -> str:
+    """The URL of the suite's database at a port of this machine, with parameters of Currant's."""
+    query = "&".join(f"{name}={value}" for name, value in parameters.items())
+    return f"postgresql://{USER}@{HOST}:{port}/{database}{'?' * bool(query)}{query}"
 
 
 def free_port() -> int:
