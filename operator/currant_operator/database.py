@@ -127,6 +127,7 @@ class Database:
         self._times, self._notify, self._served_changed = times, notify, served_changed
         self._backoff = Backoff(1.0, times.backoff)
         self._failures = 0
+        self._told: set[type[DatabaseState]] = set()  # what the log has heard of since it was reachable
         self._migrated = False
         self._queues: dict[str, QueueStats] | None = None
         self._workers: dict[str, tuple[Worker, ...]] | None = None
@@ -277,7 +278,8 @@ class Database:
         finally:
             slow.cancel()
         self._migrated = True
-        if isinstance(self.state, DatabaseUnreachable):
+        if self._told:
+            self._told.clear()
             _log.info("database %s is reachable again", self.id)
         # It may be another database, or an earlier copy of this one, that is reached now.
         self._list_due = True
@@ -440,9 +442,11 @@ class Database:
             state = DatabaseUnreachable(message)
         else:
             state = MigrationFailed(message)
-        if type(state) is not type(self.state):
-            unforeseen = None if isinstance(error, CurrantError) else error
-            _log.warning("database %s: %s: %s", self.id, type(state).__name__, message, exc_info=unforeseen)
+        if type(state) not in self._told:  # once until it is reachable again, however its failures take turns
+            self._told.add(type(state))
+            _log.warning("database %s: %s: %s", self.id, type(state).__name__, message)
+            if not isinstance(error, CurrantError):
+                _log.debug("database %s", self.id, exc_info=error)
         self._become(state)
         # What was seen before is no longer known; after an outage the schema is looked at anew.
         self._migrated = False

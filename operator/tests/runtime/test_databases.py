@@ -312,6 +312,20 @@ async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_err
     assert quiet_errors.messages[-1].endswith("is reachable again")
 
 
+async def test_failures_that_take_turns_are_each_logged_once_in_one_line(bench, quiet_errors):
+    database = await bench.reachable()
+    for _ in range(3):
+        for error in (SchemaMismatch("too new"), OSError("no route"), DatabaseUnavailable("away")):
+            bench.bridge.error = error
+            await bench.until(lambda error=error: str(error) in getattr(database.state, "message", ""))
+    records = [record for record in quiet_errors.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage().split(": ", 1)[1] for record in records] == [
+        "SchemaTooNew: too new",
+        "DatabaseUnreachable: no route",
+    ]
+    assert not any(record.exc_info for record in records)
+
+
 async def test_a_definition_asked_for_during_an_outage_is_written_after_it(bench):
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
