@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from currant.scaling import INTERVAL, Decision, Memory, Pod, Settings, Snapshot, Work, decide
 from currant.scaling.rules import keep_time
 
-settings.register_profile("scaling", max_examples=60, deadline=None)
-settings.load_profile("scaling")
+some = settings(max_examples=60, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 counts = st.integers(0, 5000)
 services = st.none() | st.floats(0.001, 5000)
@@ -68,6 +68,7 @@ def have(seen: Snapshot) -> int:
 
 
 @given(pools, snapshots(), memories)
+@some
 def test_no_pod_with_a_running_attempt_is_removed_before_its_time_to_drain_is_over(
     pool: Settings, seen: Snapshot, memory: Memory
 ) -> None:
@@ -80,6 +81,7 @@ def test_no_pod_with_a_running_attempt_is_removed_before_its_time_to_drain_is_ov
 
 
 @given(pools, snapshots(), memories)
+@some
 def test_what_is_asked_for_is_what_is_desired_and_what_still_drains(
     pool: Settings, seen: Snapshot, memory: Memory
 ) -> None:
@@ -92,6 +94,7 @@ def test_what_is_asked_for_is_what_is_desired_and_what_still_drains(
 
 
 @given(pools, snapshots(), memories)
+@some
 def test_it_asks_for_no_more_than_the_most_and_moves_no_further_down_than_the_least(
     pool: Settings, seen: Snapshot, memory: Memory
 ) -> None:
@@ -102,6 +105,7 @@ def test_it_asks_for_no_more_than_the_most_and_moves_no_further_down_than_the_le
 
 
 @given(pools, snapshots(), memories, st.sampled_from("abc"), st.integers(1, 2000))
+@some
 def test_more_that_is_ready_never_means_fewer_pods(
     pool: Settings, seen: Snapshot, memory: Memory, function: str, more: int
 ) -> None:
@@ -114,6 +118,7 @@ def test_more_that_is_ready_never_means_fewer_pods(
 
 
 @given(pools, snapshots(), memories, st.sampled_from(["work", "pods", "stale", "now", "nan", "infinite", "negative"]))
+@some
 def test_what_cannot_be_seen_never_shrinks_a_pool(pool: Settings, seen: Snapshot, memory: Memory, lost: str) -> None:
     strange = {"nan": math.nan, "infinite": math.inf, "negative": -1}
     changes = {
@@ -131,6 +136,7 @@ def test_what_cannot_be_seen_never_shrinks_a_pool(pool: Settings, seen: Snapshot
 
 
 @given(snapshots(), memories, st.floats(allow_nan=True))
+@some
 def test_odd_service_times_ages_and_starts_are_not_known_rather_than_believed(
     seen: Snapshot, memory: Memory, odd: float
 ) -> None:
@@ -171,7 +177,7 @@ class World:
 
 
 @given(pools, st.lists(st.tuples(counts, st.integers(0, 500)), max_size=10))
-@settings(max_examples=25)
+@few
 def test_whatever_was_it_reaches_the_least_in_the_end(pool: Settings, past: list[tuple[int, int]]) -> None:
     world = World(pool)
     for ready, running in past:
@@ -182,7 +188,7 @@ def test_whatever_was_it_reaches_the_least_in_the_end(pool: Settings, past: list
 
 
 @given(st.lists(st.integers(0, 30), min_size=40, max_size=120))
-@settings(max_examples=25)
+@few
 def test_it_turns_no_more_often_than_a_surplus_is_kept_for(noise: list[int]) -> None:
     """Between two steps down there may be ups; between an up and the next down lies the time that a surplus is kept."""
     world = World(Settings(max_pods=50, concurrency=1))
