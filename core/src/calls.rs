@@ -36,9 +36,9 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Everything but the arguments.
+/// Everything but the arguments, and the headers, which go another way.
 fn alike(a: &Call, b: &Call) -> bool {
-    let Call { kind, function, queue, priority, args: _, policy, timeout, delay, run_at, given } = a;
+    let Call { kind, function, queue, priority, args: _, policy, timeout, delay, run_at, given, headers: _ } = a;
     *kind == b.kind
         && *function == b.function
         && *queue == b.queue
@@ -75,6 +75,7 @@ mod tests {
             delay: None,
             run_at: None,
             given: 0,
+            headers: None,
         }
     }
 

@@ -197,6 +197,11 @@ pub(crate) async fn scope(conn: &mut PgConnection) -> Result<Scope<'_>> {
     if POOLER.load(Ordering::Relaxed) { Ok(Scope::Pinned(transaction(conn).await?)) } else { Ok(Scope::Plain(conn)) }
 }
 
+/// As `scope`; with `several` statements that are committed together.
+pub(crate) async fn scope_of(conn: &mut PgConnection, several: bool) -> Result<Scope<'_>> {
+    if several { Ok(Scope::Pinned(transaction(conn).await?)) } else { scope(conn).await }
+}
+
 /// A transaction of several statements, behind a pooler as well.
 pub(crate) async fn transaction(conn: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
     if !POOLER.load(Ordering::Relaxed) {

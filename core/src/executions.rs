@@ -28,7 +28,8 @@ pub(crate) async fn create_all(
     let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
     let keys = if keyed { column(items, |n| n.idempotency_key.as_deref()) } else { Vec::new() };
-    let mut scope = db::scope(conn).await?;
+    let headers: Vec<_> = items.iter().filter_map(|n| Some((n.id, n.call.headers.as_deref()?))).collect();
+    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!" from currant.create_executions(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
@@ -55,6 +56,7 @@ pub(crate) async fn create_all(
     )
     .fetch_all(scope.conn())
     .await?;
+    write_headers(scope.conn(), &headers).await?;
     scope.done().await?;
     if let [row] = &rows[..]
         && row.ordinal.is_none()
@@ -75,6 +77,21 @@ pub(crate) async fn create_all(
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
     Ok((created.into_iter().map(|(_, created)| created).collect(), false))
+}
+
+/// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.
+pub(crate) async fn write_headers(conn: &mut PgConnection, headers: &[(Uuid, &str)]) -> Result<()> {
+    if headers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "update currant.executions e set headers = h.headers::jsonb from unnest($1::uuid[], $2::text[]) h(id, headers) where e.id = h.id",
+        &headers.iter().map(|h| h.0).collect::<Vec<_>>(),
+        headers.iter().map(|h| h.1).collect::<Vec<_>>() as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// As `create`; gives the effective ids in order, or one error if some were not stored.
@@ -486,7 +503,7 @@ pub async fn claim_executions(
     queues: &[String],
     limit: i32,
 ) -> Result<Vec<(Uuid, i64, Vec<u8>)>> {
-    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true };
+    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, headers: false };
     let mut reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
         // It may be unknown yet, and what has come due is made ready by a heartbeat.

@@ -58,6 +58,9 @@ pub struct Call {
     pub run_at: Option<Micros>,
     #[serde(default)]
     pub given: i32,
+    /// The caller's trace context, a JSON object.
+    #[serde(default)]
+    pub headers: Option<String>,
 }
 
 /// An enqueue by a client, which made its id. `checked`: the hash of the input schema that the arguments were checked against, empty for
@@ -96,6 +99,8 @@ pub struct Batch {
     pub abandoned: Vec<Abandoned>,
     /// Runs that made progress under their present lease.
     pub progressed: Vec<Uuid>,
+    /// New headers of executions of ours, JSON objects.
+    pub headers: Vec<(Uuid, String)>,
 }
 
 /// A child or (no parent) detached execution that `run` starts.
@@ -211,6 +216,7 @@ impl Batch {
         self.outcomes.extend(other.outcomes);
         self.abandoned.extend(other.abandoned);
         self.progressed.extend(other.progressed);
+        self.headers.extend(other.headers);
     }
 }
 
@@ -221,6 +227,8 @@ pub struct ClaimRequest {
     pub limit: i32,
     /// Also one execution that is suspected of killing workers; asked for by a worker with nothing of that kind in hand.
     pub isolated: bool,
+    /// With the headers of what is claimed.
+    pub headers: bool,
 }
 
 /// An execution leased to this worker.
@@ -247,6 +255,8 @@ pub struct Claimed {
     /// Never ran and never woken: there is no history to load.
     pub fresh: bool,
     pub isolated: bool,
+    /// Its trace context, if the worker asked for it.
+    pub headers: Option<String>,
 }
 
 /// Whom to wake once a write is committed: workers that sleep on these queues, and (worker, execution) pairs.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
 use crate::schedules::{self, Fired};
 use crate::types::{Created, NewExecution, Wakes};
-use crate::{db, definitions, fleet, signals};
+use crate::{db, definitions, fleet, signals, worker};
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -22,6 +22,8 @@ pub enum Verb {
     Fleet(String),
     Schedules,
     FireSchedules,
+    /// How long each of these that is still in its first moments had been ready when it was claimed.
+    PickUps(Vec<Uuid>),
     /// A JSON array.
     ApplyDefinitions(String),
     /// By their owners.
@@ -82,6 +84,7 @@ pub enum Answer {
     Json(Vec<u8>),
     Standing(Standing),
     Fired(Fired),
+    Seconds(Vec<f64>),
     /// (id, lease, JSON)
     Claimed(Vec<(Uuid, i64, Vec<u8>)>),
 }
@@ -115,6 +118,7 @@ impl Verb {
             Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),
+            Verb::PickUps(ids) => (Answer::Seconds(worker::pick_ups(conn, ids).await?), nobody),
             Verb::FireSchedules => {
                 let (fired, wakes) = schedules::fire(conn).await?;
                 (Answer::Fired(fired), wakes)

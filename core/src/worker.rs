@@ -1,17 +1,19 @@
 //! What a worker asks of the database. Every write under a lease goes through `commit_batch`.
 //!
 //! The functions take a connection, so that a worker can keep one of its own for its writer.
+use std::collections::HashMap;
+
 use md5::{Digest, Md5};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::calls::Calls;
-use crate::db;
 use crate::error::{Error, Result};
 use crate::types::{
     Batch, BatchReply, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, Policy, Wakes,
     WorkerInfo,
 };
+use crate::{db, executions};
 
 /// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
 /// pod is declared dead, and what it ran is taken over: gives whom to wake.
@@ -82,6 +84,7 @@ macro_rules! claimed {
             started: there(row.started)?,
             fresh: there(row.fresh)?,
             isolated: there(row.isolated)?,
+            headers: None,
         }
     }};
 }
@@ -100,9 +103,21 @@ pub async fn commit_batch(
     batch: &Batch,
     claim: Option<&ClaimRequest>,
 ) -> Result<BatchReply> {
-    let Batch { fences, parents, children, steps, step_outcomes, deliveries, outcomes, abandoned, progressed } = batch;
+    let Batch {
+        fences,
+        parents,
+        children,
+        steps,
+        step_outcomes,
+        deliveries,
+        outcomes,
+        abandoned,
+        progressed,
+        headers: _,
+    } = batch;
     let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
-    let mut scope = db::scope(conn).await?;
+    let headers = headers_to_write(batch);
+    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
             id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts, retry_initial,
@@ -192,7 +207,6 @@ pub async fn commit_batch(
     )
     .fetch_all(scope.conn())
     .await?;
-    scope.done().await?;
 
     let mut reply = BatchReply::default();
     for row in rows {
@@ -203,7 +217,36 @@ pub async fn commit_batch(
             _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
         }
     }
+    let ours: Vec<_> = headers.into_iter().filter(|(run, ..)| !reply.refused.contains(run)).collect();
+    executions::write_headers(scope.conn(), &column(&ours, |(_, id, headers)| (*id, *headers))).await?;
+    if claim.is_some_and(|claim| claim.headers) {
+        read_headers(scope.conn(), &mut reply.claimed).await?;
+    }
+    scope.done().await?;
     Ok(reply)
+}
+
+/// (run under whose lease they are written, execution, headers)
+fn headers_to_write(batch: &Batch) -> Vec<(Uuid, Uuid, &str)> {
+    let own = batch.headers.iter().map(|(id, headers)| (*id, *id, headers.as_str()));
+    let children = batch.children.iter().filter_map(|c| Some((c.run, c.id, c.call.headers.as_deref()?)));
+    own.chain(children).collect()
+}
+
+/// The trace contexts of what has just been claimed.
+async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Result<()> {
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"select e.id, e.headers::text as "headers!" from currant.executions e where e.id = any ($1) and e.headers is not null"#,
+        &column(claimed, |c| c.id)
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut headers: HashMap<Uuid, String> = rows.into_iter().map(|row| (row.id, row.headers)).collect();
+    claimed.iter_mut().for_each(|claimed| claimed.headers = headers.remove(&claimed.id));
+    Ok(())
 }
 
 pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
@@ -327,6 +370,20 @@ pub async fn heartbeat(
         sweep_due: row.sweep_due,
         running: running.collect(),
     })
+}
+
+/// For how many seconds these were ready before they were claimed. One that was handed on since has no answer.
+pub async fn pick_ups(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<f64>> {
+    let mut scope = db::scope(conn).await?;
+    let waits = sqlx::query_scalar!(
+        r#"select extract(epoch from e.attempt_at - e.ready_at)::double precision as "seconds!"
+        from currant.executions e where e.id = any ($1) and e.attempt_at >= e.ready_at"#,
+        ids
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    scope.done().await?;
+    Ok(waits)
 }
 
 /// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.

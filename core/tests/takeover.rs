@@ -12,7 +12,7 @@ async fn die(conn: &mut PgConnection, worker: Uuid) -> Wakes {
 }
 
 async fn claim_isolated(conn: &mut PgConnection, worker: Uuid) -> Vec<Claimed> {
-    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true };
+    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, headers: false };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 

@@ -93,6 +93,18 @@ POOL_OLDEST = Gauge("currant_pool_oldest_ready_seconds", "Age of the oldest read
 POOL_DESIRED = Gauge("currant_pool_desired_replicas", "Pods that the pool is to have", _POOL, registry=REGISTRY)
 POOL_REPLICAS = Gauge("currant_pool_replicas", "Pods that the pool has", _POOL, registry=REGISTRY)
 POOL_READY_REPLICAS = Gauge("currant_pool_ready_replicas", "Pods of the pool that are ready", _POOL, registry=REGISTRY)
+POOL_DRAINING = Gauge(
+    "currant_pool_draining_replicas", "Pods that finish what they have begun and then end", _POOL, registry=REGISTRY
+)
+POOL_LOOKED = Gauge(
+    "currant_pool_last_look_timestamp_seconds", "When the pool's queues were last looked at", _POOL, registry=REGISTRY
+)
+POOL_LIMITED = Gauge(
+    "currant_pool_scaling_limited",
+    "1 for what kept the desired number of pods from being another: nothing, a bound, the database ...",
+    [*_POOL, "by"],
+    registry=REGISTRY,
+)
 POOL_CONDITION = Gauge(
     "currant_pool_condition",
     "1 where the condition is True, 0 where it is False, -1 where it is Unknown",
@@ -107,7 +119,23 @@ _OF_POOLS = (
     POOL_DESIRED,
     POOL_REPLICAS,
     POOL_READY_REPLICAS,
+    POOL_DRAINING,
+    POOL_LOOKED,
+    POOL_LIMITED,
     POOL_CONDITION,
+)
+# What `status.scaling.limitedBy` may say; anything else counts as "other".
+_LIMITS = (
+    "nothing",
+    "paused",
+    "database",
+    "connections",
+    "minReplicas",
+    "maxReplicas",
+    "startup",
+    "scaleDown.window",
+    "scaleDown.maxStepPercent",
+    "other",
 )
 _RESOURCES = {kind.plural for kind in kinds.BY_NAME.values()}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -155,6 +183,7 @@ def show_queue(key: Key, ready: int, due: int, running: int, oldest_ready_second
     values = {POOL_READY: ready, POOL_DUE: due, POOL_RUNNING: running, POOL_OLDEST: oldest_ready_seconds}
     for gauge, value in values.items():
         gauge.labels(key.namespace, key.name).set(value)
+    POOL_LOOKED.labels(key.namespace, key.name).set_to_current_time()
 
 
 def show_pool(key: Key, status: Mapping[str, Any]) -> None:
@@ -164,10 +193,16 @@ def show_pool(key: Key, status: Mapping[str, Any]) -> None:
         POOL_DESIRED: scaling.get("desired"),
         POOL_REPLICAS: status.get("replicas"),
         POOL_READY_REPLICAS: status.get("readyReplicas"),
+        POOL_DRAINING: status.get("drainingReplicas"),
     }
     for gauge, value in values.items():
         if value is not None:
             gauge.labels(key.namespace, key.name).set(value)
+    if scaling:
+        limit = scaling.get("limitedBy") or "nothing"
+        limit = limit if limit in _LIMITS else "other"
+        for each in _LIMITS:
+            POOL_LIMITED.labels(key.namespace, key.name, each).set(each == limit)
     for condition in status.get("conditions") or ():
         value = {"True": 1, "False": 0}.get(condition["status"], -1)
         POOL_CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)

@@ -10,8 +10,9 @@ _Reply = tuple[Mailbox, int]
 
 # (max_attempts, initial, multiplier, max_delay, jitter, non_retryable): seconds; jitter 0..1; names of classes
 _Policy = tuple[int, float, float, float, float, list[str]]
-# (kind, function, queue, priority, args, policy, timeout, delay, run_at, given): run_at in microseconds since 1970, UTC
-_Call = tuple[str, str, str, int, bytes, _Policy, float | None, float | None, int | None, int]
+# (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers): run_at in microseconds
+# since 1970, UTC; headers a JSON object
+_Call = tuple[str, str, str, int, bytes, _Policy, float | None, float | None, int | None, int, str | None]
 # (id, call, idempotency_key, checked)
 _NewExecution = tuple[str, _Call, str | None, str | None]
 # (run_id, key, seq, clock, status, payload): an outcome to deliver to a hot workflow; the answer is `Engine.commands`
@@ -96,6 +97,7 @@ class Engine:
         pool: str | None = None,
         pod_name: str | None = None,
         pod_uid: str | None = None,
+        tracing: bool = False,
     ) -> Engine: ...
     @property
     def worker_id(self) -> str: ...

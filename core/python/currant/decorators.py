@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
-from currant import context, transactional
+from currant import context, tracing, transactional
 from currant.client import Handle, default_client
 from currant.errors import CurrantError, NotRunning
 from currant.names import real_module
@@ -203,6 +203,9 @@ class Function(Generic[P, R]):
         return calls
 
     def _new(self, call: Call) -> NewExecution:
+        headers = tracing.headers()
+        if headers is not None:
+            call = call._replace(headers=headers)
         return NewExecution(new_id(), call, self._options.idempotency_key, "")
 
     def _enqueue_sync(self, new: list[NewExecution]) -> list[str]:

@@ -156,6 +156,14 @@ class WorkflowRun:
                 self._loop.leave(outer)
         return not self.parked
 
+    def waiting(self) -> list[tuple[str, str, str]]:
+        """Key, kind and name of the steps that it waits for."""
+        steps = []
+        for key, waiting in self._waiting.items():
+            kind, name = ("timer", "") if isinstance(waiting, Timer) else (waiting.step.kind, waiting.step.name)
+            steps.append((key, kind, name))
+        return steps
+
     # --- an activation
 
     def _begin(self, clock: int) -> None:

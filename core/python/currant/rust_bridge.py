@@ -51,7 +51,7 @@ class Call(NamedTuple):
     """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
 
     `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy. For the rest the
-    definition of the function, if there is one, takes the place of what is here.
+    definition of the function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
     """
 
     kind: str
@@ -64,6 +64,7 @@ class Call(NamedTuple):
     delay: float | None = None
     run_at: int | None = None
     given: int = 0
+    headers: str | None = None
 
 
 class NewExecution(NamedTuple):

@@ -48,6 +48,12 @@ def _port_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else _count(1, 65_535)(text)
 
 
+def _on_or_off(text: str) -> bool:
+    if text.lower() not in ("on", "off"):
+        raise ValueError
+    return text.lower() == "on"
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("postgres", "postgresql"):
@@ -98,6 +104,7 @@ class Settings:
     )
     long_wait: float = _variable("WORKFLOWS_WORKER_LONG_WAIT", 300.0, _seconds, _SECONDS)
     http_port: int | None = _variable("WORKFLOWS_HTTP_PORT", None, _port_or_none, "a port from 1 to 65535, or none")
+    tracing: bool = _variable("WORKFLOWS_TRACING", False, _on_or_off, "on or off")
     build_id: str | None = _variable("WORKFLOWS_BUILD_ID", None, str, "a name of the code's version")
     pool: str | None = _variable("WORKFLOWS_POOL", None, str, "namespace/name of a WorkerPool")
     pod_name: str | None = _variable("WORKFLOWS_POD_NAME", None, str, "the name of this pod")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
-from currant import context, settings
+from currant import context, settings, tracing
 from currant.builds import build_id
 from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
@@ -46,25 +46,28 @@ class WorkerStopped(CurrantError):
 class _Held:
     """One attempt of a task in this worker."""
 
-    __slots__ = ("attempt", "function", "lease", "non_retryable", "over", "task")
+    __slots__ = ("attempt", "function", "lease", "non_retryable", "over", "plain", "span", "task")
 
     def __init__(self, lease: int, attempt: Attempt, function: Function[..., Any], non_retryable: list[str]) -> None:
         self.lease = lease
         self.attempt = attempt
         self.function = function
+        self.plain = function.plain
         self.non_retryable = non_retryable
         self.over = ""  # why its outcome is not wanted: timeout, cancelled, ...; only its end is
         self.task: asyncio.Task[None] | None = None  # None: it runs in a thread
+        self.span: Any = None  # where tracing is on
 
 
 class _Hot:
     """A workflow in memory."""
 
-    __slots__ = ("lease", "run")
+    __slots__ = ("lease", "run", "trace")
 
-    def __init__(self, lease: int, run: WorkflowRun) -> None:
+    def __init__(self, lease: int, run: WorkflowRun, trace: tracing.RunTrace | None) -> None:
         self.lease = lease
         self.run = run
+        self.trace = trace
 
 
 class Worker:
@@ -102,6 +105,7 @@ class Worker:
         self._tasks: dict[tuple[str, int], _Held] = {}
         self._runs: dict[str, _Hot] = {}
         self._stop_reason: str | None = None
+        self._tracing = tracing.active()
 
     # For programs
 
@@ -172,6 +176,7 @@ class Worker:
             self.settings.pool,
             self.settings.pod_name,
             self.settings.pod_uid,
+            self._tracing is not None,
         )
 
     @contextlib.contextmanager
@@ -214,7 +219,7 @@ class Worker:
         self._closed = True
         await self._abandon_tasks()
         for id in list(self._runs):
-            self._put_out(id)
+            self._put_out(id, "handed back")
         await self._client.stop_engine(engine, _GOODBYE)
         self._loop.remove_reader(engine.fileno())
         self._threads.close()
@@ -267,13 +272,17 @@ class Worker:
         args: bytes,
         timeout: float | None,
         policy: tuple[Any, ...],
+        headers: str | None = None,
     ) -> None:
         function = self._functions.get(name)
         if function is None or function.kind != "task":
-            self._fail_unknown(id, lease, name, number)
+            self._fail_unknown(id, lease, name, number, queue)
             return
         held = _Held(lease, Attempt(id, number, workflow_id, queue), function, policy[5])
         self._tasks[id, lease] = held
+        if self._tracing is not None:
+            held.span = self._tracing.attempt(name, id, number, queue, headers)
+            held.plain = self._tracing.within(held.span, function.plain, function.is_async)
         if function.is_async:
             held.task = self._loop.create_task(self._run_async(held, args))
         else:
@@ -289,13 +298,13 @@ class Worker:
     def _on_drop(self, id: str, lease: int, reason: str) -> None:
         hot = self._runs.get(id)
         if hot is not None and hot.lease == lease:
-            log.warning("workflow %s is dropped: %s", id, reason)
-            self._put_out(id)
+            log.warning("workflow %s is dropped: %s", id, reason, extra={"execution_id": id})
+            self._put_out(id, "dropped")
         elif (held := self._tasks.get((id, lease))) is not None:
-            log.warning("task %s is dropped: %s", id, reason)
+            log.warning("task %s is dropped: %s", id, reason, extra={"execution_id": id})
             self._end_attempt(held, reason)
         else:
-            log.warning("what was recorded of %s is refused: %s", id, reason)
+            log.warning("what was recorded of %s is refused: %s", id, reason, extra={"execution_id": id})
 
     def _on_stop(self, reason: str) -> None:
         if self._stop_reason is None:
@@ -312,7 +321,7 @@ class Worker:
         context.attempt.set(held.attempt)
         try:
             args, kwargs = held.function.decode_args(data)
-            payload = held.function.encode_result(await held.function.plain(*args, **kwargs))
+            payload = held.function.encode_result(await held.plain(*args, **kwargs))
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its own failure
@@ -333,6 +342,9 @@ class Worker:
     def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
         attempt = held.attempt
         self._tasks.pop((attempt.id, held.lease), None)
+        if held.span is not None and self._tracing is not None:
+            outcome = held.over or ("completed" if error is None else "failed")
+            self._tracing.end(held.span, error, outcome)
         if self._closed:
             return
         engine = self._engine
@@ -350,12 +362,12 @@ class Worker:
     def _fail(self, held: _Held, error: BaseException) -> None:
         attempt, name = held.attempt, held.function.name
         retryable = not isinstance(error, SerializationError) and not matches(error, held.non_retryable)
-        _log_failure(name, attempt.id, attempt.attempt, error)
+        _log_failure(name, attempt.id, attempt.attempt, attempt.queue, error)
         self._answer_failure(attempt.id, held.lease, error, retryable)
 
-    def _fail_unknown(self, id: str, lease: int, name: str, number: int) -> None:
+    def _fail_unknown(self, id: str, lease: int, name: str, number: int, queue: str) -> None:
         error = UnknownFunction(f"no task {name} is registered in worker {self.name}")
-        _log_failure(name, id, number, error)
+        _log_failure(name, id, number, queue, error)
         self._answer_failure(id, lease, error, True)  # a worker that has it may be there soon
 
     def _answer_failure(self, id: str, lease: int, error: BaseException, retryable: bool) -> None:
@@ -387,6 +399,7 @@ class Worker:
         clock: int,
         records: list[tuple[Any, ...]],
         outcomes: list[tuple[Any, ...]],
+        headers: str | None = None,
     ) -> None:
         function = self._functions.get(name)
         try:
@@ -394,12 +407,16 @@ class Worker:
                 raise UnknownFunction(f"no workflow {name} is registered in worker {self.name}")
             run = self._make_run(id, attempt, function, queue, args)
         except Exception as error:
-            _log_failure(name, id, attempt, error)
+            _log_failure(name, id, attempt, queue, error)
             verb = "hold" if isinstance(error, UnknownFunction) else "fail"
             self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
             return
-        self._runs[id] = _Hot(lease, run)
-        self._deliver(self._send(id, lease, run, self._drive(run, run.start, clock, records, outcomes)))
+        trace = None if self._tracing is None else self._tracing.run(name, id, attempt, queue, headers)
+        self._runs[id] = hot = _Hot(lease, run, trace)
+        commands = self._drive(run, run.start, clock, records, outcomes)
+        if trace is not None:
+            commands = trace.begin(run.waiting() if records else [], commands)
+        self._deliver(self._send(id, hot, commands))
 
     def _make_run(self, id: str, attempt: int, function: Function[..., Any], queue: str, data: bytes) -> WorkflowRun:
         args, kwargs = function.decode_args(data)
@@ -417,8 +434,12 @@ class Worker:
             hot = self._runs.get(id)
             if hot is None:  # dropped meanwhile
                 return
+            if hot.trace is not None:
+                hot.trace.outcome(key, status)
             commands = self._drive(hot.run, hot.run.activate, key, seq, clock, status, payload)
-            activation = self._send(id, hot.lease, hot.run, commands)
+            if hot.trace is not None:
+                commands = hot.trace.commands(commands)
+            activation = self._send(id, hot, commands)
 
     def _drive(
         self, run: WorkflowRun, step: Callable[..., list[tuple[Any, ...]]], *given: Any
@@ -433,21 +454,24 @@ class Worker:
             run.finished = True
             return [("hold", encode_error(error, run.id))]
 
-    def _send(self, id: str, lease: int, run: WorkflowRun, commands: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-        if run.finished:
-            self._forget(id, run)
-            _log_end(run, commands)
-        return self._engine.commands(id, lease, commands)
+    def _send(self, id: str, hot: _Hot, commands: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        if hot.run.finished:
+            self._forget(id, hot.run)
+            _log_end(hot.run, commands)
+        return self._engine.commands(id, hot.lease, commands)
 
     def _on_evict(self, id: str) -> None:
         hot = self._runs.get(id)
         if hot is not None:
-            self._put_out(id)
+            self._put_out(id, "suspended")
             self._engine.suspended(id, hot.lease)
 
-    def _put_out(self, id: str) -> None:
-        run = self._runs[id].run
+    def _put_out(self, id: str, why: str) -> None:
+        hot = self._runs[id]
+        run = hot.run
         run.evict()
+        if hot.trace is not None:
+            hot.trace.end(why)
         self._forget(id, run)
 
     def _forget(self, id: str, run: WorkflowRun) -> None:
@@ -473,7 +497,7 @@ class Worker:
 def _call_plain(held: _Held, data: bytes) -> bytes:
     context.attempt.set(held.attempt)
     args, kwargs = held.function.decode_args(data)
-    result = held.function.plain(*args, **kwargs)
+    result = held.plain(*args, **kwargs)
     if inspect.iscoroutine(result):
         result.close()
         raise TypeError(f"{held.function.name} returned a coroutine: make it an `async def` function")
@@ -490,9 +514,9 @@ def matches(error: BaseException, names: list[str]) -> bool:
     return not own.isdisjoint(names)
 
 
-def _log_failure(name: str, id: str, attempt: int, error: BaseException) -> None:
+def _log_failure(name: str, id: str, attempt: int, queue: str, error: BaseException) -> None:
     message = " ".join(str(error).split())
-    extra = {"function": name, "execution_id": id, "attempt": attempt}
+    extra = {"function": name, "execution_id": id, "attempt": attempt, "queue": queue}
     log.warning("%s %s attempt %d failed: %s: %s", name, id, attempt, type(error).__name__, message, extra=extra)
 
 
@@ -501,5 +525,5 @@ def _log_end(run: WorkflowRun, commands: list[tuple[Any, ...]]) -> None:
         word = "failed" if commands[-1][0] == "fail" else "is held"
         error = decode_error(commands[-1][1])
         message = " ".join(error.message.split())
-        extra = {"function": run.name, "execution_id": run.id, "attempt": run.attempt}
+        extra = {"function": run.name, "execution_id": run.id, "attempt": run.attempt, "queue": run.queue}
         log.warning("%s %s %s: %s: %s", run.name, run.id, word, error.type, message, extra=extra)

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::items::Item;
+use super::metrics::Ending;
 use super::run::{Phase, Run};
 use super::state::{Lease, State, TaskPhase};
 use crate::types::*;
@@ -107,7 +108,7 @@ impl State {
         self.beat.turn += 1;
         let isolated = !self.attempts.values().any(|attempt| attempt.claimed.isolated)
             && !self.runs.values().any(|run| run.claimed.isolated);
-        Some(ClaimRequest { queues, limit: limit as i32, isolated })
+        Some(ClaimRequest { queues, limit: limit as i32, isolated, headers: self.config.tracing })
     }
 
     /// The claim was not answered: look again.
@@ -246,6 +247,7 @@ impl State {
         match attempt.phase {
             TaskPhase::Running { .. } => {
                 attempt.phase = TaskPhase::Over { since: self.clock.now() };
+                self.metrics.ended(&attempt.claimed.function, Some(Ending::Lost), None);
                 self.control.push_back(Item::Drop { id: lease.0, lease: lease.1, reason: reason.into() });
             }
             TaskPhase::Over { .. } => {}

@@ -33,6 +33,7 @@ impl State {
         let now = self.clock.now();
         self.counts.batches += 1;
         self.counts.written += units.len() as u64;
+        self.metrics.committed(units.len());
         let refused: HashSet<Uuid> = reply.refused.iter().copied().collect();
         for id in &reply.postponed {
             self.attempts.remove(&(*id, 1));
@@ -137,6 +138,7 @@ impl State {
 
     fn take_in(&mut self, mut claimed: Vec<Claimed>, limit: usize, now: Micros) {
         self.counts.claimed += claimed.len() as u64;
+        self.metrics.claimed(&claimed, now);
         if claimed.len() >= limit {
             self.beat.maybe_work = true;
         }

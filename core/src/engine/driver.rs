@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnection, PgListener};
 
 use super::items::Item;
+use super::metrics::Statement;
 use super::state::Unit;
-use super::{Shared, firing, upkeep, verbs};
+use super::{Shared, firing, pickups, upkeep, verbs};
 use crate::error::{Error, Result};
 use crate::types::*;
 use crate::{db, worker};
@@ -112,6 +113,7 @@ impl Writer {
             }
             verbs::spawn(&self.shared);
             firing::spawn(&self.shared);
+            pickups::spawn(&self.shared);
             let (ring, quiet) = {
                 let mut state = self.shared.state();
                 if state.has_items() {
@@ -133,7 +135,9 @@ impl Writer {
 
     async fn connect(&mut self) -> Result<()> {
         if self.conn.is_none() {
-            let mut conn = self.shared.client.target().connect().await?;
+            let connected = self.shared.client.target().connect().await;
+            self.shared.state().metrics.connected(&connected);
+            let mut conn = connected?;
             db::check_schema(&mut conn).await?;
             self.conn = Some(conn);
             // Rule g: what is in memory is compared with the database before anything else.
@@ -143,7 +147,7 @@ impl Writer {
             // In a pod this also ends the worker that was there before a restart of the container.
             let info = self.shared.state().config.info.clone();
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = limit(self.timeout, worker::register(conn, &info)).await?;
+            let wakes = timed(&self.shared, Statement::Register, self.timeout, worker::register(conn, &info)).await?;
             self.shared.client.tell(wakes);
             self.registered = true;
             self.known = true;
@@ -177,7 +181,8 @@ impl Writer {
             let mut batch = Batch::default();
             units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            match limit(self.timeout, worker::commit_batch(conn, me, &batch, claim.as_ref())).await {
+            let written = worker::commit_batch(conn, me, &batch, claim.as_ref());
+            match timed(&self.shared, Statement::Commit, self.timeout, written).await {
                 Ok(reply) => {
                     let limit = claim.map(|claim| claim.limit as usize);
                     let wakes = self.shared.state().committed(units, limit, reply);
@@ -214,7 +219,9 @@ impl Writer {
         };
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let sent = Instant::now();
-        let reply = limit(self.timeout, worker::heartbeat(conn, me, flag, draining)).await?;
+        let reply =
+            timed(&self.shared, Statement::Heartbeat, self.timeout, worker::heartbeat(conn, me, flag, draining))
+                .await?;
         let dead = {
             let mut state = self.shared.state();
             if !reply.known {
@@ -228,7 +235,7 @@ impl Writer {
         }
         for dead in dead {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = limit(self.timeout, worker::take_over(conn, dead)).await?;
+            let wakes = timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await?;
             let mut state = self.shared.state();
             state.counts.takeovers += 1;
             state.beat.maybe_work = true;
@@ -249,11 +256,13 @@ impl Writer {
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let result = async {
             if !full.is_empty() {
-                let rows = limit(self.timeout, worker::load_runs(conn, &full, false)).await?;
+                let rows =
+                    timed(&self.shared, Statement::Load, self.timeout, worker::load_runs(conn, &full, false)).await?;
                 self.shared.state().loaded(rows);
             }
             if !news.is_empty() {
-                let rows = limit(self.timeout, worker::load_runs(conn, &news, true)).await?;
+                let rows =
+                    timed(&self.shared, Statement::Load, self.timeout, worker::load_runs(conn, &news, true)).await?;
                 self.shared.state().heard(rows);
             }
             Ok(())
@@ -269,7 +278,7 @@ impl Writer {
     async fn say_goodbye(&mut self) -> Result<Option<Duration>> {
         let me = self.shared.state().config.info.id;
         let conn = self.conn.as_mut().ok_or_else(lost)?;
-        let wakes = limit(self.timeout, worker::stop_worker(conn, me)).await?;
+        let wakes = timed(&self.shared, Statement::Stop, self.timeout, worker::stop_worker(conn, me)).await?;
         self.shared.client.tell(wakes);
         Ok(None)
     }
@@ -279,11 +288,20 @@ fn lost() -> Error {
     Error::Unavailable("the connection to the database is closed".into())
 }
 
-async fn limit<T>(timeout: Duration, statement: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(timeout, statement).await {
-        Ok(result) => result,
+/// One round trip, within `timeout`, and counted.
+async fn timed<T>(
+    shared: &Shared,
+    statement: Statement,
+    timeout: Duration,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let sent = Instant::now();
+    let answer = match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => answer,
         Err(_) => Err(Error::Unavailable("the database does not answer in time".into())),
-    }
+    };
+    shared.state().metrics.answered(statement, sent.elapsed().as_secs_f64(), &answer);
+    answer
 }
 
 /// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.

@@ -62,7 +62,10 @@ impl State {
             }
             Err(error) => {
                 self.firing.after = now + FAILED_MICROS;
-                self.say("warning", format!("schedules could not be fired, they are tried again: {error}"));
+                // An outage is told of by the writer, once.
+                if !error.is_transient() {
+                    self.say("warning", format!("schedules could not be fired, they are tried again: {error}"));
+                }
             }
         }
     }

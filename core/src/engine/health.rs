@@ -1,11 +1,5 @@
 //! What `/healthz`, `/readyz` and `/metrics` say of a worker. Postgres has no part in it: a worker waits out an outage.
-use std::fmt::Write;
 use std::time::{Duration, Instant};
-
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
 use super::Shared;
 use super::state::State;
@@ -59,6 +53,10 @@ impl State {
 }
 
 pub(super) fn answer(shared: &Shared, path: &str) -> Answer {
+    if path == "/metrics" {
+        let page = shared.state().page();
+        return Some((200, "application/openmetrics-text; version=1.0.0; charset=utf-8", page.text()));
+    }
     let state = shared.state();
     match path {
         "/healthz" => Some(match state.pulse.ailment(Instant::now(), state.longest_timeout()) {
@@ -70,52 +68,8 @@ pub(super) fn answer(shared: &Shared, path: &str) -> Answer {
         } else {
             (200, "text/plain", "ok\n".into())
         }),
-        "/metrics" => Some((200, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(&state))),
         _ => None,
     }
-}
-
-fn metrics(state: &State) -> String {
-    let mut registry = Registry::with_prefix("currant_worker");
-    for (name, help, value) in gauges(state) {
-        registry.register(name, help, ConstGauge::new(value as i64));
-    }
-    for (name, help, value) in counters(state) {
-        registry.register(name, help, ConstCounter::new(value));
-    }
-    let mut text = String::new();
-    if encode(&mut text, &registry).is_err() {
-        let _ = writeln!(text, "# the metrics cannot be written");
-    }
-    text
-}
-
-fn gauges(state: &State) -> Vec<(&'static str, &'static str, usize)> {
-    vec![
-        ("slots", "Tasks that may run at once", state.config.concurrency()),
-        ("tasks_running", "Tasks in a slot", state.in_python),
-        ("tasks_buffered", "Tasks claimed that wait for a slot", state.buffer.len()),
-        ("workflows_hot", "Workflows in memory", state.runs.len()),
-        ("writes_pending", "Writes that wait for their commit", state.units.len()),
-    ]
-}
-
-fn counters(state: &State) -> Vec<(&'static str, &'static str, u64)> {
-    let c = &state.counts;
-    vec![
-        ("claims", "Executions claimed", c.claimed),
-        ("attempts_completed", "Attempts of tasks that completed", c.completed),
-        ("attempts_failed", "Attempts of tasks that failed for good", c.failed),
-        ("attempts_retried", "Attempts of tasks that failed and are tried again", c.retried),
-        ("attempts_timed_out", "Attempts of tasks over their time-out", c.timeouts),
-        ("leases_lost", "Outcomes refused because their lease was lost", c.refused),
-        ("replays", "Workflows rebuilt from their history", c.replays),
-        ("evictions", "Workflows put out of memory", c.evictions),
-        ("commits", "Transactions of the writer", c.batches),
-        ("writes", "Outcomes and activations written", c.written),
-        ("takeovers", "Workers declared dead by this one", c.takeovers),
-        ("scheduled", "Runs of schedules that this worker started", c.scheduled),
-    ]
 }
 
 #[cfg(test)]

@@ -61,14 +61,41 @@ pub struct Activation {
 /// What a workflow asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    Execute { key: String, call: Call },
-    Detach { key: String, call: Call },
-    Timer { key: String, due: Micros },
-    Signal { key: String, name: String, due: Option<Micros> },
-    Cancel { key: String },
-    Version { key: String, name: String, value: Vec<u8> },
-    SideEffect { key: String, value: Vec<u8> },
-    Verb { key: String, verb: Verb },
+    Execute {
+        key: String,
+        call: Call,
+    },
+    Detach {
+        key: String,
+        call: Call,
+    },
+    Timer {
+        key: String,
+        due: Micros,
+    },
+    Signal {
+        key: String,
+        name: String,
+        due: Option<Micros>,
+    },
+    Cancel {
+        key: String,
+    },
+    Version {
+        key: String,
+        name: String,
+        value: Vec<u8>,
+    },
+    SideEffect {
+        key: String,
+        value: Vec<u8>,
+    },
+    Verb {
+        key: String,
+        verb: Verb,
+    },
+    /// New headers of the run itself, a JSON object.
+    Headers(String),
     Complete(Vec<u8>),
     Fail(Vec<u8>),
     Cancelled,

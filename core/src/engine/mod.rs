@@ -10,6 +10,8 @@ mod driver;
 mod firing;
 mod health;
 pub mod items;
+mod metrics;
+mod pickups;
 mod run;
 mod state;
 #[cfg(test)]

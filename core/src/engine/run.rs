@@ -412,6 +412,7 @@ impl Run {
                 let (run, lease, epoch) = (self.claimed.id, self.claimed.lease, self.claimed.epoch);
                 answer.unit.verbs.push(VerbRequest { run, lease, epoch, key, verb });
             }
+            Command::Headers(headers) => answer.unit.batch.headers.push((self.claimed.id, headers)),
             Command::Complete(result) => answer.end = Some(End::Completed(result)),
             Command::Fail(error) => answer.end = Some(End::Failed(error)),
             Command::Cancelled => answer.end = Some(End::Cancelled),
@@ -534,5 +535,6 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         started: now,
         fresh: true,
         isolated: false,
+        headers: call.headers.clone(),
     }
 }

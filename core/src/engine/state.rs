@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::clock::Clock;
 use super::items::{Activation, Command, Item, VerbRequest};
+use super::metrics::{Ending, Metrics};
 use super::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
 use crate::retry;
 use crate::types::*;
@@ -25,6 +26,8 @@ pub struct Config {
     pub long_wait: f64,
     /// Where health and metrics are served; None: nowhere.
     pub http_port: Option<u16>,
+    /// The SDK wants the trace contexts of what it runs.
+    pub tracing: bool,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ pub struct State {
     pub config: Config,
     pub clock: Clock,
     pub counts: Counts,
+    pub(super) metrics: Metrics,
     pub(super) draining: bool,
     /// The database knows this worker.
     pub(super) registered: bool,
@@ -126,6 +130,7 @@ impl State {
         State {
             clock,
             counts: Counts::default(),
+            metrics: Metrics::new(&config.info),
             draining: false,
             registered: false,
             attempts: HashMap::new(),
@@ -250,6 +255,8 @@ impl State {
             TaskPhase::Reserved | TaskPhase::Buffered { .. } => return None,
             TaskPhase::Running { since } => {
                 self.task_micros += ((now - since) as f64 - self.task_micros) * 0.05;
+                let function = &self.attempts.get(&lease)?.claimed.function;
+                self.metrics.ended(function, None, Some(now - since));
             }
             TaskPhase::Over { .. } => {}
         }
@@ -298,6 +305,7 @@ impl State {
         due: Option<Micros>,
         answering: bool,
     ) -> Option<Activation> {
+        self.metrics.ended(&claimed.function, Ending::of(action), None);
         let outcome = Outcome { id: claimed.id, action, payload, due, wakes: None, delivered: None };
         let fence = Batch { fences: vec![(claimed.id, claimed.lease)], ..Batch::default() };
         let unit = Unit { batch: fence, closes: vec![claimed.id], ..Unit::default() };
@@ -395,6 +403,8 @@ impl State {
             }
         };
         self.beat.expect_some(due);
+        let took = (!matches!(action, Action::Hold | Action::Retry)).then(|| self.clock.now() - run.claimed.started);
+        self.metrics.ended(&run.claimed.function, Ending::of(action), took);
         let outcome = Outcome { id, action, payload, due, wakes: None, delivered: None };
         // What this unit starts must not wait for another answer of Python's.
         let answering = unit.eager.is_empty() && unit.verbs.is_empty();

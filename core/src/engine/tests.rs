@@ -27,10 +27,11 @@ fn call(function: &str) -> Call {
         delay: None,
         run_at: None,
         given: 0,
+        headers: None,
     }
 }
 
-fn claimed(kind: Kind) -> Claimed {
+pub(super) fn claimed(kind: Kind) -> Claimed {
     let id = new_id();
     Claimed {
         id,
@@ -53,6 +54,7 @@ fn claimed(kind: Kind) -> Claimed {
         started: START,
         fresh: true,
         isolated: false,
+        headers: None,
     }
 }
 
@@ -70,8 +72,15 @@ fn worker(concurrency: i32) -> State {
         timeout: 30.0,
         pod: Pod::default(),
     };
-    let config =
-        Config { info, heartbeat_interval: 5.0, poll_interval: 5.0, max_hot: 100, long_wait: 300.0, http_port: None };
+    let config = Config {
+        info,
+        heartbeat_interval: 5.0,
+        poll_interval: 5.0,
+        max_hot: 100,
+        long_wait: 300.0,
+        http_port: None,
+        tracing: false,
+    };
     State::new(config, Clock::new(START, Instant::now()))
 }
 

@@ -18,7 +18,10 @@ pub(super) fn spawn(shared: &Arc<Shared>) {
     }
     let shared = shared.clone();
     tokio::spawn(async move {
-        if let Err(error) = sweep(&shared).await {
+        // An outage is told of by the writer, once.
+        if let Err(error) = sweep(&shared).await
+            && !error.is_transient()
+        {
             let message = format!("runs past their retention could not be deleted, it is tried again: {error}");
             shared.state().say("warning", message);
             shared.bell.ring();

@@ -7,7 +7,7 @@ use crate::types::{Call, Kind, NewExecution, Policy};
 
 pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>);
 pub(super) type CallTuple =
-    (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32);
+    (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32, Option<String>);
 pub(super) type NewExecutionTuple = (String, CallTuple, Option<String>, Option<String>);
 
 pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
@@ -24,13 +24,25 @@ pub(super) fn from_policy(policy: &Policy) -> PolicyTuple {
 }
 
 pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {
-    let (kind, function, queue, priority, args, policy, timeout, delay, run_at, given) = tuple;
+    let (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers) = tuple;
     let kind = match kind.as_str() {
         "task" => Kind::Task,
         "workflow" => Kind::Workflow,
         other => return Err(PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {other:?}"))),
     };
-    Ok(Call { kind, function, queue, priority, args, policy: to_policy(policy), timeout, delay, run_at, given })
+    Ok(Call {
+        kind,
+        function,
+        queue,
+        priority,
+        args,
+        policy: to_policy(policy),
+        timeout,
+        delay,
+        run_at,
+        given,
+        headers,
+    })
 }
 
 pub(super) fn to_new_execution(tuple: NewExecutionTuple) -> PyResult<NewExecution> {

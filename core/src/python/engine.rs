@@ -24,7 +24,8 @@ pub struct PyEngine {
 impl PyEngine {
     #[new]
     #[pyo3(signature = (core, name, queues, tasks, workflows, build, concurrency, heartbeat_interval, heartbeat_timeout,
-        poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None, pool = None, pod_name = None, pod_uid = None))]
+        poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None, pool = None, pod_name = None, pod_uid = None,
+        tracing = false))]
     #[allow(clippy::too_many_arguments)] // the constructor's keywords in Python
     fn new(
         core: &Core,
@@ -43,6 +44,7 @@ impl PyEngine {
         pool: Option<String>,
         pod_name: Option<String>,
         pod_uid: Option<String>,
+        tracing: bool,
     ) -> PyResult<PyEngine> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let pid = std::process::id() as i32;
@@ -50,7 +52,7 @@ impl PyEngine {
         let pod = Pod { pool, name: pod_name, uid: pod_uid };
         let id = new_id();
         let info = WorkerInfo { id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout, pod };
-        let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait, http_port };
+        let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait, http_port, tracing };
         let engine = Engine::new(core.client()?, config).map_err(to_python)?;
         Ok(PyEngine { engine: Arc::new(engine) })
     }
@@ -167,6 +169,7 @@ fn task_tuple<'py>(py: Python<'py>, task: &Claimed) -> PyResult<Bound<'py, PyTup
         PyBytes::new(py, &task.args),
         task.timeout,
         from_policy(&task.policy),
+        &task.headers,
     )
         .into_pyobject(py)
 }
@@ -186,6 +189,7 @@ fn run_tuple(py: Python<'_>, run: RunItem) -> PyResult<Bound<'_, PyTuple>> {
         run.clock,
         records,
         outcomes,
+        &claimed.headers,
     )
         .into_pyobject(py)
 }
@@ -229,6 +233,7 @@ fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
             let execution = to_new_execution(field::<NewExecutionTuple>(command, 2)?)?;
             Command::Verb { key: field(command, 1)?, verb: Verb::Enqueue(Box::new(execution)) }
         }
+        "headers" => Command::Headers(field(command, 1)?),
         "complete" => Command::Complete(field(command, 1)?),
         "fail" => Command::Fail(field(command, 1)?),
         "cancelled" => Command::Cancelled,

@@ -107,6 +107,7 @@ pub fn call(kind: Kind, queue: &str) -> Call {
         delay: None,
         run_at: None,
         given: 0,
+        headers: None,
     }
 }
 
@@ -141,8 +142,12 @@ pub async fn register(conn: &mut PgConnection, queues: &[&str]) -> Uuid {
 }
 
 pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit: i32) -> Vec<Claimed> {
-    let request =
-        ClaimRequest { queues: queues.iter().map(|queue| queue.to_string()).collect(), limit, isolated: false };
+    let request = ClaimRequest {
+        queues: queues.iter().map(|queue| queue.to_string()).collect(),
+        limit,
+        isolated: false,
+        headers: false,
+    };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 

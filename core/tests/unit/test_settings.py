@@ -44,6 +44,7 @@ def test_without_variables_everything_has_its_default() -> None:
         ("WORKFLOWS_MAX_PAYLOAD_BYTES", "2048", "max_payload_bytes", 2048),
         ("WORKFLOWS_HTTP_PORT", "8080", "http_port", 8080),
         ("WORKFLOWS_BUILD_ID", "v7", "build_id", "v7"),
+        ("WORKFLOWS_TRACING", "on", "tracing", True),
         ("WORKFLOWS_DEFAULT_RETRIES", "  ", "default_retries", 3),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from currant_operator import metrics
@@ -46,6 +48,20 @@ def test_the_series_of_a_pool_go_with_it():
     assert 'pool="orders"' not in metrics.page().decode()
 
 
+def test_what_limits_a_pool_is_one_of_a_few_words():
+    key = Key("WorkerPool", "shop", "orders")
+
+    def limits():
+        series = metrics.POOL_LIMITED.collect()[0].samples
+        return {sample.labels["by"]: sample.value for sample in series if sample.value}
+
+    for given, shown in [(None, "nothing"), ("maxReplicas", "maxReplicas"), ("the moon", "other")]:
+        metrics.show_pool(key, {"drainingReplicas": 1, "scaling": {"desired": 3, "limitedBy": given}})
+        assert limits() == {shown: 1}
+    metrics.forget_pool(key)
+    assert limits() == {}
+
+
 def test_databases_are_counted_by_state():
     def count(state):
         return metrics.DATABASES.labels(state)._value.get()
@@ -58,3 +74,19 @@ def test_databases_are_counted_by_state():
     metrics.DATABASES.set_state("a", None)
     metrics.DATABASES.set_state("b", None)
     assert (count("DatabaseReachable"), count("DatabaseUnreachable")) == (before, 0)
+
+
+def test_the_guide_has_every_metric_of_the_operator():
+    guide = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
+    table = guide.split("<!-- operator -->")[1].split("<!-- end -->")[0]
+    documented = [line for line in table.splitlines() if line.startswith("| `")]
+    collectors = [each for each in metrics.REGISTRY._collector_to_names if hasattr(each, "_labelnames")]
+    assert documented == [row for each in collectors for row in rows(each)]
+
+
+def rows(collector):
+    """The row of the guide for a metric."""
+    for family in collector.describe():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames)
+        yield f"| `{name}` | {family.type} | {labels} | {family.documentation} |"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from currant import logs, tracing
 from currant.cli.functions import Mistake, import_module
 from currant.decorators import registry
 from currant.embedded import EmbeddedPostgres
@@ -20,7 +19,6 @@ from currant.worker import Worker
 
 DEV_DIRECTORY = ".currant"
 DEFAULT_QUEUE = "default"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 modules_option = click.option("-m", "--module", "modules", multiple=True, help="Import this module; may be repeated.")
 concurrency_option = click.option("--concurrency", type=click.IntRange(1), help="Tasks at a time.")
@@ -83,6 +81,7 @@ def _run_dev_worker(concurrency: int | None) -> None:
 
 
 def _run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
+    tracing.export()
     try:
         worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
     except ValueError as error:
@@ -101,10 +100,16 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _configure_logging() -> None:
-    level = os.environ.get("WORKFLOWS_LOG_LEVEL", "").upper() or "INFO"
-    if level not in LOG_LEVELS:
-        raise Mistake(f"WORKFLOWS_LOG_LEVEL cannot be {level!r}: write one of {', '.join(LOG_LEVELS)}")
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    level = _choice("WORKFLOWS_LOG_LEVEL", logs.LEVELS, "INFO")
+    logs.set_up(level, _choice("WORKFLOWS_LOG_FORMAT", logs.FORMATS, "text"))
+
+
+def _choice(variable: str, known: tuple[str, ...], default: str) -> str:
+    given = os.environ.get(variable, "").strip() or default
+    for each in known:
+        if given.lower() == each.lower():
+            return each
+    raise Mistake(f"{variable} cannot be {given!r}: write one of {', '.join(known)}")
 
 
 COMMANDS = (migrate, worker, dev)

@@ -1,0 +1,264 @@
+"""OpenTelemetry: a span for each attempt of a task, and for each workflow in memory with its steps.
+
+Off unless `WORKFLOWS_TRACING=on`; then `opentelemetry-api` is needed (`pip install 'currant[otel]'`), and spans go to
+the tracer provider that the program has set up. The context travels in the headers of calls: a trace begins where a run
+is enqueued, and goes on in whichever worker has it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from currant import settings
+from currant.errors import CurrantError
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+Command = tuple[Any, ...]
+
+_RUN = "currant-run"  # the header with the last span of a run, for the link of the next one
+_STEPS = ("execute", "timer", "signal", "verb", "enqueue")  # commands whose outcome comes later
+_CHILDREN = ("execute", "detach")  # commands with a call
+_ENDS = {"complete": "completed", "fail": "failed", "cancelled": "cancelled", "hold": "held"}
+
+
+class Tracing:
+    """The spans of this process. `active()` gives it, or None: then nothing here costs anything."""
+
+    def __init__(self) -> None:
+        try:
+            from opentelemetry import propagate, trace
+        except ImportError:
+            raise CurrantError(
+                "WORKFLOWS_TRACING is on, but opentelemetry-api is not installed: pip install 'currant[otel]'"
+            ) from None
+        self._trace, self._propagate = trace, propagate
+        self._tracer: Tracer = trace.get_tracer("currant")
+
+    def inject(self, context: Context | None = None) -> str | None:
+        """A context (default: the current one) as headers, JSON; None: there is no trace."""
+        carrier: dict[str, str] = {}
+        self._propagate.inject(carrier, context)
+        headers = msgspec.json.encode(carrier).decode() if carrier else None
+        return headers if headers is None or "\\u0000" not in headers else None  # which Postgres' jsonb cannot hold
+
+    def attempt(self, function: str, id: str, number: int, queue: str, headers: str | None) -> Span:
+        """The span of an attempt of a task, begun."""
+        return self._tracer.start_span(
+            f"attempt {function}",
+            self._parent(headers),
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes=_attributes(function, id, number, queue),
+        )
+
+    def within(self, span: Span, plain: Callable[..., Any], is_async: bool) -> Callable[..., Any]:
+        """The function of a task, in which the span is the current one: spans of the task's code are then below it."""
+        quiet = {"end_on_exit": False, "record_exception": False, "set_status_on_exception": False}
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            with self._trace.use_span(span, **quiet):
+                return await plain(*args, **kwargs)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._trace.use_span(span, **quiet):
+                return plain(*args, **kwargs)
+
+        return call_async if is_async else call
+
+    def end(self, span: Span, error: BaseException | None, outcome: str) -> None:
+        """End the span of an attempt."""
+        span.set_attribute("currant.outcome", outcome)
+        if error is not None:
+            span.record_exception(error)
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))
+        span.end()
+
+    def run(self, function: str, id: str, number: int, queue: str, headers: str | None) -> RunTrace:
+        """The spans of a workflow that comes into memory."""
+        carrier = _carrier(headers)
+        links = []
+        if _RUN in carrier:  # it was in memory before, perhaps in a worker that died
+            before = self._trace.get_current_span(self._propagate.extract({"traceparent": carrier[_RUN]}))
+            links = [self._trace.Link(before.get_span_context())]
+        span = self._tracer.start_span(
+            f"run {function}",
+            self._parent(headers),
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes=_attributes(function, id, number, queue),
+            links=links,
+        )
+        return RunTrace(self, span, carrier)
+
+    def _parent(self, headers: str | None) -> Context:
+        from opentelemetry.context import Context
+
+        return self._propagate.extract(_carrier(headers), Context())
+
+    def context_of(self, span: Span) -> Context:
+        """The context in which the span is the current one, and nothing else is."""
+        from opentelemetry.context import Context
+
+        return self._trace.set_span_in_context(span, Context())
+
+    def step(self, name: str, key: str, above: Span, resumed: bool) -> Span:
+        """The span of a step, begun."""
+        attributes: dict[str, Any] = {"currant.step.key": key, "currant.step.resumed": resumed}
+        return self._tracer.start_span(name, self.context_of(above), attributes=attributes)
+
+    def failed(self, span: Span, outcome: str) -> None:
+        """Mark a span as one that went wrong."""
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, outcome))
+
+
+class RunTrace:
+    """The spans of a workflow while it is in this worker's memory: its own, and one for each step that it waits for."""
+
+    def __init__(self, tracing: Tracing, span: Span, carrier: dict[str, str]) -> None:
+        self._tracing, self._span, self._carrier = tracing, span, carrier
+        self._steps: dict[str, Span] = {}
+
+    def begin(self, waiting: list[tuple[str, str, str]], commands: list[Command]) -> list[Command]:
+        """It was started, or rebuilt and waits for these steps (key, kind, name); gives its first commands.
+
+        Unless they end it, they note this span, for a link from the next one.
+        """
+        asked = {command[1] for command in commands if len(command) > 1}
+        for key, kind, name in waiting:
+            if key not in asked:
+                self._steps[key] = self._tracing.step(_step_name(kind, name), key, self._span, True)
+        sent = self.commands(commands)
+        if not self._span.get_span_context().is_valid or (sent and sent[-1][0] in _ENDS):
+            return sent
+        return [("headers", self._own_headers()), *sent]
+
+    def outcome(self, key: str, status: str) -> None:
+        """A step's outcome is to be delivered."""
+        span = self._steps.pop(key, None)
+        if span is not None:
+            span.set_attribute("currant.outcome", status)
+            if status == "failed":
+                self._tracing.failed(span, status)
+            span.end()
+
+    def commands(self, commands: list[Command]) -> list[Command]:
+        """What the workflow asks for: the same commands, with headers for what they start."""
+        return [self._command(command) for command in commands]
+
+    def end(self, outcome: str) -> None:
+        """The run has ended, or is put out of memory."""
+        for key in list(self._steps):
+            self.outcome(key, outcome)
+        self._span.set_attribute("currant.outcome", outcome)
+        if outcome in ("failed", "held"):
+            self._tracing.failed(self._span, outcome)
+        self._span.end()
+
+    def _command(self, command: Command) -> Command:
+        verb = command[0]
+        if verb in _ENDS:
+            self.end(_ENDS[verb])
+        elif verb == "cancel":
+            self.outcome(command[1], "abandoned")
+        elif verb in _STEPS:
+            self._begin(command)
+        if verb not in _CHILDREN:
+            return command
+        _, key, call = command
+        above = self._tracing.context_of(self._steps.get(key, self._span))
+        return (verb, key, call._replace(headers=self._tracing.inject(above)))
+
+    def _begin(self, command: Command) -> None:
+        kind, key, name = command[0], command[1], command[2] if command[0] in ("signal", "verb") else ""
+        if kind == "execute":
+            kind, name = command[2].kind, command[2].function
+        self._steps[key] = self._tracing.step(_step_name(kind, name), key, self._span, False)
+
+    def _own_headers(self) -> str:
+        own = _carrier(self._tracing.inject(self._tracing.context_of(self._span)))
+        carrier = {key: value for key, value in self._carrier.items() if key != _RUN}
+        if "traceparent" in own:
+            carrier[_RUN] = own["traceparent"]
+        return msgspec.json.encode(carrier).decode()
+
+
+def _step_name(kind: str, name: str) -> str:
+    return f"step {kind} {name}".rstrip()
+
+
+def _attributes(function: str, id: str, number: int, queue: str) -> dict[str, Any]:
+    return {
+        "currant.function": function,
+        "currant.execution_id": id,
+        "currant.attempt": number,
+        "currant.queue": queue,
+    }
+
+
+def _carrier(headers: str | None) -> dict[str, str]:
+    """The headers of a call. What somebody else wrote there and is not text is no context of ours."""
+    found = {} if headers is None else msgspec.json.decode(headers)
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
+_looked = False  # whether it is on
+_active: Tracing | None = None
+
+
+def active() -> Tracing | None:
+    """This process's tracing; None: it is off. Raises `CurrantError` when it is on but cannot be."""
+    global _looked, _active
+    if not _looked:
+        _active = Tracing() if settings.load().tracing else None
+        _looked = True
+    return _active
+
+
+def reset() -> None:
+    """Look again whether it is on."""
+    global _looked, _active
+    _looked, _active = False, None
+
+
+def headers() -> str | None:
+    """The current context as headers for what is enqueued; None: tracing is off, or there is no trace."""
+    tracing = active()
+    return None if tracing is None else tracing.inject()
+
+
+def span_ids() -> dict[str, str]:
+    """The ids of the current span, for logs; empty where there is none."""
+    if _active is None:
+        return {}
+    span = sys.modules["opentelemetry.trace"].get_current_span().get_span_context()
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if span.is_valid else {}
+
+
+def export() -> None:
+    """Send spans by OTLP, as the usual `OTEL_*` variables say, unless the program has set up a tracer provider itself.
+
+    Raises `CurrantError` when the exporter is not installed.
+    """
+    tracing = active()
+    if tracing is None:
+        return
+    from opentelemetry import trace
+
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise CurrantError(
+            "WORKFLOWS_TRACING is on, but no exporter is installed: pip install 'currant[otel]'"
+        ) from None
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)

@@ -1,0 +1,25 @@
+//! How long executions were ready before they were claimed: asked of the database for a sample, beside the writer.
+use std::sync::Arc;
+
+use super::Shared;
+use crate::verbs::{Answer, Verb};
+
+/// Asks for the sample that lies there, if any. An outage costs a sample, which nobody needs to hear of.
+pub(super) fn spawn(shared: &Arc<Shared>) {
+    let ids = {
+        let mut state = shared.state();
+        if state.config.http_port.is_none() {
+            return; // nobody scrapes
+        }
+        state.metrics.take_sample()
+    };
+    if ids.is_empty() {
+        return;
+    }
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        if let Ok(Answer::Seconds(waits)) = shared.client.ask(Verb::PickUps(ids)).await {
+            shared.state().metrics.picked_up(&waits);
+        }
+    });
+}
