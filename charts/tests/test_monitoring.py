@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from typing import Any
 
 from currant_operator import metrics
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
-HEALTH_RS = (CHECKOUT / "core" / "src" / "engine" / "health.rs").read_text()
 METRIC = re.compile(r"currant_[a-z_]+")
+GUIDE = (CHECKOUT / "docs" / "observability.md").read_text()
 
 
 def workers_metrics() -> set[str]:
-    """What a worker's page has: see `gauges` and `counters` there."""
-    gauges, counters = HEALTH_RS.split("fn gauges", 1)[1].split("fn counters", 1)
-    named = re.compile(r'^\s*\("(\w+)", ', re.MULTILINE)
-    counters = counters.split("#[cfg(test)]")[0]
-    return {f"currant_worker_{name}" for name in named.findall(gauges)} | {
-        f"currant_worker_{name}_total" for name in named.findall(counters)
-    }
+    """What a worker's page has: docs/observability.md, which a test compares with a real page."""
+    rows = re.findall(r"(?m)^\| `(currant_worker_\w+)` \| (\w+) \|", GUIDE)
+    return {name for family, kind in rows for name in series(family.removesuffix("_total"), kind)}
+
+
+def series(family: str, kind: str) -> list[str]:
+    """The names that queries use for a family."""
+    return {
+        "counter": [f"{family}_total"],
+        "histogram": [f"{family}_{part}" for part in ("bucket", "sum", "count")],
+    }.get(kind, [family])
 
 
 def operators_metrics() -> set[str]:
     """What the operator's page has; a histogram has three series."""
-    return {
-        name
-        for family in metrics.REGISTRY.collect()
-        for name in {
-            "counter": [f"{family.name}_total"],
-            "histogram": [f"{family.name}_{part}" for part in ("bucket", "sum", "count")],
-        }.get(family.type, [family.name])
-    }
+    return {name for family in metrics.REGISTRY.collect() for name in series(family.name, family.type)}
 
 
 EXIST = workers_metrics() | operators_metrics()
@@ -55,6 +53,11 @@ def alerts() -> list[Object]:
 
 def test_the_dashboard_comes_as_it_is_in_its_file() -> None:
     assert dashboard() == json.loads((CHART / "files" / "dashboards" / "currant.json").read_text())
+
+
+def test_the_dashboard_is_what_its_script_builds() -> None:
+    script = runpy.run_path(str(CHECKOUT / "charts" / "dashboard" / "build.py"))
+    assert script["build"]() == script["FILE"].read_text(), "run python charts/dashboard/build.py"
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:

@@ -37,8 +37,60 @@
       {{ `An execution of pool {{ $labels.namespace }}/{{ $labels.pool }} has waited for {{ $value | humanizeDuration }}` }}
     description: >-
       {{ `The pool has too few workers, or none that serves it: kubectl -n {{ $labels.namespace }} get workerpool {{ $labels.pool }}` }}
+- alert: CurrantQueueNotMoving
+  expr: currant_pool_ready > 0 and currant_pool_running == 0
+  for: 10m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `Nothing of what waits for pool {{ $labels.namespace }}/{{ $labels.pool }} is started` }}
+    description: >-
+      {{ `No worker takes what is ready. Whether there is one, and what it says: kubectl -n {{ $labels.namespace }} get workerpool,pods` }}
+- alert: CurrantScalerBlind
+  expr: time() - currant_pool_last_look_timestamp_seconds > 60
+  for: 2m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `The operator has not seen the queues of pool {{ $labels.namespace }}/{{ $labels.pool }} for {{ $value | humanizeDuration }}` }}
+    description: >-
+      {{ `It holds the number of pods meanwhile. The conditions say why: kubectl -n {{ $labels.namespace }} describe workerpool {{ $labels.pool }}` }}
+- alert: CurrantReconcilesFail
+  expr: sum by (kind) (increase(currant_operator_reconciles_total{outcome="error"}[10m])) > 3
+  for: 10m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `Objects of kind {{ $labels.kind }} cannot be reconciled` }}
+    description: >-
+      The log says which and why: `kubectl -n {{ .Release.Namespace }} logs deployment/{{ $operator }}`
+- alert: CurrantWorkersLost
+  expr: sum by (namespace, pool) (increase(currant_worker_takeovers_total[10m])) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `{{ $value | humanize }} workers of or beside pool {{ $labels.namespace }}/{{ $labels.pool }} died without a word` }}
+    description: >-
+      {{ `Others have taken over what they ran. Whether memory ran out: kubectl -n {{ $labels.namespace }} get pods,events` }}
+- alert: CurrantRunsHeld
+  expr: sum by (namespace, pool, function) (increase(currant_worker_executions_total{outcome="held"}[15m])) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `Runs of {{ $labels.function }} do not fit the code that is deployed, and are held` }}
+    description: >-
+      {{ `They go on when code that fits is deployed. Which step differs: kubectl -n {{ $labels.namespace }} exec deployment/{{ $labels.pool }} -- currant list --held` }}
+- alert: CurrantLeasesLost
+  expr: sum by (namespace, pool) (rate(currant_worker_leases_lost_total[10m])) > 0.1
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `Pool {{ $labels.namespace }}/{{ $labels.pool }} does work that somebody else has taken over` }}
+    description: >-
+      {{ `A few lost leases follow a dead worker or a cancel; so many mean workers that freeze or cannot reach the database for longer than the heartbeat time-out: kubectl -n {{ $labels.namespace }} top pods` }}
 - alert: CurrantWritesStuck
-  expr: min_over_time(currant_worker_writes_pending[5m]) > 0 and rate(currant_worker_commits_total[5m]) == 0
+  expr: min_over_time(currant_worker_writes_pending[5m]) > 0 and rate(currant_worker_writes_total[5m]) == 0
   for: 5m
   labels: {severity: warning}
   annotations:

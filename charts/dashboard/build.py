@@ -1,0 +1,410 @@
+"""Builds the dashboard: `python charts/dashboard/build.py` writes charts/currant/files/dashboards/currant.json.
+
+The result is committed, since Helm cannot run Python; charts/tests compares the two, and a test of the
+operator runs every query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard as make
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.builders.common import ReduceDataOptions, VizTooltipOptions
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    SortOrder,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    GridPos,
+    Threshold,
+    ThresholdsMode,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+FILE = Path(__file__).parents[1] / "currant" / "files" / "dashboards" / "currant.json"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+OF_POOL = '{namespace=~"$namespace",pool=~"$pool"}'
+COMPLETED = 'outcome="completed"'
+STAT = (4, 4)  # width and height, of 24 columns
+GRAPH = (8, 8)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a panel asks, and how its series are called."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel; a `stat` is red from the number `bad` on."""
+
+    title: str
+    description: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    bad: float | None = None
+
+
+def rate(counter: str, by: str = "", extra: str = "") -> str:
+    """How fast a counter of the chosen pools grows, a second."""
+    labels = OF_POOL[:-1] + (f",{extra}}}" if extra else "}")
+    return f"sum{f' by ({by})' if by else ''} (rate({counter}{labels}[$__rate_interval]))"
+
+
+def quantile(number: str, histogram: str, by: str = "", labels: str = OF_POOL) -> str:
+    """A quantile of a histogram."""
+    groups = f"le, {by}" if by else "le"
+    return f"histogram_quantile({number}, sum by ({groups}) (rate({histogram}_bucket{labels}[$__rate_interval])))"
+
+
+def percentiles(histogram: str) -> tuple[Query, ...]:
+    """The usual three."""
+    return tuple(
+        Query(quantile(number, histogram), legend)
+        for number, legend in (("0.5", "median"), ("0.95", "95th percentile"), ("0.99", "99th percentile"))
+    )
+
+
+GLANCE = (
+    Panel("Ready to run", "Executions that wait for a worker", (Query(f"sum(currant_pool_ready{OF_POOL})"),)),
+    Panel("Running", "Executions that run now", (Query(f"sum(currant_pool_running{OF_POOL})"),)),
+    Panel(
+        "Oldest ready",
+        "How long the execution that waits longest has waited",
+        (Query(f"max(currant_pool_oldest_ready_seconds{OF_POOL})"),),
+        unit="s",
+        bad=300,
+    ),
+    Panel("Workers ready", "Pods that are ready", (Query(f"sum(currant_pool_ready_replicas{OF_POOL})"),)),
+    Panel(
+        "Pools that are not ready",
+        "Pools whose condition Ready is not True",
+        (Query(f'count(currant_pool_condition{OF_POOL[:-1]},condition="Ready"}} != 1) or vector(0)'),),
+        bad=1,
+    ),
+    Panel("Operators that lead", "Exactly one should", (Query("sum(currant_operator_leading)"),)),
+)
+
+POOLS = (
+    Panel(
+        "Ready and due",
+        "Executions that could start now, and those whose time comes soon",
+        (
+            Query(f"currant_pool_ready{OF_POOL}", "{{namespace}}/{{pool}} ready"),
+            Query(f"currant_pool_due{OF_POOL}", "{{namespace}}/{{pool}} due"),
+        ),
+    ),
+    Panel(
+        "Oldest ready",
+        "How long the execution that waits longest has waited",
+        (Query(f"currant_pool_oldest_ready_seconds{OF_POOL}", "{{namespace}}/{{pool}}"),),
+        unit="s",
+    ),
+    Panel("Running", "Executions that run", (Query(f"currant_pool_running{OF_POOL}", "{{namespace}}/{{pool}}"),)),
+    Panel(
+        "Pods",
+        "What the scaler wants, what there is, what is ready, what drains",
+        (
+            Query(f"currant_pool_desired_replicas{OF_POOL}", "{{namespace}}/{{pool}} desired"),
+            Query(f"currant_pool_replicas{OF_POOL}", "{{namespace}}/{{pool}} there"),
+            Query(f"currant_pool_ready_replicas{OF_POOL}", "{{namespace}}/{{pool}} ready"),
+            Query(f"currant_pool_draining_replicas{OF_POOL}", "{{namespace}}/{{pool}} draining"),
+        ),
+    ),
+    Panel(
+        "What limits the scaler",
+        "1 for what kept the number of pods from being another",
+        (Query(f"currant_pool_scaling_limited{OF_POOL} == 1", "{{namespace}}/{{pool}} {{by}}"),),
+    ),
+    Panel(
+        "Age of the numbers",
+        "How long ago the operator saw a pool's queues: while it is blind it holds, and never shrinks",
+        (Query(f"time() - currant_pool_last_look_timestamp_seconds{OF_POOL}", "{{namespace}}/{{pool}}"),),
+        unit="s",
+    ),
+)
+
+FUNCTIONS = (
+    Panel(
+        "Executions that ended, a second",
+        "By outcome; held runs wait for code that fits",
+        (Query(rate("currant_worker_executions_total", "outcome"), "{{outcome}}"),),
+        unit="ops",
+    ),
+    Panel(
+        "Completed by function, a second",
+        "The twenty busiest functions",
+        (
+            Query(
+                f"topk(20, {rate('currant_worker_executions_total', 'function', COMPLETED)})",
+                "{{function}}",
+            ),
+        ),
+        unit="ops",
+    ),
+    Panel(
+        "Failed, retried, held, by function, a second",
+        "Attempts that did not complete",
+        (
+            Query(
+                rate("currant_worker_attempts_total", "function, outcome", 'outcome!="completed"') + " > 0",
+                "{{function}} {{outcome}}",
+            ),
+        ),
+        unit="ops",
+    ),
+    Panel(
+        "Pick-up latency",
+        "From ready to claimed, of one batch of claims a second for each worker",
+        percentiles("currant_worker_pickup_latency_seconds"),
+        unit="s",
+    ),
+    Panel(
+        "Attempts of tasks, 95th percentile",
+        "From the start in a slot to the end",
+        (Query(quantile("0.95", "currant_worker_attempt_duration_seconds", "function"), "{{function}}"),),
+        unit="s",
+    ),
+    Panel(
+        "Workflows, 95th percentile",
+        "From the first start to the end, waits included",
+        (Query(quantile("0.95", "currant_worker_workflow_duration_seconds", "function"), "{{function}}"),),
+        unit="s",
+    ),
+)
+
+WORKERS = (
+    Panel(
+        "Slots in use",
+        "Tasks in a slot, of the slots that there are",
+        (
+            Query(
+                f"sum by (pool) (currant_worker_tasks_running{OF_POOL}) "
+                f"/ sum by (pool) (currant_worker_slots{OF_POOL})",
+                "{{pool}}",
+            ),
+        ),
+        unit="percentunit",
+    ),
+    Panel(
+        "Workflows in memory",
+        "Hot workflows: they wait without a slot",
+        (Query(f"sum by (pool) (currant_worker_workflows_hot{OF_POOL})", "{{pool}}"),),
+    ),
+    Panel(
+        "Claims and their size",
+        "Executions claimed a second, and how many a claim brings",
+        (
+            Query(rate("currant_worker_claims_total"), "claimed a second"),
+            Query(quantile("0.5", "currant_worker_claim_size"), "a claim, median"),
+            Query(quantile("0.5", "currant_worker_commit_size"), "a commit, median"),
+        ),
+    ),
+    Panel(
+        "Replays and evictions, a second",
+        "Workflows rebuilt from their history, and put out of memory",
+        (
+            Query(rate("currant_worker_replays_total"), "replays"),
+            Query(rate("currant_worker_evictions_total"), "evictions"),
+        ),
+        unit="ops",
+    ),
+    Panel(
+        "Take-overs, lost leases, time-outs, a second",
+        "What workers do when others die, or when attempts take too long",
+        (
+            Query(rate("currant_worker_takeovers_total"), "workers declared dead"),
+            Query(rate("currant_worker_leases_lost_total"), "outcomes refused"),
+            Query(rate("currant_worker_timeouts_total"), "time-outs"),
+        ),
+        unit="ops",
+    ),
+    Panel(
+        "Writes that wait for their commit",
+        "They gather while the last transaction commits, or while the database is away",
+        (Query(f"currant_worker_writes_pending{OF_POOL}", "{{pod}}"),),
+    ),
+    Panel(
+        "Round trips to the database, a second",
+        "By what the statement does",
+        (Query(rate("currant_worker_database_round_trip_seconds_count", "statement"), "{{statement}}"),),
+        unit="ops",
+    ),
+    Panel(
+        "Round trips, 95th percentile",
+        "By what the statement does",
+        (Query(quantile("0.95", "currant_worker_database_round_trip_seconds", "statement"), "{{statement}}"),),
+        unit="s",
+    ),
+    Panel(
+        "Errors and connections, a second",
+        "Statements that failed, by reason, and connections made",
+        (
+            Query(rate("currant_worker_database_errors_total", "reason"), "{{reason}}"),
+            Query(rate("currant_worker_connects_total"), "connections"),
+        ),
+        unit="ops",
+    ),
+)
+
+OPERATOR = (
+    Panel(
+        "Reconciles a second",
+        "By kind and outcome",
+        (
+            Query(
+                "sum by (kind, outcome) (rate(currant_operator_reconciles_total[$__rate_interval]))",
+                "{{kind}} {{outcome}}",
+            ),
+        ),
+        unit="ops",
+    ),
+    Panel(
+        "Reconcile, 95th percentile",
+        "How long one takes",
+        (Query(quantile("0.95", "currant_operator_reconcile_seconds", "kind", ""), "{{kind}}"),),
+        unit="s",
+    ),
+    Panel(
+        "Objects that wait to be reconciled",
+        "The depth of its queue",
+        (Query("currant_operator_queue_depth", "{{pod}}"),),
+    ),
+    Panel(
+        "API calls a second",
+        "Watches are among them",
+        (
+            Query(
+                "sum by (verb, resource) (rate(currant_operator_api_requests_total[$__rate_interval]))",
+                "{{verb}} {{resource}}",
+            ),
+        ),
+        unit="ops",
+    ),
+    Panel("Databases", "By state", (Query("sum by (state) (currant_operator_databases)", "{{state}}"),)),
+    Panel(
+        "Database calls, 95th percentile",
+        "How long the operator waits for an answer",
+        (Query(quantile("0.95", "currant_operator_database_seconds", "verb", ""), "{{verb}}"),),
+        unit="s",
+    ),
+)
+
+ROWS = (("Pools", POOLS), ("Functions", FUNCTIONS), ("Workers", WORKERS), ("Operator", OPERATOR))
+
+
+def targets(panel: Panel) -> list[Builder[Dataquery]]:
+    """The queries of a panel."""
+    return [
+        prometheus.Dataquery()
+        .datasource(SOURCE)
+        .expr(query.expr)
+        .legend_format(query.legend)
+        .ref_id(chr(ord("A") + place))
+        for place, query in enumerate(panel.queries)
+    ]
+
+
+def as_stat(panel: Panel) -> stat.Panel:
+    """One number."""
+    steps = [Threshold(value=None, color="green")]
+    if panel.bad is not None:
+        steps.append(Threshold(value=panel.bad, color="red"))
+    return (
+        stat.Panel()
+        .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
+        .graph_mode(BigValueGraphMode.NONE)
+        .color_mode(BigValueColorMode.VALUE)
+        .thresholds(make.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+    )
+
+
+def as_graph(panel: Panel) -> timeseries.Panel:
+    """Lines over time."""
+    graph = timeseries.Panel().min(0).fill_opacity(10).line_width(1).show_points(VisibilityMode.NEVER)
+    if panel.unit == "percentunit":
+        graph.max(1)
+    return graph.tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+
+
+class Sheet:
+    """The dashboard, filled from left to right, top to bottom."""
+
+    def __init__(self) -> None:
+        self.builder = (
+            make.Dashboard("Currant")
+            .uid("currant")
+            .tags(["currant"])
+            .editable()
+            .refresh("30s")
+            .time("now-1h", "now")
+            .tooltip(DashboardCursorSync.CROSSHAIR)
+            .with_variable(make.DatasourceVariable("datasource").type("prometheus"))
+            .with_variable(choice("namespace", "label_values(currant_pool_ready, namespace)"))
+            .with_variable(choice("pool", 'label_values(currant_pool_ready{namespace=~"$namespace"}, pool)'))
+        )
+        self.number = 0
+        self.top = 0
+
+    def place(self, width: int, height: int, left: int) -> GridPos:
+        """Where the next panel stands."""
+        self.number += 1
+        return GridPos(h=height, w=width, x=left, y=self.top)
+
+    def row(self, title: str, panels: tuple[Panel, ...], size: tuple[int, int]) -> None:
+        """A row of panels under a title."""
+        position = self.place(24, 1, 0)
+        self.builder.with_row(make.Row(title).id(self.number).grid_pos(position))
+        self.top += 1
+        width, height = size
+        columns = 24 // width
+        for place, panel in enumerate(panels):
+            builder = as_stat(panel) if size == STAT else as_graph(panel)
+            position = self.place(width, height, place % columns * width)
+            builder.id(self.number).grid_pos(position).title(panel.title).description(panel.description)
+            self.builder.with_panel(builder.unit(panel.unit).datasource(SOURCE).targets(targets(panel)))
+            if place % columns == columns - 1 or place == len(panels) - 1:
+                self.top += height
+
+
+def choice(name: str, query: str) -> make.QueryVariable:
+    """A variable with several values to choose, at first all."""
+    return (
+        make.QueryVariable(name)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(VariableOption(text="All", value="$__all", selected=True))
+    )
+
+
+def build() -> str:
+    """The dashboard as JSON."""
+    sheet = Sheet()
+    sheet.row("At a glance", GLANCE, STAT)
+    for title, panels in ROWS:
+        sheet.row(title, panels, GRAPH)
+    return JSONEncoder(sort_keys=True, indent=1).encode(sheet.builder.build()) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(build(), encoding="utf-8")
