@@ -83,6 +83,12 @@ async def fan_out(tag: str, width: int) -> list[int]:
     return list(await asyncio.gather(*(kinds[n % 2].run(f"{tag}/{n}", n) for n in range(width))))
 
 
+@workflow(queue=OTHER_QUEUE, retry=PATIENT)
+async def crew(tag: str, width: int) -> list[int]:
+    """Slow steps at once, so that somebody always has something in mid-flight."""
+    return list(await asyncio.gather(*(slow.run(f"{tag}/{n}", n) for n in range(width))))
+
+
 @workflow(queue=QUEUE, retry=PATIENT)
 async def race(tag: str, runners: int) -> list[int]:
     """Who wins decides what comes next: a replay in another order makes other steps, and is held."""

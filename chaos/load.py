@@ -73,6 +73,7 @@ class Customer:
             *[self._task] * 4,
             *[self._steps] * 3,
             self._fan_out,
+            *[self._crew] * 2,
             self._race,
             self._signals,
             self._ping,
@@ -146,6 +147,10 @@ class Customer:
         width = self._rng.randrange(5, 25)
         order = self._book.order("fan_out", [2 * n for n in range(width)])
         await self._enqueue(order, functions.fan_out.queue(order.tag, width))
+
+    async def _crew(self) -> None:
+        order = self._book.order("crew", [2 * n for n in range(6)])
+        await self._enqueue(order, functions.crew.queue(order.tag, 6))
 
     async def _race(self) -> None:
         order = self._book.order("race", UNSAID)

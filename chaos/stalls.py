@@ -23,13 +23,15 @@ class Stalls:
 
 
 def measure(strikes: Sequence[Struck], attempts: Sequence[Attempt]) -> dict[str, Stalls]:
-    """By kind. Strikes overlap, so others may share the blame for what one is blamed for."""
+    """By kind. A strike is blamed for the stalls that begin before the next one strikes, which may share the blame."""
     ends = sorted(attempt.end for attempt in attempts if attempt.end is not None)
     found: dict[str, Stalls] = {}
-    for struck in strikes:
+    in_order = sorted(strikes, key=lambda struck: struck.begin)
+    nexts = [struck.begin for struck in in_order[1:]] + [float("inf")]
+    for struck, next_begin in zip(in_order, nexts, strict=True):
         kind = found.setdefault(struck.strike.kind, Stalls())
         kind.struck += 1
-        kind.stall = max(kind.stall, longest_gap(ends, struck.begin, struck.end + AFTER))
+        kind.stall = max(kind.stall, longest_gap(ends, struck.begin, min(struck.end + AFTER, next_begin)))
         kind.resumed = max(kind.resumed, resumed(struck, attempts))
     return found
 
@@ -47,8 +49,8 @@ def resumed(struck: Struck, attempts: Sequence[Attempt]) -> float:
         by_id.setdefault(attempt.id, []).append(attempt)
     longest = 0.0
     for attempt in attempts:
-        open_then = attempt.pid in struck.victims and attempt.begin <= struck.end and attempt.end is None
-        if open_then:
+        was_open = attempt.begin <= struck.end and (attempt.end is None or attempt.end > struck.begin)
+        if was_open and attempt.pid in struck.victims:
             next_begins = [later.begin for later in by_id[attempt.id] if later.begin > max(attempt.begin, struck.begin)]
             longest = max(longest, min(next_begins, default=struck.begin) - struck.begin)
     return longest

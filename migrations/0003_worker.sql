@@ -760,6 +760,9 @@ begin
     update currant.workers w set stopped_at = clock_timestamp(), draining = true, sleep_until = '-infinity' where w.id = p_worker;
 end $$;
 
+-- Somebody's open transaction may hold a row for hours: writers then set aside what is behind it, and the rest goes on.
+alter function currant.commit_batch set lock_timeout = '500ms';
+alter function currant.take_over set lock_timeout = '500ms';
 -- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.
 alter function currant.claim set enable_seqscan = off;
 alter function currant.claim set enable_bitmapscan = off;

@@ -12,6 +12,9 @@ pub enum Error {
     /// The schema is missing, too old or too new. The message says what to run.
     #[error("{0}")]
     SchemaMismatch(String),
+    /// Somebody holds a lock on a row for longer than we wait: nothing was written, try again later.
+    #[error("{0}")]
+    Locked(String),
     /// A deadlock or a serialization failure: nothing was written, try again now.
     #[error("{0}")]
     Conflict(String),
@@ -40,14 +43,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Unavailable(_) | Error::Conflict(_))
+        matches!(self, Error::Unavailable(_) | Error::Conflict(_) | Error::Locked(_))
     }
 }
 
 const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01", "42501"];
 const MISSING_OBJECT: &[&str] = &["3F000", "42P01", "42703", "42704", "42883", "42846", "42804"];
-/// Deadlock, serialization failure, lock not available.
-const CONFLICT: &[&str] = &["40001", "40P01", "55P03"];
+/// Deadlock, serialization failure.
+const CONFLICT: &[&str] = &["40001", "40P01"];
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of something.
 const PASSING: &[&str] =
     &["25006", "57014", "57P01", "57P02", "57P03", "57P05", "53000", "53100", "53200", "53300", "58000", "58030"];
@@ -76,7 +80,9 @@ impl From<sqlx::Error> for Error {
 
 fn from_server(code: &str, message: &str) -> Error {
     let message = one_line(message);
-    if CONFLICT.contains(&code) {
+    if code == LOCK_NOT_AVAILABLE {
+        Error::Locked(message)
+    } else if CONFLICT.contains(&code) {
         Error::Conflict(message)
     } else if PASSING.contains(&code) || code.starts_with("08") {
         Error::Unavailable(format!("the database is not available: {message}"))
@@ -104,6 +110,7 @@ mod tests {
         assert!(from_server("57P01", "terminating connection").is_transient());
         assert!(from_server("25006", "cannot execute UPDATE in a read-only transaction").is_transient());
         assert!(from_server("40P01", "deadlock detected").is_transient());
+        assert!(from_server("55P03", "canceling statement due to lock timeout").is_transient());
         assert!(!from_server("28P01", "password authentication failed").is_transient());
         assert!(
             matches!(from_server("42P01", "relation does not exist"), Error::SchemaMismatch(m) if m.contains("currant migrate"))

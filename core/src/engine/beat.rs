@@ -306,7 +306,9 @@ impl State {
             return;
         }
         let excess = staying - self.config.max_hot * 9 / 10;
-        let idle = self.runs.values().filter(|run| run.phase == Phase::Idle && !run.has_news());
+        // One with a verb under way would be claimed again at once.
+        let may_go = |run: &&Run| run.phase == Phase::Idle && !run.has_news() && !run.waits_for_verb();
+        let idle = self.runs.values().filter(may_go);
         let mut idle: Vec<(Micros, Uuid)> = idle.map(|run| (run.touched, run.id())).collect();
         idle.sort_unstable();
         idle.into_iter().take(excess).for_each(|(_, id)| self.evict(id));

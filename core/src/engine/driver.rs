@@ -1,10 +1,13 @@
 //! Carries out what `state` decides: one writer on a connection of its own, and a listener. Statements of the writer never overlap,
 //! so a heartbeat's answer can be compared with memory.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgListener};
+use uuid::Uuid;
 
+use super::aside::Aside;
 use super::items::Item;
 use super::metrics::Statement;
 use super::state::Unit;
@@ -18,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A notification to ourselves that takes longer than this does not come: a pooler is in between.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two looks whether somebody still holds the locks that writes wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LISTEN_AGAIN: Duration = Duration::from_secs(60);
 
 /// A statement that takes longer hangs (half-open connection, frozen server): better a new connection, every write may be repeated.
@@ -33,14 +38,25 @@ struct Writer {
     known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
     unknown: Vec<Unit>,
+    /// Not to be written yet: somebody holds a lock on a row of theirs. Looked at again when `look` is over.
+    aside: Aside,
+    look: Instant,
     timeout: Duration,
 }
 
 /// The worker's life, until `stop`.
 pub(super) async fn drive(shared: Arc<Shared>) {
     let timeout = statement_timeout(&shared);
-    let mut writer =
-        Writer { shared: shared.clone(), conn: None, registered: false, known: false, unknown: Vec::new(), timeout };
+    let mut writer = Writer {
+        shared: shared.clone(),
+        conn: None,
+        registered: false,
+        known: false,
+        unknown: Vec::new(),
+        aside: Aside::default(),
+        look: Instant::now(),
+        timeout,
+    };
     let mut pause = FIRST_PAUSE;
     let mut silent = false;
     while !*shared.gone.borrow() {
@@ -97,7 +113,7 @@ impl Writer {
                 state.pulse.turned(at);
                 (state.wants_commit(), state.wants_loads(), state.wants_beat(at), state.idle_time(at))
             };
-            // A commit that hangs (somebody's open transaction holds a row of it) must not stop the heart as well.
+            // A commit that hangs must not stop the heart as well.
             let hung = !self.unknown.is_empty();
             if beat && hung {
                 self.beat().await?;
@@ -105,6 +121,7 @@ impl Writer {
             if commit || hung {
                 self.commit().await?;
             }
+            let look = self.look_aside().await?;
             if beat && !hung {
                 self.beat().await?;
             }
@@ -124,11 +141,11 @@ impl Writer {
             if ring {
                 self.shared.bell.ring();
             }
-            if quiet && self.shared.stopping() && self.unknown.is_empty() {
+            if quiet && self.shared.stopping() && self.unknown.is_empty() && self.aside.is_empty() {
                 return self.say_goodbye().await;
             }
-            if !(commit || beat || loads) && quiet {
-                return Ok(Some(rest));
+            if !(commit || beat || loads || look) && quiet {
+                return Ok(Some(if self.aside.is_empty() { rest } else { rest.min(LOOK_AGAIN) }));
             }
         }
     }
@@ -167,10 +184,51 @@ impl Writer {
             let mut state = self.shared.state();
             (state.take_units(), state.claim_request())
         };
+        let units = self.aside.keep(units, &HashSet::new());
         if units.is_empty() && claim.is_none() {
             return Ok(());
         }
         self.write(units, claim).await
+    }
+
+    /// Writes what was set aside, as far as its rows are free by now. Gives whether anything was written.
+    async fn look_aside(&mut self) -> Result<bool> {
+        if self.aside.is_empty() || self.look > Instant::now() {
+            return Ok(false);
+        }
+        self.look = Instant::now() + LOOK_AGAIN;
+        let locked = self.locked(&[]).await?;
+        let units = self.aside.release(&locked);
+        if units.is_empty() {
+            return Ok(false);
+        }
+        self.write(units, None).await?;
+        Ok(true)
+    }
+
+    /// Of what these units and those set aside touch, that on which somebody holds a lock now.
+    async fn locked(&mut self, units: &[Unit]) -> Result<HashSet<Uuid>> {
+        let (rows, ending) = self.aside.rows_with(units);
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        let asked = worker::locked(conn, &rows, &ending);
+        Ok(timed(&self.shared, Statement::Locks, self.timeout, asked).await?.into_iter().collect())
+    }
+
+    /// The database did not get a lock in time. Sets aside what is behind one that somebody holds; the rest is to be sent again.
+    async fn sort_out(&mut self, units: Vec<Unit>) -> Result<()> {
+        let found = self.locked(&units).await;
+        let Ok(locked) = found else {
+            self.unknown = units;
+            return found.map(drop);
+        };
+        if !locked.is_empty() && self.aside.is_empty() {
+            let message =
+                "somebody's open transaction holds locks on rows of executions; what is to be written there waits";
+            say(&self.shared, "warning", message.into());
+        }
+        self.look = Instant::now() + LOOK_AGAIN;
+        self.unknown = self.aside.sort(units, &locked);
+        Ok(())
     }
 
     /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
@@ -198,12 +256,17 @@ impl Writer {
                     let second = units.split_off(units.len().div_ceil(2));
                     work.extend([(second, None), (units, None)].into_iter().filter(|(units, _)| !units.is_empty()));
                 }
+                Err(Error::Locked(_)) if !units.is_empty() => {
+                    self.shared.state().claim_failed();
+                    work.into_iter().rev().for_each(|(more, _)| units.extend(more));
+                    return self.sort_out(units).await;
+                }
                 Err(error) => {
                     self.unknown = units;
                     work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
                     self.shared.state().claim_failed();
                     return match error {
-                        Error::Conflict(_) => Ok(()),
+                        Error::Conflict(_) | Error::Locked(_) => Ok(()),
                         error => Err(error),
                     };
                 }
@@ -235,7 +298,13 @@ impl Writer {
         }
         for dead in dead {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await?;
+            let wakes =
+                match timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await {
+                    Ok(wakes) => wakes,
+                    // Somebody's open transaction holds a row of what it ran: at the next beat again, and the heart goes on.
+                    Err(Error::Locked(_)) => continue,
+                    Err(error) => return Err(error),
+                };
             let mut state = self.shared.state();
             state.counts.takeovers += 1;
             state.beat.maybe_work = true;

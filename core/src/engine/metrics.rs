@@ -82,15 +82,16 @@ pub(super) enum Statement {
     TakeOver,
     Register,
     Stop,
+    Locks,
 }
 
-const STATEMENTS: [&str; 6] = ["commit", "heartbeat", "load", "take_over", "register", "stop"];
+const STATEMENTS: [&str; 7] = ["commit", "heartbeat", "load", "take_over", "register", "stop", "locks"];
 
 const ERRORS: [&str; 4] = ["conflict", "data", "unavailable", "other"];
 
 fn class(error: &Error) -> usize {
     match error {
-        Error::Conflict(_) => 0,
+        Error::Conflict(_) | Error::Locked(_) => 0,
         Error::Data { .. } => 1,
         error if error.is_transient() => 2,
         _ => 3,

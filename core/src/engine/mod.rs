@@ -2,6 +2,7 @@
 //!
 //! `state` (with `run`, `commit`, `beat`) decides and does no I/O; `driver` carries it out on Rust threads; this file is what the
 //! bridge calls, from Python's one thread, never waiting for the database.
+mod aside;
 mod beat;
 mod bell;
 mod clock;

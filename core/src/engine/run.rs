@@ -492,9 +492,15 @@ impl Run {
         self.current.closes
     }
 
-    /// Put out of memory: its lease goes. With news in hand it is claimed again at once.
+    /// Something that this worker does for the run is under way. What comes of it is nowhere but in memory.
+    pub fn waits_for_verb(&self) -> bool {
+        self.open.values().any(|open| *open == Open::Verb)
+    }
+
+    /// Put out of memory: its lease goes. With news in hand it is claimed again at once; with a verb under way too, since whoever
+    /// has the run next does that again, and nobody else would wake it.
     pub fn suspend(&self) -> Batch {
-        let wakes = if self.has_news() { -1 } else { self.wakes_seen };
+        let wakes = if self.has_news() || self.waits_for_verb() { -1 } else { self.wakes_seen };
         let outcome = Outcome {
             id: self.claimed.id,
             action: Action::Suspend,

@@ -432,6 +432,11 @@ impl State {
         }
     }
 
+    /// Whether the run that asked for it is still here, under the same lease.
+    pub fn waits_for_verb(&self, request: &VerbRequest) -> bool {
+        self.runs.get(&request.run).is_some_and(|run| run.claimed.lease == request.lease)
+    }
+
     /// Fires what is due now.
     pub fn fire_due(&mut self) {
         let now = self.clock.now();

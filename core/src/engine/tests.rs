@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::items::{Activation, Command, Item};
+use super::items::{Activation, Command, Item, Verb};
 use super::state::{Config, State};
 use crate::ids::new_id;
 use crate::types::*;
@@ -362,6 +362,35 @@ fn a_run_put_out_with_news_in_hand_is_claimed_again_at_once() {
     state.suspended(run.id, 1);
     let outcome = commit(&mut state).outcomes.pop().unwrap();
     assert_eq!((outcome.action, outcome.wakes), (Action::Suspend, Some(-1)));
+}
+
+fn ask(key: &str) -> Command {
+    Command::Verb { key: key.into(), verb: Verb::Status { target: new_id() } }
+}
+
+#[test]
+fn a_run_put_out_while_a_verb_is_under_way_is_claimed_again_at_once_since_nobody_else_would_wake_it() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![ask("0")]);
+    commit(&mut state);
+    assert_eq!(state.take_verbs().len(), 1);
+    state.drain();
+    assert!(matches!(state.pull(10).as_slice(), [Item::Evict(id)] if *id == run.id));
+    state.suspended(run.id, 1);
+    let outcome = commit(&mut state).outcomes.pop().unwrap();
+    assert_eq!((outcome.action, outcome.wakes), (Action::Suspend, Some(-1)));
+}
+
+#[test]
+fn of_too_many_runs_those_with_a_verb_under_way_stay() {
+    let mut state = worker(4);
+    state.config.max_hot = 1;
+    let runs = [started_run(&mut state), started_run(&mut state)];
+    state.commands(runs[0].id, 1, vec![ask("0")]);
+    state.commands(runs[1].id, 1, vec![wait("0", None)]);
+    commit(&mut state);
+    assert!(matches!(state.pull(10).as_slice(), [Item::Evict(id)] if *id == runs[1].id));
 }
 
 #[test]

@@ -1,26 +1,43 @@
 //! Does the client's verbs that workflows asked for, once they are recorded. A verb may be done again after a take-over:
 //! signals carry a dedup key, ids and keys of enqueues are fixed, cancels and reads change nothing the second time.
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shared;
 use super::items::{Verb, VerbRequest};
 use crate::client::Client;
 use crate::error::{Error, Result};
 
+/// Between two tries, after the client has lost its patience.
+const PAUSE: Duration = Duration::from_millis(500);
+
 pub(super) fn spawn(shared: &Arc<Shared>) {
     let requests = shared.state().take_verbs();
     for request in requests {
         let shared = shared.clone();
         tokio::spawn(async move {
-            let (status, payload) = match perform(&shared.client, &request).await {
-                Ok(outcome) => outcome,
-                Err(error) => ("failed", super::state::error_json(error_type(&error), &error.to_string())),
-            };
+            let Some((status, payload)) = insist(&shared, &request).await else { return };
             let mut state = shared.state();
             state.verb_done(&request, status, payload);
             drop(state);
             shared.bell.ring();
         });
+    }
+}
+
+/// Until the database has answered: an outage is no outcome, whatever the client's patience. None: the run is not here any more.
+async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(&'static str, Vec<u8>)> {
+    loop {
+        match perform(&shared.client, request).await {
+            Ok(outcome) => return Some(outcome),
+            Err(error) if error.is_transient() => {
+                if *shared.gone.borrow() || !shared.state().waits_for_verb(request) {
+                    return None;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Some(("failed", super::state::error_json(error_type(&error), &error.to_string()))),
+        }
     }
 }
 
@@ -61,7 +78,6 @@ fn error_type(error: &Error) -> &'static str {
     match error {
         Error::NotFound(_) => "NotFound",
         Error::NotRunning(_) => "NotRunning",
-        Error::Unavailable(_) => "DatabaseUnavailable",
         _ => "CurrantError",
     }
 }

@@ -241,15 +241,24 @@ class TestStalls:
         assert longest_gap(ends, 21.0, 30.0) == 0.0
 
     def test_what_a_victim_left_undone_is_followed_until_it_begins_again(self) -> None:
-        attempts = [attempt("a", 1.0, None, pid=7), attempt("b", 1.0, 1.5, pid=7), attempt("a", 6.0, 6.1, pid=8)]
+        frozen = [attempt("c", 1.0, 7.0, pid=7), attempt("c", 5.0, 5.1, number=2, pid=8)]
+        finished = [attempt("b", 1.0, 1.5, pid=7), attempt("b", 9.0, 9.5, number=2, pid=8)]
+        attempts = [attempt("a", 1.0, None, pid=7), *frozen, *finished, attempt("a", 6.0, 6.1, pid=8)]
         assert measure([self.struck(2.0, 2.5, 7)], attempts)["kill"].resumed == pytest.approx(4.0)
         assert measure([self.struck(2.0, 2.5, 8)], attempts)["kill"].resumed == 0.0
 
     def test_the_worst_of_a_kind_counts(self) -> None:
         attempts = [attempt("a", 0.0, 1.0), attempt("b", 0.0, 3.0), attempt("c", 0.0, 40.0), attempt("d", 0.0, 41.0)]
-        found = measure([self.struck(0.5, 0.6), self.struck(35.0, 36.0)], attempts)["kill"]
+        found = measure([self.struck(0.5, 0.6), self.struck(2.5, 2.6)], attempts)["kill"]
         assert found.struck == 2
         assert found.stall == pytest.approx(37.0)
+
+    def test_a_stall_that_begins_after_the_next_strike_is_not_the_earlier_ones(self) -> None:
+        attempts = [attempt("a", 0.0, 1.0), attempt("b", 0.0, 3.0), attempt("c", 0.0, 9.0)]
+        cut = Struck(Strike(2.5, "cut", 0.0, 0), 2.5, 2.6)
+        found = measure([cut, self.struck(0.5, 0.6)], attempts)
+        assert found["kill"].stall == pytest.approx(2.0)
+        assert found["cut"].stall == pytest.approx(6.0)
 
 
 class TestReport:
