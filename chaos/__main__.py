@@ -43,12 +43,14 @@ def main(given: list[str]) -> int:
     if chosen.what == "restart":
         return restart.run()
     seeds = [chosen.seed] if chosen.seed is not None else list(range(1, chosen.seeds + 1))
-    outcomes = [_fight(seed, chosen) for seed in seeds]
     chosen.output.mkdir(parents=True, exist_ok=True)
-    table = report.markdown(outcomes)
-    (chosen.output / "RESULTS.md").write_text(table + "\n")
-    (chosen.output / "results.json").write_text(report.as_json(outcomes))
-    print(f"\n{table}\n\nwritten to {chosen.output}")
+    outcomes: list[Outcome] = []
+    for seed in seeds:
+        outcomes.append(_fight(seed, chosen))
+        # After each, so that a run that is ended early has shown something.
+        (chosen.output / "RESULTS.md").write_text(report.markdown(outcomes) + "\n")
+        (chosen.output / "results.json").write_text(report.as_json(outcomes))
+    print(f"\n{report.markdown(outcomes)}\n\nwritten to {chosen.output}")
     failed = [outcome.seed for outcome in outcomes if not outcome.passed]
     if failed:
         print(f"FAILED: {', '.join(f'seed {seed}' for seed in failed)}")

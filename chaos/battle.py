@@ -81,12 +81,15 @@ class Battle:
     async def _fight(self, arena: Arena) -> Outcome:
         await self._load_and_strikes(arena)
         left = await self._settle(arena)
+        missing = await self._all_beat(arena)
         settled = time.monotonic() - max((struck.end for struck in self.struck), default=time.monotonic())
         left_locks = await asyncio.to_thread(facts.locks, arena.primary)
         complaints = await arena.fleet.disband()
         found = await asyncio.to_thread(facts.gather, arena.primary, arena.ledger, self.book)
         found.unfinished, found.locks, found.struck = left, left_locks, self.struck
-        found.deserters = arena.fleet.deserters + complaints + [one.failure for one in self.struck if one.failure]
+        found.deserters = (
+            arena.fleet.deserters + missing + complaints + [one.failure for one in self.struck if one.failure]
+        )
         return self._outcome(arena, found, settled)
 
     async def _load_and_strikes(self, arena: Arena) -> None:
@@ -129,6 +132,20 @@ class Battle:
                 return left
             if count != last:
                 last, since = count, time.monotonic()
+            await asyncio.sleep(0.2)
+
+    async def _all_beat(self, arena: Arena) -> list[str]:
+        """Wait until every worker is there again by itself; gives who does not come."""
+        limit = time.monotonic() + SETTLE
+        while True:
+            beating = await asyncio.to_thread(facts.beating, arena.primary)
+            absent = [
+                arena.fleet.name_of(slot) for slot in arena.fleet.slots if not arena.fleet.is_one_of(slot, beating)
+            ]
+            if not absent:
+                return []
+            if time.monotonic() > limit:
+                return [f"{name} does not come back by itself" for name in absent]
             await asyncio.sleep(0.2)
 
     def _outcome(self, arena: Arena, found: Facts, settled: float) -> Outcome:

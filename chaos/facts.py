@@ -126,6 +126,15 @@ def unfinished(server: Server) -> dict[str, int]:
     return dict(server.execute(asked))
 
 
+def beating(server: Server) -> set[int]:
+    """The process ids of the workers whose heart beats."""
+    asked = (
+        "select pid from currant.workers where stopped_at is null"
+        " and last_heartbeat > clock_timestamp() - interval '1.5 seconds'"
+    )
+    return {int(pid) for (pid,) in server.execute(asked)}
+
+
 def locks(server: Server) -> list[str]:
     """Lock waits and transactions that somebody left open."""
     return [text for (text,) in server.execute(_LOCKS)]

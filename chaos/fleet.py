@@ -96,6 +96,14 @@ class Fleet:
         self.start(slot)
         return pid
 
+    def name_of(self, slot: Slot) -> str:
+        """The slot's worker, by the name of its log."""
+        return self.pids[_there(slot).pid]
+
+    def is_one_of(self, slot: Slot, pids: set[int]) -> bool:
+        """Whether the slot's worker is among these processes."""
+        return _there(slot).pid in pids
+
     async def guard(self) -> None:
         """Until cancelled: whoever ended unasked is noted, and started again."""
         while True:
