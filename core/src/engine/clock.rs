@@ -4,25 +4,35 @@ use std::time::{Duration, Instant};
 use crate::types::Micros;
 
 /// Reads the server's clock by the local monotonic one; `adjust` corrects it at each heartbeat.
+///
+/// An answer bounds what the server's clock reads: not less than it said, not more than that and the whole round trip. What is known
+/// already moves only as far as these bounds ask for. So a slow network does not make it jump, and no timer fires early by that.
 #[derive(Debug)]
 pub struct Clock {
     base: Instant,
     server: Micros,
+    guessed: bool,
 }
 
 impl Clock {
     pub fn new(server: Micros, at: Instant) -> Clock {
-        Clock { base: at, server }
+        Clock { base: at, server, guessed: true }
     }
 
-    /// The server said `server` somewhere between `sent` and `received`: the middle is the best guess.
+    /// The server said `server` somewhere between `sent` and `received`: of the first answer the middle is the best guess.
     pub fn adjust(&mut self, server: Micros, sent: Instant, received: Instant) {
-        self.base = sent + received.saturating_duration_since(sent) / 2;
-        self.server = server;
+        let trip = received.saturating_duration_since(sent).as_micros() as Micros;
+        let known = if std::mem::take(&mut self.guessed) { server + trip / 2 } else { self.at(received) };
+        self.server = known.clamp(server, server + trip);
+        self.base = received;
     }
 
     pub fn now(&self) -> Micros {
-        self.server + self.base.elapsed().as_micros() as Micros
+        self.at(Instant::now())
+    }
+
+    fn at(&self, when: Instant) -> Micros {
+        self.server + when.saturating_duration_since(self.base).as_micros() as Micros
     }
 
     /// How long from now until the server's clock reads `due`.
@@ -43,5 +53,33 @@ mod tests {
         assert!(clock.now() >= 995_000);
         assert!(clock.until(3_000_000_000) > Duration::from_secs(2_000));
         assert_eq!(clock.until(0), Duration::ZERO);
+    }
+
+    const fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn a_slow_answer_does_not_move_what_is_known_better() {
+        let start = Instant::now();
+        let mut clock = Clock::new(0, start);
+        clock.adjust(1_000_000, start, start);
+        // Its request took 700 ms, the answer none: the middle of the way would be 350 ms ahead.
+        clock.adjust(1_700_000, start, start + millis(700));
+        assert_eq!(clock.at(start + millis(700)), 1_700_000);
+        // The other way round it would be as much behind.
+        clock.adjust(1_700_000, start + millis(700), start + millis(1_400));
+        assert_eq!(clock.at(start + millis(1_400)), 2_400_000);
+    }
+
+    #[test]
+    fn what_cannot_be_true_any_more_is_corrected_as_far_as_the_answer_says() {
+        let start = Instant::now();
+        let mut clock = Clock::new(0, start);
+        clock.adjust(1_000_000, start, start);
+        clock.adjust(9_000_000, start, start + millis(10));
+        assert_eq!(clock.at(start + millis(10)), 9_000_000, "another server, whose clock is ahead");
+        clock.adjust(1_000_000, start + millis(10), start + millis(20));
+        assert_eq!(clock.at(start + millis(20)), 1_010_000, "and one whose clock is behind");
     }
 }

@@ -310,6 +310,7 @@ class TestNaive:
         sql = "".join(path.read_text() for path in sorted((CHECKOUT / "migrations").glob("*.sql")))
         body = sql.partition(f"create function currant.{rule.function}(")[2].partition("end $$;")[0]
         assert rule.text in body
+        assert set(rule.shows) <= set(verdict.judge(good()).complaints)
 
 
 class TestRecovery:
