@@ -43,7 +43,10 @@ def longest_gap(ends: Sequence[float], begin: float, limit: float) -> float:
 
 
 def resumed(struck: Struck, attempts: Sequence[Attempt]) -> float:
-    """The longest time from a strike until what its victims left undone began again; 0: they left nothing."""
+    """The longest time until what a strike's victims left undone began again; 0: they left nothing.
+
+    Counted from the strike, or from when the victim itself noted that it was cut short.
+    """
     by_id: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         by_id.setdefault(attempt.id, []).append(attempt)
@@ -52,5 +55,7 @@ def resumed(struck: Struck, attempts: Sequence[Attempt]) -> float:
         was_open = attempt.begin <= struck.end and (attempt.end is None or attempt.end > struck.begin)
         if was_open and attempt.pid in struck.victims:
             next_begins = [later.begin for later in by_id[attempt.id] if later.begin > max(attempt.begin, struck.begin)]
-            longest = max(longest, min(next_begins, default=struck.begin) - struck.begin)
+            cut_short = attempt.raised and attempt.end is not None and attempt.end <= struck.end
+            since = attempt.end if cut_short and attempt.end is not None else struck.begin
+            longest = max(longest, min(next_begins, default=since) - since)
     return longest

@@ -247,6 +247,11 @@ class TestStalls:
         assert measure([self.struck(2.0, 2.5, 7)], attempts)["kill"].resumed == pytest.approx(4.0)
         assert measure([self.struck(2.0, 2.5, 8)], attempts)["kill"].resumed == 0.0
 
+    def test_what_a_victim_cut_short_itself_is_counted_from_then_on(self) -> None:
+        handed_back = replace(attempt("a", 1.0, 8.0, pid=7), raised=True)
+        rolling = self.struck(2.0, 9.0, 7)
+        assert stalls.resumed(rolling, [handed_back, attempt("a", 8.5, 8.6, pid=8)]) == pytest.approx(0.5)
+
     def test_the_worst_of_a_kind_counts(self) -> None:
         attempts = [attempt("a", 0.0, 1.0), attempt("b", 0.0, 3.0), attempt("c", 0.0, 40.0), attempt("d", 0.0, 41.0)]
         found = measure([self.struck(0.5, 0.6), self.struck(2.5, 2.6)], attempts)["kill"]
