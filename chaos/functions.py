@@ -116,6 +116,12 @@ async def signalled(tag: str, waits: int) -> list[int | None]:
 
 
 @workflow(queue=QUEUE, retry=PATIENT)
+async def solo(tag: str) -> str:
+    """Waits for one signal: if its wake-up is lost, for ever."""
+    return str(await wait_for_signal("sing", timeout=600))
+
+
+@workflow(queue=QUEUE, retry=PATIENT)
 async def listener(tag: str) -> list[str]:
     """Hears what one `pinger` sends, and waits whether it comes twice."""
     heard = []

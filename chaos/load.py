@@ -22,6 +22,7 @@ WITHDRAWN = "withdrawn"  # the caller's transaction was rolled back
 
 CUSTOMERS = 6
 PAUSE = (0.05, 0.5)
+VOICES = 12
 RESULT_TIMEOUT = 45.0
 
 
@@ -77,6 +78,7 @@ class Customer:
             self._race,
             self._signals,
             self._ping,
+            *[self._choir] * 2,
             self._timer,
             self._family,
             self._chance,
@@ -173,6 +175,23 @@ class Customer:
         ping.expected, order.expected = ping.tag, [ping.tag]
         handle = await self._insist(order, functions.listener)
         await self._insist(ping, functions.pinger, str(handle))
+
+    async def _choir(self) -> None:
+        """Signals to many at once, when workers are about to put them out of memory, or drain."""
+        orders = [self._book.order("solo", "now") for _ in range(VOICES)]
+        handles = await asyncio.gather(*(self._insist(order, functions.solo) for order in orders))
+        await asyncio.sleep(self._rng.uniform(0.4, 1.2))
+        await asyncio.gather(*map(self._tell, handles))
+
+    async def _tell(self, handle: Handle[Any]) -> None:
+        while True:
+            try:
+                await currant.send_signal(handle, "sing", "now")
+            except DatabaseUnavailable:
+                continue
+            except NotRunning:  # an earlier try was committed, and its reply lost
+                pass
+            return
 
     async def _timer(self) -> None:
         order = self._book.order("patient", UNSAID)
