@@ -155,7 +155,7 @@ impl Writer {
             let connected = self.shared.client.target().connect().await;
             self.shared.state().metrics.connected(&connected);
             let mut conn = connected?;
-            db::check_schema(&mut conn).await?;
+            timed(&self.shared, Statement::Register, self.timeout, db::check_schema(&mut conn)).await?;
             self.conn = Some(conn);
             // Rule g: what is in memory is compared with the database before anything else.
             self.shared.state().beat.wanted = true;

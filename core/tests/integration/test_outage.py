@@ -196,6 +196,14 @@ async def test_an_enqueue_whose_reply_is_lost_is_there_once(gate: Gate, db: psyc
     assert db.execute(there, [str(first)]).fetchall() == [row]
 
 
+async def test_a_worker_whose_first_question_gets_no_reply_connects_again(gate: Gate, journal: Path) -> None:
+    handle = await outage.step.queue("first", 7)  # the client has asked about the schema before
+    gate.lose_reply_to = b"min_client"
+    async with Worker(queues=["outage"]):
+        assert await handle.result(timeout=60) == 7
+    assert gate.lose_reply_to is None  # it was lost
+
+
 async def test_an_outcome_whose_reply_is_lost_is_recorded_once_and_the_worker_goes_on(
     database: str, gate: Gate, db: psycopg.Connection[dict[str, Any]], journal: Path
 ) -> None:
