@@ -162,7 +162,7 @@ async fn neither_history_nor_backlog_nor_delayed_work_is_read_by_a_claim_a_heart
         run(&mut conn, "begin".into()).await;
         assert_eq!(claim(&mut conn, me, &["q"], 10).await.len(), 10);
         worker::heartbeat(&mut conn, me, None, false).await.unwrap();
-        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         let sql = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_all_tables where relid = 'currant.executions'::regclass";
         let reads = text(&mut conn, sql).await.parse::<i64>().unwrap();
         run(&mut conn, "rollback".into()).await;

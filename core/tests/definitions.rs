@@ -368,7 +368,7 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
         let claimed = claim(&mut conn, me, &["q"], 10).await;
         assert_eq!(claimed.iter().filter(|c| c.function == "g").count(), 9, "one of the 20,000 has room");
         worker::heartbeat(&mut conn, me, None, false).await.unwrap();
-        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         complete(&mut conn, me, &claimed[0]).await;
         let reads = rows_read(&mut conn).await - before;
         run(&mut conn, "rollback".into()).await;
@@ -436,7 +436,7 @@ async fn sleepers_are_told_when_there_is_a_place_and_not_before() {
     define(&mut conn, json!({"concurrency_limit": 1})).await;
     enqueue_many(&mut conn, 2, "q").await;
     let claimed = claim_one(&mut conn, me, "q").await;
-    let wakes = Wakes { queues: vec!["q".into()], workers: vec![] };
+    let wakes = Wakes { queues: vec!["q".into()], ..Wakes::default() };
     worker::wake(&mut conn, &wakes).await.unwrap();
     run(&mut conn, format!("notify \"currant_w_{sleeper}\", 'ours'")).await;
     assert_eq!(listener.recv().await.unwrap().payload(), "ours", "nothing can go yet");

@@ -10,6 +10,7 @@ mod driver;
 mod firing;
 mod health;
 pub mod items;
+pub mod marks;
 mod run;
 mod state;
 #[cfg(test)]

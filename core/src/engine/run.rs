@@ -534,5 +534,6 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         started: now,
         fresh: true,
         isolated: false,
+        ready_xid: 0, // it never was
     }
 }

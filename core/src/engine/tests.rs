@@ -30,7 +30,7 @@ fn call(function: &str) -> Call {
     }
 }
 
-fn claimed(kind: Kind) -> Claimed {
+pub(super) fn claimed(kind: Kind) -> Claimed {
     let id = new_id();
     Claimed {
         id,
@@ -53,6 +53,7 @@ fn claimed(kind: Kind) -> Claimed {
         started: START,
         fresh: true,
         isolated: false,
+        ready_xid: 0,
     }
 }
 
@@ -88,7 +89,8 @@ fn commit_with(state: &mut State, reply: BatchReply) -> Batch {
     let units = state.take_units();
     let mut batch = Batch::default();
     units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
-    state.committed(units, Some(100), reply);
+    let request = ClaimRequest { limit: 100, ..ClaimRequest::default() };
+    state.committed(units, Some(&request), reply);
     batch
 }
 
@@ -380,7 +382,7 @@ fn an_outcome_heard_in_memory_does_not_wake_the_run_again_when_it_is_put_out() {
     assert!(state.commands(run.id, 1, vec![]).is_some());
     state.commands(run.id, 1, vec![]);
     let me = state.config.info.id;
-    let wakes = Wakes { queues: vec![], workers: vec![(me, run.id)] };
+    let wakes = Wakes { workers: vec![(me, run.id)], ..Wakes::default() };
     commit_with(&mut state, BatchReply { wakes, ..BatchReply::default() });
     assert!(!state.wants_loads());
     state.drain();

@@ -141,8 +141,11 @@ pub async fn register(conn: &mut PgConnection, queues: &[&str]) -> Uuid {
 }
 
 pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit: i32) -> Vec<Claimed> {
-    let request =
-        ClaimRequest { queues: queues.iter().map(|queue| queue.to_string()).collect(), limit, isolated: false };
+    let request = ClaimRequest {
+        queues: queues.iter().map(|queue| queue.to_string()).collect(),
+        limit,
+        ..ClaimRequest::default()
+    };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
