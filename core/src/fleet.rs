@@ -15,6 +15,35 @@ pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
     Ok(fleet.into_bytes())
 }
 
+/// All that these pools are sized by (`pools` is JSON: `[{"key", "queues", "horizon"}]`), as JSON, in one statement.
+pub async fn scaling(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_scalar!(r#"select currant.scaling($1::text::jsonb)::text as "scaling!""#, pools);
+    let scaling = query.fetch_one(scope.conn()).await?;
+    scope.done().await?;
+    Ok(scaling.into_bytes())
+}
+
+/// Asks the workers of these pods to take nothing more (`drain`), or to go on.
+pub async fn ask_to_drain(conn: &mut PgConnection, pod_uids: &[String], drain: bool) -> Result<()> {
+    let mut scope = db::scope(conn).await?;
+    sqlx::query!("select currant.ask_to_drain($1, $2)", pod_uids, drain).execute(scope.conn()).await?;
+    scope.done().await
+}
+
+/// As `end_workers`, with the reason for each pod, which stands on what it ran; gives whom to wake.
+pub async fn end_pods(conn: &mut PgConnection, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query!("select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
+    let rows = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    let mut wakes = Wakes::default();
+    for row in rows {
+        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
+    }
+    Ok(wakes)
+}
+
 /// Ends the workers of pods that are gone, so that what they ran is taken over at once; gives whom to wake.
 pub async fn end_workers(conn: &mut PgConnection, pod_uids: &[String]) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;

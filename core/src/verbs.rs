@@ -36,6 +36,12 @@ pub enum Verb {
     DefinitionStats(Vec<String>),
     /// By the UIDs of their pods.
     EndWorkers(Vec<String>),
+    /// The UIDs of pods, and why each has ended.
+    EndPods(Vec<String>, Vec<String>),
+    /// The UIDs of pods whose workers are to take nothing more, or to go on.
+    AskToDrain(Vec<String>, bool),
+    /// All that pools are sized by.
+    Scaling(String),
     Standing(Uuid),
     Cancel {
         id: Uuid,
@@ -113,6 +119,12 @@ impl Verb {
             Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
             Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
+            Verb::EndPods(pods, reasons) => (Answer::Nothing, fleet::end_pods(conn, pods, reasons).await?),
+            Verb::AskToDrain(pods, drain) => {
+                fleet::ask_to_drain(conn, pods, *drain).await?;
+                (Answer::Nothing, nobody)
+            }
+            Verb::Scaling(pools) => (Answer::Json(fleet::scaling(conn, pools).await?), nobody),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),
             Verb::FireSchedules => {

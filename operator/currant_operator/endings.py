@@ -37,7 +37,7 @@ class Endings:
         metadata = pod["metadata"]
         database = self._databases.of(Key(kinds.WORKER_POOL.name, metadata["namespace"], pool_of(pod)))
         if database is not None and await self._has_ended(pod):
-            database.end_pod(str(metadata["uid"]))
+            database.end_pod(str(metadata["uid"]), reason(pod))
 
     async def _has_ended(self, pod: Body) -> bool:
         """A pod is out of sight, too, when somebody takes its label away to look at it in peace; then it lives."""
@@ -50,6 +50,30 @@ class Endings:
             _log.warning("the pod %s/%s: %s", metadata["namespace"], metadata["name"], error)
             return False
         return found is None or _uid(found) != metadata["uid"] or ended(found)
+
+
+def reason(pod: Body) -> str:
+    """Why a pod ended, in one word: OOMKilled, Evicted, NodeLost, Preempted, Deleted, Error."""
+    status = pod.get("status") or {}
+    targets = (each for each in status.get("conditions") or () if each.get("type") == "DisruptionTarget")
+    disruption: Body = next(targets, {})
+    if any(_end_of(container).get("reason") == "OOMKilled" for container in status.get("containerStatuses") or ()):
+        return "OOMKilled"
+    if status.get("reason") == "NodeLost" or disruption.get("reason") == "DeletionByTaintManager":
+        return "NodeLost"
+    if disruption.get("reason") == "PreemptionByScheduler":
+        return "Preempted"
+    if status.get("reason") == "Evicted" or disruption:
+        return "Evicted"
+    if pod["metadata"].get("deletionTimestamp") or not ended(pod):
+        return "Deleted"
+    return "Error" if status.get("phase") == "Failed" else "Deleted"
+
+
+def _end_of(container: Body) -> Body:
+    """How a container ended; one that was started again after that runs, or waits to."""
+    end: Body = (container.get("state") or {}).get("terminated") or {}
+    return end
 
 
 def _uid(body: Body) -> Any:

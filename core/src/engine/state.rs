@@ -94,7 +94,10 @@ pub struct State {
     pub config: Config,
     pub clock: Clock,
     pub counts: Counts,
+    /// It takes nothing more: as it leaves, or for as long as whoever sizes the fleet asks it to.
     pub(super) draining: bool,
+    /// It takes nothing more for good.
+    pub(super) leaving: bool,
     /// The database knows this worker.
     pub(super) registered: bool,
     pub(super) attempts: HashMap<Lease, Attempt>,
@@ -127,6 +130,7 @@ impl State {
             clock,
             counts: Counts::default(),
             draining: false,
+            leaving: false,
             registered: false,
             attempts: HashMap::new(),
             in_python: 0,

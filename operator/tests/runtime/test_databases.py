@@ -62,14 +62,17 @@ class FakeBridge:
         self._call("migrate", None)
         return 7
 
-    def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
-        self._call("fleet", pools)
+    def scaling(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
+        self._call("scaling", pools)
         nothing = {"ready": 0, "due": 0, "running": 0, "oldest_ready_seconds": 0}
         queues = {pool["key"]: self.queues.get(pool["key"], nothing) for pool in pools}
         return {"now": 0, "schema_version": 7, "pools": queues, "workers": list(self.workers)}
 
-    def end_workers(self, pod_uids: list[str]) -> None:
-        self._call("end_workers", pod_uids)
+    def end_pods(self, pods: list[tuple[str, str]]) -> None:
+        self._call("end_pods", pods)
+
+    def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
+        self._call("ask_to_drain", (pod_uids, drain))
 
     def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self._call("apply_definitions", items)
@@ -151,8 +154,8 @@ async def test_a_database_is_migrated_once_before_anything_else_is_asked_of_it(b
     database = await bench.reachable()
     assert database.state == DatabaseReachable(7)
     assert bench.told(ORDERS) <= 2  # reachable, and its numbers
-    assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "fleet"]
-    await bench.until(lambda: bench.bridge.count("fleet") > 3)
+    assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "scaling"]
+    await bench.until(lambda: bench.bridge.count("scaling") > 3)
     assert bench.bridge.count("migrate") == 1
     assert bench.told(ORDERS) >= 1
 
@@ -169,12 +172,12 @@ async def test_only_a_migration_that_takes_long_is_told_of(bench, monkeypatch):
 
 async def test_pools_with_one_url_share_a_database_and_one_statement_serves_them_all(bench):
     first = bench.databases.use(ORDERS, URL, ["orders"])
-    second = bench.databases.use(MAIL, URL, ["mail", "letters"])
+    second = bench.databases.use(MAIL, URL, ["mail", "letters"], 35.0)
     assert first is second
-    await bench.until(lambda: bench.bridge.count("fleet") >= 1)
-    assert bench.bridge.arguments("fleet")[-1] == [
-        {"key": "shop/orders", "queues": ["orders"]},
-        {"key": "shop/mail", "queues": ["mail", "letters"]},
+    await bench.until(lambda: bench.bridge.count("scaling") >= 1)
+    assert bench.bridge.arguments("scaling")[-1] == [
+        {"key": "shop/orders", "queues": ["orders"], "horizon": 0.0},
+        {"key": "shop/mail", "queues": ["mail", "letters"], "horizon": 35.0},
     ]
     assert len(bench.bridge.opened) == 1
 
@@ -239,9 +242,9 @@ async def test_only_what_shows_is_told_and_numbers_alone_not_at_once(bench):
     await bench.until(lambda: bench.served)
     assert [worker.id for worker in database.workers(ORDERS)] == ["w1"]
     notices = len(bench.notices)
-    looked = bench.bridge.count("fleet")
+    looked = bench.bridge.count("scaling")
     bench.bridge.workers[0] = {**bench.bridge.workers[0], "running": 3, "heartbeat_age_seconds": 1.5}
-    await bench.until(lambda: bench.bridge.count("fleet") > looked + 3)
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 3)
     assert len(bench.notices) == notices
     assert database.workers(ORDERS)[0].running == 3
     bench.bridge.queues["shop/orders"] = {"ready": 9, "due": 0, "running": 1, "oldest_ready_seconds": 0.5}
@@ -285,13 +288,24 @@ async def test_pods_that_have_ended_are_told_once_and_after_an_outage_too(bench)
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
-    database.end_pod("uid-2")
-    database.end_pod("uid-1")
+    database.end_pod("uid-2", "OOMKilled")
+    database.end_pod("uid-1", "Deleted")
     bench.bridge.error = None
-    await bench.until(lambda: bench.bridge.count("end_workers"))
-    looked = bench.bridge.count("fleet")
-    await bench.until(lambda: bench.bridge.count("fleet") > looked + 2)
-    assert bench.bridge.arguments("end_workers") == [["uid-1", "uid-2"]]
+    await bench.until(lambda: bench.bridge.count("end_pods"))
+    looked = bench.bridge.count("scaling")
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 2)
+    assert bench.bridge.arguments("end_pods") == [[("uid-1", "Deleted"), ("uid-2", "OOMKilled")]]
+
+
+async def test_pods_are_asked_to_drain_in_one_call_and_looked_at_again_soon(bench):
+    database = await bench.reachable()
+    database.ask_to_drain({"uid-2": True, "uid-1": True})
+    database.ask_to_drain({"uid-3": False})
+    await bench.until(lambda: bench.bridge.count("ask_to_drain") == 2)
+    assert bench.bridge.arguments("ask_to_drain") == [(["uid-3"], False), (["uid-1", "uid-2"], True)]
+    looked = bench.bridge.count("scaling")
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 2)
+    assert bench.bridge.count("ask_to_drain") == 2
 
 
 async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_errors):

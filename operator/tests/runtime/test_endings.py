@@ -6,7 +6,7 @@ from typing import Any
 
 from currant_operator import kinds
 from currant_operator.api import ApiError
-from currant_operator.endings import Endings
+from currant_operator.endings import Endings, reason
 from currant_operator.kinds import Key
 
 
@@ -16,7 +16,7 @@ class Told:
     def __init__(self) -> None:
         self.ended: list[str] = []
 
-    def end_pod(self, uid: str) -> None:
+    def end_pod(self, uid: str, reason: str) -> None:
         self.ended.append(uid)
 
 
@@ -79,3 +79,26 @@ async def test_a_pod_that_cannot_be_looked_at_is_left_to_its_heartbeat():
 
 async def test_a_pod_of_a_pool_without_a_known_database_is_nobodys():
     assert await told(pod(pool="mail"), Cluster(None)) == []
+
+
+def ended_as(phase: str = "Running", deleted: bool = False, **status: Any) -> str:
+    body = pod(phase=phase, **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}))
+    body["status"] |= status
+    return reason(body)
+
+
+def disrupted(why: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": why}]}
+
+
+def test_why_a_pod_ended_is_one_word():
+    oom = {"containerStatuses": [{"name": "worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}
+    assert ended_as("Failed", **oom) == "OOMKilled"
+    assert ended_as("Failed", reason="Evicted") == "Evicted"
+    assert ended_as(deleted=True, **disrupted("EvictionByEvictionAPI")) == "Evicted"
+    assert ended_as(deleted=True, **disrupted("PreemptionByScheduler")) == "Preempted"
+    assert ended_as(deleted=True, **disrupted("DeletionByTaintManager")) == "NodeLost"
+    assert ended_as("Failed", reason="NodeLost") == "NodeLost"
+    assert ended_as("Failed") == "Error"
+    assert ended_as("Succeeded") == "Deleted"
+    assert ended_as(deleted=True) == ended_as() == "Deleted"
