@@ -4,25 +4,31 @@ use std::time::{Duration, Instant};
 use crate::types::Micros;
 
 /// Reads the server's clock by the local monotonic one; `adjust` corrects it at each heartbeat.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Clock {
-    base: Instant,
+    /// When the server's clock read `server`; None: it stands still.
+    base: Option<Instant>,
     server: Micros,
 }
 
 impl Clock {
     pub fn new(server: Micros, at: Instant) -> Clock {
-        Clock { base: at, server }
+        Clock { base: Some(at), server }
+    }
+
+    #[cfg(test)]
+    pub fn standing(server: Micros) -> Clock {
+        Clock { base: None, server }
     }
 
     /// The server said `server` somewhere between `sent` and `received`: the middle is the best guess.
     pub fn adjust(&mut self, server: Micros, sent: Instant, received: Instant) {
-        self.base = sent + received.saturating_duration_since(sent) / 2;
+        self.base = self.base.map(|_| sent + received.saturating_duration_since(sent) / 2);
         self.server = server;
     }
 
     pub fn now(&self) -> Micros {
-        self.server + self.base.elapsed().as_micros() as Micros
+        self.server + self.base.map_or(0, |base| base.elapsed().as_micros()) as Micros
     }
 
     /// How long from now until the server's clock reads `due`.
