@@ -11,6 +11,8 @@ mod firing;
 mod health;
 mod held_up;
 pub mod items;
+#[cfg(test)]
+mod model;
 mod run;
 mod state;
 #[cfg(test)]
