@@ -15,6 +15,9 @@ pub enum Error {
     /// A deadlock or a serialization failure: nothing was written, try again now.
     #[error("{0}")]
     Conflict(String),
+    /// A row is in the hands of another transaction for longer than we wait: nothing was written.
+    #[error("{0}")]
+    Locked(String),
     /// The database refused a value. Nothing was written; the same call fails again.
     #[error("{message}")]
     Data { message: String, code: String },
@@ -40,14 +43,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Unavailable(_) | Error::Conflict(_))
+        matches!(self, Error::Unavailable(_) | Error::Conflict(_) | Error::Locked(_))
     }
 }
 
-const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01", "42501"];
+const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01"];
+const NO_RIGHT: &str = "42501";
 const MISSING_OBJECT: &[&str] = &["3F000", "42P01", "42703", "42704", "42883", "42846", "42804"];
-/// Deadlock, serialization failure, lock not available.
-const CONFLICT: &[&str] = &["40001", "40P01", "55P03"];
+/// Deadlock, serialization failure.
+const CONFLICT: &[&str] = &["40001", "40P01"];
+const LOCKED: &str = "55P03";
 /// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of something.
 const PASSING: &[&str] =
     &["25006", "57014", "57P01", "57P02", "57P03", "57P05", "53000", "53100", "53200", "53300", "58000", "58030"];
@@ -78,10 +83,16 @@ fn from_server(code: &str, message: &str) -> Error {
     let message = one_line(message);
     if CONFLICT.contains(&code) {
         Error::Conflict(message)
+    } else if code == LOCKED {
+        Error::Locked(message)
     } else if PASSING.contains(&code) || code.starts_with("08") {
         Error::Unavailable(format!("the database is not available: {message}"))
     } else if REFUSED.contains(&code) {
         Error::Refused(format!("the database refused the connection: {message}"))
+    } else if code == NO_RIGHT {
+        Error::Refused(format!(
+            "the database's role has no right to do this: {message} (`currant roles` prints what roles need)"
+        ))
     } else if MISSING_OBJECT.contains(&code) {
         Error::SchemaMismatch(format!(
             "the database has no schema of Currant, or an older one ({message}): run `currant migrate`"

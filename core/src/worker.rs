@@ -249,6 +249,15 @@ async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Resul
     Ok(())
 }
 
+/// Those of these executions that another transaction has locked.
+pub async fn locked_rows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.locked_rows($1) id"#, ids);
+    let locked = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(locked)
+}
+
 pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
     match (worker, execution) {
         (Some(worker), Some(execution)) => wakes.workers.push((worker, execution)),

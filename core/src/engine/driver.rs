@@ -1,14 +1,18 @@
 //! Carries out what `state` decides: one writer on a connection of its own, and a listener. Statements of the writer never overlap,
 //! so a heartbeat's answer can be compared with memory.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgListener};
+use uuid::Uuid;
 
+use super::held_up::HeldUp;
 use super::items::Item;
 use super::metrics::Statement;
 use super::state::Unit;
-use super::{Shared, firing, pickups, upkeep, verbs};
+use super::{Shared, firing, held_up, pickups, upkeep, verbs};
+use crate::client::within;
 use crate::error::{Error, Result};
 use crate::types::*;
 use crate::{db, worker};
@@ -25,6 +29,9 @@ fn statement_timeout(shared: &Shared) -> Duration {
     Duration::from_secs_f64((shared.state().config.info.timeout / 2.0).max(1.0))
 }
 
+/// What is to be written, last first.
+type Work = Vec<(Vec<Unit>, Option<ClaimRequest>)>;
+
 struct Writer {
     shared: Arc<Shared>,
     conn: Option<PgConnection>,
@@ -33,14 +40,22 @@ struct Writer {
     known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
     unknown: Vec<Unit>,
+    held_up: HeldUp,
     timeout: Duration,
 }
 
 /// The worker's life, until `stop`.
 pub(super) async fn drive(shared: Arc<Shared>) {
     let timeout = statement_timeout(&shared);
-    let mut writer =
-        Writer { shared: shared.clone(), conn: None, registered: false, known: false, unknown: Vec::new(), timeout };
+    let mut writer = Writer {
+        shared: shared.clone(),
+        conn: None,
+        registered: false,
+        known: false,
+        unknown: Vec::new(),
+        held_up: HeldUp::default(),
+        timeout,
+    };
     let mut pause = FIRST_PAUSE;
     let mut silent = false;
     while !*shared.gone.borrow() {
@@ -102,7 +117,7 @@ impl Writer {
             if beat && hung {
                 self.beat().await?;
             }
-            if commit || hung {
+            if commit || hung || self.held_up.is_due(Instant::now()) {
                 self.commit().await?;
             }
             if beat && !hung {
@@ -124,11 +139,11 @@ impl Writer {
             if ring {
                 self.shared.bell.ring();
             }
-            if quiet && self.shared.stopping() && self.unknown.is_empty() {
+            if quiet && self.shared.stopping() && self.unknown.is_empty() && self.held_up.is_empty() {
                 return self.say_goodbye().await;
             }
             if !(commit || beat || loads) && quiet {
-                return Ok(Some(rest));
+                return Ok(Some(self.held_up.rest(Instant::now(), rest)));
             }
         }
     }
@@ -163,10 +178,12 @@ impl Writer {
             let units = std::mem::take(&mut self.unknown);
             return self.write(units, None).await;
         }
-        let (units, claim) = {
+        let mut units = if self.held_up.is_due(Instant::now()) { self.look_again().await? } else { Vec::new() };
+        let (new, claim) = {
             let mut state = self.shared.state();
             (state.take_units(), state.claim_request())
         };
+        units.extend(self.held_up.queue_behind(new));
         if units.is_empty() && claim.is_none() {
             return Ok(());
         }
@@ -176,7 +193,7 @@ impl Writer {
     /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
     async fn write(&mut self, units: Vec<Unit>, claim: Option<ClaimRequest>) -> Result<()> {
         let me = self.shared.state().config.info.id;
-        let mut work = vec![(units, claim)];
+        let mut work: Work = vec![(units, claim)];
         while let Some((mut units, claim)) = work.pop() {
             let mut batch = Batch::default();
             units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
@@ -198,18 +215,69 @@ impl Writer {
                     let second = units.split_off(units.len().div_ceil(2));
                     work.extend([(second, None), (units, None)].into_iter().filter(|(units, _)| !units.is_empty()));
                 }
-                Err(error) => {
-                    self.unknown = units;
-                    work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
+                Err(Error::Locked(_)) if !units.is_empty() => {
                     self.shared.state().claim_failed();
-                    return match error {
-                        Error::Conflict(_) => Ok(()),
-                        error => Err(error),
+                    let locked = match self.locked_rows(&units).await {
+                        Ok(locked) => locked,
+                        Err(error) => return self.keep_unknown(units, work, error),
                     };
+                    if locked.is_empty() && units.len() > 1 {
+                        // None of the rows that we know of: halved until the culprit is alone.
+                        let second = units.split_off(units.len().div_ceil(2));
+                        work.extend([(second, None), (units, None)]);
+                    } else {
+                        work = self.set_aside(units, work, locked);
+                    }
                 }
+                Err(error) => return self.keep_unknown(units, work, error),
             }
         }
         Ok(())
+    }
+
+    /// What was not decided is sent again as it is; at once after a deadlock, since nothing was written.
+    fn keep_unknown(&mut self, units: Vec<Unit>, work: Work, error: Error) -> Result<()> {
+        self.unknown = units;
+        work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
+        let mut state = self.shared.state();
+        state.claim_failed();
+        match error {
+            Error::Conflict(message) => {
+                state.counts.conflicts += 1;
+                state.say("warning", format!("a commit is sent again: {message}"));
+                Ok(())
+            }
+            Error::Locked(_) => Ok(()), // a claim waited for a definition that somebody has locked
+            error => Err(error),
+        }
+    }
+
+    /// Which rows of these are in the hands of another transaction.
+    async fn locked_rows(&mut self, units: &[Unit]) -> Result<HashSet<Uuid>> {
+        let rows: Vec<Uuid> = units.iter().flat_map(held_up::rows).collect();
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        Ok(within(self.timeout, worker::locked_rows(conn, &rows)).await?.into_iter().collect())
+    }
+
+    /// What concerns locked rows waits; gives the rest of what is to be written.
+    fn set_aside(&mut self, units: Vec<Unit>, work: Work, mut locked: HashSet<Uuid>) -> Work {
+        if self.held_up.is_empty() {
+            let message = "another transaction holds rows of what this worker writes; that waits, the rest goes on";
+            say(&self.shared, "warning", format!("{message} (`currant doctor` tells whose it is)"));
+        }
+        if locked.is_empty() {
+            locked.extend(units.iter().flat_map(held_up::rows));
+        }
+        let rest = work.into_iter().rev().flat_map(|(units, _)| units);
+        let free = self.held_up.set_aside(units.into_iter().chain(rest).collect(), &locked, Instant::now());
+        if free.is_empty() { Vec::new() } else { vec![(free, None)] }
+    }
+
+    /// What was held up and is free now.
+    async fn look_again(&mut self) -> Result<Vec<Unit>> {
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        let locked = within(self.timeout, worker::locked_rows(conn, &self.held_up.rows())).await?;
+        Ok(self.held_up.release(&locked.into_iter().collect(), Instant::now()))
     }
 
     async fn beat(&mut self) -> Result<()> {
@@ -235,7 +303,11 @@ impl Writer {
         }
         for dead in dead {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await?;
+            let wakes =
+                match timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await {
+                    Err(Error::Locked(_) | Error::Conflict(_)) => continue, // the next heartbeat finds it again
+                    wakes => wakes?,
+                };
             let mut state = self.shared.state();
             state.counts.takeovers += 1;
             state.beat.maybe_work = true;

@@ -9,6 +9,7 @@ mod commit;
 mod driver;
 mod firing;
 mod health;
+mod held_up;
 pub mod items;
 mod metrics;
 mod pickups;

@@ -6,7 +6,7 @@ use crate::error::Error;
 
 fn class(error: &Error) -> Option<&'static str> {
     Some(match error {
-        Error::Unavailable(_) | Error::Refused(_) | Error::Conflict(_) => "DatabaseUnavailable",
+        Error::Unavailable(_) | Error::Refused(_) | Error::Conflict(_) | Error::Locked(_) => "DatabaseUnavailable",
         Error::SchemaMismatch(_) => "SchemaMismatch",
         Error::NotFound(_) => "NotFound",
         Error::NotRunning(_) => "NotRunning",
