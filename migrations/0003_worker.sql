@@ -161,7 +161,7 @@ declare
     v_strays uuid[] := '{}';
     v_now timestamptz;
 begin
-    select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share;
+    select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
     if not found then return; end if;
     select exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)),
         array(select d.function from currant.definitions d where d.gate is not null) into v_parked, v_gated;

@@ -1,5 +1,6 @@
-//! Many enqueues are alike but for their arguments: what they have in common goes to the database once.
-use crate::types::Call;
+//! Many enqueues are alike but for their arguments: what they have in common is checked, and goes to the database, once.
+use crate::error::{Error, Result};
+use crate::types::{Call, NewExecution};
 
 /// So many of the last distinct calls are compared with.
 const LOOK_BACK: usize = 8;
@@ -50,8 +51,74 @@ fn alike(a: &Call, b: &Call) -> bool {
         && *given == b.given
 }
 
+/// Durations in seconds: what Postgres can add to a time, and more than anybody waits.
+const LONGEST: f64 = 1e10;
+
+/// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. What is alike is checked once.
+pub fn check(items: &[NewExecution]) -> Result<()> {
+    let mut before: Option<&Call> = None;
+    for item in items {
+        check_payload("args", &item.call.args)?;
+        if !before.is_some_and(|before| alike(before, &item.call)) {
+            check_call(&item.call)?;
+        }
+        if let Some(key) = &item.idempotency_key {
+            check_text("idempotency_key", key, 500)?;
+        }
+        before = Some(&item.call);
+    }
+    Ok(())
+}
+
+fn check_call(call: &Call) -> Result<()> {
+    let policy = &call.policy;
+    check_text("function", &call.function, 500)?;
+    check_text("queue", &call.queue, 200)?;
+    check_number("priority", call.priority.into(), 0.0, 10.0)?;
+    check_number("max_attempts", policy.max_attempts.into(), 1.0, f64::from(i32::MAX))?;
+    check_number("initial", policy.initial, 0.0, LONGEST)?;
+    check_number("multiplier", policy.multiplier, 1.0, LONGEST)?;
+    check_number("max_delay", policy.max_delay, 0.0, LONGEST)?;
+    check_number("jitter", policy.jitter, 0.0, 1.0)?;
+    check_number("timeout", call.timeout.unwrap_or(1.0), f64::MIN_POSITIVE, LONGEST)?;
+    check_number("delay", call.delay.unwrap_or(0.0), -LONGEST, LONGEST)?;
+    policy.non_retryable.iter().try_for_each(|name| check_text("non_retryable", name, 1000))
+}
+
+fn check_number(what: &str, value: f64, least: f64, most: f64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let range =
+        if least == f64::MIN_POSITIVE { "more than 0".into() } else { format!("a number from {least} to {most}") };
+    Err(Error::Invalid(format!("{what} must be {range}, not {value}")))
+}
+
+/// Names of functions, queues, signals ...: `longest` in characters.
+pub fn check_text(what: &str, value: &str, longest: usize) -> Result<()> {
+    if value.contains('\0') {
+        return Err(Error::Invalid(format!("{what} must not hold a NUL: {value:?}")));
+    }
+    // Most are short: the bytes are enough to know.
+    if value.is_empty() || (value.len() > longest && value.chars().count() > longest) {
+        let length = value.chars().count();
+        return Err(Error::Invalid(format!("{what} must have 1 to {longest} characters, not {length}")));
+    }
+    Ok(())
+}
+
+/// Payloads are JSON: what cannot even be text would break every view that shows it.
+pub fn check_payload(what: &str, payload: &[u8]) -> Result<()> {
+    match std::str::from_utf8(payload) {
+        Ok(text) if !text.contains('\0') => Ok(()),
+        _ => Err(Error::Invalid(format!("{what} must be JSON in UTF-8"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::types::{Kind, Policy};
 
@@ -104,6 +171,54 @@ mod tests {
         let functions = calls.column(|call| call.function.clone());
         for (item, place) in items.iter().chain(&items).zip(&calls.places) {
             assert_eq!(functions[*place as usize - 1], item.function);
+        }
+    }
+
+    fn enqueued(call: Call) -> NewExecution {
+        NewExecution { id: uuid::Uuid::nil(), call, idempotency_key: None, checked: None }
+    }
+
+    fn refusal(change: impl Fn(&mut Call)) -> String {
+        let mut changed = call("f", "1");
+        change(&mut changed);
+        // Not the first of its batch: nothing may be taken for alike that is not.
+        let items = [enqueued(call("f", "1")), enqueued(changed)];
+        check(&items).expect_err("it should be refused").to_string()
+    }
+
+    #[test]
+    fn each_value_out_of_its_range_is_refused_by_name() {
+        assert_eq!(check(&[enqueued(call("f", "1")), enqueued(call("f", "2"))]), Ok(()));
+        assert_eq!(refusal(|call| call.priority = 11), "priority must be a number from 0 to 10, not 11");
+        assert_eq!(refusal(|call| call.timeout = Some(0.0)), "timeout must be more than 0, not 0");
+        assert_eq!(refusal(|call| call.queue = "q".repeat(201)), "queue must have 1 to 200 characters, not 201");
+        assert_eq!(refusal(|call| call.function = "a\0b".into()), r#"function must not hold a NUL: "a\0b""#);
+        assert_eq!(refusal(|call| call.args = vec![0xff]), "args must be JSON in UTF-8");
+        for wrong in [f64::NAN, f64::INFINITY, -1.0] {
+            assert!(refusal(|call| call.timeout = Some(wrong)).starts_with("timeout must be"));
+            assert!(refusal(|call| call.policy.initial = wrong).starts_with("initial must be"));
+            assert!(refusal(|call| call.policy.multiplier = wrong).starts_with("multiplier must be"));
+            assert!(refusal(|call| call.policy.max_delay = wrong).starts_with("max_delay must be"));
+            assert!(refusal(|call| call.policy.jitter = wrong).starts_with("jitter must be"));
+        }
+        assert!(refusal(|call| call.delay = Some(f64::NAN)).starts_with("delay must be"));
+        assert!(refusal(|call| call.policy.max_attempts = 0).starts_with("max_attempts must be"));
+        assert!(refusal(|call| call.queue.clear()).starts_with("queue must have"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_taken_or_refused_in_one_line(name in ".{0,250}") {
+            if let Err(refused) = check_text("queue", &name, 200) {
+                prop_assert!(name.is_empty() || name.chars().count() > 200 || name.contains('\0'));
+                prop_assert_eq!(refused.to_string().lines().count(), 1);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
+            let text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
+            prop_assert_eq!(check_payload("args", &bytes).is_ok(), text);
         }
     }
 }

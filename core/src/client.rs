@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
+use crate::calls;
 use crate::db::{self, Target};
 use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
@@ -113,6 +114,7 @@ impl Client {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        calls::check(&items)?;
         if items.iter().any(|item| item.idempotency_key.is_some()) {
             let _turn = self.shared.keyed.acquire().await.map_err(|_| closed())?;
             return match self.ask(Verb::Create(items.clone())).await? {
@@ -128,6 +130,8 @@ impl Client {
 
     /// Without a `dedup_key` of the caller's one is made, so that a lost answer does not send the signal twice.
     pub async fn send_signal(&self, id: Uuid, name: String, payload: Vec<u8>, dedup_key: Option<String>) -> Result<()> {
+        calls::check_text("name", &name, 500)?;
+        calls::check_payload("payload", &payload)?;
         let dedup_key = dedup_key.unwrap_or_else(|| Uuid::now_v7().to_string());
         self.ask(Verb::Signal { id, name, payload, dedup_key }).await.map(|_| ())
     }

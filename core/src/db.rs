@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "0004_control", sql: include_str!("../migrations/0004_control.sql") },
     Migration { version: 5, name: "0005_definitions", sql: include_str!("../migrations/0005_definitions.sql") },
     Migration { version: 6, name: "0006_schedules", sql: include_str!("../migrations/0006_schedules.sql") },
+    Migration { version: 7, name: "0007_locks", sql: include_str!("../migrations/0007_locks.sql") },
 ];
 
 /// The schema that this build needs; a newer one will do as long as its `min_client` is not above this.
@@ -254,8 +255,24 @@ pub async fn migrate(conn: &mut PgConnection) -> Result<i32> {
             .persistent(false)
             .execute(&mut *transaction)
             .await?;
+        keep_rights(&mut transaction).await?;
         transaction.commit().await?;
     }
+}
+
+/// The roles of least privilege; `currant roles` prints it.
+const ROLES: &str = include_str!("../python/currant/roles.sql");
+
+/// Where the roles are in use in this database, what a migration made or made anew belongs to them as it should when it is committed.
+async fn keep_rights(conn: &mut PgConnection) -> Result<()> {
+    let query = sqlx::query_scalar(
+        "select exists (select 1 from pg_catalog.pg_roles r
+            where r.rolname = 'currant_reader' and has_schema_privilege(r.oid, 'currant', 'usage'))",
+    );
+    if query.persistent(false).fetch_one(&mut *conn).await? {
+        sqlx::raw_sql(ROLES).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// `create schema if not exists` asks for a right even when there is nothing to create.

@@ -194,6 +194,7 @@ pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wak
     let mut answers: Vec<Option<Answer>> = items.iter().map(|_| None).collect();
     let mut applied = Vec::new();
     let mut transaction = db::transaction(conn).await?;
+    lock_schedules(&mut transaction, &parsed).await?;
     let mut there = there(&mut transaction, &parsed).await?;
     for place in order {
         let raw = &items[place];
@@ -216,12 +217,26 @@ pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wak
     Ok((to_json(&answers)?.into_bytes(), waiting_for(conn, &applied).await?))
 }
 
+fn functions(parsed: &[std::result::Result<Item, String>]) -> Vec<String> {
+    parsed.iter().flatten().map(|item| item.function.clone()).collect()
+}
+
+/// Schedules come before executions, and those before definitions (docs/locks.md): a worker that fires one may cancel a run.
+async fn lock_schedules(conn: &mut PgConnection, parsed: &[std::result::Result<Item, String>]) -> Result<()> {
+    let query = sqlx::query!(
+        "select id from currant.schedules where function = any($1) order by function, name for update",
+        &functions(parsed)
+    );
+    query.fetch_all(conn).await?;
+    Ok(())
+}
+
 /// The definitions that these functions have: (owner, item).
 async fn there(
     conn: &mut PgConnection,
     parsed: &[std::result::Result<Item, String>],
 ) -> Result<HashMap<String, (String, String)>> {
-    let functions: Vec<String> = parsed.iter().flatten().map(|item| item.function.clone()).collect();
+    let functions = functions(parsed);
     let query =
         sqlx::query!("select function, owner, item from currant.definitions where function = any($1)", &functions);
     let rows = query.fetch_all(conn).await?;

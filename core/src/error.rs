@@ -47,7 +47,8 @@ impl Error {
     }
 }
 
-const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01", "42501"];
+const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01"];
+const NO_RIGHT: &str = "42501";
 const MISSING_OBJECT: &[&str] = &["3F000", "42P01", "42703", "42704", "42883", "42846", "42804"];
 /// Deadlock, serialization failure.
 const CONFLICT: &[&str] = &["40001", "40P01"];
@@ -88,6 +89,10 @@ fn from_server(code: &str, message: &str) -> Error {
         Error::Unavailable(format!("the database is not available: {message}"))
     } else if REFUSED.contains(&code) {
         Error::Refused(format!("the database refused the connection: {message}"))
+    } else if code == NO_RIGHT {
+        Error::Refused(format!(
+            "the database's role has no right to do this: {message} (`currant roles` prints what roles need)"
+        ))
     } else if MISSING_OBJECT.contains(&code) {
         Error::SchemaMismatch(format!(
             "the database has no schema of Currant, or an older one ({message}): run `currant migrate`"

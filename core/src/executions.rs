@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::calls::Calls;
+use crate::calls::{Calls, check_payload};
 use crate::error::{Error, Result};
 use crate::retry::retry_delay;
 use crate::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
@@ -535,6 +535,7 @@ pub async fn complete_executions(
     worker: Uuid,
     items: &[(Uuid, i64, Vec<u8>)],
 ) -> Result<(Vec<Uuid>, Wakes)> {
+    items.iter().try_for_each(|(_, _, result)| check_payload("result", result))?;
     let fences = items.iter().map(|(id, lease, _)| (*id, *lease)).collect();
     let outcomes = items.iter().map(|(id, _, result)| outcome(*id, Action::Complete, Some(result.clone()))).collect();
     write(conn, worker, fences, outcomes).await
@@ -547,6 +548,7 @@ pub async fn fail_executions(
     items: &[(Uuid, i64, Vec<u8>, bool)],
     random: f64,
 ) -> Result<(Vec<Uuid>, Wakes)> {
+    items.iter().try_for_each(|(_, _, error, _)| check_payload("error", error))?;
     let ids: Vec<Uuid> = items.iter().map(|item| item.0).collect();
     let mut scope = db::scope(conn).await?;
     let rows = sqlx::query!(

@@ -5,6 +5,7 @@ pub mod client;
 pub mod cron;
 pub mod db;
 pub mod definitions;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod executions;

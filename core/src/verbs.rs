@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
 use crate::schedules::{self, Fired};
 use crate::types::{Created, NewExecution, Wakes};
-use crate::{db, definitions, fleet, signals, worker};
+use crate::{db, definitions, doctor, fleet, signals, worker};
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -18,6 +18,7 @@ pub enum Verb {
     List(Filters),
     Queues,
     Workers,
+    Doctor,
     /// JSON: `[{"key", "queues"}]`
     Fleet(String),
     Schedules,
@@ -115,6 +116,7 @@ impl Verb {
             Verb::List(filters) => (Answer::Json(executions::list_executions(conn, filters).await?), nobody),
             Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
+            Verb::Doctor => (Answer::Json(doctor::facts(conn).await?), nobody),
             Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),

@@ -402,20 +402,8 @@ pub async fn take_over(conn: &mut PgConnection, dead: Uuid) -> Result<Wakes> {
 /// On which of these executions' rows somebody holds a lock at this moment; of `ending` ones, also on a row of an unfinished child.
 pub async fn locked(conn: &mut PgConnection, ids: &[Uuid], ending: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut scope = db::scope(conn).await?;
-    let found = sqlx::query_scalar!(
-        r#"with touched as (
-            select e.id, e.id as by from currant.executions e where e.id = any ($1)
-            union all
-            select e.id, e.parent_id from currant.executions e where e.parent_id = any ($2) and e.finished_at is null
-        ), free as (
-            select e.id from currant.executions e where e.id in (select t.id from touched t) for update skip locked
-        )
-        select distinct t.by as "id!" from touched t where not exists (select 1 from free f where f.id = t.id)"#,
-        ids,
-        ending,
-    )
-    .fetch_all(scope.conn())
-    .await?;
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.locked_rows($1, $2) id"#, ids, ending);
+    let found = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
     Ok(found)
 }

@@ -31,7 +31,7 @@ e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
 e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
 e, the flag;clients;no_order_of_falling;sleep_worker|coalesce(currant.from_micros(p_until), '-infinity')|'-infinity'
 f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
-g, the dead claim nothing;claims;declared_dead;claim|and w.stopped_at is null for key share|for key share
+g, the dead claim nothing;claims;declared_dead;claim|and w.stopped_at is null and not w.pod_gone for key share|for key share
 l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
 l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
 m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id

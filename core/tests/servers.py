@@ -15,9 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg import sql
 
 from currant import embedded
-from support import eventually
+from support import TESTS, eventually
 
 HOST = "127.0.0.1"
 
@@ -32,6 +33,20 @@ def free_port() -> int:
 def unprivileged() -> dict[str, object]:
     """What makes `subprocess` run a server as somebody who is not root."""
     return embedded._as_account(embedded._server_account())
+
+
+INVARIANTS = TESTS / "invariants.sql"
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def execute(url: str, statement: str, *names: str) -> None:
+    """Run one statement, with `{}` for each name, outside a transaction; without names it may be several."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)) if names else statement)  # type: ignore[arg-type]
 
 
 def at_port(url: str, port: int) -> str:

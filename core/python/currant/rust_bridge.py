@@ -5,6 +5,7 @@ Only this module imports the extension.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
@@ -219,6 +220,11 @@ class RustBridge:
         return _rows(self.core.workers())
 
     @_Verb
+    def doctor(self) -> dict[str, Any]:
+        """What `currant doctor` judges; docs/doctor.md has the fields."""
+        return _object(self.core.doctor())
+
+    @_Verb
     def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
         """How pools of workers stand, in one statement, cheap enough for every few seconds.
 
@@ -372,12 +378,22 @@ def _schema_problem(item: dict[str, Any]) -> str | None:
     return schema_problem(schema) if schema is not None and named else None
 
 
+def _decode(data: bytes) -> Any:
+    """JSON with payloads in it, which others may have written: a number that is none here must not hide the rest."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return json.loads(data)
+
+
 def _object(data: bytes) -> dict[str, Any]:
-    return msgspec.json.decode(data, type=dict[str, Any])
+    value: dict[str, Any] = _decode(data)
+    return value
 
 
 def _rows(data: bytes) -> list[dict[str, Any]]:
-    return msgspec.json.decode(data, type=list[dict[str, Any]])
+    rows: list[dict[str, Any]] = _decode(data)
+    return rows
 
 
 def _claimed(items: list[tuple[str, int, bytes]]) -> list[Claimed]:

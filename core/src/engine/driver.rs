@@ -264,15 +264,26 @@ impl Writer {
                 Err(error) => {
                     self.unknown = units;
                     work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
-                    self.shared.state().claim_failed();
-                    return match error {
-                        Error::Conflict(_) | Error::Locked(_) => Ok(()),
-                        error => Err(error),
-                    };
+                    return self.undecided(error);
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was not decided is sent again as it is; at once after a deadlock, since nothing was written.
+    fn undecided(&self, error: Error) -> Result<()> {
+        let mut state = self.shared.state();
+        state.claim_failed();
+        match error {
+            Error::Conflict(message) => {
+                state.counts.conflicts += 1;
+                state.say("warning", format!("a commit is sent again: {message}"));
+                Ok(())
+            }
+            Error::Locked(_) => Ok(()), // a claim waited for a definition that somebody has locked
+            error => Err(error),
+        }
     }
 
     async fn beat(&mut self) -> Result<()> {
@@ -302,7 +313,7 @@ impl Writer {
                 match timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await {
                     Ok(wakes) => wakes,
                     // Somebody's open transaction holds a row of what it ran: at the next beat again, and the heart goes on.
-                    Err(Error::Locked(_)) => continue,
+                    Err(Error::Locked(_) | Error::Conflict(_)) => continue,
                     Err(error) => return Err(error),
                 };
             let mut state = self.shared.state();

@@ -48,7 +48,7 @@ pub(super) enum TaskPhase {
     Over { since: Micros },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub claimed: Claimed,
     pub phase: TaskPhase,
@@ -59,7 +59,7 @@ pub(super) type Lease = (Uuid, i64);
 const LEAST_DUE_LIMIT: usize = 1_024;
 
 /// Writes that are committed together or not at all, and what may happen once they are.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unit {
     pub batch: Batch,
     pub(super) eager: Vec<Lease>,
@@ -87,6 +87,8 @@ pub struct Counts {
     pub replays: u64,
     pub evictions: u64,
     pub batches: u64,
+    /// Commits that the database undid because of a deadlock; they are sent again.
+    pub conflicts: u64,
     pub written: u64,
     pub takeovers: u64,
     pub timeouts: u64,
@@ -523,6 +525,7 @@ impl State {
             ("replays", c.replays),
             ("evictions", c.evictions),
             ("batches", c.batches),
+            ("conflicts", c.conflicts),
             ("written", c.written),
             ("takeovers", c.takeovers),
             ("timeouts", c.timeouts),

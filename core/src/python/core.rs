@@ -157,6 +157,11 @@ impl Core {
         self.ask_json(py, reply, Verb::Workers)
     }
 
+    #[pyo3(signature = (reply = None))]
+    fn doctor(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::Doctor)
+    }
+
     #[pyo3(signature = (pools, reply = None))]
     fn fleet(&self, py: Python<'_>, pools: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Fleet(pools))

@@ -13,31 +13,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from psycopg import sql as psql
 from psycopg.rows import dict_row
 
 import currant
 from apps.board import Board, rhythm
 from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
+from servers import INVARIANTS, execute, with_database
 from support import CHECKOUT, QUICK, Ledger, WorkerProcess, child_environment, eventually
-
-INVARIANTS = CHECKOUT / "core/tests/invariants.sql"
-
-
-def with_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
-
-
-def execute(url: str, statement: str, *names: str) -> None:
-    """Run one statement, with `{}` for each name, outside a transaction."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(psql.SQL(statement).format(*map(psql.Identifier, names)))
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ impl Database {
         let mut conn = database.connect().await;
         db::migrate(&mut conn).await.expect("migrations run");
         run(&mut conn, include_str!("../invariants.sql").into()).await;
+        // Tests hold a row for as long as they want, however slow the machine is.
+        run(&mut conn, "alter function currant.commit_batch reset lock_timeout".into()).await;
         take_rule_out(&mut conn).await;
         database
     }

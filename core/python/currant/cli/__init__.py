@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from currant.cli import bench, reads, scale, workers, writes
+from currant.cli import bench, doctor, operations, reads, scale, workers, writes
 from currant.errors import CurrantError
 from currant.settings import SettingsError
 
@@ -40,7 +40,8 @@ def _wait_briefly() -> None:
         os.environ[URL_VARIABLE] = f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
 
 
-for _command in (*workers.COMMANDS, *writes.COMMANDS, *reads.COMMANDS, *bench.COMMANDS, *scale.COMMANDS):
+MODULES = (workers, writes, reads, doctor, operations, bench, scale)
+for _command in (command for module in MODULES for command in module.COMMANDS):
     cli.add_command(_command)
 
 

@@ -1,0 +1,19 @@
+"""Commands for whoever runs the database: roles."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import click
+
+
+@click.command()
+def roles() -> None:
+    """Print the SQL that makes roles of least privilege: currant_reader, currant_client, currant_worker.
+
+    Run it as the owner of Currant's schema: `currant roles | psql "$WORKFLOWS_DATABASE_URL"`.
+    """
+    click.echo(resources.files("currant").joinpath("roles.sql").read_text(encoding="utf-8"), nl=False)
+
+
+COMMANDS = (roles,)
