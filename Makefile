@@ -69,6 +69,10 @@ bench: ## the benchmark suite, beside bare SQL
 bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
+.PHONY: model
+model: ## every order of events in small worlds, with the number of states
+	@$(TIMED) model $(CARGO) test $(MANIFEST) --lib model -- --nocapture
+
 SEEDS ?= 20
 SECONDS_EACH ?= 60
 .PHONY: chaos chaos-short

@@ -21,7 +21,7 @@ pub(super) const STUCK_MICROS: Micros = 10_000_000;
 const LINGER_MICROS: Micros = 5_000_000;
 pub(super) const LEASE_LOST: &str = "LeaseLost: another worker, a cancel or a retry took it over";
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Beat {
     /// A claim may find something: since we were told, or never looked.
     pub maybe_work: bool,

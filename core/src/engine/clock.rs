@@ -7,16 +7,30 @@ use crate::types::Micros;
 ///
 /// An answer bounds what the server's clock reads: not less than it said, not more than that and the whole round trip. What is known
 /// already moves only as far as these bounds ask for. So a slow network does not make it jump, and no timer fires early by that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Clock {
     base: Instant,
     server: Micros,
     guessed: bool,
+    #[cfg(test)]
+    stands: bool,
 }
 
 impl Clock {
     pub fn new(server: Micros, at: Instant) -> Clock {
-        Clock { base: at, server, guessed: true }
+        Clock {
+            base: at,
+            server,
+            guessed: true,
+            #[cfg(test)]
+            stands: false,
+        }
+    }
+
+    /// Reads what it was last told: the model explores the same worlds however long it takes.
+    #[cfg(test)]
+    pub fn standing(server: Micros) -> Clock {
+        Clock { stands: true, ..Clock::new(server, Instant::now()) }
     }
 
     /// The server said `server` somewhere between `sent` and `received`: of the first answer the middle is the best guess.
@@ -32,6 +46,10 @@ impl Clock {
     }
 
     fn at(&self, when: Instant) -> Micros {
+        #[cfg(test)]
+        if self.stands {
+            return self.server;
+        }
         self.server + when.saturating_duration_since(self.base).as_micros() as Micros
     }
 

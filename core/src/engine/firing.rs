@@ -14,7 +14,7 @@ const LOOK_AGAIN_MICROS: Micros = 50_000;
 const FAILED_MICROS: Micros = 5_000_000;
 
 /// What a worker knows of schedules; by the server's clock.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Firing {
     next: Option<Micros>,
     /// Not before then.

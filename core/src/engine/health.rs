@@ -11,7 +11,7 @@ const TURN_LIMIT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Signs of life of the two halves of a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pulse {
     turned: Instant,
     /// Since then something lies there that Python has not pulled.

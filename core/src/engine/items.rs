@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::types::{Call, Claimed, Micros, NewExecution};
 
 /// What `pull` gives.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     Task(Box<Claimed>),
     Run(Box<RunItem>),
@@ -30,7 +30,7 @@ pub enum Item {
 }
 
 /// A workflow to start, or to rebuild from its history.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunItem {
     pub claimed: Claimed,
     pub clock: Micros,

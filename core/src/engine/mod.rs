@@ -12,6 +12,8 @@ mod firing;
 mod health;
 pub mod items;
 mod metrics;
+#[cfg(test)]
+mod model;
 mod pickups;
 mod run;
 mod state;

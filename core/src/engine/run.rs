@@ -89,7 +89,7 @@ pub struct Surroundings<'a> {
     pub eager: &'a mut dyn FnMut(&Call) -> bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     pub claimed: Claimed,
     pub phase: Phase,

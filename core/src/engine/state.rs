@@ -95,6 +95,7 @@ pub struct Counts {
     pub scheduled: u64,
 }
 
+#[cfg_attr(test, derive(Clone))]
 pub struct State {
     pub config: Config,
     pub clock: Clock,
