@@ -7,6 +7,9 @@ create table currant.schema_info (
 );
 insert into currant.schema_info (min_client) values (1);
 
+-- This transaction, as a number that orders transactions by their start. What a transaction makes ready carries it (ready_xid).
+create function currant.xid() returns bigint language sql stable parallel restricted as $$ select pg_current_xact_id()::text::bigint $$;
+
 -- No check constraints: each statement would compile all of them again, which is a sixth of a whole enqueue. They are in
 -- core/tests/invariants.sql, and every test runs with them.
 -- The order of the columns is for speed: what every row has and every claim reads comes first, of fixed width and by alignment.
@@ -15,6 +18,7 @@ create table currant.executions (
     lease bigint not null default 0,
     wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
     signal_seq bigint not null default 0,  -- orders the run's signals
+    ready_xid bigint not null default currant.xid(), -- the transaction that last made it ready: claims remember how far they looked
     created_at timestamptz not null default clock_timestamp(),
     ready_at timestamptz not null default clock_timestamp(), -- when it last became ready: how long it waits
     epoch integer not null default 0,      -- of its own history; grows when a run is retried
@@ -80,7 +84,7 @@ create table currant.executions (
 );
 
 create unique index executions_steps on currant.executions (parent_id, parent_epoch, step_key) where parent_id is not null;
-create index executions_ready on currant.executions (queue, priority desc, id)
+create index executions_ready on currant.executions (queue, priority desc, ready_xid, id)
     where state = 'pending' and run_at is null and not isolated and not parked;
 create index executions_isolated on currant.executions (queue, priority desc, id)
     where state = 'pending' and run_at is null and isolated;

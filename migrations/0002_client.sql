@@ -77,24 +77,28 @@ $$ select array(select json_array_elements_text(p_json::json)) $$;
 --
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
 -- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction, the
--- fast way to wake one. It does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile.
+-- fast way to wake one. It does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile;
+-- `since` is for that.
 create function currant.create_executions(
     p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
     k_non_retryables text[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
     k_checked text[], p_tell boolean
-) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean) language plpgsql as $$
+) returns table (
+    ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
+) language plpgsql as $$
 declare
     v_rules currant.rule[] := currant.rules(k_functions);
     v_now timestamptz := clock_timestamp();
     v_due timestamptz;
 begin
     told := false;
+    since := currant.xid();
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
-        return query select * from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
+        return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
             k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_timeouts, k_delays,
-            k_run_ats, k_given, k_checked);
+            k_run_ats, k_given, k_checked) r;
         return;
     end if;
     if cardinality(p_ids) = 1 then  -- most enqueues are of one: its plan has a third of the nodes

@@ -38,15 +38,23 @@ end $$;
 -- The second statement after a commit (rule e): whoever sleeps on these queues past something that is there by now looks
 -- again, and these workers look at these executions. Decided in a snapshot taken after that commit, so a worker that
 -- committed its flag (sleep_worker) before it looked is always seen; one that is awake costs no notification.
-create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}') returns void language plpgsql as $$
+-- p_since: the first of the transactions that this is about (currant.xid). What earlier ones made ready is not looked for, so that the
+-- index entries of what has been claimed long ago, and cannot be removed while somebody's old snapshot sees them, are not walked.
+create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}', p_since bigint default null)
+returns void language plpgsql as $$
 begin
     perform pg_notify('currant_w_' || w.id, '') from currant.workers w
     where cardinality(p_queues) > 0 and w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null
         and exists (
             -- The limits keep the planner from reading all that is ready to answer whether anything is.
             select 1 from unnest(p_queues) lane(queue) cross join lateral (
-                (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                    and not e.isolated and not e.parked limit 1)
+                (select 1 from currant.executions e where p_since is null and e.queue = lane.queue and e.state = 'pending'
+                    and e.run_at is null and not e.isolated and not e.parked limit 1)
+                union all
+                (select 1 from generate_series(0, 10) level(priority) cross join lateral (
+                    select 1 from currant.executions e where p_since is not null and e.queue = lane.queue and e.priority = level.priority
+                        and e.ready_xid >= p_since and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                    limit 1) any_ready)
                 union all
                 (select 1 from (select 1 from currant.executions e where e.parked and e.queue = lane.queue limit 1) any_parked
                     where exists (select 1 from currant.gates(array[lane.queue], 1) g where g.room > 0))
@@ -97,7 +105,7 @@ create function currant.park(p_ids uuid[], p_queues text[]) returns void languag
                 select f.id from unnest(p_queues) lane(queue) cross join lateral (
                     select x.id, x.function, x.defined, x.slot, x.started_at from currant.executions x
                     where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
-                    order by x.priority desc, x.id limit 1000) f
+                    order by x.priority desc, x.ready_xid, x.id limit 1000) f
                 where not f.slot and (f.defined or f.started_at is null)
                     and exists (select 1 from currant.definitions d where d.function = f.function and d.gate is not null)))
             and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked and not e.slot
@@ -116,7 +124,7 @@ create function currant.promote(p_queues text[]) returns void language sql as $$
             order by e.run_at limit 1000 for update skip locked
         ) d
     )
-    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(),
+    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(), ready_xid = currant.xid(),
         parked = e.defined and not e.slot and not e.isolated
             and exists (select 1 from currant.definitions d where d.function = e.function and d.gate is not null)
     from due where e.id = due.id;
@@ -127,13 +135,17 @@ create type currant.claimed as (
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
     non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
-    fresh boolean, isolated boolean
+    fresh boolean, isolated boolean, ready_xid bigint
 );
 
 -- Claims up to p_limit ready executions, by priority, then age. Queues take turns: in a first pass each gives at most its
 -- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it). One index scan
--- per queue, since `queue = any (...) order by priority` sorts the backlog (rule d); no mark is kept, so nothing that commits
--- late, comes due or is handed back is ever passed over.
+-- per queue, since `queue = any (...) order by priority` sorts the backlog (rule d).
+-- m_: how far the worker has looked (rule d), for each priority from 0 to 10 of each queue in turn: whatever was made ready by
+-- transactions before m_xid, or by m_xid with an id up to m_id, it has seen. o_: what was open then, to be looked at again: the place of
+-- the mark and the transaction. Without marks (empty arrays) everything is looked at; with them what others had locked meanwhile is
+-- not, so a worker looks without them now and then. They are for when a scan from the start is slow: entries of what was claimed stay
+-- in the index while an old snapshot sees them.
 -- Of a function with a gate (its definition limits how many may have started and not ended) as many start as there is room for. What
 -- waits for a place is parked: not among what is ready, however much it is. The gates are locked in the order of their names before
 -- anything is claimed, and counted after that; no lock is waited for later. What is ready and should have been parked (its definition
@@ -141,7 +153,9 @@ create type currant.claimed as (
 -- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
 -- The claimer's registry decides the kind. What was enqueued as a task and turns out to be a workflow (SQL clients cannot know)
 -- is not retried and loses the default time-out of tasks.
-create function currant.claim(p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean)
+create function currant.claim(
+    p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
+    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
 returns setof currant.claimed language plpgsql as $$
 declare
     me currant.workers;
@@ -160,6 +174,7 @@ declare
     v_more_strays uuid[];
     v_strays uuid[] := '{}';
     v_now timestamptz;
+    v_place integer;
 begin
     select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
     if not found then return; end if;
@@ -185,13 +200,36 @@ begin
                 v_want := p_limit - cardinality(v_ids);
                 exit when v_want <= 0;
                 if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
-                if cardinality(v_gated) = 0 and cardinality(v_open) = 0 then
+                if cardinality(v_gated) = 0 and cardinality(v_open) = 0 and cardinality(m_xids) > 0 then
+                    v_place := 11 * (array_position(p_queues, lane) - 1);
+                    select coalesce(array_agg(q.id), '{}') into v_more from (
+                        select c.id from generate_series(10, 0, -1) level(priority) cross join lateral (
+                            select open.id from unnest(o_places, o_xids) o(place, xid) cross join lateral (
+                                select e.id from currant.executions e
+                                where o.place = v_place + level.priority and e.ready_xid = o.xid
+                                    and e.queue = lane and e.priority = level.priority and e.state = 'pending' and e.run_at is null
+                                    and not e.isolated and not e.parked
+                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and not e.id = any (v_ids)
+                                order by e.id limit v_want for update skip locked) open
+                            union all
+                            select beyond.id from (
+                                select e.id from currant.executions e
+                                where (e.ready_xid, e.id) > (m_xids[v_place + level.priority + 1], m_ids[v_place + level.priority + 1])
+                                    and e.queue = lane and e.priority = level.priority and e.state = 'pending' and e.run_at is null
+                                    and not e.isolated and not e.parked
+                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and not e.id = any (v_ids)
+                                order by e.ready_xid, e.id limit v_want for update skip locked) beyond
+                        ) c limit v_want
+                    ) q;
+                elsif cardinality(v_gated) = 0 and cardinality(v_open) = 0 then
                     select coalesce(array_agg(q.id), '{}') into v_more from (
                         select e.id from currant.executions e
                         where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
                             and (e.refused_builds is null or not me.build = any (e.refused_builds))
                             and not e.id = any (v_ids)
-                        order by e.priority desc, e.id limit v_want for update skip locked
+                        order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                     ) q;
                 else
                     select coalesce(array_agg(q.id) filter (where not q.stray), '{}'), coalesce(array_agg(q.id) filter (where q.stray), '{}'),
@@ -202,22 +240,24 @@ begin
                             not c.parked and not c.slot and (c.defined or c.started_at is null) and c.function = any (v_gated) as stray
                         from (
                             select r.* from (
-                                select e.id, e.function, e.priority, e.parked, e.defined, e.slot, e.started_at from currant.executions e
+                                select e.id, e.function, e.priority, e.ready_xid, e.parked, e.defined, e.slot, e.started_at
+                                from currant.executions e
                                 where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
                                     and (e.refused_builds is null or not me.build = any (e.refused_builds))
                                     and not e.id = any (v_ids || v_strays)
-                                order by e.priority desc, e.id limit v_want for update skip locked
+                                order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                             ) r
                             union all
                             select p.* from unnest(v_open, v_rooms) o(function, room) cross join lateral (
-                                select e.id, e.function, e.priority, e.parked, e.defined, e.slot, e.started_at from currant.executions e
+                                select e.id, e.function, e.priority, e.ready_xid, e.parked, e.defined, e.slot, e.started_at
+                                from currant.executions e
                                 where e.parked and e.queue = lane and e.function = o.function and not e.id = any (v_ids)
                                 order by e.priority desc, e.id
                                 limit greatest(0, least(v_want, o.room - (select count(*) from unnest(v_started) s(function) where s.function = o.function)))
                                 for update skip locked
                             ) p
                         ) c
-                        order by c.priority desc, c.id limit v_want
+                        order by c.priority desc, c.ready_xid, c.id limit v_want
                     ) q;
                     v_started := v_started || v_more_started;
                     v_strays := v_strays || v_more_strays;
@@ -261,9 +301,9 @@ begin
     select t.id, t.lease, t.kind, t.function, t.queue, t.priority, t.attempt, t.takeovers, t.args, t.timeout,
         currant.micros(t.deadline), t.max_attempts, t.retry_initial, t.retry_multiplier, t.retry_max_delay,
         t.retry_jitter, t.non_retryable, t.parent_id, t.step_key, t.root_id, t.epoch, t.wakes,
-        currant.micros(t.started_at), t.lease = 1 and t.wakes = 0, t.isolated
+        currant.micros(t.started_at), t.lease = 1 and t.wakes = 0, t.isolated, t.ready_xid
     from taken t
-    order by array_position(p_queues, t.queue), t.priority desc, t.id;
+    order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id;
 end $$;
 
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
@@ -306,6 +346,7 @@ returns table (tag text, queue text, worker_id uuid, id uuid) language sql as $$
         wakes = p.wakes + 1,
         run_at = case when p.state = 'suspended' and not p.held then null else p.run_at end,
         ready_at = case when p.state = 'suspended' and not p.held then clock_timestamp() else p.ready_at end,
+        ready_xid = case when p.state = 'suspended' and not p.held then currant.xid() else p.ready_xid end,
         state = case when p.state = 'suspended' and not p.held then 'pending' else p.state end
     from news where p.id = news.parent_id and p.epoch = news.parent_epoch and p.state in ('pending', 'running', 'suspended')
     returning case when p.state = 'running' then 'worker' else 'queue' end, p.queue,
@@ -341,7 +382,7 @@ begin
         finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
         run_at = null,
         parked = false,
-        ready_at = clock_timestamp(),
+        ready_at = clock_timestamp(), ready_xid = currant.xid(),
         lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
         cancel_requested = true,
         wakes = e.wakes + 1
@@ -360,7 +401,8 @@ create function currant.has_news(p_id uuid) returns boolean language sql stable 
 $$;
 
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
--- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'claimed',
+-- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'since' (`lease`:
+-- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds of a claim that took long for what it claimed),
 -- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
@@ -395,7 +437,7 @@ create function currant.commit_batch(
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
     non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
-    fresh boolean, isolated boolean
+    fresh boolean, isolated boolean, ready_xid bigint
 ) language plpgsql as $$
 declare
     v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
@@ -413,6 +455,7 @@ declare
     v_queues text[] := k_queues;
     v_now timestamptz := clock_timestamp();
     v_held_back boolean[];  -- calls whose children do not start at once
+    v_claimed integer;
 begin
     if cardinality(f_ids) > 0 then
         if cardinality(o_ids) > 0 then
@@ -553,7 +596,7 @@ begin
                 -- An attempt that ended by itself killed nobody.
                 crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
                 isolated = o.action in ('handback', 'hold') and e.isolated,
-                ready_at = clock_timestamp(),
+                ready_at = clock_timestamp(), ready_xid = currant.xid(),
                 result = case when o.action = 'complete' then o.payload end,
                 error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
                 run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
@@ -620,15 +663,27 @@ begin
                     on k.place = c.call
                 where not c.eager or k.held_back;
         end if;
+        if cardinality(c_ids || parents || dropped) > 0 or o_actions && array['retry', 'handback', 'suspend', 'hold'] then
+            tag := 'since'; ref := null; lease := currant.xid();
+            return next;
+        end if;
     end if;
     if q_limit > 0 then
+        v_now := clock_timestamp();
         return query select 'claimed', null::text, null::uuid, r.id, r.* from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
+        get diagnostics v_claimed = row_count;
+        if clock_timestamp() - v_now > interval '2 ms' + v_claimed * interval '50 us' then
+            tag := 'slow'; ref := null; lease := extract(epoch from clock_timestamp() - v_now) * 1000000;
+            return next;
+        end if;
     end if;
 end $$;
 
 -- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
 -- times of work and of schedules, and gives what the database believes to be running here. Known = false: this worker was declared dead.
-create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean)
+-- p_ids: which of these are running here, instead of all; and it does not peek for what is simply ready. For a worker that claims by
+-- marks (currant.claim): the entries that it spares its claims are not walked here either.
+create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
     next_schedule bigint, sweep_due boolean)
 language plpgsql as $$
@@ -649,12 +704,13 @@ begin
             where e.held and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
             order by e.id limit 1000 for update skip locked
         )
-        update currant.executions e set state = 'pending', held = false, run_at = null, ready_at = clock_timestamp()
+        update currant.executions e set state = 'pending', held = false, run_at = null, ready_at = clock_timestamp(),
+            ready_xid = currant.xid()
         from free where e.id = free.id;
     end if;
     ready := exists (
         select 1 from unnest(me.queues) lane(queue) cross join lateral (
-            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+            (select 1 from currant.executions e where p_ids is null and e.queue = lane.queue and e.state = 'pending' and e.run_at is null
                 and not e.isolated and not e.parked and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
             union all
             (select 1 from (select 1 from currant.executions e where e.parked and e.queue = lane.queue limit 1) any_parked
@@ -673,7 +729,11 @@ begin
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
         and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second');
     select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
-    into ids, leases, wakes from currant.executions e where e.worker_id = p_worker and e.state = 'running';
+    into ids, leases, wakes from currant.executions e where p_ids is null and e.worker_id = p_worker and e.state = 'running';
+    if p_ids is not null then
+        select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
+        into ids, leases, wakes from currant.executions e where e.id = any (p_ids) and e.worker_id = p_worker and e.state = 'running';
+    end if;
     return next;
 end $$;
 
@@ -717,7 +777,7 @@ begin
             isolated = e.isolated or (blame.one = 1
                 and e.crashes + 1 >= least(2, greatest(1, currant.lives(e.kind, e.max_attempts) - 1))),
             state = case when e.id = any (lost) then 'failed' else 'pending' end,
-            ready_at = clock_timestamp(),
+            ready_at = clock_timestamp(), ready_xid = currant.xid(),
             finished_at = case when e.id = any (lost) then clock_timestamp() end,
             error = case when e.id = any (lost) then convert_to(json_build_object('type', 'WorkerLost',
                 'message', format('%s worker(s) died while this execution was running on them', e.crashes + 1), 'traceback', '',
@@ -753,7 +813,7 @@ begin
     return query
     with back as (
         update currant.executions e set state = 'pending', lease = e.lease + 1, attempt = e.attempt - 1, run_at = null,
-            ready_at = clock_timestamp()
+            ready_at = clock_timestamp(), ready_xid = currant.xid()
         where e.worker_id = p_worker and e.state = 'running' returning e.queue
     )
     select distinct back.queue from back;

@@ -8,6 +8,7 @@ begin
         wakes = e.wakes + 1,
         run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
         ready_at = case when e.state = 'suspended' and not e.held then clock_timestamp() else e.ready_at end,
+        ready_xid = case when e.state = 'suspended' and not e.held then currant.xid() else e.ready_xid end,
         state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
     where e.id = any (p_ids) and e.kind = 'workflow' and e.finished_at is null
     returning e.id, e.queue, case when e.state = 'running' then e.worker_id end;
@@ -33,6 +34,7 @@ begin
             signal_seq = e.signal_seq + 1, wakes = e.wakes + 1,
             run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
             ready_at = case when e.state = 'suspended' and not e.held then clock_timestamp() else e.ready_at end,
+            ready_xid = case when e.state = 'suspended' and not e.held then currant.xid() else e.ready_xid end,
             state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
         where e.id = p_id;
         status := 'ok';
@@ -121,7 +123,8 @@ begin
     end if;
     update currant.executions e set
         epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, takeovers = 0, crashes = 0,
-        isolated = false, slot = false, result = null, error = null, finished_at = null, run_at = null, ready_at = clock_timestamp(), deadline = null,
+        isolated = false, slot = false, result = null, error = null, finished_at = null, run_at = null, deadline = null,
+        ready_at = clock_timestamp(), ready_xid = currant.xid(),
         cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null
     where e.id = p_id;
 end $$;

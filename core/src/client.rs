@@ -329,8 +329,10 @@ fn size(enqueue: &Enqueue) -> usize {
 impl Line {
     async fn commit_or_retry(&mut self, mut batch: Vec<Enqueue>) {
         let mut pauses = Pauses::new();
+        let mut again = false;
         loop {
-            let Err((error, left)) = self.commit(batch).await else { return };
+            let Err((error, left)) = self.commit(batch, again).await else { return };
+            again = true;
             let now = Instant::now();
             let (over, waiting): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|enqueue| !error.is_transient() || enqueue.deadline <= now);
@@ -349,15 +351,15 @@ impl Line {
     }
 
     /// Commits all in one statement. A value that the database refuses is searched by halves: its enqueue alone fails.
-    /// What was not decided is given back with the reason.
-    async fn commit(&mut self, batch: Vec<Enqueue>) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
+    /// What was not decided is given back with the reason. `again`: it may have been committed before, and the reply lost.
+    async fn commit(&mut self, batch: Vec<Enqueue>, again: bool) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             let items: Vec<&NewExecution> = part.iter().flat_map(|enqueue| &enqueue.items).collect();
             match self.create(&items).await {
                 Ok((created, told)) => {
-                    let notice = if told { Notice::WakeLater } else { Notice::Wake };
-                    let _ = self.wakes.send(notice(enqueued(&created)));
+                    let notice = if told.asleep { Notice::WakeLater } else { Notice::Wake };
+                    let _ = self.wakes.send(notice(enqueued(&created, (!again).then_some(told.since))));
                     answer(part, &created);
                 }
                 Err(Error::Data { .. }) if part.len() > 1 => {
@@ -378,7 +380,7 @@ impl Line {
         Ok(())
     }
 
-    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, bool)> {
+    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, executions::Told)> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => none.insert(self.shared.connection().await?),
@@ -421,10 +423,7 @@ async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Noti
         for notice in notices.drain(..) {
             urgent |= !matches!(notice, Notice::WakeLater(_));
             match notice {
-                Notice::Wake(more) | Notice::WakeLater(more) => {
-                    wakes.queues.extend(more.queues);
-                    wakes.workers.extend(more.workers);
-                }
+                Notice::Wake(more) | Notice::WakeLater(more) => wakes.add(more),
                 Notice::Flush(reply) => flushes.push(reply),
             }
         }

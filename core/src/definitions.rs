@@ -318,7 +318,7 @@ async fn waiting_for(conn: &mut PgConnection, functions: &[String]) -> Result<Wa
     );
     let queues = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    Ok(Wakes { queues, workers: Vec::new() })
+    Ok(Wakes { queues, ..Wakes::default() })
 }
 
 /// Deletes the definitions of these owners with their schedules; gives how many, and whom to wake.

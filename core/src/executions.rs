@@ -16,12 +16,18 @@ pub async fn create(conn: &mut PgConnection, items: &[NewExecution]) -> Result<V
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
 
+/// Of an enqueue: whether its own commit notified who slept then, and which transaction it was.
+pub(crate) struct Told {
+    pub asleep: bool,
+    pub since: i64,
+}
+
 /// As `create`. With `tell` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
 pub(crate) async fn create_all(
     conn: &mut PgConnection,
     items: &[&NewExecution],
     tell: bool,
-) -> Result<(Vec<Created>, bool)> {
+) -> Result<(Vec<Created>, Told)> {
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
@@ -31,7 +37,8 @@ pub(crate) async fn create_all(
     let headers: Vec<_> = items.iter().filter_map(|n| Some((n.id, n.call.headers.as_deref()?))).collect();
     let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
     let rows = sqlx::query!(
-        r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!" from currant.create_executions(
+        r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!",
+            since as "since!" from currant.create_executions(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
         &column(items, |n| n.id),
         column(items, |n| n.call.args.as_slice()) as _,
@@ -62,9 +69,11 @@ pub(crate) async fn create_all(
         && row.ordinal.is_none()
     {
         let stored = |item: &&NewExecution| Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
-        return Ok((items.iter().map(stored).collect(), row.told));
+        let told = Told { asleep: row.told, since: row.since };
+        return Ok((items.iter().map(stored).collect(), told));
     }
     let mut created = Vec::with_capacity(rows.len());
+    let told = Told { asleep: false, since: rows.first().map_or(0, |row| row.since) };
     for row in rows {
         created.push((
             row.ordinal,
@@ -76,7 +85,7 @@ pub(crate) async fn create_all(
         ));
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
-    Ok((created.into_iter().map(|(_, created)| created).collect(), false))
+    Ok((created.into_iter().map(|(_, created)| created).collect(), told))
 }
 
 /// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.
@@ -408,7 +417,7 @@ pub async fn cancel(conn: &mut PgConnection, id: Uuid, force: bool) -> Result<Wa
     match row.status.as_str() {
         "unknown" => Err(not_found(id)),
         "finished" => Err(Error::NotRunning(format!("execution {id} has already finished"))),
-        _ => Ok(Wakes { queues: row.queues, workers: row.workers.into_iter().zip(row.ids).collect() }),
+        _ => Ok(Wakes { queues: row.queues, workers: row.workers.into_iter().zip(row.ids).collect(), since: None }),
     }
 }
 
@@ -422,7 +431,7 @@ pub async fn retry(conn: &mut PgConnection, id: Uuid) -> Result<Wakes> {
         "unknown" => Err(not_found(id)),
         "not_root" => Err(Error::Other(format!("execution {id} is a step of a run: retry the run"))),
         "not_failed" => Err(Error::Other(format!("execution {id} is neither failed nor cancelled"))),
-        _ => Ok(Wakes { queues: row.queues.unwrap_or_default(), workers: Vec::new() }),
+        _ => Ok(Wakes { queues: row.queues.unwrap_or_default(), ..Wakes::default() }),
     }
 }
 
@@ -481,17 +490,15 @@ async fn introduce(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[
 /// Says that a worker lives; makes it known the first time.
 pub async fn update_heartbeat(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
     introduce(conn, worker, name, queues).await?;
-    let beat = worker::heartbeat(conn, worker, None, false).await?;
+    let beat = worker::heartbeat(conn, worker, None, false, None).await?;
     let mut wakes = Wakes::default();
     for dead in beat.dead {
         let more = worker::take_over(conn, dead).await?;
-        wakes.queues.extend(more.queues);
-        wakes.workers.extend(more.workers);
+        wakes.add(more);
     }
     if beat.next_schedule.is_some_and(|due| due <= beat.now) {
         let (_, more) = schedules::fire(conn).await?;
-        wakes.queues.extend(more.queues);
-        wakes.workers.extend(more.workers);
+        wakes.add(more);
     }
     Ok(wakes)
 }
@@ -503,12 +510,12 @@ pub async fn claim_executions(
     queues: &[String],
     limit: i32,
 ) -> Result<Vec<(Uuid, i64, Vec<u8>)>> {
-    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, headers: false };
+    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, ..ClaimRequest::default() };
     let mut reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
         // It may be unknown yet, and what has come due is made ready by a heartbeat.
         introduce(conn, worker, "", queues).await?;
-        worker::heartbeat(conn, worker, None, false).await?;
+        worker::heartbeat(conn, worker, None, false, None).await?;
         reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
     }
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()

@@ -33,6 +33,7 @@ pub async fn send_signal(
         _ => Ok(Wakes {
             queues: row.queue.into_iter().collect(),
             workers: row.worker_id.map(|worker| (worker, id)).into_iter().collect(),
+            since: None,
         }),
     }
 }

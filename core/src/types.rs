@@ -220,8 +220,11 @@ impl Batch {
     }
 }
 
+/// Priorities go from 0 to one less.
+pub const PRIORITIES: usize = 11;
+
 /// Refill the claim buffer: up to `limit` ready executions of these queues, in turn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClaimRequest {
     pub queues: Vec<String>,
     pub limit: i32,
@@ -229,6 +232,35 @@ pub struct ClaimRequest {
     pub isolated: bool,
     /// With the headers of what is claimed.
     pub headers: bool,
+    /// Where to go on; None: from the start.
+    pub marks: Option<ClaimMarks>,
+}
+
+/// How far earlier claims have looked: (xid, id) of each priority of each queue in turn, and with the place of the mark the
+/// transactions that were open then.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClaimMarks {
+    pub xids: Vec<i64>,
+    pub ids: Vec<Uuid>,
+    pub open: Vec<(i32, i64)>,
+}
+
+/// Which transactions a statement sees: those before `next`, but for `open`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    pub next: i64,
+    pub open: Vec<i64>,
+}
+
+impl Snapshot {
+    /// Reads `pg_snapshot` as text: `xmin:xmax:xip,xip`.
+    pub fn parse(text: &str) -> Option<Snapshot> {
+        let mut parts = text.splitn(3, ':').skip(1);
+        let next = parts.next()?.parse().ok()?;
+        let open =
+            parts.next()?.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Snapshot { next, open })
+    }
 }
 
 /// An execution leased to this worker.
@@ -257,6 +289,8 @@ pub struct Claimed {
     pub isolated: bool,
     /// Its trace context, if the worker asked for it.
     pub headers: Option<String>,
+    /// The transaction that made it ready.
+    pub ready_xid: i64,
 }
 
 /// Whom to wake once a write is committed: workers that sleep on these queues, and (worker, execution) pairs.
@@ -264,9 +298,22 @@ pub struct Claimed {
 pub struct Wakes {
     pub queues: Vec<String>,
     pub workers: Vec<(Uuid, Uuid)>,
+    /// The first of the transactions that made something ready in `queues`; None: not known.
+    pub since: Option<i64>,
 }
 
 impl Wakes {
+    /// Both in one.
+    pub fn add(&mut self, more: Wakes) {
+        if self.queues.is_empty() {
+            self.since = more.since;
+        } else if !more.queues.is_empty() {
+            self.since = self.since.zip(more.since).map(|(one, other)| one.min(other));
+        }
+        self.queues.extend(more.queues);
+        self.workers.extend(more.workers);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty() && self.workers.is_empty()
     }
@@ -280,6 +327,10 @@ pub struct BatchReply {
     pub postponed: Vec<Uuid>,
     pub wakes: Wakes,
     pub claimed: Vec<Claimed>,
+    /// How long the claim took, if that was long for what it claimed.
+    pub slow: Option<Micros>,
+    /// Taken before a claim with marks.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// One row of a run's history (`currant.load_runs`).

@@ -109,7 +109,7 @@ impl Verb {
             Verb::SchemaVersion => (Answer::Number(db::schema_version(conn).await?), nobody),
             Verb::Create(items) => {
                 let created = executions::create(conn, items).await?;
-                (Answer::Created(created.clone()), enqueued(&created))
+                (Answer::Created(created.clone()), enqueued(&created, None))
             }
             Verb::Get(id) => (Answer::Json(executions::get_execution(conn, *id).await?), nobody),
             Verb::Show(id) => (Answer::Json(executions::show(conn, *id).await?), nobody),
@@ -165,8 +165,8 @@ fn ids((ids, wakes): (Vec<Uuid>, Wakes)) -> (Answer, Wakes) {
     (Answer::Ids(ids), wakes)
 }
 
-/// Whom to wake after an enqueue.
-pub fn enqueued(created: &[Created]) -> Wakes {
+/// Whom to wake after an enqueue; `since`: the transaction that made it, if it is known for all of them.
+pub fn enqueued(created: &[Created], since: Option<i64>) -> Wakes {
     let queue = |created: &Created| match created {
         Created::Stored { queue, .. } => queue.clone(),
         Created::Unchecked { .. } => None,
@@ -174,5 +174,5 @@ pub fn enqueued(created: &[Created]) -> Wakes {
     let mut queues: Vec<String> = created.iter().filter_map(queue).collect();
     queues.sort_unstable();
     queues.dedup();
-    Wakes { queues, workers: Vec::new() }
+    Wakes { queues, workers: Vec::new(), since }
 }

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::calls::Calls;
 use crate::error::{Error, Result};
 use crate::types::{
-    Batch, BatchReply, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, Policy, Wakes,
-    WorkerInfo,
+    Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, Policy,
+    Snapshot, Wakes, WorkerInfo,
 };
 use crate::{db, executions};
 
@@ -85,6 +85,7 @@ macro_rules! claimed {
             fresh: there(row.fresh)?,
             isolated: there(row.isolated)?,
             headers: None,
+            ready_xid: there(row.ready_xid)?,
         }
     }};
 }
@@ -122,7 +123,7 @@ pub async fn commit_batch(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
             id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts, retry_initial,
             retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes, started, fresh,
-            isolated
+            isolated, ready_xid
         from currant.commit_batch(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
             $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
@@ -214,6 +215,8 @@ pub async fn commit_batch(
             "refused" => reply.refused.extend(row.reference),
             "postponed" => reply.postponed.extend(row.reference),
             "claimed" => reply.claimed.push(claimed!(row)),
+            "since" => reply.wakes.since = row.lease,
+            "slow" => reply.slow = row.lease,
             _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
         }
     }
@@ -249,6 +252,65 @@ async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Resul
     Ok(())
 }
 
+/// As `commit_batch`; a claim with marks is a transaction of its own after it.
+pub async fn commit_and_claim(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    batch: &Batch,
+    claim: Option<&ClaimRequest>,
+) -> Result<BatchReply> {
+    let Some((request, marks)) = claim.and_then(|claim| claim.marks.as_ref().map(|marks| (claim, marks))) else {
+        return commit_batch(conn, worker, batch, claim).await;
+    };
+    let mut reply = BatchReply::default();
+    if *batch != Batch::default() {
+        reply = commit_batch(conn, worker, batch, None).await?;
+    }
+    claim_by_marks(conn, worker, request, marks, &mut reply).await?;
+    Ok(reply)
+}
+
+async fn claim_by_marks(
+    conn: &mut PgConnection,
+    worker: Uuid,
+    request: &ClaimRequest,
+    marks: &ClaimMarks,
+    reply: &mut BatchReply,
+) -> Result<()> {
+    let mut scope = db::scope(conn).await?;
+    // Before the claim: what it does not see is looked at again.
+    reply.snapshot = Some(snapshot(scope.conn()).await?);
+    let rows = sqlx::query!(
+        r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
+            started, fresh, isolated, ready_xid
+        from currant.claim($1, $2, $3, $4, $5, $6, $7, $8)"#,
+        worker,
+        &request.queues,
+        request.limit,
+        request.isolated,
+        &marks.xids,
+        &marks.ids,
+        &column(&marks.open, |open| open.0),
+        &column(&marks.open, |open| open.1)
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    for row in rows {
+        reply.claimed.push(claimed!(row));
+    }
+    if request.headers {
+        read_headers(scope.conn(), &mut reply.claimed).await?;
+    }
+    scope.done().await
+}
+
+async fn snapshot(conn: &mut PgConnection) -> Result<Snapshot> {
+    let text = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "text!""#).fetch_one(conn).await?;
+    Snapshot::parse(&text)
+        .ok_or_else(|| Error::Other(format!("the database gives a snapshot in an unknown form: {text}")))
+}
+
 pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
     match (worker, execution) {
         (Some(worker), Some(execution)) => wakes.workers.push((worker, execution)),
@@ -273,10 +335,11 @@ pub(crate) fn kind(text: &str) -> Result<Kind> {
 pub async fn wake(conn: &mut PgConnection, wakes: &Wakes) -> Result<()> {
     let mut scope = db::scope(conn).await?;
     sqlx::query!(
-        "select currant.wake($1, $2, $3)",
+        "select currant.wake($1, $2, $3, $4)",
         &wakes.queues,
         &column(&wakes.workers, |w| w.0),
-        &column(&wakes.workers, |w| w.1)
+        &column(&wakes.workers, |w| w.1),
+        wakes.since
     )
     .fetch_one(scope.conn())
     .await?;
@@ -341,20 +404,23 @@ pub async fn load_runs(conn: &mut PgConnection, ids: &[Uuid], news: bool) -> Res
 
 /// Says that the worker lives and looks for work. To sleep without missing any (rule e): commit `sleep(until)` first, then call this
 /// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
+/// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by marks.
 pub async fn heartbeat(
     conn: &mut PgConnection,
     worker: Uuid,
     sleep_until: Option<Micros>,
     draining: bool,
+    about: Option<&[Uuid]>,
 ) -> Result<Heartbeat> {
     let mut scope = db::scope(conn).await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
             leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!"
-        from currant.heartbeat($1, $2, $3)"#,
+        from currant.heartbeat($1, $2, $3, $4)"#,
         worker,
         sleep_until,
-        draining
+        draining,
+        about as _
     )
     .fetch_one(scope.conn())
     .await?;
@@ -421,5 +487,5 @@ pub async fn stop_worker(conn: &mut PgConnection, worker: Uuid) -> Result<Wakes>
     let queues = sqlx::query_scalar!(r#"select queue as "queue!" from currant.stop_worker($1)"#, worker);
     let queues = queues.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    Ok(Wakes { queues, workers: Vec::new() })
+    Ok(Wakes { queues, ..Wakes::default() })
 }

@@ -220,7 +220,7 @@ async fn only_workers_that_sleep_past_the_work_are_woken() {
     let channels: Vec<String> = [awake, asleep, elsewhere].iter().flat_map(|w| worker::channels(*w, &[])).collect();
     listener.listen_all(channels.iter().map(String::as_str)).await.unwrap();
 
-    let wakes = Wakes { queues: vec!["q".into()], workers: vec![] };
+    let wakes = Wakes { queues: vec!["q".into()], ..Wakes::default() };
     let late = new(Call { delay: Some(3600.0), ..call(Kind::Task, "q") });
     create_executions(&mut conn, &[late]).await.unwrap();
     worker::wake(&mut conn, &wakes).await.unwrap(); // due after both wake by themselves
@@ -229,7 +229,7 @@ async fn only_workers_that_sleep_past_the_work_are_woken() {
     worker::wake(&mut conn, &wakes).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
     worker::wake(&mut conn, &wakes).await.unwrap();
-    worker::wake(&mut conn, &Wakes { queues: vec![], workers: vec![(awake, Uuid::nil())] }).await.unwrap();
+    worker::wake(&mut conn, &Wakes { workers: vec![(awake, Uuid::nil())], ..Wakes::default() }).await.unwrap();
 
     let mut heard = Vec::new();
     loop {
@@ -563,24 +563,24 @@ async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
                 ('w', 0, _) => worker::sleep(&mut worker_conn, me, until).await.unwrap(),
                 ('w', 1, _) => {
                     run(&mut worker_conn, "begin".into()).await;
-                    looked = worker::heartbeat(&mut worker_conn, me, until, false).await.unwrap().ready;
+                    looked = worker::heartbeat(&mut worker_conn, me, until, false, None).await.unwrap().ready;
                 }
                 ('w', ..) => run(&mut worker_conn, "commit".into()).await,
                 (_, _, 0) => {
                     enqueue(&mut client, Kind::Task, "q").await;
                 }
-                _ => worker::wake(&mut client, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap(),
+                _ => worker::wake(&mut client, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap(),
             }
             if step == 'w' { worker_steps += 1 } else { client_steps += 1 }
         }
-        let end = Wakes { queues: vec![], workers: vec![(me, Uuid::nil())] };
+        let end = Wakes { workers: vec![(me, Uuid::nil())], ..Wakes::default() };
         worker::wake(&mut client, &end).await.unwrap();
         let mut notified = false;
         while listener.recv().await.unwrap().payload() != Uuid::nil().to_string() {
             notified = true;
         }
         assert!(looked || notified, "{order}: the worker sleeps over the work");
-        worker::heartbeat(&mut worker_conn, me, None, false).await.unwrap();
+        worker::heartbeat(&mut worker_conn, me, None, false, None).await.unwrap();
         claim_one(&mut worker_conn, me, "q").await;
     }
 }

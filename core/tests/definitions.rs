@@ -190,7 +190,7 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &suspends(&started, started.wakes, None)).await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a suspended run has its place");
-    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     executions::resume_workflows(&mut conn, &[first]).await.unwrap();
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first]);
@@ -201,7 +201,7 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first], "between two attempts it has its place");
     assert_eq!(complete(&mut conn, me, &again[0]).await.queues, ["q"]);
-    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
 }
 
@@ -254,7 +254,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
-    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 2);
     assert_eq!(
         text(
@@ -300,7 +300,7 @@ async fn what_comes_due_is_tried_again_or_retried_as_a_run_waits_for_a_place_lik
         "update currant.executions set run_at = now() - interval '1 second' where run_at is not null".into(),
     )
     .await;
-    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().ready);
+    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &ends(&claimed, Action::Fail, Some("{}"))).await;
     let second = claim_one(&mut conn, me, "q").await;
@@ -367,8 +367,8 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
         let before = rows_read(&mut conn).await;
         let claimed = claim(&mut conn, me, &["q"], 10).await;
         assert_eq!(claimed.iter().filter(|c| c.function == "g").count(), 9, "one of the 20,000 has room");
-        worker::heartbeat(&mut conn, me, None, false).await.unwrap();
-        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+        worker::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         complete(&mut conn, me, &claimed[0]).await;
         let reads = rows_read(&mut conn).await - before;
         run(&mut conn, "rollback".into()).await;
@@ -436,7 +436,7 @@ async fn sleepers_are_told_when_there_is_a_place_and_not_before() {
     define(&mut conn, json!({"concurrency_limit": 1})).await;
     enqueue_many(&mut conn, 2, "q").await;
     let claimed = claim_one(&mut conn, me, "q").await;
-    let wakes = Wakes { queues: vec!["q".into()], workers: vec![] };
+    let wakes = Wakes { queues: vec!["q".into()], ..Wakes::default() };
     worker::wake(&mut conn, &wakes).await.unwrap();
     run(&mut conn, format!("notify \"currant_w_{sleeper}\", 'ours'")).await;
     assert_eq!(listener.recv().await.unwrap().payload(), "ours", "nothing can go yet");
@@ -509,9 +509,9 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q", "other"]).await;
-    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
-    assert!(worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     enqueue(&mut conn, Kind::Workflow, "q").await;
     let parent = claim_one(&mut conn, me, "q").await;
     commit(&mut conn, me, &starts(&parent, vec![child(&parent, "0", call(Kind::Workflow, "other"), false)])).await;
@@ -519,7 +519,7 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     complete(&mut conn, me, &parent).await;
     ended(&mut conn, parent.id, 1).await;
     assert_eq!(sweep(&mut conn).await, 0);
-    assert!(!worker::heartbeat(&mut conn, me, None, false).await.unwrap().sweep_due);
+    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     commit(&mut conn, me, &ends(&below, Action::Cancel, None)).await;
     assert_eq!(sweep(&mut conn).await, 1);
     assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "0");

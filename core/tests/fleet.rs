@@ -53,7 +53,7 @@ async fn it_tells_of_every_live_worker_where_it_is_what_it_serves_and_how_busy_i
     worker::stop_worker(&mut conn, gone).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
     claim_one(&mut conn, here.id, "q").await;
-    worker::heartbeat(&mut conn, here.id, None, true).await.unwrap();
+    worker::heartbeat(&mut conn, here.id, None, true, None).await.unwrap();
 
     let answer = ask(&mut conn, json!([])).await;
     assert_eq!(answer["pools"], json!({}));
@@ -124,12 +124,12 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
 
     assert_eq!(wakes.queues, ["q"]);
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
-    assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
-    assert!(worker::heartbeat(&mut conn, other.id, None, false).await.unwrap().known);
+    assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+    assert!(worker::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
     assert_eq!(end_workers(&mut conn, &["u1".into()]).await.unwrap(), Wakes::default(), "again: nothing is left");
     // Its process may live on for some seconds: what it claimed would die with it a second time.
     enqueue(&mut conn, Kind::Task, "q").await;
     worker::register(&mut conn, &lost).await.unwrap();
     assert!(claim(&mut conn, lost.id, &["q"], 1).await.is_empty());
-    assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
+    assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
 }

@@ -20,3 +20,19 @@ alter table currant.executions
     add constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled'))),
     add constraint only_what_has_not_started_is_parked
         check (not parked or (defined and state = 'pending' and run_at is null and not isolated and not slot));
+
+-- What becomes ready carries the transaction that made it so: a claim that goes on from a mark finds it by that.
+create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
+begin
+    if new.ready_xid <> currant.xid() then
+        raise exception 'execution % becomes ready without ready_xid', new.id using errcode = 'check_violation';
+    end if;
+    return new;
+end $$;
+create trigger ready_when_inserted before insert on currant.executions for each row
+    when (new.state = 'pending' and new.run_at is null and not new.isolated and not new.parked)
+    execute function currant.ready_by_this_transaction();
+create trigger ready_when_updated before update on currant.executions for each row
+    when (new.state = 'pending' and new.run_at is null and not new.isolated and not new.parked
+        and not (old.state = 'pending' and old.run_at is null and not old.isolated and not old.parked))
+    execute function currant.ready_by_this_transaction();

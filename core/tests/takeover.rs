@@ -12,7 +12,7 @@ async fn die(conn: &mut PgConnection, worker: Uuid) -> Wakes {
 }
 
 async fn claim_isolated(conn: &mut PgConnection, worker: Uuid) -> Vec<Claimed> {
-    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, headers: false };
+    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, ..ClaimRequest::default() };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
@@ -28,7 +28,7 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     let first = claim_one(&mut conn, dead, "q").await;
     silence(&mut conn, dead).await;
 
-    let beat = worker::heartbeat(&mut conn, heir, None, false).await.unwrap();
+    let beat = worker::heartbeat(&mut conn, heir, None, false, None).await.unwrap();
     assert_eq!(beat.dead, [dead]);
     assert_eq!(worker::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
     assert_eq!(state(&mut conn, sleeper).await, "suspended");
@@ -163,8 +163,8 @@ async fn a_worker_that_starts_in_the_pod_of_another_takes_over_what_that_one_ran
         ("pending", "running")
     );
     assert_eq!(commit(&mut conn, before.id, &ends(&lost, Action::Complete, Some("1"))).await.refused, [mine]);
-    assert!(!worker::heartbeat(&mut conn, before.id, None, false).await.unwrap().known);
-    assert!(worker::heartbeat(&mut conn, neighbour.id, None, false).await.unwrap().known);
+    assert!(!worker::heartbeat(&mut conn, before.id, None, false, None).await.unwrap().known);
+    assert!(worker::heartbeat(&mut conn, neighbour.id, None, false, None).await.unwrap().known);
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn two_workers_that_share_a_pod_by_mistake_do_not_declare_each_other_dead_
     worker::register(&mut conn, &second).await.unwrap();
     worker::register(&mut conn, &first).await.unwrap();
     for worker in [first.id, second.id] {
-        assert!(worker::heartbeat(&mut conn, worker, None, false).await.unwrap().known);
+        assert!(worker::heartbeat(&mut conn, worker, None, false, None).await.unwrap().known);
     }
 }
 
@@ -186,5 +186,5 @@ async fn outside_of_pods_no_worker_ends_another() {
     let mut conn = database.connect().await;
     let first = register(&mut conn, &["q"]).await;
     register(&mut conn, &["q"]).await;
-    assert!(worker::heartbeat(&mut conn, first, None, false).await.unwrap().known);
+    assert!(worker::heartbeat(&mut conn, first, None, false, None).await.unwrap().known);
 }

@@ -108,7 +108,8 @@ impl State {
         self.beat.turn += 1;
         let isolated = !self.attempts.values().any(|attempt| attempt.claimed.isolated)
             && !self.runs.values().any(|run| run.claimed.isolated);
-        Some(ClaimRequest { queues, limit: limit as i32, isolated, headers: self.config.tracing })
+        let marks = self.marks.of(&queues, self.clock.now());
+        Some(ClaimRequest { queues, limit: limit as i32, isolated, headers: self.config.tracing, marks })
     }
 
     /// The claim was not answered: look again.
@@ -152,6 +153,12 @@ impl State {
         (self.sleepy().then_some(until), self.draining)
     }
 
+    /// What the heartbeat is to be about, where it should not look at everything (`Marks`): what is in hand.
+    pub fn beat_about(&self) -> Option<Vec<Uuid>> {
+        let in_hand = || self.attempts.keys().map(|lease| lease.0).chain(self.runs.keys().copied()).collect();
+        self.marks.in_use(self.clock.now()).then(in_hand)
+    }
+
     /// The heartbeat is committed. Gives the workers that we may declare dead.
     pub fn beaten(
         &mut self,
@@ -178,7 +185,7 @@ impl State {
         let had_flag = self.beat.flag_until > self.clock.now();
         self.beat.flag_until = sent_flag.unwrap_or(Micros::MIN);
         // Rule e: after the flag is committed, look once more before sleeping.
-        self.beat.maybe_work |= reply.ready || (sent_flag.is_some() && !had_flag);
+        self.beat.maybe_work |= reply.ready || (sent_flag.is_some() && !had_flag) || self.marks.in_use(now);
         self.reconcile(&reply.running);
         self.sweep();
         let steady = received.saturating_duration_since(steady_since) >= timeout;
@@ -190,6 +197,7 @@ impl State {
         self.beat.steady_since = None;
         self.beat.wanted = true;
         self.beat.flag_until = Micros::MIN;
+        self.marks.forget();
     }
 
     /// We were declared dead: everything in hand belongs to others now. Go on under the same id with nothing in hand.

@@ -29,7 +29,7 @@ impl State {
     }
 
     /// These units are committed, but for what the database refused. Gives whom to wake in other workers.
-    pub fn committed(&mut self, units: Vec<Unit>, claimed: Option<usize>, reply: BatchReply) -> Wakes {
+    pub fn committed(&mut self, units: Vec<Unit>, claim: Option<&ClaimRequest>, reply: BatchReply) -> Wakes {
         let now = self.clock.now();
         self.counts.batches += 1;
         self.counts.written += units.len() as u64;
@@ -44,8 +44,12 @@ impl State {
             self.settle(unit, &refused, now);
         }
         let wakes = self.keep_own_wakes(reply.wakes, &told);
-        if let Some(limit) = claimed {
-            self.take_in(reply.claimed, limit, now);
+        if let Some(request) = claim {
+            match reply.snapshot {
+                Some(snapshot) => self.marks.looked(request, &reply.claimed, &snapshot),
+                None => self.marks.looked_everywhere(reply.slow, now),
+            }
+            self.take_in(reply.claimed, request.limit as usize, now);
         }
         self.evict_excess();
         wakes
@@ -125,7 +129,7 @@ impl State {
         if wakes.queues.iter().any(|queue| self.config.info.queues.contains(queue)) {
             self.beat.maybe_work = true;
         }
-        let (own, others) = wakes.workers.into_iter().partition::<Vec<_>, _>(|(worker, _)| *worker == me);
+        let (own, others): (Vec<_>, _) = wakes.workers.iter().copied().partition(|(worker, _)| *worker == me);
         for (_, id) in own {
             match self.runs.get_mut(&id) {
                 // It has heard already: this wake is no news, now or when the run is put out.
@@ -133,7 +137,7 @@ impl State {
                 _ => self.notified(id),
             }
         }
-        Wakes { queues: wakes.queues, workers: others }
+        Wakes { workers: others, ..wakes }
     }
 
     fn take_in(&mut self, mut claimed: Vec<Claimed>, limit: usize, now: Micros) {

@@ -178,7 +178,7 @@ impl Writer {
     async fn commit(&mut self) -> Result<()> {
         if !self.unknown.is_empty() {
             let units = std::mem::take(&mut self.unknown);
-            return self.write(units, None).await;
+            return self.write(units, None, true).await;
         }
         let (units, claim) = {
             let mut state = self.shared.state();
@@ -188,7 +188,7 @@ impl Writer {
         if units.is_empty() && claim.is_none() {
             return Ok(());
         }
-        self.write(units, claim).await
+        self.write(units, claim, false).await
     }
 
     /// Writes what was set aside, as far as its rows are free by now. Gives whether anything was written.
@@ -202,7 +202,7 @@ impl Writer {
         if units.is_empty() {
             return Ok(false);
         }
-        self.write(units, None).await?;
+        self.write(units, None, false).await?;
         Ok(true)
     }
 
@@ -232,18 +232,21 @@ impl Writer {
     }
 
     /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
-    async fn write(&mut self, units: Vec<Unit>, claim: Option<ClaimRequest>) -> Result<()> {
+    /// `again`: the same was sent before, and the reply lost.
+    async fn write(&mut self, units: Vec<Unit>, claim: Option<ClaimRequest>, again: bool) -> Result<()> {
         let me = self.shared.state().config.info.id;
         let mut work = vec![(units, claim)];
         while let Some((mut units, claim)) = work.pop() {
             let mut batch = Batch::default();
             units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let written = worker::commit_batch(conn, me, &batch, claim.as_ref());
+            let written = worker::commit_and_claim(conn, me, &batch, claim.as_ref());
             match timed(&self.shared, Statement::Commit, self.timeout, written).await {
                 Ok(reply) => {
-                    let limit = claim.map(|claim| claim.limit as usize);
-                    let wakes = self.shared.state().committed(units, limit, reply);
+                    let mut wakes = self.shared.state().committed(units, claim.as_ref(), reply);
+                    if again {
+                        wakes.since = None; // it may be an earlier transaction that made ready what they are about
+                    }
                     self.shared.client.tell(wakes);
                 }
                 Err(Error::Data { message, .. }) if units.len() == 1 && claim.is_none() => {
@@ -287,15 +290,14 @@ impl Writer {
     }
 
     async fn beat(&mut self) -> Result<()> {
-        let (me, (flag, draining)) = {
+        let (me, about, (flag, draining)) = {
             let mut state = self.shared.state();
-            (state.config.info.id, state.beat_to_send())
+            (state.config.info.id, state.beat_about(), state.beat_to_send())
         };
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let sent = Instant::now();
-        let reply =
-            timed(&self.shared, Statement::Heartbeat, self.timeout, worker::heartbeat(conn, me, flag, draining))
-                .await?;
+        let beat = worker::heartbeat(conn, me, flag, draining, about.as_deref());
+        let reply = timed(&self.shared, Statement::Heartbeat, self.timeout, beat).await?;
         let dead = {
             let mut state = self.shared.state();
             if !reply.known {
@@ -410,7 +412,7 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
     };
     let channels = worker::channels(me, &queues);
     listener.listen_all(channels.iter().map(String::as_str)).await?;
-    shared.client.tell(Wakes { queues: Vec::new(), workers: vec![(me, uuid::Uuid::nil())] });
+    shared.client.tell(Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() });
     match tokio::time::timeout(ECHO_TIMEOUT, listener.recv()).await {
         Ok(first) => notified(shared, &first?),
         Err(_) => return Ok(false),

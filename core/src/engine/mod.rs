@@ -15,6 +15,7 @@ mod metrics;
 #[cfg(test)]
 mod model;
 mod pickups;
+pub mod marks;
 mod run;
 mod state;
 #[cfg(test)]

@@ -542,5 +542,6 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         fresh: true,
         isolated: false,
         headers: call.headers.clone(),
+        ready_xid: 0, // it never was
     }
 }

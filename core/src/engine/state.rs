@@ -124,6 +124,7 @@ pub struct State {
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     pub(super) task_micros: f64,
     pub(super) beat: super::beat::Beat,
+    pub(super) marks: super::marks::Marks,
     pub(super) firing: super::firing::Firing,
     pub(super) pulse: super::health::Pulse,
 }
@@ -153,6 +154,7 @@ impl State {
             news: HashSet::new(),
             task_micros: 1e6,
             beat: super::beat::Beat::default(),
+            marks: super::marks::Marks::default(),
             firing: super::firing::Firing::default(),
             pulse: super::health::Pulse::new(Instant::now()),
             config,

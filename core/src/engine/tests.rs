@@ -55,6 +55,7 @@ pub(super) fn claimed(kind: Kind) -> Claimed {
         fresh: true,
         isolated: false,
         headers: None,
+        ready_xid: 0,
     }
 }
 
@@ -97,7 +98,8 @@ fn commit_with(state: &mut State, reply: BatchReply) -> Batch {
     let units = state.take_units();
     let mut batch = Batch::default();
     units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
-    state.committed(units, Some(100), reply);
+    let request = ClaimRequest { limit: 100, ..ClaimRequest::default() };
+    state.committed(units, Some(&request), reply);
     batch
 }
 
@@ -418,7 +420,7 @@ fn an_outcome_heard_in_memory_does_not_wake_the_run_again_when_it_is_put_out() {
     assert!(state.commands(run.id, 1, vec![]).is_some());
     state.commands(run.id, 1, vec![]);
     let me = state.config.info.id;
-    let wakes = Wakes { queues: vec![], workers: vec![(me, run.id)] };
+    let wakes = Wakes { workers: vec![(me, run.id)], ..Wakes::default() };
     commit_with(&mut state, BatchReply { wakes, ..BatchReply::default() });
     assert!(!state.wants_loads());
     state.drain();

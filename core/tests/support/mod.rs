@@ -147,8 +147,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit
     let request = ClaimRequest {
         queues: queues.iter().map(|queue| queue.to_string()).collect(),
         limit,
-        isolated: false,
-        headers: false,
+        ..ClaimRequest::default()
     };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }

@@ -1,0 +1,197 @@
+//! Claims that go on from where the last one had looked (rule d): nothing is passed over, and what is long claimed is not walked.
+mod support;
+use std::collections::HashSet;
+
+use currant::engine::marks::Marks;
+use currant::executions::create_executions;
+use currant::types::*;
+use currant::worker;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sqlx::PgConnection;
+use support::*;
+use uuid::Uuid;
+
+/// A worker that never claims without marks.
+struct Claimer {
+    id: Uuid,
+    conn: PgConnection,
+    marks: Marks,
+}
+
+impl Claimer {
+    async fn new(database: &Database) -> Claimer {
+        let mut conn = database.connect().await;
+        let id = register(&mut conn, &["a", "b"]).await;
+        let mut marks = Marks::default();
+        marks.looked_everywhere(Some(1), Micros::MAX / 2);
+        Claimer { id, conn, marks }
+    }
+
+    async fn claim(&mut self, limit: i32) -> Vec<Claimed> {
+        let queues = vec!["a".to_string(), "b".to_string()];
+        let marks = self.marks.of(&queues, 0);
+        assert!(marks.is_some());
+        let request = ClaimRequest { queues, limit, marks, ..ClaimRequest::default() };
+        let batch = Batch::default();
+        let reply = worker::commit_and_claim(&mut self.conn, self.id, &batch, Some(&request)).await.unwrap();
+        self.marks.looked(&request, &reply.claimed, &reply.snapshot.expect("a claim with marks has a snapshot"));
+        reply.claimed
+    }
+
+    async fn hand_back(&mut self, claimed: &Claimed) {
+        commit(&mut self.conn, self.id, &ends(claimed, Action::Handback, None)).await;
+    }
+}
+
+async fn enqueue_some(conn: &mut PgConnection, random: &mut StdRng) {
+    let queue = if random.random_bool(0.5) { "a" } else { "b" };
+    for _ in 0..random.random_range(1..4) {
+        let priority = [2, 5, 5, 5, 9][random.random_range(0..5)];
+        let options = format!(r#"{{"queue": "{queue}", "priority": {priority}}}"#);
+        run(conn, format!(r#"select currant.enqueue('f.task', '{{"args": [], "kwargs": {{}}}}', '{options}')"#)).await;
+    }
+}
+
+/// Enqueuers whose transactions end in another order than they begin, workers that hand back, claims in between.
+async fn one_history(seed: u64) {
+    let database = Database::new().await;
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut enqueuers = Vec::new();
+    for _ in 0..3 {
+        enqueuers.push((database.connect().await, false));
+    }
+    let mut claimers = [Claimer::new(&database).await, Claimer::new(&database).await];
+    let mut in_hand: Vec<(usize, Claimed)> = Vec::new();
+    for _ in 0..80 {
+        let who = random.random_range(0..enqueuers.len());
+        let (conn, open) = &mut enqueuers[who];
+        match random.random_range(0..10) {
+            0..=3 => {
+                if !*open && random.random_bool(0.7) {
+                    run(conn, "begin".into()).await;
+                    *open = true;
+                }
+                enqueue_some(conn, &mut random).await;
+            }
+            4 | 5 if *open => {
+                run(conn, if random.random_bool(0.2) { "rollback" } else { "commit" }.into()).await;
+                *open = false;
+            }
+            6 if !in_hand.is_empty() => {
+                let (claimer, claimed) = in_hand.swap_remove(random.random_range(0..in_hand.len()));
+                claimers[claimer].hand_back(&claimed).await;
+            }
+            _ => {
+                let claimer = random.random_range(0..claimers.len());
+                let claimed = claimers[claimer].claim(random.random_range(1..5)).await;
+                in_hand.extend(claimed.into_iter().map(|claimed| (claimer, claimed)));
+            }
+        }
+    }
+    for (conn, open) in &mut enqueuers {
+        if *open {
+            run(conn, "commit".into()).await;
+        }
+    }
+    for (number, claimer) in claimers.iter_mut().enumerate() {
+        while let claimed @ [_, ..] = &claimer.claim(7).await[..] {
+            in_hand.extend(claimed.iter().cloned().map(|claimed| (number, claimed)));
+        }
+    }
+    let (conn, _) = &mut enqueuers[0];
+    assert_eq!(text(conn, "select count(*) from currant.executions where state = 'pending'").await, "0", "seed {seed}");
+    let ids: HashSet<Uuid> = in_hand.iter().map(|(_, claimed)| claimed.id).collect();
+    assert_eq!(ids.len(), in_hand.len(), "seed {seed}: one was claimed twice");
+}
+
+#[tokio::test]
+async fn whatever_order_transactions_end_in_nothing_is_passed_over() {
+    for seed in 0..8 {
+        one_history(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn by_marks_too_higher_priority_goes_first_and_within_it_what_became_ready_first() {
+    let database = Database::new().await;
+    let mut claimer = Claimer::new(&database).await;
+    let items: Vec<NewExecution> =
+        [3, 5, 9, 5].map(|priority| new(Call { priority, ..call(Kind::Task, "a") })).into_iter().collect();
+    create_executions(&mut claimer.conn, &items).await.unwrap();
+    let first = claimer.claim(3).await;
+    assert_eq!(first.iter().map(|c| c.id).collect::<Vec<_>>(), [items[2].id, items[1].id, items[3].id]);
+    let urgent = new(Call { priority: 9, ..call(Kind::Task, "a") });
+    create_executions(&mut claimer.conn, std::slice::from_ref(&urgent)).await.unwrap();
+    claimer.hand_back(&first[1]).await;
+    let second = claimer.claim(10).await;
+    assert_eq!(second.iter().map(|c| c.id).collect::<Vec<_>>(), [urgent.id, items[1].id, items[0].id]);
+}
+
+/// Pages that a claim looks at which finds nothing.
+async fn pages(conn: &mut PgConnection, claim: &str) -> i64 {
+    let sql = format!("explain (analyze, buffers, format json) select * from currant.claim({claim})");
+    let plan: serde_json::Value = sqlx::query_scalar::<_, sqlx::types::JsonValue>(sqlx::AssertSqlSafe(sql))
+        .fetch_one(conn)
+        .await
+        .expect("a plan");
+    let node = &plan[0]["Plan"];
+    assert_eq!(node["Actual Rows"].as_f64(), Some(0.0));
+    node["Shared Hit Blocks"].as_i64().unwrap() + node["Shared Read Blocks"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn under_an_old_snapshot_a_claim_by_marks_does_not_walk_over_what_was_claimed_before() {
+    let database = Database::new().await;
+    let mut old = database.connect().await;
+    run(&mut old, "begin isolation level repeatable read; select count(*) from currant.executions".into()).await;
+    let mut claimer = Claimer::new(&database).await;
+    for _ in 0..10 {
+        let items: Vec<NewExecution> = (0..500).map(|_| new(call(Kind::Task, "a"))).collect();
+        create_executions(&mut claimer.conn, &items).await.unwrap();
+        assert_eq!(claimer.claim(501).await.len(), 500);
+    }
+    let marks = claimer.marks.of(&["a".to_string(), "b".to_string()], 0).unwrap();
+    let me = claimer.id;
+    let from_the_start = format!("'{me}', array['a', 'b'], 10, false");
+    let ids: Vec<String> = marks.ids.iter().map(Uuid::to_string).collect();
+    let by_marks = format!("{from_the_start}, '{{{}}}', '{{{}}}'", join(&marks.xids), ids.join(","));
+    for _ in 0..3 {
+        pages(&mut claimer.conn, &from_the_start).await; // what can be pruned is pruned
+        pages(&mut claimer.conn, &by_marks).await;
+    }
+    let (walked, marked) = (pages(&mut claimer.conn, &from_the_start).await, pages(&mut claimer.conn, &by_marks).await);
+    assert!(walked > 500, "there is nothing to walk over: {walked} pages");
+    assert!(marked < 150, "{marked} pages by marks, {walked} from the start");
+}
+
+fn join(xids: &[i64]) -> String {
+    xids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[tokio::test]
+async fn a_wake_up_is_about_what_its_own_transactions_made_ready() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    let since: i64 = text(&mut conn, "select max(ready_xid) from currant.executions").await.parse().unwrap();
+    let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
+    listener.listen(&worker::channels(me, &[])[0]).await.unwrap();
+    worker::sleep(&mut conn, me, Some(Micros::MAX / 4)).await.unwrap();
+    for since in [since + 1, since] {
+        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], since: Some(since), ..Wakes::default() })
+            .await
+            .unwrap();
+    }
+    worker::wake(&mut conn, &Wakes { workers: vec![(me, Uuid::nil())], ..Wakes::default() }).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|payload: &String| payload.is_empty()) {
+        heard.push(listener.recv().await.unwrap().payload().to_string());
+    }
+    assert_eq!(
+        heard,
+        ["".to_string(), Uuid::nil().to_string()],
+        "once, for the transaction that there is something of"
+    );
+}
