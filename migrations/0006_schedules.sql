@@ -145,7 +145,7 @@ create function currant.fleet(p_pools jsonb) returns jsonb language sql stable a
                 select e.ready_at from unnest(pool.queues) lane(queue) cross join lateral (
                     (select x.ready_at from currant.executions x
                     where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
-                    order by x.priority desc, x.id limit 100000)
+                    order by x.priority desc, x.ready_xid, x.id limit 100000)
                     union all
                     (select x.ready_at from currant.executions x
                     where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and x.isolated
@@ -158,7 +158,7 @@ create function currant.fleet(p_pools jsonb) returns jsonb language sql stable a
                 select x.ready_at from currant.executions x
                 where x.queue = lane.queue and x.priority = level.priority and x.state = 'pending' and x.run_at is null
                     and not x.isolated and not x.parked
-                order by x.id limit 1) one
+                order by x.ready_xid, x.id limit 1) one
         ) first
         cross join lateral (  -- of what waits for a place, as much as there are places
             select coalesce(sum(open.number), 0)::bigint as number, min(open.oldest) as oldest

@@ -250,7 +250,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
     assert_eq!(queue_row(&mut conn, "q").await["blocked"], 2);
     assert_eq!(stats(&mut conn).await["pending"], 2);
     // A row of a transaction that knew no definition.
-    run(&mut conn, "update currant.executions set parked = false, defined = false where state = 'pending'".into())
+    run(&mut conn, "update currant.executions set parked = false, defined = false, ready_xid = currant.xid() where state = 'pending'".into())
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
