@@ -193,12 +193,21 @@ create index definitions_owner on currant.definitions (owner);
 create index definitions_gated on currant.definitions (function) where gate is not null;
 create index definitions_retention on currant.definitions (function) where retention is not null;
 
+-- How long ended runs of a queue stay, in seconds, where their function's definition does not say.
+create table currant.queue_retentions (
+    queue text primary key check (length(queue) between 1 and 200),
+    retention double precision not null check (retention > 0),
+    updated_at timestamptz not null default clock_timestamp()
+);
+
 -- When runs past their retention were last deleted; whoever locks the row does it.
 create table currant.upkeep (
     one boolean primary key default true check (one),
-    swept_at timestamptz not null
+    swept_at timestamptz not null,
+    walk_began_at timestamptz not null,    -- the last walk over old runs, for the retentions of queues
+    walked_to uuid                         -- how far that has come; null: to the end
 );
-insert into currant.upkeep (swept_at) values ('-infinity');
+insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infinity');
 
 -- What an enqueue needs to know of a definition.
 create type currant.rule as (

@@ -722,7 +722,8 @@ begin
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
         order by e.run_at limit 1) first;
     -- Schedules belong to no queue: whoever is there first fires them.
-    sweep_due := known and not p_draining and exists (select 1 from currant.definitions d where d.retention is not null)
+    sweep_due := known and not p_draining
+        and (exists (select 1 from currant.definitions d where d.retention is not null) or exists (select 1 from currant.queue_retentions))
         and exists (select 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute');
     select currant.micros(s.due_at) into next_schedule from currant.schedules s
     where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;

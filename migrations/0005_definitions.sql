@@ -105,17 +105,64 @@ alter function currant.settle_runs set jit = off;
 alter function currant.definition_stats set enable_seqscan = off;
 alter function currant.definition_stats set jit = off;
 
--- Deletes runs that ended longer ago than the retention of their function says, each with its whole tree, at most p_limit of them;
--- gives how many. Nothing unless a minute has passed since it was last begun, by whomever. What somebody has locked, and what still
--- has something unfinished below it, is left for another time.
-create function currant.sweep(p_limit integer, p_begin boolean) returns integer language plpgsql as $$
+-- Runs that are past the retention of their queue, at most p_limit, oldest first. It is a walk over the primary key, a piece at a time:
+-- an index on the time of the end would cost every outcome of everybody, and this costs only those who want it. The walk begins anew
+-- when a twentieth of the shortest retention has passed. `more`: it is not through yet.
+create function currant.past_queue_retention(p_limit integer, out ids uuid[], out more boolean) language plpgsql as $$
+declare
+    v_shortest interval;
+    v_upkeep currant.upkeep;
+    v_last uuid;
+    v_looked bigint;
+begin
+    ids := '{}';
+    more := false;
+    select min(r.retention) * interval '1 second' into v_shortest from currant.queue_retentions r;
+    if v_shortest is null then return; end if;
+    select * into v_upkeep from currant.upkeep u for update skip locked;
+    if not found then return; end if;
+    if v_upkeep.walked_to is null then
+        if v_upkeep.walk_began_at > clock_timestamp() - greatest(v_shortest / 20, interval '1 minute') then return; end if;
+        v_upkeep.walk_began_at := clock_timestamp();
+        v_upkeep.walked_to := '00000000-0000-0000-0000-000000000000';
+    end if;
+    with piece as materialized (
+        select e.id, e.queue, e.function, e.parent_id, e.finished_at from currant.executions e
+        where e.id > v_upkeep.walked_to order by e.id limit 20 * p_limit
+    ), past as (
+        select p.id from piece p join currant.queue_retentions r on r.queue = p.queue
+        where p.parent_id is null and p.finished_at < now() - r.retention * interval '1 second'
+            and not exists (select 1 from currant.definitions d where d.function = p.function and d.retention is not null)
+        order by p.id limit p_limit
+    )
+    select array(select past.id from past order by past.id), (select count(*) from piece),
+        (select p.id from piece p order by p.id desc limit 1)
+    into ids, v_looked, v_last;
+    more := v_looked = 20 * p_limit;
+    if cardinality(ids) = p_limit then
+        more := true;
+        v_last := ids[p_limit];
+    end if;
+    update currant.upkeep set walk_began_at = v_upkeep.walk_began_at, walked_to = case when more then v_last end;
+end $$;
+alter function currant.past_queue_retention set enable_seqscan = off;
+alter function currant.past_queue_retention set enable_bitmapscan = off;
+alter function currant.past_queue_retention set jit = off;
+
+-- Deletes runs that ended longer ago than the retention of their function, or else of their queue, says, each with its whole tree, at
+-- most p_limit of either kind. Nothing with p_begin unless a minute has passed since it was last begun, by whomever. What somebody has
+-- locked, and what still has something unfinished below it, is left for another time. `more`: there is more to do now.
+create function currant.sweep(p_limit integer, p_begin boolean, out deleted integer, out more boolean) language plpgsql as $$
 declare
     v_roots uuid[];
+    v_old uuid[];
     v_tree uuid[];
 begin
+    deleted := 0;
+    more := false;
     if p_begin then
         perform 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute' for update skip locked;
-        if not found then return 0; end if;
+        if not found then return; end if;
         update currant.upkeep set swept_at = clock_timestamp();
     end if;
     v_roots := array(
@@ -130,12 +177,20 @@ begin
             order by e.finished_at limit p_limit for update skip locked
         ) old
         where d.retention is not null limit p_limit);
+    select p.ids, p.more into v_old, more from currant.past_queue_retention(p_limit) p;
+    more := more or cardinality(v_roots) = p_limit;
+    v_roots := v_roots || array(
+        select e.id from currant.executions e
+        where e.id = any (v_old) and e.finished_at is not null
+            and not exists (
+                select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
+        for update skip locked);
     v_tree := v_roots || array(select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null);
     delete from currant.signals g where g.execution_id = any (v_tree);
     delete from currant.steps s where s.execution_id = any (v_tree);
     delete from currant.idempotency_keys k where k.execution_id = any (v_tree);
     delete from currant.executions e where e.id = any (v_tree);
-    return cardinality(v_roots);
+    deleted := cardinality(v_roots);
 end $$;
 alter function currant.sweep set enable_seqscan = off;
 alter function currant.sweep set enable_bitmapscan = off;

@@ -348,13 +348,3 @@ pub async fn stats(conn: &mut PgConnection, functions: &[String]) -> Result<Vec<
     scope.done().await?;
     Ok(stats.into_bytes())
 }
-
-/// Deletes up to `limit` runs that are past the retention of their function, with their trees; gives how many. `begin`: only if nobody
-/// has begun in the last minute.
-pub async fn sweep(conn: &mut PgConnection, limit: i32, begin: bool) -> Result<i32> {
-    let mut scope = db::scope(conn).await?;
-    let query = sqlx::query_scalar!(r#"select currant.sweep($1, $2) as "swept!""#, limit, begin);
-    let swept = query.fetch_one(scope.conn()).await?;
-    scope.done().await?;
-    Ok(swept)
-}

@@ -15,6 +15,7 @@ pub mod ids;
 #[cfg(feature = "python")]
 mod python;
 mod results;
+pub mod retention;
 pub mod retry;
 pub mod runtime;
 pub mod schedules;

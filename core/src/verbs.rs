@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
+use crate::retention::{self, Swept};
 use crate::schedules::{self, Fired};
 use crate::types::{Created, NewExecution, Wakes};
 use crate::{db, definitions, doctor, fleet, signals, worker};
@@ -30,6 +31,12 @@ pub enum Verb {
     /// By their owners.
     DeleteDefinitions(Vec<String>),
     Definitions,
+    QueueRetentions,
+    /// In seconds; None: for ever.
+    SetQueueRetention {
+        queue: String,
+        retention: Option<f64>,
+    },
     /// Delete so many runs past their retention; `begin`: if nobody does.
     Sweep {
         limit: i32,
@@ -85,6 +92,7 @@ pub enum Answer {
     Json(Vec<u8>),
     Standing(Standing),
     Fired(Fired),
+    Swept(Swept),
     Seconds(Vec<f64>),
     /// (id, lease, JSON)
     Claimed(Vec<(Uuid, i64, Vec<u8>)>),
@@ -133,7 +141,12 @@ impl Verb {
                 let (deleted, wakes) = definitions::delete(conn, owners).await?;
                 (Answer::Number(deleted), wakes)
             }
-            Verb::Sweep { limit, begin } => (Answer::Number(definitions::sweep(conn, *limit, *begin).await?), nobody),
+            Verb::Sweep { limit, begin } => (Answer::Swept(retention::sweep(conn, *limit, *begin).await?), nobody),
+            Verb::QueueRetentions => (Answer::Json(retention::list(conn).await?), nobody),
+            Verb::SetQueueRetention { queue, retention } => {
+                retention::set(conn, queue, *retention).await?;
+                (Answer::Nothing, nobody)
+            }
             Verb::Definitions => (Answer::Json(definitions::list(conn).await?), nobody),
             Verb::DefinitionStats(functions) => (Answer::Json(definitions::stats(conn, functions).await?), nobody),
             Verb::Standing(id) => {

@@ -339,7 +339,10 @@ async fn a_retry_waits_in_the_database_and_keeps_its_error() {
     let row =
         "select format('%s %s %s', state, currant.micros(run_at), convert_from(error, 'UTF8')) from currant.executions";
     assert_eq!(text(&mut conn, row).await, format!(r#"pending {due} {{"type": "E"}}"#));
-    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().running.is_empty(), "it holds no slot: {id}");
+    assert!(
+        worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().running.is_empty(),
+        "it holds no slot: {id}"
+    );
 }
 
 #[tokio::test]

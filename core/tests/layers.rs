@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// From the lowest layer up. A file may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
     &["types", "calls", "error", "ids", "retry", "cron", "runtime", "http"],
-    &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions", "doctor", "selftest"],
+    &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions", "retention", "doctor", "selftest"],
     &["verbs", "client", "results"],
     &["engine"],
     &["python"],

@@ -6,12 +6,13 @@ objects that are older than a default. Unknown fields are left alone: a newer sc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
+
+from currant.durations import parse_duration
 
 GROUP = "currant.dev"
 VERSION = "v1alpha1"
@@ -23,10 +24,6 @@ Mode = Literal["Native", "Fixed", "External"]
 Overlap = Literal["Allow", "Forbid", "Replace"]
 CatchUp = Literal["None", "Last", "All"]
 Spec = TypeVar("Spec", bound="WorkerPoolSpec | WorkflowSpec")
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
 class InvalidResource(ValueError):
@@ -202,13 +199,6 @@ def parse_pool(body: Mapping[str, Any]) -> WorkerPool:
 def parse_workflow(body: Mapping[str, Any]) -> Workflow:
     """A Workflow from the API server's object. Raises `InvalidResource`."""
     return _parse(body, Workflow)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as `500ms`, `30s`, `1h30m`, `7d`. Raises `ValueError`."""
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"write a duration such as 30s, 5m, 1h30m or 7d, not {text!r}")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 Parsed = TypeVar("Parsed")

@@ -283,6 +283,16 @@ class RustBridge:
         return _object(self.core.definition_stats(functions))
 
     @_Verb
+    def queue_retentions(self) -> list[dict[str, Any]]:
+        """The queues whose ended runs do not stay for ever: `queue`, `retention` in seconds."""
+        return _rows(self.core.queue_retentions())
+
+    @_Verb
+    def set_queue_retention(self, queue: str, retention: float | None) -> None:
+        """Ended runs of this queue stay so many seconds (None: for ever) where their function's definition does not say."""
+        self.core.set_queue_retention(queue, retention)
+
+    @_Verb
     def list_schedules(self) -> list[dict[str, Any]]:
         """Every schedule, by function and name.
 

@@ -11,11 +11,11 @@ mod driver;
 mod firing;
 mod health;
 pub mod items;
+pub mod marks;
 mod metrics;
 #[cfg(test)]
 mod model;
 mod pickups;
-pub mod marks;
 mod run;
 mod state;
 #[cfg(test)]

@@ -34,7 +34,7 @@ async fn sweep(shared: &Shared) -> Result<()> {
     let mut begin = true;
     while !*shared.gone.borrow() {
         match shared.client.ask(Verb::Sweep { limit: BITE, begin }).await? {
-            Answer::Number(swept) if swept >= BITE => begin = false,
+            Answer::Swept(swept) if swept.more => begin = false,
             _ => break,
         }
         tokio::time::sleep(PAUSE).await;

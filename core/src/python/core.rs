@@ -168,6 +168,22 @@ impl Core {
     }
 
     #[pyo3(signature = (reply = None))]
+    fn queue_retentions(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::QueueRetentions)
+    }
+
+    #[pyo3(signature = (queue, retention, reply = None))]
+    fn set_queue_retention(
+        &self,
+        py: Python<'_>,
+        queue: String,
+        retention: Option<f64>,
+        reply: Option<Reply>,
+    ) -> PyResult<Py<PyAny>> {
+        self.ask_nothing(py, reply, Verb::SetQueueRetention { queue, retention })
+    }
+
+    #[pyo3(signature = (reply = None))]
     fn list_schedules(&self, py: Python<'_>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_json(py, reply, Verb::Schedules)
     }

@@ -18,6 +18,10 @@ from support import child_environment, eventually_async
 
 pytestmark = pytest.mark.usefixtures("set_environment")
 
+# As a take-over does: the lease moves on, and it is ready again.
+BACK_TO_THE_QUEUE = """update currant.executions set lease = lease + 1, state = 'pending', ready_xid = currant.xid()
+    where id = %s"""
+
 # Guarantee 1: a returned handle means committed
 
 
@@ -70,7 +74,7 @@ async def test_a_step_starts_only_when_it_is_committed(database: str, db: Connec
             other.execute("select 1 from currant.executions where id = %s for update", [run.id])
             board.open("first 1")
             await eventually_async(lambda: waits_for_lock(db))
-            other.execute("update currant.executions set lease = lease + 1, state = 'pending' where id = %s", [run.id])
+            other.execute(BACK_TO_THE_QUEUE, [run.id])
         assert await run.result(timeout=20) == 1
     # Once, from the run that was rebuilt: the first run's second step never left its worker's memory.
     assert board.notes == ["first 1", "second 1"]
@@ -84,7 +88,7 @@ async def test_a_run_that_went_on_from_a_refused_outcome_is_dropped(
         run = await two_steps.queue(board.path)
         await eventually_async(lambda: "first 1" in board.notes and asleep(db))
         step, lease = steps_of(db, run)["first"]["id"], row(db, run)["lease"]
-        db.execute("update currant.executions set lease = lease + 1, state = 'pending' where id = %s", [step])
+        db.execute(BACK_TO_THE_QUEUE, [step])
         set_environment(rhythm())
         async with Worker(["orders"]):
             await eventually_async(lambda: "first 2" in board.notes)

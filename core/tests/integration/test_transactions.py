@@ -139,7 +139,7 @@ async def test_the_same_is_stored_with_and_without_a_connection(database: str, d
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await letters.write.options(connection=connection).queue("dear", copies=3)
     rows = db.execute("select * from currant.executions").fetchall()
-    own = {"id", "root_id", "created_at", "ready_at"}
+    own = {"id", "root_id", "created_at", "ready_at", "ready_xid"}
     one, other = ({name: value for name, value in row.items() if name not in own} for row in rows)
     assert one == other
 

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from currant.cli import bench, doctor, operations, reads, scale, workers, writes
+from currant.cli import bench, doctor, operations, reads, retention, scale, workers, writes
 from currant.errors import CurrantError
 from currant.settings import SettingsError
 
@@ -40,7 +40,7 @@ def _wait_briefly() -> None:
         os.environ[URL_VARIABLE] = f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
 
 
-MODULES = (workers, writes, reads, doctor, operations, bench, scale)
+MODULES = (workers, writes, reads, doctor, operations, retention, bench, scale)
 for _command in (command for module in MODULES for command in module.COMMANDS):
     cli.add_command(_command)
 

@@ -1,0 +1,51 @@
+"""`currant retention`: how long ended runs of a queue are kept."""
+
+from __future__ import annotations
+
+import click
+
+from currant.cli.functions import Mistake
+from currant.cli.output import format_duration, print_json, print_table
+from currant.cli.reads import as_json
+from currant.durations import parse_duration
+from currant.rust_bridge import RustBridge
+
+
+@click.group()
+def retention() -> None:
+    """Say how long ended runs of a queue are kept: for ever, unless this or their function's definition says else."""
+
+
+@retention.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """Show the queues whose ended runs do not stay for ever."""
+    rows = RustBridge().queue_retentions()
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("queue", "ended runs stay"), [[row["queue"], format_duration(row["retention"])] for row in rows])
+
+
+@retention.command("set")
+@click.argument("queue")
+@click.argument("duration")
+def set_(queue: str, duration: str) -> None:
+    """Delete runs of QUEUE, with their steps, DURATION (12h, 7d) after their end; those that have ended already too."""
+    try:
+        seconds = parse_duration(duration)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    RustBridge().set_queue_retention(queue, seconds)
+    click.echo(f"ended runs of {queue} stay {format_duration(seconds)}")
+
+
+@retention.command()
+@click.argument("queue")
+def unset(queue: str) -> None:
+    """Keep ended runs of QUEUE for ever."""
+    RustBridge().set_queue_retention(queue, None)
+    click.echo(f"ended runs of {queue} stay")
+
+
+COMMANDS = (retention,)

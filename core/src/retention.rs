@@ -1,0 +1,70 @@
+//! How long ended runs are kept: what queues say of it, and the deleting.
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::db;
+use crate::error::{Error, Result};
+
+/// The longest name of a queue that the database takes.
+const LONGEST_NAME: usize = 200;
+
+#[derive(Serialize)]
+struct QueueRetention {
+    queue: String,
+    retention: f64,
+}
+
+/// A JSON array of the queues that say how long their ended runs stay, in seconds.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
+    let mut scope = db::scope(conn).await?;
+    let query =
+        sqlx::query_as!(QueueRetention, "select queue, retention from currant.queue_retentions r order by r.queue");
+    let rows = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    serde_json::to_vec(&rows).map_err(|error| Error::Other(error.to_string()))
+}
+
+/// From now on ended runs of `queue` stay `seconds`, or, with None, for ever; those that are there too.
+pub async fn set(conn: &mut PgConnection, queue: &str, seconds: Option<f64>) -> Result<()> {
+    if queue.is_empty() || queue.chars().count() > LONGEST_NAME {
+        return Err(Error::Invalid(format!("a queue's name has 1 to {LONGEST_NAME} characters")));
+    }
+    if seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
+        return Err(Error::Invalid("a retention is more than 0 seconds".into()));
+    }
+    let mut scope = db::scope(conn).await?;
+    match seconds {
+        Some(seconds) => sqlx::query!(
+            "insert into currant.queue_retentions (queue, retention) values ($1, $2)
+             on conflict (queue) do update set retention = excluded.retention, updated_at = clock_timestamp()",
+            queue,
+            seconds
+        ),
+        None => sqlx::query!("delete from currant.queue_retentions r where r.queue = $1", queue),
+    }
+    .execute(scope.conn())
+    .await?;
+    scope.done().await
+}
+
+/// What a sweep did: so many runs with their trees are gone, and whether there is more to do now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Swept {
+    pub deleted: i32,
+    pub more: bool,
+}
+
+/// Deletes up to `limit` runs that are past the retention of their function, and as many past that of their queue, with their trees.
+/// `begin`: only if nobody has begun in the last minute.
+pub async fn sweep(conn: &mut PgConnection, limit: i32, begin: bool) -> Result<Swept> {
+    let mut scope = db::scope(conn).await?;
+    let query = sqlx::query_as!(
+        Swept,
+        r#"select deleted as "deleted!", more as "more!" from currant.sweep($1, $2)"#,
+        limit,
+        begin
+    );
+    let swept = query.fetch_one(scope.conn()).await?;
+    scope.done().await?;
+    Ok(swept)
+}
