@@ -289,7 +289,7 @@ class RustBridge:
 
     @_Verb
     def set_queue_retention(self, queue: str, retention: float | None) -> None:
-        """Ended runs of this queue stay so many seconds (None: for ever) where their function's definition does not say."""
+        """Ended runs of this queue stay so many seconds (None: for ever), unless their function's definition says."""
         self.core.set_queue_retention(queue, retention)
 
     @_Verb

@@ -15,6 +15,8 @@ const SHORT_TASK_MICROS: f64 = 20_000.0;
 const PEEK_MICROS: Micros = 500_000;
 /// When something that is due cannot be made ready, say because it is locked, look again after this time.
 const RETRY_DUE_MICROS: Micros = 50_000;
+/// While heartbeats are about what is in hand, one at least this often is about everything that the database believes to run here.
+const STRANGERS_MICROS: Micros = 30_000_000;
 /// A function that goes on for this long after its attempt was over is not expected to end.
 pub(super) const STUCK_MICROS: Micros = 10_000_000;
 /// A workflow stays in memory at least this long after it last did something, or for `long_wait` where that is less.
@@ -37,6 +39,8 @@ pub struct Beat {
     /// Until then enqueuers see that we sleep and notify us (rule e).
     flag_until: Micros,
     turn: usize,
+    /// When a heartbeat last asked for all that the database believes to run here.
+    looked_at: Micros,
 }
 
 impl Beat {
@@ -153,10 +157,15 @@ impl State {
         (self.sleepy().then_some(until), self.draining)
     }
 
-    /// What the heartbeat is to be about, where it should not look at everything (`Marks`): what is in hand.
-    pub fn beat_about(&self) -> Option<Vec<Uuid>> {
-        let in_hand = || self.attempts.keys().map(|lease| lease.0).chain(self.runs.keys().copied()).collect();
-        self.marks.in_use(self.clock.now()).then(in_hand)
+    /// What the next heartbeat is to be about; None: also what the database believes to run here and is not in hand. Where a look
+    /// at everything takes long (`Marks`) that is for when there is a reason, and for now and then.
+    pub fn beat_about(&mut self) -> Option<Vec<Uuid>> {
+        let now = self.clock.now();
+        if self.beat.wanted || !self.marks.in_use(now) || now >= self.beat.looked_at + STRANGERS_MICROS {
+            self.beat.looked_at = now;
+            return None;
+        }
+        Some(self.attempts.keys().map(|lease| lease.0).chain(self.runs.keys().copied()).collect())
     }
 
     /// The heartbeat is committed. Gives the workers that we may declare dead.

@@ -141,6 +141,27 @@ fn beat(state: &mut State, reply: &Heartbeat) -> Vec<Uuid> {
     state.beaten(flag, reply, at, at)
 }
 
+/// Rule f holds under an old snapshot too.
+#[test]
+fn a_heartbeat_for_a_reason_and_one_now_and_then_looks_at_everything_also_where_that_takes_long() {
+    let mut state = worker(4);
+    assert_eq!(state.beat_about(), None);
+    let slow = |state: &mut State| state.marks.looked_everywhere(Some(10_000), state.clock.now());
+    slow(&mut state);
+    beat(&mut state, &heartbeat(vec![]));
+    assert_eq!(state.beat_about(), Some(vec![]));
+    state.notified(Uuid::now_v7());
+    assert_eq!(state.beat_about(), None, "somebody believes that it runs here");
+    let now = state.clock.now() + 29_000_000;
+    beat(&mut state, &Heartbeat { now, ..heartbeat(vec![]) });
+    slow(&mut state);
+    assert_eq!(state.beat_about(), Some(vec![]));
+    let now = state.clock.now() + 1_000_000;
+    beat(&mut state, &Heartbeat { now, ..heartbeat(vec![]) });
+    slow(&mut state);
+    assert_eq!(state.beat_about(), None);
+}
+
 #[test]
 fn a_step_starts_only_after_the_commit_that_records_it() {
     let mut state = worker(4);

@@ -295,7 +295,9 @@ def test_python_m_currant_and_the_script_are_the_same() -> None:
 
 def test_ended_runs_of_a_queue_stay_as_long_as_it_says(run_currant: Run) -> None:
     assert run_currant("retention", "set", "letters", "7d").stdout == "ended runs of letters stay 7 d 0 h\n"
-    assert json.loads(run_currant("retention", "list", "--json").stdout) == [{"queue": "letters", "retention": 604800.0}]
+    assert json.loads(run_currant("retention", "list", "--json").stdout) == [
+        {"queue": "letters", "retention": 604800.0}
+    ]
     assert "letters" in run_currant("retention", "list").stdout
     assert run_currant("retention", "unset", "letters").returncode == 0
     assert json.loads(run_currant("retention", "list", "--json").stdout) == []

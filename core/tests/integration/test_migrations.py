@@ -189,6 +189,7 @@ def test_functions_that_a_release_calls_keep_their_arguments_and_results(
         "idempotency_keys",
         "definitions",
         "schedules",
+        "queue_retentions",
     }
     assert called - tables <= named, "a function that the core calls is not on the list"
 

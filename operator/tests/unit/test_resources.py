@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from currant.durations import parse_duration
 from currant_operator import conditions, definitions
 from currant_operator.observed import fingerprint
-from currant.durations import parse_duration
 from currant_operator.resources import InvalidResource, Scaling, parse_pool, parse_workflow
 from samples import POOL, WORKFLOW, manifest
 from worlds import NOW, pool_body, workflow_body
