@@ -14,6 +14,8 @@ RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null)
 TIMED := scripts/timed.sh
 # Tests need a server where they may create databases: yours, or a throw-away one.
 WITH_SERVER := $(if $(WORKFLOWS_TEST_DATABASE_URL),,.venv/bin/python -m currant.embedded run --)
+# Most tests wait for something, so more than one process for each core is worth it. 0: one after the other, in one process.
+PROCESSES ?= 3
 CARGO := cargo
 MANIFEST := --manifest-path core/Cargo.toml --locked
 
@@ -35,7 +37,7 @@ test: ## lint, then every test of every language
 test-rust: .venv/.built
 	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
 test-python: .venv/.built
-	@$(WITH_SERVER) scripts/pytest.sh core/tests
+	@$(WITH_SERVER) scripts/pytest.sh --numprocesses $(PROCESSES) core/tests
 test-versions: .venv/.built
 	@scripts/test-versions.sh
 # The resources, the operator and the chart against a real API server without nodes; the images' tools.

@@ -150,12 +150,13 @@ alter function currant.past_queue_retention set enable_bitmapscan = off;
 alter function currant.past_queue_retention set jit = off;
 
 -- Deletes runs that ended longer ago than the retention of their function, or else of their queue, says, each with its whole tree, at
--- most p_limit of either kind. Nothing with p_begin unless a minute has passed since it was last begun, by whomever. What somebody has
--- locked, and what still has something unfinished below it, is left for another time. `more`: there is more to do now.
+-- most p_limit of either kind. Nothing with p_begin unless a minute has passed since it was last begun, by whomever. Of what somebody has
+-- locked a part, the whole tree, and what still has something unfinished below it, is left for another time. `more`: there is more to do now.
 create function currant.sweep(p_limit integer, p_begin boolean, out deleted integer, out more boolean) language plpgsql as $$
 declare
     v_roots uuid[];
     v_old uuid[];
+    v_steps uuid[];
     v_tree uuid[];
 begin
     deleted := 0;
@@ -185,6 +186,11 @@ begin
             and not exists (
                 select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
         for update skip locked);
+    v_steps := array(
+        select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null for update skip locked);
+    v_roots := array(
+        select r.id from unnest(v_roots) r(id) where not exists (
+            select 1 from currant.executions e where e.root_id = r.id and e.parent_id is not null and not e.id = any (v_steps)));
     v_tree := v_roots || array(select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null);
     delete from currant.signals g where g.execution_id = any (v_tree);
     delete from currant.steps s where s.execution_id = any (v_tree);

@@ -48,44 +48,6 @@ begin
     return next;
 end $$;
 
--- As before, but a tree of which somebody has locked a step, not only its root, is left for another time.
-create or replace function currant.sweep(p_limit integer, p_begin boolean) returns integer language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
-declare
-    v_roots uuid[];
-    v_steps uuid[];
-    v_tree uuid[];
-begin
-    if p_begin then
-        perform 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute' for update skip locked;
-        if not found then return 0; end if;
-        update currant.upkeep set swept_at = clock_timestamp();
-    end if;
-    v_roots := array(
-        select old.id from currant.definitions d
-        cross join unnest(array['completed', 'failed', 'cancelled']) ended(state) cross join unnest(array[true, false]) had(slot)
-        cross join lateral (
-            select e.id from currant.executions e
-            where e.defined and e.function = d.function and e.state = ended.state and e.slot = had.slot and (e.parent_id is null)
-                and e.finished_at < now() - d.retention * interval '1 second'
-                and not exists (
-                    select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
-            order by e.finished_at limit p_limit for update skip locked
-        ) old
-        where d.retention is not null limit p_limit);
-    v_steps := array(
-        select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null for update skip locked);
-    v_roots := array(
-        select r.id from unnest(v_roots) r(id) where not exists (
-            select 1 from currant.executions e where e.root_id = r.id and e.parent_id is not null and not e.id = any (v_steps)));
-    v_tree := v_roots || array(select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null);
-    delete from currant.signals g where g.execution_id = any (v_tree);
-    delete from currant.steps s where s.execution_id = any (v_tree);
-    delete from currant.idempotency_keys k where k.execution_id = any (v_tree);
-    delete from currant.executions e where e.id = any (v_tree);
-    return cardinality(v_roots);
-end $$;
-
 -- As before, but these lock the workers that they end before they change them: a claim of such a worker passes over a row that is locked,
 -- and would wait for one that is changed and then locked, with executions in hand.
 create or replace function currant.register_worker(

@@ -30,5 +30,5 @@ for version in 3.11 3.12 3.13; do
         touch "$venv/.installed"
     fi
     echo "test-versions: the loop on Python $version"
-    PYTHONPATH=core/python "$venv/bin/python" -m pytest -q core/tests/unit
+    PYTHONPATH=core/python "$venv/bin/python" -m pytest -q --numprocesses 2 core/tests/unit
 done

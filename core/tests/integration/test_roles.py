@@ -264,7 +264,7 @@ CALLS = {
     "select currant.stop_worker(currant.new_id())": {"shop"},
     "select currant.sweep(1, true)": {"shop"},
     "select currant.fire_schedules('[]')": {"shop"},
-    "select currant.claim(currant.new_id(), '{q}', 1, false)": set(),
+    "select currant.claim(currant.new_id(), '{q}', 1, false)": {"shop"},
     "select currant.cancel_rows('{}')": set(),
     "select currant.reopen(currant.new_id())": set(),
     "select currant.apply_definition('{}')": set(),
