@@ -48,6 +48,7 @@ impl Mark {
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Marks {
     /// Of each queue, by priority.
     lanes: HashMap<String, [Mark; PRIORITIES]>,

@@ -132,6 +132,7 @@ pub fn bare_claim(id: Uuid, kind: Kind) -> Claimed {
         fresh: true,
         isolated: false,
         headers: None,
+        ready_xid: 0,
     }
 }
 
@@ -444,7 +445,7 @@ impl World {
     fn receive(&mut self, place: usize) {
         let worker = self.worker(place);
         let Some(Sent { units, request, reply: Some(reply) }) = worker.sent.take() else { return };
-        let wakes = worker.engine.committed(units, request.claim.map(|claim| claim.limit as usize), reply);
+        let wakes = worker.engine.committed(units, request.claim.as_ref(), reply);
         self.tell(wakes);
     }
 
