@@ -2,6 +2,8 @@
 --
 -- Order of locks: rows of executions in the order of their ids, with the parents that may have to be woken, before anything
 -- is written; signals, steps and keys only after their execution. Whoever takes what is free (claim, promote) skips locked rows.
+-- Whoever ends a worker locks its row before changing it: a claim of such a worker passes over a row that is locked, and would wait
+-- for one that is changed and then locked, with executions in hand.
 -- A deadlock that this leaves (a retry of a whole tree) ends in an error that callers answer by trying again.
 
 -- Makes a worker known. Gives whom to wake when that ended an earlier worker of the same pod (see take_over).
@@ -26,11 +28,10 @@ begin
     -- A pod has one worker: whoever was here before us has died, however fresh its last heartbeat is. Only a new worker says so:
     -- one that registers again may itself have been declared dead by mistake, and two would do it to each other for ever.
     if v_new and p_pod_uid is not null then
-        with before as (
-            update currant.workers w set last_heartbeat = '-infinity'
-            where w.pod_uid = p_pod_uid and w.id <> p_id and w.stopped_at is null returning w.id
-        )
-        select coalesce(array_agg(b.id), '{}') into v_before from before b;
+        v_before := array(
+            select w.id from currant.workers w where w.pod_uid = p_pod_uid and w.id <> p_id and w.stopped_at is null
+            order by w.id for update);
+        update currant.workers w set last_heartbeat = '-infinity' where w.id = any (v_before);
         return query select t.tag, t.queue, t.worker_id, t.id from unnest(v_before) dead(id) cross join lateral currant.take_over(dead.id) t;
     end if;
 end $$;
@@ -398,6 +399,19 @@ create function currant.has_news(p_id uuid) returns boolean language sql stable 
         or exists (
             select 1 from currant.executions r join currant.executions e on e.parent_id = r.id and e.parent_epoch = r.epoch
             where r.id = p_id and e.seq is null and e.abandoned is null and e.state in ('completed', 'failed', 'cancelled'))
+$$;
+
+-- On which of these executions' rows somebody holds a lock at this moment; of `p_ending` ones, also on a row of an unfinished child. A
+-- function, since the role of workers has no right to lock rows itself.
+create function currant.locked_rows(p_ids uuid[], p_ending uuid[]) returns setof uuid language sql as $$
+    with touched as (
+        select e.id, e.id as by from currant.executions e where e.id = any (p_ids)
+        union all
+        select e.id, e.parent_id from currant.executions e where e.parent_id = any (p_ending) and e.finished_at is null
+    ), free as (
+        select e.id from currant.executions e where e.id in (select t.id from touched t) for update skip locked
+    )
+    select distinct t.by from touched t where not exists (select 1 from free f where f.id = t.id)
 $$;
 
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call

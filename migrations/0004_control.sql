@@ -53,20 +53,22 @@ declare
     grown uuid[];
 begin
     queues := '{}'; workers := '{}'; ids := '{}';
-    loop  -- a run may have grown children while we waited for its lock
+    loop
+        if p_force then
+            grown := array(
+                with recursive below as (
+                    select p_id as id
+                    union all
+                    select e.id from below join currant.executions e on e.parent_id = below.id)
+                select below.id from below);
+            exit when grown <@ tree and target.id is not null;
+            tree := grown;
+        end if;
         perform 1 from currant.executions e where e.id = any (tree || (select t.parent_id from currant.executions t where t.id = p_id))
             order by e.id for update;
-        exit when not p_force;
-        grown := array(
-            with recursive below as (
-                select p_id as id
-                union all
-                select e.id from below join currant.executions e on e.parent_id = below.id)
-            select below.id from below);
-        exit when grown <@ tree;
-        tree := grown;
+        select * into target from currant.executions e where e.id = p_id;
+        exit when not p_force or target.id is null;
     end loop;
-    select * into target from currant.executions e where e.id = p_id;
     status := case when target.id is null then 'unknown' when target.finished_at is not null then 'finished' else 'ok' end;
     if status <> 'ok' then
         return next; return;

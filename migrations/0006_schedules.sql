@@ -208,10 +208,8 @@ returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql a
 declare
     v_gone uuid[];
 begin
-    with gone as (
-        update currant.workers w set last_heartbeat = '-infinity', pod_gone = true
-        where w.pod_uid = any (p_pod_uids) and w.stopped_at is null returning w.id
-    )
-    select coalesce(array_agg(g.id), '{}') into v_gone from gone g;
+    v_gone := array(
+        select w.id from currant.workers w where w.pod_uid = any (p_pod_uids) and w.stopped_at is null order by w.id for update);
+    update currant.workers w set last_heartbeat = '-infinity', pod_gone = true where w.id = any (v_gone);
     return query select t.tag, t.queue, t.worker_id, t.id from unnest(v_gone) dead(id) cross join lateral currant.take_over(dead.id) t;
 end $$;
