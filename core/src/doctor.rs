@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use crate::db;
 use crate::error::{Error, Result};
+use crate::executions::to_json;
 
 /// Each a JSON array but `schema`; docs/doctor.md has their fields.
 #[derive(Serialize)]
@@ -44,7 +45,7 @@ pub async fn facts(conn: &mut PgConnection) -> Result<Vec<u8>> {
         unsettled: json(unsettled(conn).await?)?,
     };
     transaction.commit().await?;
-    serde_json::to_vec(&facts).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
+    to_json(&facts)
 }
 
 /// `sees_all`: without it the server shows this role no more of others' sessions than that they are there.
@@ -168,7 +169,7 @@ async fn unknown_functions(conn: &mut PgConnection) -> Result<String> {
             select s.queue, e.function from served s cross join lateral (
                 (select x.function from currant.executions x
                 where x.queue = s.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
-                order by x.priority desc, x.id limit 1000)
+                order by x.priority desc, x.ready_xid, x.id limit 1000)
                 union all
                 (select x.function from currant.executions x where x.queue = s.queue and x.run_at is not null order by x.run_at limit 1000)
                 union all

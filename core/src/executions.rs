@@ -165,7 +165,7 @@ fn json<S: Serializer>(payload: &Option<Vec<u8>>, serializer: S) -> std::result:
     text.and_then(|text| serde_json::from_str::<&RawValue>(text).ok()).serialize(serializer)
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
 }
 

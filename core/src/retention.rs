@@ -2,11 +2,10 @@
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use crate::calls::check_text;
 use crate::db;
 use crate::error::{Error, Result};
-
-/// The longest name of a queue that the database takes.
-const LONGEST_NAME: usize = 200;
+use crate::executions::to_json;
 
 #[derive(Serialize)]
 struct QueueRetention {
@@ -21,14 +20,12 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
         sqlx::query_as!(QueueRetention, "select queue, retention from currant.queue_retentions r order by r.queue");
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    serde_json::to_vec(&rows).map_err(|error| Error::Other(error.to_string()))
+    to_json(&rows)
 }
 
 /// From now on ended runs of `queue` stay `seconds`, or, with None, for ever; those that are there too.
 pub async fn set(conn: &mut PgConnection, queue: &str, seconds: Option<f64>) -> Result<()> {
-    if queue.is_empty() || queue.chars().count() > LONGEST_NAME {
-        return Err(Error::Invalid(format!("a queue's name has 1 to {LONGEST_NAME} characters")));
-    }
+    check_text("queue", queue, 200)?;
     if seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
         return Err(Error::Invalid("a retention is more than 0 seconds".into()));
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
 use crate::db;
 use crate::error::{Error, Result};
+use crate::executions::to_json;
 use crate::types::{Micros, Wakes};
 
 /// Schedules that are fired in one transaction at most: a bound for its duration.
@@ -300,5 +301,5 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
     let query = sqlx::query_as!(Details, "select * from currant.schedule_details order by function, name");
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    serde_json::to_vec(&rows).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
+    to_json(&rows)
 }

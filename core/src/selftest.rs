@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::db::{self, Target};
 use crate::error::{Error, Result};
+use crate::executions::to_json;
 
 /// Statements before the clock runs: they plan, and fill caches.
 const WARM_UP: usize = 5;
@@ -87,7 +88,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
         Part::Drain { table, seconds } => drain(target, table, limit(seconds)).await?,
         Part::PickUps { table, seconds, most } => pick_ups(target, table, limit(seconds), most).await?,
     };
-    serde_json::to_vec(&taken).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
+    to_json(&taken)
 }
 
 // What the server is like, and the clean-up in Currant's own tables: checked by sqlx.
