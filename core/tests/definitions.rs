@@ -37,10 +37,6 @@ async fn queue_row(conn: &mut PgConnection, queue: &str) -> Value {
     rows.into_iter().find(|row| row["queue"] == queue).unwrap_or_default()
 }
 
-async fn complete(conn: &mut PgConnection, worker: Uuid, claimed: &Claimed) -> Wakes {
-    commit(conn, worker, &ends(claimed, Action::Complete, Some("1"))).await.wakes
-}
-
 #[tokio::test]
 async fn one_that_is_wrong_or_taken_does_not_stop_the_others_and_the_same_again_changes_nothing() {
     let database = Database::new().await;

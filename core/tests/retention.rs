@@ -12,10 +12,6 @@ async fn apply(conn: &mut PgConnection, items: Value) {
     definitions::apply(conn, &items.to_string()).await.unwrap();
 }
 
-async fn complete(conn: &mut PgConnection, worker: Uuid, claimed: &Claimed) {
-    commit(conn, worker, &ends(claimed, Action::Complete, Some("1"))).await;
-}
-
 /// As if the run had ended so many hours ago.
 async fn ended(conn: &mut PgConnection, id: Uuid, hours: i32) {
     run(

@@ -46,6 +46,17 @@ async def eventually_async(
         await asyncio.sleep(interval)
 
 
+# A schedule as definitions have it, with nothing to be said of it but when.
+AT_MIDNIGHT = {
+    "name": "s",
+    "cron": "0 0 * * *",
+    "time_zone": "UTC",
+    "args": {},
+    "overlap": "Allow",
+    "catch_up": "None",
+    "suspended": False,
+}
+
 QUICK = {
     "WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "0.5",
     "WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "3",

@@ -9,13 +9,13 @@ use super::state::{Config, State};
 use crate::ids::new_id;
 use crate::types::*;
 
-const START: Micros = 1_000_000_000_000;
+pub(super) const START: Micros = 1_000_000_000_000;
 
 fn policy(max_attempts: i32) -> Policy {
     Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, non_retryable: vec![] }
 }
 
-fn call(function: &str) -> Call {
+pub(super) fn call(function: &str) -> Call {
     Call {
         kind: Kind::Task,
         function: function.into(),
@@ -59,9 +59,9 @@ pub(super) fn claimed(kind: Kind) -> Claimed {
     }
 }
 
-fn worker(concurrency: i32) -> State {
+pub(super) fn config(id: Uuid, concurrency: i32) -> Config {
     let info = WorkerInfo {
-        id: new_id(),
+        id,
         name: "w".into(),
         host: "h".into(),
         pid: 1,
@@ -73,7 +73,7 @@ fn worker(concurrency: i32) -> State {
         timeout: 30.0,
         pod: Pod::default(),
     };
-    let config = Config {
+    Config {
         info,
         heartbeat_interval: 5.0,
         poll_interval: 5.0,
@@ -81,8 +81,11 @@ fn worker(concurrency: i32) -> State {
         long_wait: 300.0,
         http_port: None,
         tracing: false,
-    };
-    State::new(config, Clock::new(START, Instant::now()))
+    }
+}
+
+fn worker(concurrency: i32) -> State {
+    State::new(config(new_id(), concurrency), Clock::new(START, Instant::now()))
 }
 
 fn reply(claimed: Vec<Claimed>) -> BatchReply {

@@ -12,7 +12,7 @@ import pytest
 
 from apps import letters
 from currant.rust_bridge import Call, Policy, RustBridge, new_id
-from support import eventually
+from support import AT_MIDNIGHT, eventually
 
 Db = psycopg.Connection[dict[str, Any]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -105,16 +105,7 @@ def test_who_keeps_rows_and_who_waits_for_whom(doctor: Doctor, database: str, br
 
 
 def test_a_schedule_that_is_late_and_one_that_fails(doctor: Doctor, bridge: RustBridge, db: Db) -> None:
-    schedule = {
-        "name": "s",
-        "cron": "0 0 * * *",
-        "time_zone": "UTC",
-        "args": {},
-        "overlap": "Allow",
-        "catch_up": "None",
-        "suspended": False,
-    }
-    bridge.apply_definitions([{"function": "f", "owner": "o", "suspended": False, "schedules": [schedule]}])
+    bridge.apply_definitions([{"function": "f", "owner": "o", "suspended": False, "schedules": [AT_MIDNIGHT]}])
     assert doctor() == {}
     db.execute("update currant.schedules set last_outcome = 'failed: no such zone'")
     assert doctor()["schedules"] == ["schedule s of f failed: no such zone"]

@@ -22,7 +22,7 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from currant.rust_bridge import RustBridge
-from support import eventually
+from support import AT_MIDNIGHT, eventually
 
 # So many databases at once: a meeting is mostly waiting.
 BENCHES = 4
@@ -347,20 +347,11 @@ def test_a_commit_an_applied_definition_and_a_schedule_that_fires_do_not_wait_in
 def test_an_applied_definition_locks_its_schedules_first(database: str, bridge: RustBridge) -> None:
     """As APPLY above has it."""
     rules = {"function": "f", "owner": "o", "suspended": False}
-    schedule = {
-        "name": "s",
-        "cron": "0 0 * * *",
-        "time_zone": "UTC",
-        "args": {},
-        "overlap": "Allow",
-        "catch_up": "None",
-        "suspended": False,
-    }
-    bridge.apply_definitions([{**rules, "schedules": [schedule]}])
+    bridge.apply_definitions([{**rules, "schedules": [AT_MIDNIGHT]}])
     other, look = Session(database), Session(database)
     other.connection.execute("begin; select 1 from currant.schedules for update")
     with ThreadPoolExecutor(1) as threads:
-        applying = threads.submit(bridge.apply_definitions, [{**rules, "priority": 7, "schedules": [schedule]}])
+        applying = threads.submit(bridge.apply_definitions, [{**rules, "priority": 7, "schedules": [AT_MIDNIGHT]}])
         waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         eventually(lambda: look.connection.execute(waiting).fetchone())
         look.connection.execute("select 1 from currant.definitions for update nowait")

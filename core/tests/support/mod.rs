@@ -174,6 +174,11 @@ pub fn ends(claimed: &Claimed, action: Action, payload: Option<&str>) -> Batch {
     }
 }
 
+/// Ends well; gives whom to wake.
+pub async fn complete(conn: &mut PgConnection, worker: Uuid, claimed: &Claimed) -> Wakes {
+    commit(conn, worker, &ends(claimed, Action::Complete, Some("1"))).await.wakes
+}
+
 pub fn suspends(run: &Claimed, wakes: i64, due: Option<Micros>) -> Batch {
     let mut batch = ends(run, Action::Suspend, None);
     batch.outcomes[0].wakes = Some(wakes);

@@ -11,10 +11,11 @@ use super::database::{Database, RowState, Without};
 use crate::engine::clock::Clock;
 use crate::engine::items::{Activation, Command, Item, RunItem};
 use crate::engine::run::Phase;
-use crate::engine::state::{Config, State, TaskPhase, Unit};
+use crate::engine::state::{State, TaskPhase, Unit};
+pub(in crate::engine) use crate::engine::tests::START;
+use crate::engine::tests::{call, claimed, config};
 use crate::types::*;
 
-pub const START: Micros = 1_000_000_000_000;
 /// When timers are due, and what the clock reads once time has passed.
 const DUE: Micros = START + 1_000_000;
 const LATER: Micros = START + 2_000_000;
@@ -43,7 +44,7 @@ type Told = Vec<(String, String)>;
 impl Program {
     /// What it asks for after the last of these outcomes.
     fn commands(self, told: &[(String, String)]) -> Vec<Command> {
-        let task = |key: &str| Command::Execute { key: key.into(), call: call() };
+        let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
         let signal = |due| Command::Signal { key: "1".into(), name: SIGNAL.into(), due };
         match (self, told.len()) {
             (Program::Both, 0) => vec![task("0"), signal(Some(DUE))],
@@ -84,56 +85,8 @@ pub fn result(told: &[(String, String)]) -> Vec<u8> {
     told.iter().map(|(key, status)| format!("{key}:{status};")).collect::<String>().into_bytes()
 }
 
-fn call() -> Call {
-    let claim = bare_claim(Uuid::nil(), Kind::Task);
-    Call {
-        kind: Kind::Task,
-        function: TASK.into(),
-        queue: "q".into(),
-        priority: 5,
-        args: Vec::new(),
-        policy: claim.policy,
-        timeout: None,
-        delay: None,
-        run_at: None,
-        given: 0,
-        headers: None,
-    }
-}
-
 pub fn bare_claim(id: Uuid, kind: Kind) -> Claimed {
-    let policy = Policy {
-        max_attempts: 1,
-        initial: 0.0,
-        multiplier: 1.0,
-        max_delay: 0.0,
-        jitter: 0.0,
-        non_retryable: Vec::new(),
-    };
-    Claimed {
-        id,
-        lease: 1,
-        kind,
-        function: TASK.into(),
-        queue: "q".into(),
-        priority: 5,
-        attempt: 1,
-        takeovers: 0,
-        args: Vec::new(),
-        timeout: None,
-        deadline: None,
-        policy,
-        parent: None,
-        step_key: None,
-        root: id,
-        epoch: 0,
-        wakes: 0,
-        started: START,
-        fresh: true,
-        isolated: false,
-        headers: None,
-        ready_xid: 0,
-    }
+    Claimed { id, root: id, ..claimed(kind) }
 }
 
 /// How often what may still happen.
@@ -638,29 +591,7 @@ fn asked_to_evict(engine: &State) -> bool {
 }
 
 fn engine(id: Uuid, now: Micros) -> State {
-    let info = WorkerInfo {
-        id,
-        name: "w".into(),
-        host: "h".into(),
-        pid: 1,
-        build: "b".into(),
-        queues: vec!["q".into()],
-        tasks: vec![TASK.into()],
-        workflows: vec!["w".into()],
-        concurrency: 2,
-        timeout: 30.0,
-        pod: Pod::default(),
-    };
-    let config = Config {
-        info,
-        heartbeat_interval: 5.0,
-        poll_interval: 5.0,
-        max_hot: 100,
-        long_wait: 300.0,
-        http_port: None,
-        tracing: false,
-    };
-    State::new(config, Clock::standing(now))
+    State::new(config(id, 2), Clock::standing(now))
 }
 
 /// All of a worker that decides what it does; not what it counts and measures.
