@@ -38,13 +38,17 @@ class Kubectl:
         `timeout` is in seconds. Raises KubectlError with its stderr when it fails, subprocess.TimeoutExpired when it
         hangs.
         """
-        built = layout.BIN / "kubectl"
-        program = str(built) if built.exists() else "kubectl"
-        command = [program, f"--kubeconfig={self.kubeconfig}", *words]
+        command = self.command(*words)
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode != 0:
             raise KubectlError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
+
+    def command(self, *words: str) -> list[str]:
+        """`kubectl WORDS` as a command, for who runs it himself."""
+        built = layout.BIN / "kubectl"
+        program = str(built) if built.exists() else "kubectl"
+        return [program, f"--kubeconfig={self.kubeconfig}", *words]
 
     def json(self, *words: str) -> Any:
         """Run `kubectl WORDS -o json` and return what it printed, decoded."""

@@ -40,7 +40,7 @@ USED = expand(
         ("apps", "deployments"): _OWNED,
         ("", "serviceaccounts"): _OWNED,
         ("policy", "poddisruptionbudgets"): _OWNED,
-        ("", "pods"): "get list watch",
+        ("", "pods"): "get list watch patch",  # patch: for their deletion cost
         ("", "secrets"): "get",
         ("events.k8s.io", "events"): "create",
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
-use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use crate::results::{Waiter, look_for_results};
 use crate::runtime;
 use crate::types::{Created, NewExecution, Wakes};
 use crate::verbs::{Answer, Verb, enqueued};
+use crate::watcher::Watcher;
 use crate::worker;
 
 /// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
@@ -49,6 +50,7 @@ pub struct Client {
     enqueues: mpsc::UnboundedSender<Enqueue>,
     wakes: mpsc::UnboundedSender<Notice>,
     waiters: mpsc::UnboundedSender<Waiter>,
+    watcher: Arc<Mutex<Watcher>>,
 }
 
 pub(crate) struct Shared {
@@ -91,7 +93,7 @@ impl Client {
         handle.spawn(commit_enqueues(shared.clone(), enqueue_inbox, wakes.clone()));
         handle.spawn(send_wakes(shared.clone(), wake_inbox));
         handle.spawn(look_for_results(shared.clone(), waiter_inbox));
-        Ok(Client { shared, enqueues, wakes, waiters })
+        Ok(Client { shared, enqueues, wakes, waiters, watcher: Arc::new(Mutex::new(Watcher::new())) })
     }
 
     pub fn target(&self) -> &Target {
@@ -152,6 +154,17 @@ impl Client {
             return standing.map_err(|_| closed())?;
         }
         self.standing(id).await
+    }
+
+    /// Waits until something becomes ready in these queues, without being a worker; gives false after `seconds`, and when the client is
+    /// closed. One waits at a time.
+    pub async fn wait_for_work(&self, queues: Vec<String>, seconds: f64) -> Result<bool> {
+        let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
+        let mut watcher = self.watcher.lock().await;
+        tokio::select! {
+            heard = watcher.wait(self, queues, patience) => heard,
+            () = self.shared.pool.close_event() => Ok(false),
+        }
     }
 
     async fn standing(&self, id: Uuid) -> Result<Standing> {

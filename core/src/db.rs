@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "0004_control", sql: include_str!("../migrations/0004_control.sql") },
     Migration { version: 5, name: "0005_definitions", sql: include_str!("../migrations/0005_definitions.sql") },
     Migration { version: 6, name: "0006_schedules", sql: include_str!("../migrations/0006_schedules.sql") },
+    Migration { version: 7, name: "0007_scaling", sql: include_str!("../migrations/0007_scaling.sql") },
 ];
 
 /// The schema that this build needs; a newer one will do as long as its `min_client` is not above this.

@@ -119,7 +119,7 @@ async fn dead_workers(conn: &mut PgConnection) -> Result<String> {
                 coalesce(nullif(extract(epoch from clock_timestamp() - w.last_heartbeat), 'infinity'), 0)::double precision as silent_seconds,
                 (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as running
             from currant.workers w
-            where w.stopped_at is null and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second') d"#
+            where w.stopped_at is null and w.claims and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second') d"#
     );
     Ok(query.fetch_one(conn).await?)
 }
@@ -159,7 +159,7 @@ async fn unknown_functions(conn: &mut PgConnection) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"with live as (
             select w.queues, w.tasks || w.workflows as functions from currant.workers w
-            where w.stopped_at is null and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'
+            where w.stopped_at is null and w.claims and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'
         ),
         served as (
             select lane.queue from live cross join unnest(live.queues) lane(queue)

@@ -359,7 +359,7 @@ pub async fn workers(conn: &mut PgConnection) -> Result<Vec<u8>> {
                 when w.draining then 'draining' else 'alive' end as "state!",
             currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat,
             w.pool, w.pod_name, w.pod_uid
-        from currant.workers w where w.stopped_at is null order by w.started_at, w.id"#
+        from currant.workers w where w.stopped_at is null and w.claims order by w.started_at, w.id"#
     )
     .fetch_all(scope.conn())
     .await?;

@@ -23,4 +23,5 @@ pub mod selftest;
 pub mod signals;
 pub mod types;
 pub mod verbs;
+mod watcher;
 pub mod worker;

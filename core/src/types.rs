@@ -410,6 +410,8 @@ pub struct Heartbeat {
     pub next_schedule: Option<Micros>,
     /// Runs past their retention are to be looked for.
     pub sweep_due: bool,
+    /// Whoever sizes the fleet wants this worker to take nothing more.
+    pub drain: bool,
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
 use crate::retention::{self, Swept};
 use crate::schedules::{self, Fired};
-use crate::types::{Created, NewExecution, Wakes};
+use crate::types::{Created, Micros, NewExecution, Wakes};
 use crate::{db, definitions, doctor, fleet, signals, worker};
 
 #[derive(Clone, Debug)]
@@ -46,6 +46,18 @@ pub enum Verb {
     DefinitionStats(Vec<String>),
     /// By the UIDs of their pods.
     EndWorkers(Vec<String>),
+    /// The UIDs of pods, and why each has ended.
+    EndPods(Vec<String>, Vec<String>),
+    /// The UIDs of pods that go on, why a container of each has ended, and when.
+    EndContainers(Vec<String>, Vec<String>, Vec<Micros>),
+    /// Who is to be woken when something becomes ready in these queues, and for so many seconds.
+    SleepFor(Uuid, Vec<String>, f64),
+    /// Whether anything is ready in these queues: 1 or 0.
+    AnyReady(Vec<String>),
+    /// The UIDs of pods whose workers are to take nothing more, or to go on.
+    AskToDrain(Vec<String>, bool),
+    /// All that pools are sized by.
+    Scaling(String),
     Standing(Uuid),
     Cancel {
         id: Uuid,
@@ -126,6 +138,20 @@ impl Verb {
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
             Verb::Doctor => (Answer::Json(doctor::facts(conn).await?), nobody),
             Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
+            Verb::EndPods(pods, reasons) => (Answer::Nothing, fleet::end_pods(conn, pods, reasons).await?),
+            Verb::EndContainers(pods, reasons, ended) => {
+                (Answer::Nothing, fleet::end_containers(conn, pods, reasons, ended).await?)
+            }
+            Verb::SleepFor(id, queues, seconds) => {
+                fleet::sleep_for(conn, *id, queues, *seconds).await?;
+                (Answer::Nothing, nobody)
+            }
+            Verb::AnyReady(queues) => (Answer::Number(fleet::any_ready(conn, queues).await?.into()), nobody),
+            Verb::AskToDrain(pods, drain) => {
+                fleet::ask_to_drain(conn, pods, *drain).await?;
+                (Answer::Nothing, nobody)
+            }
+            Verb::Scaling(pools) => (Answer::Json(fleet::scaling(conn, pools).await?), nobody),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),
             Verb::PickUps(ids) => (Answer::Seconds(worker::pick_ups(conn, ids).await?), nobody),

@@ -415,8 +415,8 @@ pub async fn heartbeat(
     let mut scope = db::scope(conn).await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
-            leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!"
-        from currant.heartbeat($1, $2, $3, $4)"#,
+            leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!", drain as "drain!"
+        from currant.beat($1, $2, $3, $4)"#,
         worker,
         sleep_until,
         draining,
@@ -434,6 +434,7 @@ pub async fn heartbeat(
         dead: row.dead,
         next_schedule: row.next_schedule,
         sweep_due: row.sweep_due,
+        drain: row.drain,
         running: running.collect(),
     })
 }

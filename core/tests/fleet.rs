@@ -2,7 +2,7 @@
 mod support;
 use currant::definitions;
 use currant::executions::create_executions;
-use currant::fleet::{end_workers, fleet};
+use currant::fleet::{any_ready, ask_to_drain, end_containers, end_pods, end_workers, fleet, scaling, sleep_for};
 use currant::types::*;
 use currant::worker;
 use serde_json::{Value, json};
@@ -132,4 +132,173 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     worker::register(&mut conn, &lost).await.unwrap();
     assert!(claim(&mut conn, lost.id, &["q"], 1).await.is_empty());
     assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+}
+
+#[tokio::test]
+async fn what_a_container_ran_is_taken_over_when_it_ends_and_its_successor_in_the_pod_is_left_alone() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let pod = Pod { pool: Some("n/p".into()), name: Some("p-1".into()), uid: Some("u1".into()) };
+    let lost = WorkerInfo { pod: pod.clone(), ..info(&["q"]) };
+    worker::register(&mut conn, &lost).await.unwrap();
+    let id = enqueue(&mut conn, Kind::Task, "q").await;
+    claim_one(&mut conn, lost.id, "q").await;
+    let micros = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text";
+    let ended: Micros = text(&mut conn, micros).await.parse().unwrap();
+
+    let end = |at| ([String::from("u1")], [String::from("OOMKilled")], [at]);
+    let (uids, reasons, before) = end(ended - 3_600_000_000);
+    assert!(end_containers(&mut conn, &uids, &reasons, &before).await.unwrap().is_empty(), "one of an hour ago");
+    let (_, _, now) = end(ended);
+    assert_eq!(end_containers(&mut conn, &uids, &reasons, &now).await.unwrap().queues, ["q"]);
+
+    assert_eq!(state(&mut conn, id).await, "pending");
+    let said = format!("select convert_from(error, 'UTF8') from currant.executions where id = '{id}'");
+    assert!(text(&mut conn, &said).await.contains("worker pod OOMKilled: p-1"));
+    // The same pod has another worker now.
+    let successor = WorkerInfo { pod, ..info(&["q"]) };
+    worker::register(&mut conn, &successor).await.unwrap();
+    assert!(end_containers(&mut conn, &uids, &reasons, &now).await.unwrap().is_empty());
+    assert_eq!(claim_one(&mut conn, successor.id, "q").await.id, id);
+}
+
+#[tokio::test]
+async fn who_sleeps_without_being_a_worker_is_woken_like_one_and_counted_as_none() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let sleeper = uuid::Uuid::now_v7();
+    let queues = ["q".to_owned()];
+    let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
+    listener.listen(&format!("currant_w_{sleeper}")).await.unwrap();
+    sleep_for(&mut conn, sleeper, &queues, 60.0).await.unwrap();
+    assert!(!any_ready(&mut conn, &queues).await.unwrap());
+
+    enqueue(&mut conn, Kind::Task, "q").await;
+    worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+    listener.recv().await.unwrap();
+    assert!(any_ready(&mut conn, &queues).await.unwrap());
+
+    assert_eq!(text(&mut conn, "select count(*)::text from currant.queue_stats where workers > 0").await, "0");
+    assert_eq!(currant::executions::workers(&mut conn).await.unwrap(), b"[]");
+    sleep_for(&mut conn, sleeper, &queues, 0.0).await.unwrap();
+    let asleep = "select count(*)::text from currant.workers where sleep_until > now()";
+    assert_eq!(text(&mut conn, asleep).await, "0");
+}
+
+async fn sized_by(conn: &mut sqlx::PgConnection, queues: &[&str]) -> Value {
+    let pools = json!([{"key": "n/p", "queues": queues, "horizon": 60}]);
+    serde_json::from_slice(&scaling(conn, &pools.to_string()).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_pool_is_sized_by_what_is_ready_comes_due_and_runs_of_each_function() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    for _ in 0..3 {
+        enqueue(&mut conn, Kind::Task, "q").await;
+    }
+    claim_one(&mut conn, me, "q").await;
+    for delay in [30.0, 90.0] {
+        create_executions(&mut conn, &[new(Call { delay: Some(delay), ..call(Kind::Task, "q") })]).await.unwrap();
+    }
+    // A workflow that waits in memory runs, but has no slot.
+    enqueue(&mut conn, Kind::Workflow, "w").await;
+    claim_one(&mut conn, me, "w").await;
+
+    let answer = sized_by(&mut conn, &["q", "w"]).await;
+    let of = |function: &str| {
+        let rows = answer["work"]["n/p"].as_array().unwrap();
+        rows.iter().find(|row| row["function"] == function).unwrap().clone()
+    };
+    let task = of("f.task");
+    assert_eq!((&task["ready"], &task["due"], &task["running"]), (&json!(2), &json!(1), &json!(1)), "{task}");
+    assert!(task["seconds"].as_f64().unwrap() >= 0.0);
+    assert_eq!(of("f.workflow")["running"], 0);
+    assert_eq!(answer["drains"][me.to_string()]["attempts"], 1);
+    let pool = &answer["pools"]["n/p"];
+    assert_eq!((&pool["running"], &pool["hot"]), (&json!(1), &json!(1)), "{pool}");
+    assert_eq!(answer["workers"][0]["running"], 2, "all that it holds: it is idle when this is 0");
+    assert!(answer["connections"].as_i64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn what_is_overdue_or_was_run_by_a_dead_worker_is_as_good_as_ready() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let dead = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    claim_one(&mut conn, dead, "q").await;
+    silence(&mut conn, dead).await;
+    let late = new(Call { delay: Some(60.0), ..call(Kind::Task, "q") });
+    create_executions(&mut conn, std::slice::from_ref(&late)).await.unwrap();
+    let overdue =
+        format!("update currant.executions set run_at = now() - interval '1 second' where id = '{}'", late.id);
+    run(&mut conn, overdue).await;
+
+    let work = sized_by(&mut conn, &["q"]).await["work"]["n/p"][0].clone();
+    assert_eq!((&work["spare"], &work["running"], &work["due"]), (&json!(2), &json!(0), &json!(0)), "{work}");
+}
+
+#[tokio::test]
+async fn how_long_attempts_take_is_told_of_those_that_ended_lately_behind_any_backlog() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    run(
+        &mut conn,
+        "insert into currant.executions (id, root_id, kind, function, queue, args, state, attempt_at, finished_at, result)
+         select i, i, 'task', 'f.old', 'q', '', 'completed', now() - interval '3 seconds', now(), ''
+         from (select currant.new_id() i from generate_series(1, 50)) s;
+         insert into currant.executions (id, root_id, kind, function, queue, args)
+         select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 5000)) s;"
+            .into(),
+    )
+    .await;
+    let answer = sized_by(&mut conn, &["q"]).await;
+    assert_eq!(answer["service"], json!({"f.old": {"ended": 50, "seconds": 150}}));
+    assert_eq!(answer["work"]["n/p"][0]["ready"], 2000, "the first two thousand give the shares");
+    assert_eq!(answer["pools"]["n/p"]["ready"], 5000);
+}
+
+#[tokio::test]
+async fn a_worker_is_told_to_drain_and_to_go_on_with_its_heartbeat() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let pod = Pod { pool: Some("n/p".into()), name: None, uid: Some("u1".into()) };
+    let asked = WorkerInfo { pod, ..info(&["q"]) };
+    worker::register(&mut conn, &asked).await.unwrap();
+    let other = register(&mut conn, &["q"]).await;
+    for drain in [true, true, false] {
+        ask_to_drain(&mut conn, &["u1".into(), "never-there".into()], drain).await.unwrap();
+        assert_eq!(worker::heartbeat(&mut conn, asked.id, None, false).await.unwrap().drain, drain);
+        assert!(!worker::heartbeat(&mut conn, other, None, false).await.unwrap().drain);
+        let since = &sized_by(&mut conn, &["q"]).await["drains"][asked.id.to_string()]["asked"];
+        assert_eq!(since.is_null(), !drain);
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_stands_on_it() {
+    for (reason, blamed) in [("Evicted", false), ("Deleted", false), ("OOMKilled", true), ("Error", true)] {
+        let database = Database::new().await;
+        let mut conn = database.connect().await;
+        let pod = Pod { pool: Some("n/p".into()), name: Some("p-1".into()), uid: Some("u1".into()) };
+        let lost = WorkerInfo { pod, ..info(&["q"]) };
+        worker::register(&mut conn, &lost).await.unwrap();
+        let once = new(Call { policy: policy(1), ..call(Kind::Task, "q") });
+        create_executions(&mut conn, std::slice::from_ref(&once)).await.unwrap();
+        claim_one(&mut conn, lost.id, "q").await;
+
+        let wakes = end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap();
+
+        let expected = if blamed { "failed" } else { "pending" };
+        assert_eq!(state(&mut conn, once.id).await, expected, "{reason}");
+        assert_eq!(wakes.queues, ["q"]);
+        let sql = format!("select convert_from(error, 'UTF8') from currant.executions where id = '{}'", once.id);
+        let error: Value = serde_json::from_str(&text(&mut conn, &sql).await).unwrap();
+        assert_eq!(error["type"], "WorkerLost");
+        assert!(error["message"].as_str().unwrap().contains(&format!("worker pod {reason}: p-1")), "{error}");
+        assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
+        assert!(end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap().is_empty(), "again");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types", "calls", "error", "ids", "retry", "cron", "runtime", "http"],
     &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions", "retention", "doctor", "selftest"],
-    &["verbs", "client", "results"],
+    &["verbs", "client", "results", "watcher"],
     &["engine"],
     &["python"],
 ];

@@ -26,6 +26,7 @@ ORDER = (
     "refused",
     "bad_pools",
     "lost_workers",
+    "scaling",
     "rollouts",
     "workflows",
     "operator",

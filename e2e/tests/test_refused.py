@@ -60,7 +60,7 @@ def test_scaling_by_hand_is_refused_where_the_operator_scales(namespace: Namespa
     native = manifests.pool("native", scaling={"mode": "Native", "minReplicas": 0, "maxReplicas": 1})
     namespace.apply(native)
     assert "Native" in refusal("-n", namespace.name, "scale", "wp/native", "--replicas=5")
-    namespace.wait("wp", "native", "ScalingActive", "False", "NotYetImplemented")
+    namespace.wait("wp", "native", "ScalingActive", "True", "NativeReplicas")
     namespace.show("get", "wp", "native")
 
 

@@ -45,7 +45,7 @@ class Operator:
         self._settings = settings
         self._api = Api(login())
         self._queue: WorkQueue[Key] = WorkQueue(metrics.QueueMetrics())
-        self._store = Store(self._queue.add, self._pod_ended)
+        self._store = Store(self._queue.add, self._pod_ended, self._container_ended)
         times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
         self._databases = Databases(open_bridge, times, self._notify, self._served_changed)
         self._endings = Endings(self._api, self._databases)
@@ -213,6 +213,10 @@ class Operator:
     def _pod_ended(self, pod: Body) -> None:
         if self._election.leading:
             self._spawn(self._endings.tell(pod), "pod ended")
+
+    def _container_ended(self, pod: Body) -> None:
+        if self._election.leading:
+            self._endings.tell_of_container(pod)
 
     def _why_not_alive(self) -> str:
         if not self._why_not_ready and not self._watcher.alive:

@@ -14,7 +14,9 @@ from currant_operator.plans import Event, StatusWrite
 Status = Literal["True", "False", "Unknown"]
 
 # A condition that is not as it should be, but needs nobody: no event, no warning.
-CALM = frozenset({"Progressing", "Migrating", "Draining", "ScaledToZero", "Paused", "Suspended", "NotYetKnown"})
+CALM = frozenset(
+    {"Progressing", "Migrating", "Draining", "ScaledToZero", "Paused", "Suspended", "NotYetKnown", "QueuesNotSeen"}
+)
 LONGEST_MESSAGE = 600
 _NEGATIVE = frozenset({"Degraded"})  # True is bad
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from currant.errors import CurrantError, DatabaseUnavailable, SchemaMismatch
@@ -26,12 +27,14 @@ from currant_operator.observed import (
     DatabaseUnknown,
     DatabaseUnreachable,
     MigrationFailed,
+    PoolLoad,
     QueueStats,
     SchemaTooNew,
     Worker,
     WorkflowStats,
 )
-from currant_operator.rows import Row, numbers_shown, queue_stats, shown, worker, workflow_stats
+from currant_operator.rows import Row, numbers_shown, pool_load, queue_stats, shown, worker, workflow_stats
+from currant_operator.sleeper import Sleeper
 from currant_operator.workqueue import Backoff
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ CALL_LIMIT = 120.0  # seconds after which a call is given up, with its thread an
 NUMBERS_INTERVAL = 10.0  # seconds between two notices that only a pool's numbers have changed
 FIRST_COUNT = 2.0  # seconds until the runs of a definition are counted first
 SLOW_MIGRATION = 2.0  # seconds after which a migration is told of
+ACKNOWLEDGED = 0.5  # seconds after which workers that were asked to drain are looked at again
 ASK_AGAIN = 30.0  # seconds after which a definition that was refused may be asked for again
 
 
@@ -55,11 +59,20 @@ class Bridge(Protocol):
     def migrate(self) -> int:
         """Bring the schema up to date; gives its version."""
 
-    def fleet(self, pools: list[Row]) -> Row:
-        """Queues and live workers of all the pools, in one statement."""
+    def scaling(self, pools: list[Row]) -> Row:
+        """Queues, live workers and all that pools are sized by, in one statement."""
 
-    def end_workers(self, pod_uids: list[str]) -> None:
-        """Declare the workers of these pods dead."""
+    def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
+        """Ask the workers of these pods to take nothing more, or to go on."""
+
+    def end_pods(self, pods: list[tuple[str, str]]) -> None:
+        """Declare the workers of these pods, `(uid, reason)`, dead."""
+
+    def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
+        """Declare workers dead whose containers, `(pod's uid, reason, when)`, have ended in pods that go on."""
+
+    def wait_for_work(self, queues: list[str], seconds: float) -> bool:
+        """Wait until something becomes ready in queues that no worker serves."""
 
     def apply_definitions(self, items: list[Row]) -> list[Row]:
         """Write definitions; gives an answer for each, in order."""
@@ -102,6 +115,8 @@ class _Request:
 @dataclass
 class _Pool:
     queues: tuple[str, ...]
+    horizon: float | None = None  # None: not sized by the queues
+    busy: bool = False
     numbers: tuple[Any, ...] = ()
     due: float = -1e9  # when the last notice of its numbers was due
     served: tuple[Any, ...] = ()
@@ -117,8 +132,11 @@ class Database:
         times: Times,
         notify: Notify,
         served_changed: Callable[[Key], None],
+        pooled: bool = False,
     ) -> None:
+        """`pooled`: the URL leads to a pooler, so that what the server has left of connections says nothing."""
         self.id = id
+        self._pooled = pooled
         self.state: DatabaseState = DatabaseUnknown()
         self.pools: dict[Key, _Pool] = {}
         self._open = open_bridge
@@ -137,7 +155,12 @@ class Database:
         self._removals: dict[Key, bool] = {}  # whether it is done
         self._by_function: dict[str, set[str]] = {}
         self._rivals: dict[str, set[Key]] = {}  # function -> Workflows that would have it, but another has
-        self._ended_pods: set[str] = set()
+        self._ended_pods: dict[str, str] = {}  # by UID, why
+        self._ended_containers: dict[str, tuple[str, int]] = {}  # by UID of the pod, why and when (microseconds)
+        self._sleeper = Sleeper(open_bridge, self.look_now)
+        self._drains: dict[str, bool] = {}  # by UID, whether its worker is to be asked to drain, or to go on
+        self._load: Row | None = None
+        self._looked = 0.0
         self._list_due = True
         self._wake = asyncio.Event()
         self._fleet_due = self._stats_due = 0.0
@@ -151,6 +174,12 @@ class Database:
     def workers(self, pool: Key) -> tuple[Worker, ...] | None:
         """The live workers of a pool; None: not known."""
         return None if self._workers is None else self._workers.get(_name(pool), ())
+
+    def load(self, pool: Key) -> PoolLoad | None:
+        """What a pool is sized by; None: not known."""
+        if self._load is None:
+            return None
+        return pool_load(self._load, _name(pool), time.monotonic() - self._looked, self._pooled)
 
     def definitions(self, key: Key, function: str) -> tuple[Row, ...] | None:
         """The definitions that are a Workflow's, or are of its function; None: not known."""
@@ -200,27 +229,44 @@ class Database:
         """Whether a definition waits for its removal."""
         return not all(self._removals.values())
 
-    def end_pod(self, uid: str) -> None:
-        """Have it told that a pod has ended."""
-        self._ended_pods.add(uid)
+    def end_pod(self, uid: str, reason: str) -> None:
+        """Have it told that a pod has ended, and why."""
+        self._ended_pods[uid] = reason
         self._wake.set()
+
+    def end_container(self, uid: str, reason: str, ended_at: int) -> None:
+        """Have it told that the container of a pod has ended, why, and when (microseconds); the pod goes on."""
+        self._ended_containers[uid] = reason, ended_at
+        self._wake.set()
+
+    def look_now(self) -> None:
+        """Look at the queues, whenever that is due."""
+        self._fleet_due = 0.0
+        self._wake.set()
+
+    def ask_to_drain(self, asked: Mapping[str, bool]) -> None:
+        """Have the workers of pods, by UID, asked to take nothing more, or to go on."""
+        if asked:
+            self._drains.update(asked)
+            self._wake.set()
 
     def recheck(self) -> None:
         """Read the definitions again, in case somebody has changed one behind our back."""
         self._list_due = True
         self._wake.set()
 
-    def use(self, pool: Key, queues: Sequence[str]) -> None:
-        """Look after a pool's queues from now on."""
+    def use(self, pool: Key, queues: Sequence[str], horizon: float | None = None) -> None:
+        """Look after a pool's queues from now on; `horizon`: seconds ahead that count, where it is sized by them."""
         known = self.pools.get(pool)
+        if known is not None:
+            known.horizon = horizon
         if known is not None and known.queues == tuple(queues):
             return
         if known is None:
-            self.pools[pool] = _Pool(tuple(queues))
+            self.pools[pool] = _Pool(tuple(queues), horizon)
         else:
             known.queues = tuple(queues)
-        self._fleet_due = 0.0
-        self._wake.set()
+        self.look_now()
 
     # The work
 
@@ -238,6 +284,7 @@ class Database:
                     continue
                 await self._rest(pause)
         finally:
+            self._sleeper.stop()
             self._abandon()
 
     async def _rest(self, pause: float) -> None:
@@ -256,7 +303,8 @@ class Database:
             await self._migrate()
         if self._list_due:
             await self._list_definitions()
-        await self._end_workers()
+        await self._end_pods()
+        await self._ask_to_drain()
         await self._remove_definitions()
         await self._apply_definitions()
         now = time.monotonic()
@@ -305,11 +353,28 @@ class Database:
                 if owner not in self._definitions:
                     self._make_way(str(before[owner]["function"]))
 
-    async def _end_workers(self) -> None:
+    async def _end_pods(self) -> None:
         if self._ended_pods:
-            uids = sorted(self._ended_pods)
-            await self._call("end_workers", lambda bridge: bridge.end_workers(uids))
-            self._ended_pods.difference_update(uids)
+            ended = sorted(self._ended_pods.items())
+            await self._call("end_pods", lambda bridge: bridge.end_pods(ended))
+            for uid, _ in ended:
+                self._ended_pods.pop(uid, None)
+        if self._ended_containers:
+            containers = [(uid, *end) for uid, end in sorted(self._ended_containers.items())]
+            await self._call("end_containers", lambda bridge: bridge.end_containers(containers))
+            for uid, reason, ended_at in containers:
+                if self._ended_containers.get(uid) == (reason, ended_at):
+                    del self._ended_containers[uid]
+
+    async def _ask_to_drain(self) -> None:
+        for drain in (False, True):
+            uids = sorted(uid for uid, asked in self._drains.items() if asked is drain)
+            if uids:
+                await self._call("ask_to_drain", partial(_ask_to_drain, uids, drain))
+                for uid in uids:
+                    if self._drains.get(uid) is drain:
+                        del self._drains[uid]
+                self._fleet_due = min(self._fleet_due, time.monotonic() + ACKNOWLEDGED)
 
     async def _apply_definitions(self) -> None:
         asked = {key: request for key, request in self._requests.items() if request.answer is None}
@@ -356,8 +421,12 @@ class Database:
             self._by_function.setdefault(str(row["function"]), set()).add(owner)
 
     async def _look_at_fleet(self) -> None:
-        asked = [{"key": _name(pool), "queues": list(known.queues)} for pool, known in self.pools.items()]
-        fleet = await self._call("fleet", lambda bridge: bridge.fleet(asked))
+        asked = [
+            {"key": _name(pool), "queues": list(known.queues), "horizon": known.horizon or 0.0}
+            for pool, known in self.pools.items()
+        ]
+        fleet = await self._call("scaling", lambda bridge: bridge.scaling(asked))
+        self._load, self._looked = fleet, time.monotonic()
         self._queues = {key: queue_stats(row) for key, row in fleet["pools"].items()}
         workers: dict[str, list[Worker]] = {}
         for row in fleet["workers"]:
@@ -374,11 +443,25 @@ class Database:
             self._tell(pool, known)
             if (queue := self.queue(pool)) is not None:
                 metrics.show_queue(pool, queue.ready, queue.due, queue.running, queue.oldest_ready_seconds)
+        self._sleeper.over(self._unserved())
+
+    def _unserved(self) -> tuple[str, ...]:
+        """The queues of pools at zero in which nothing is ready: nobody would tell when something becomes so."""
+        asleep = (known.queues for pool, known in self.pools.items() if known.horizon is not None and self._idle(pool))
+        return tuple(sorted({queue for queues in asleep for queue in queues}))
+
+    def _idle(self, pool: Key) -> bool:
+        queue = self.queue(pool)
+        return queue is not None and queue.ready == 0 and not self.workers(pool)
 
     def _tell(self, pool: Key, known: _Pool) -> None:
         """Notify of what has changed in a pool: at once of its workers, and now and then of its numbers."""
         served = tuple(sorted(shown(each) for each in self.workers(pool) or ()))
         numbers = numbers_shown(self.queue(pool))
+        busy = bool(self.workers(pool)) or any(numbers[:3])
+        if known.horizon is not None and (busy or known.busy):
+            self._notify(pool)
+        known.busy = busy
         if served != known.served:
             known.served = served
             self._notify(pool)
@@ -448,9 +531,10 @@ class Database:
             if not isinstance(error, CurrantError):
                 _log.debug("database %s", self.id, exc_info=error)
         self._become(state)
+        self._sleeper.over(())
         # What was seen before is no longer known; after an outage the schema is looked at anew.
         self._migrated = False
-        self._queues = self._workers = None
+        self._queues = self._workers = self._load = None
         pause = self._backoff.delay(self._failures)
         self._failures += 1
         return pause
@@ -463,6 +547,10 @@ class Database:
         for pool in self.pools:
             self._notify(pool)
             self._served_changed(pool)
+
+
+def _ask_to_drain(uids: list[str], drain: bool, bridge: Bridge) -> None:
+    bridge.ask_to_drain(uids, drain)
 
 
 def _name(key: Key) -> str:

@@ -38,7 +38,7 @@ class Databases:
         self._of_pool: dict[Key, Database] = {}
         self._urls: dict[Key, str] = {}
 
-    def use(self, pool: Key, url: str, queues: Sequence[str]) -> Database:
+    def use(self, pool: Key, url: str, queues: Sequence[str], horizon: float | None = None) -> Database:
         """The database of a pool whose secret holds this URL. Raises `WrongUrl`."""
         if self._urls.get(pool) != url:
             check_url(url)
@@ -46,7 +46,7 @@ class Databases:
             self._urls[pool] = url
             self._of_pool[pool] = self._get(url)
         database = self._of_pool[pool]
-        database.use(pool, queues)
+        database.use(pool, queues, horizon)
         return database
 
     def of(self, pool: Key) -> Database | None:
@@ -105,7 +105,12 @@ class Databases:
         if known is None:
             waiting = _impatient(url)
             database = Database(
-                _digest(url), lambda: self._open_bridge(waiting), self._times, self._notify, self._served_changed
+                _digest(url),
+                lambda: self._open_bridge(waiting),
+                self._times,
+                self._notify,
+                self._served_changed,
+                "pgbouncer=true" in url,
             )
             known = self._databases[url] = (
                 database,

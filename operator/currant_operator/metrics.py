@@ -88,7 +88,9 @@ DATABASE_SECONDS = Histogram(
 _POOL = ["namespace", "pool"]
 POOL_READY = Gauge("currant_pool_ready", "Executions ready to run in the pool's queues", _POOL, registry=REGISTRY)
 POOL_DUE = Gauge("currant_pool_due", "Executions whose time comes soon", _POOL, registry=REGISTRY)
-POOL_RUNNING = Gauge("currant_pool_running", "Executions that run in the pool's queues", _POOL, registry=REGISTRY)
+POOL_RUNNING = Gauge(
+    "currant_pool_running", "Attempts of tasks that run in the pool's queues", _POOL, registry=REGISTRY
+)
 POOL_OLDEST = Gauge("currant_pool_oldest_ready_seconds", "Age of the oldest ready execution", _POOL, registry=REGISTRY)
 POOL_DESIRED = Gauge("currant_pool_desired_replicas", "Pods that the pool is to have", _POOL, registry=REGISTRY)
 POOL_REPLICAS = Gauge("currant_pool_replicas", "Pods that the pool has", _POOL, registry=REGISTRY)

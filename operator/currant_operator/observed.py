@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from currant.scaling.seen import FunctionLoad
 from currant_operator.resources import WorkerPool, Workflow
 
 Object: TypeAlias = Mapping[str, Any]
@@ -126,6 +127,44 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class WorkerLoad:
+    """A worker: seconds since it started, since it was asked to drain (None: it was not), and its attempts of tasks."""
+
+    started_ago: float
+    asked_ago: float | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class PoolLoad:
+    """All that a pool is sized by. `age`: seconds since it was counted. `service`: (attempts that ended lately, their
+    seconds) by function. `workers` by id. `connections`: how many the server has left; None: that says nothing."""
+
+    age: float
+    functions: tuple[FunctionLoad, ...] = ()
+    service: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    workers: Mapping[str, WorkerLoad] = field(default_factory=dict)
+    connections: int | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the scaler wants: `desired` pods that take work, `replicas` to ask for, with those that still drain.
+
+    `drain`, `undrain`: names of pods whose workers are to be asked so. `remove`: of those that lower replicas are to
+    take.
+    """
+
+    desired: int
+    replicas: int
+    reason: str
+    limited_by: str | None = None
+    drain: tuple[str, ...] = ()
+    undrain: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rejection:
     """The API server refused an object of a plan (4xx, but not 409 or 429): the plan is made again with this."""
 
@@ -143,6 +182,7 @@ class ObservedPool:
     and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
     None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave
     for what came back from an apply: differences that are only the API server's way of writing the same.
+    `wish` is the scaler's, in the mode Native; None: it has not decided.
     """
 
     pool: WorkerPool
@@ -157,6 +197,7 @@ class ObservedPool:
     workers: tuple[Worker, ...] | None = None
     rejection: Rejection | None = None
     accepted: frozenset[str] = frozenset()
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True)

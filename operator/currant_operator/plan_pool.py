@@ -62,7 +62,7 @@ def _look(observed: ObservedPool) -> _Look:
     ours = live if live is not None and manifests.belongs(pool, live) else None
     current = None if ours is None else int(manifests.get(ours, "spec", "replicas") or 0)
     can_work = isinstance(observed.secret, SecretFound) and isinstance(observed.database, DatabaseReachable)
-    decision = scaling.decide(pool.spec.scaling, current, can_work)
+    decision = scaling.decide(pool.spec.scaling, current, can_work, observed.wish)
     return _Look(observed, pods.look(observed.pods, observed.now), decision, ours)
 
 
@@ -72,12 +72,14 @@ def _run(look: _Look) -> PoolPlan:
     pool = observed.pool
     may_have_deployment = observed.deployment is None or look.ours is not None
     has_finalizer = DRAIN_FINALIZER in pool.metadata.finalizers
-    needs_finalizer = look.pods.any or (may_have_deployment and bool(look.decision.desired or look.current))
+    needs_finalizer = look.pods.any or (may_have_deployment and bool(look.decision.asked or look.current))
     wished = _conditions(look)
     status = _status(look, wished)
     return PoolPlan(
         add_finalizer=needs_finalizer and not has_finalizer,
         apply=_apply(look),
+        deletion_costs=_deletion_costs(look),
+        drain=_asked_to_drain(look),
         replicas=_replicas(look) if may_have_deployment else None,
         delete=_delete(look),
         status=status,
@@ -111,7 +113,7 @@ def _deployment(look: _Look) -> dict[str, Any]:
     known = secret.fingerprint if isinstance(secret, SecretFound) else manifests.database_of(look.ours)
     manifest = manifests.deployment(look.observed.pool, known)
     if look.ours is None:
-        return manifests.with_replicas(manifest, look.decision.desired)
+        return manifests.with_replicas(manifest, look.decision.asked)
     if _replicas_are_not_handed_over(look.ours):
         # Left out now, they would be set to the default, which is 1.
         return manifests.with_replicas(manifest, look.current or 0)
@@ -128,7 +130,38 @@ def _replicas_are_not_handed_over(live: Object) -> bool:
 def _replicas(look: _Look) -> int | None:
     """What the scaler is to apply; None when it is there already, and the scaler's."""
     settled = look.ours is not None and manifests.manages_replicas(look.ours, manifests.SCALER_MANAGER)
-    return None if settled and look.current == look.decision.desired else look.decision.desired
+    return None if settled and look.current == look.decision.asked else look.decision.asked
+
+
+def _follows_the_scaler(look: _Look) -> bool:
+    """Whether its wish is what is done; else nobody drains but those that are deleted."""
+    spec = look.observed.pool.spec.scaling
+    return spec.mode == "Native" and not spec.paused and look.decision.limited_by != "database"
+
+
+def _asked_to_drain(look: _Look) -> dict[str, bool]:
+    """By UID, whose worker is to be asked to take nothing more, or to go on."""
+    uids = {str(manifests.get(pod, "metadata", "name")): pods.uid(pod) for pod in look.observed.pods}
+    wish = look.observed.wish
+    if wish is None or not _follows_the_scaler(look):
+        back = look.observed.pool.spec.scaling.mode != "Native"
+        return dict.fromkeys(pods.asked_to_drain(look.observed.pods, look.observed.workers), False) if back else {}
+    asked = {**dict.fromkeys(wish.drain, True), **dict.fromkeys(wish.undrain, False)}
+    return {uids[name]: drain for name, drain in asked.items() if name in uids}
+
+
+def _deletion_costs(look: _Look) -> dict[str, int | None]:
+    """By name, what changes: of the pods that are not ready the ReplicaSet takes those that cost least."""
+    wish = look.observed.wish
+    if wish is None or not _follows_the_scaler(look):
+        return {}
+    costs: dict[str, int | None] = {
+        **dict.fromkeys(wish.undrain, None),
+        **dict.fromkeys(wish.drain, pods.DRAINING_COST),
+        **dict.fromkeys(wish.remove, pods.REMOVED_COST),
+    }
+    live = {str(manifests.get(pod, "metadata", "name")): pods.deletion_cost(pod) for pod in look.observed.pods}
+    return {name: cost for name, cost in costs.items() if name in live and live[name] != cost}
 
 
 def _delete(look: _Look) -> list[ObjectRef]:
@@ -232,7 +265,7 @@ def _rolled_out(look: _Look) -> bool:
         return False
     status = live.get("status") or {}
     seen = status.get("observedGeneration", 0) >= (manifests.get(live, "metadata", "generation") or 0)
-    return bool(seen and status.get("updatedReplicas", 0) >= look.decision.desired == look.current)
+    return bool(seen and status.get("updatedReplicas", 0) >= look.decision.asked == look.current)
 
 
 def _differs(look: _Look) -> bool:
@@ -274,11 +307,12 @@ def _database_conditions(look: _Look) -> tuple[Condition, Condition]:
 def _scaling_active(look: _Look) -> Condition:
     decision, mode = look.decision, look.observed.pool.spec.scaling.mode
     if decision.inactive_reason is not None:
-        what = decision.reason
-        if decision.inactive_reason == "NotYetImplemented":
-            what += "; write mode: Fixed and replicas, or mode: External with an HPA or KEDA"
-        return Condition("ScalingActive", "False", decision.inactive_reason, what)
-    return Condition("ScalingActive", "True", f"{mode}Replicas", decision.reason)
+        return Condition("ScalingActive", "False", decision.inactive_reason, decision.reason)
+    if decision.limited_by in ("blind", "database"):
+        return Condition("ScalingActive", "False", "QueuesNotSeen", decision.reason)
+    # Of Native the numbers change with every look: the reason for the last change is in status.scaling.
+    reason = "the number of pods follows the queues" if mode == "Native" else decision.reason
+    return Condition("ScalingActive", "True", f"{mode}Replicas", reason)
 
 
 def _degraded(look: _Look, of_pods: Problem | None) -> Condition:
@@ -302,7 +336,8 @@ def _status(look: _Look, wished: list[Condition]) -> dict[str, Any]:
         "observedGeneration": pool.metadata.generation,
         "replicas": look.pods.live,
         "readyReplicas": look.pods.ready,
-        "drainingReplicas": len(look.pods.draining),
+        "drainingReplicas": len(look.pods.draining)
+        + len(pods.asked_to_drain(look.observed.pods, look.observed.workers)),
         "selector": selector,
         **({"queue": queue} if queue else {}),
         "scaling": _scaling(look),
@@ -330,9 +365,13 @@ def _scaling(look: _Look) -> dict[str, Any]:
     time = old.get("lastScaleTime")
     if "desired" in old and old["desired"] != desired:
         time = conditions.timestamp(look.observed.now)
+    reason = "the pool is being deleted" if look.observed.pool.deleting else decision.reason
+    same = old.get("desired") == desired and old.get("limitedBy") == decision.limited_by
+    if same and look.observed.wish is not None and "reason" in old:
+        reason = old["reason"]  # why it became so: the counts in it change with every look
     return {
         "desired": desired,
-        "reason": "the pool is being deleted" if look.observed.pool.deleting else decision.reason,
+        "reason": reason,
         **({"limitedBy": decision.limited_by} if decision.limited_by and not look.observed.pool.deleting else {}),
         **({"lastScaleTime": time} if time else {}),
     }

@@ -34,6 +34,8 @@ class PoolPlan:
 
     `apply`: manifests for server-side apply by `currant-operator`, forced. Only those that differ from what is there. A
     Deployment has no `spec.replicas`, except when it is made: it keeps them until `currant-scaler` has them.
+    `deletion_costs`: by pod, what it is to be worth when there are to be fewer; None: as much as others. `drain`: by
+    the UID of a pod, whether its worker is to be asked to drain, or to go on.
     `replicas`: to be applied (server-side apply, forced, on the Deployment) by `currant-scaler`; None: leave them.
     `delete`: objects of ours that are no longer wanted.
     `status`: the whole wished status. `status_write`: `none` (it is there already), `now`, or `later` (only counts
@@ -43,6 +45,8 @@ class PoolPlan:
 
     add_finalizer: bool = False
     apply: list[dict[str, Any]] = field(default_factory=list)
+    deletion_costs: dict[str, int | None] = field(default_factory=dict)
+    drain: dict[str, bool] = field(default_factory=dict)
     replicas: int | None = None
     delete: list[ObjectRef] = field(default_factory=list)
     status: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,10 @@ from typing import Any
 
 from currant_operator.conditions import Problem, one_line, parse_timestamp
 from currant_operator.manifests import CONTAINER, get
-from currant_operator.observed import Object
+from currant_operator.observed import Object, Worker
+
+COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+DRAINING_COST, REMOVED_COST = -1000, -2000
 
 OOM_REMEMBERED = timedelta(minutes=10)
 """For how long a pod that runs again is told of as having been killed for its memory."""
@@ -64,7 +67,7 @@ class Pods:
 
 def look(pods: Iterable[Object], now: datetime) -> Pods:
     """Count the pods, whatever order they come in."""
-    there = sorted((pod for pod in pods if not _ended(pod)), key=_name)
+    there = sorted((pod for pod in pods if not ended(pod)), key=_name)
     live = [pod for pod in there if not get(pod, "metadata", "deletionTimestamp")]
     ooms = {_name(pod): moment for pod in live if _ready(pod) and (moment := _recent_oom(pod, now))}
     problems = (problem for pod in live if not _ready(pod) for problem in _problems(pod))
@@ -78,6 +81,24 @@ def look(pods: Iterable[Object], now: datetime) -> Pods:
             (max(1.0, (moment + OOM_REMEMBERED - now).total_seconds()) for moment in ooms.values()), default=None
         ),
     )
+
+
+def uid(pod: Object) -> str:
+    """What the database knows a pod by."""
+    return str(get(pod, "metadata", "uid"))
+
+
+def deletion_cost(pod: Object) -> int | None:
+    """What a pod is worth when there are to be fewer; None: as much as others."""
+    text = (get(pod, "metadata", "annotations") or {}).get(COST_ANNOTATION)
+    return int(text) if text and re.fullmatch(r"-?\d+", text) else None
+
+
+def asked_to_drain(pods: Iterable[Object], workers: Iterable[Worker] | None) -> tuple[str, ...]:
+    """The UIDs of the pods that live and whose workers take nothing more."""
+    draining = {worker.pod_uid for worker in workers or () if worker.draining}
+    live = (pod for pod in pods if not ended(pod) and not get(pod, "metadata", "deletionTimestamp"))
+    return tuple(sorted(uid(pod) for pod in live if uid(pod) in draining))
 
 
 def worst(pods: Pods, namespace: str) -> Problem | None:
@@ -107,7 +128,8 @@ def _name(pod: Object) -> str:
     return str(get(pod, "metadata", "name"))
 
 
-def _ended(pod: Object) -> bool:
+def ended(pod: Object) -> bool:
+    """Whether a pod has run to its end."""
     return get(pod, "status", "phase") in ("Succeeded", "Failed")
 
 
@@ -147,25 +169,25 @@ def _of_container(container: Mapping[str, Any]) -> tuple[str, str] | None:
         return "ImagePullFailed", _BACK_OFF.sub("", message) or reason
     if reason in _START_REASONS:
         return "ContainerNotStarted", message or reason
-    ended = get(container, "state", "terminated") or get(container, "lastState", "terminated")
-    if not ended or ended.get("exitCode", 0) == 0:
+    end = get(container, "state", "terminated") or get(container, "lastState", "terminated")
+    if not end or end.get("exitCode", 0) == 0:
         return ("CrashLooping", "it ends by itself, without an error") if reason == "CrashLoopBackOff" else None
-    if ended.get("reason") == "OOMKilled":
+    if end.get("reason") == "OOMKilled":
         return (
             "OOMKilled",
             f"killed as it took more memory than its limit ({container.get('restartCount', 0)} restarts)",
         )
-    return _of_end(ended)
+    return _of_end(end)
 
 
-def _of_end(ended: Mapping[str, Any]) -> tuple[str, str]:
-    lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
+def _of_end(end: Mapping[str, Any]) -> tuple[str, str]:
+    lines = [line.strip() for line in str(end.get("message") or "").splitlines() if line.strip()]
     last = one_line(lines[-1]) if lines else ""
     if _IMPORT_FAILED.search(last):
         return "ImportFailed", last.removeprefix("error: ")
-    if ended.get("reason") == "StartError":
+    if end.get("reason") == "StartError":
         return "ContainerNotStarted", last or "its command cannot be started"
-    code = ended.get("exitCode")
+    code = end.get("exitCode")
     return (
         "CrashLooping",
         f"exit code {code}: {last.removeprefix('error: ')}" if last else f"exit code {code}, no last words",
@@ -175,8 +197,8 @@ def _of_end(ended: Mapping[str, Any]) -> tuple[str, str]:
 def _recent_oom(pod: Object, now: datetime) -> datetime | None:
     moments = []
     for container in _containers(pod):
-        ended = get(container, "lastState", "terminated") or {}
-        if ended.get("reason") == "OOMKilled" and ended.get("finishedAt"):
-            moments.append(parse_timestamp(ended["finishedAt"]))
+        end = get(container, "lastState", "terminated") or {}
+        if end.get("reason") == "OOMKilled" and end.get("finishedAt"):
+            moments.append(parse_timestamp(end["finishedAt"]))
     latest = max(moments, default=None)
     return latest if latest is not None and now - latest < OOM_REMEMBERED else None

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from currant_operator import kinds, manifests, metrics
+from currant.scaling import INTERVAL
+from currant_operator import kinds, manifests, metrics, pods
 from currant_operator.api import Api, ApiError, Body, NotLeading
 from currant_operator.database import Database
 from currant_operator.databases import Databases
@@ -28,6 +29,7 @@ from currant_operator.observed import (
     SecretFound,
     SecretState,
     SecretUnknown,
+    Wish,
 )
 from currant_operator.plan_pool import plan_pool
 from currant_operator.plan_workflow import plan_workflow
@@ -40,6 +42,7 @@ from currant_operator.resources import (
     parse_pool,
     parse_workflow,
 )
+from currant_operator.scaler import Scaler
 from currant_operator.secrets import Secrets
 from currant_operator.store import Store
 
@@ -58,6 +61,7 @@ class _PoolMemory:
 
     secret: SecretState = field(default_factory=SecretUnknown)
     accepted: frozenset[str] = frozenset()
+    scaler: Scaler = field(default_factory=Scaler)
 
 
 class Reconciler:
@@ -128,6 +132,9 @@ class Reconciler:
             plan = plan_pool(replace(observed, rejection=refused.rejection))
             await self._tell(kinds.WORKER_POOL, key, plan)
             raise Refused(refused.rejection.message) from None
+        if observed.wish is not None and (observed.wish.replicas or observed.wish.desired):
+            # Time alone may change what the scaler wants.
+            self._later(key, INTERVAL)
         metrics.show_pool(key, plan.status)
         if not isinstance(observed.secret, SecretFound) or _doubtful(observed.database):
             # Nobody tells us of a secret that was made or mended.
@@ -152,7 +159,7 @@ class Reconciler:
         memory = self._pools.setdefault(key, _PoolMemory())
         database = await self._find_database(key, pool, memory)
         at = key.namespace, key.name
-        return ObservedPool(
+        observed = ObservedPool(
             pool=pool,
             now=datetime.now(UTC),
             deployment=await self._look(kinds.DEPLOYMENT, pool),
@@ -165,6 +172,7 @@ class Reconciler:
             workers=None if database is None else database.workers(key),
             accepted=memory.accepted,
         )
+        return replace(observed, wish=_wish(observed, database, memory.scaler, key))
 
     async def _look(self, kind: Kind, pool: WorkerPool) -> Body | None:
         """The object of the pool's name, whoever made it: those of others are not watched, so they are asked for."""
@@ -185,7 +193,9 @@ class Reconciler:
             return known
         memory.secret = secret
         if isinstance(secret, SecretFound):
-            database = self._databases.use(key, url, pool.spec.queues)
+            native = pool.spec.scaling.mode == "Native"
+            horizon = memory.scaler.horizon(pool.spec) if native else None
+            database = self._databases.use(key, url, pool.spec.queues, horizon)
         else:
             self._databases.release(key)
             database = None
@@ -200,6 +210,7 @@ class Reconciler:
             body = await self._set_finalizer(kinds.WORKER_POOL, body, DRAIN_FINALIZER, True)
         for manifest in plan.apply:
             await self._apply(key, manifest)
+        await self._prepare(key, plan)
         if plan.replicas is not None:
             await self._scale(key, plan.replicas)
         for ref in plan.delete:
@@ -229,6 +240,21 @@ class Reconciler:
         memory = self._pools.setdefault(key, _PoolMemory())
         if drift not in memory.accepted and len(memory.accepted) < ACCEPTED_LIMIT:
             memory.accepted |= {drift}
+
+    async def _prepare(self, key: Key, plan: PoolPlan) -> None:
+        """What pods are worth, before there are to be fewer; and whose workers are to drain."""
+        for name, cost in plan.deletion_costs.items():
+            annotation = {pods.COST_ANNOTATION: None if cost is None else str(cost)}
+            try:
+                body = await self._api.patch(kinds.POD, key.namespace, name, {"metadata": {"annotations": annotation}})
+            except ApiError as error:
+                if not error.missing:
+                    raise
+            else:
+                self._store.accept(kinds.POD, body, told=False)
+        database = self._databases.of(key)
+        if plan.drain and database is not None:
+            database.ask_to_drain(plan.drain)
 
     async def _scale(self, key: Key, replicas: int) -> None:
         metadata = {"name": key.name, "namespace": key.namespace}
@@ -370,6 +396,27 @@ def _refusal(kind: str, name: str, error: ApiError) -> Exception:
     if error.refused and not error.terminating:
         return _RefusedApply(Rejection(kind, name, str(error)))
     return error
+
+
+def _wish(observed: ObservedPool, database: Database | None, scaler: Scaler, key: Key) -> Wish | None:
+    """What the scaler wants; None: somebody else decides."""
+    scaling = observed.pool.spec.scaling
+    if scaling.mode != "Native" or scaling.paused or observed.pool.deleting:
+        return None
+    live = observed.deployment or {}
+    ours = bool(live) and manifests.belongs(observed.pool, live)
+    replicas = int(manifests.get(live, "spec", "replicas") or 0) if ours else 0
+    load = None if database is None else database.load(key)
+    return scaler.look(
+        observed.pool.spec,
+        time.monotonic(),
+        observed.now,
+        observed.pods,
+        replicas,
+        observed.queue,
+        load,
+        observed.workers,
+    )
 
 
 def _doubtful(state: DatabaseState) -> bool:

@@ -6,7 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from currant_operator.observed import QueueStats, Worker, WorkflowStats
+from currant.scaling.seen import function_load, services
+from currant_operator.observed import PoolLoad, QueueStats, Worker, WorkerLoad, WorkflowStats
 
 Row = dict[str, Any]
 
@@ -28,6 +29,22 @@ def worker(row: Row) -> Worker:
 def shown(worker: Worker) -> tuple[Any, ...]:
     """What of a worker is worth a notice."""
     return (worker.id, worker.pod_uid or "", worker.draining, worker.queues, worker.tasks, worker.workflows)
+
+
+def pool_load(row: Row, pool: str, age: float, pooled: bool) -> PoolLoad:
+    """What a pool is sized by, of the answer about all pools."""
+    now = int(row.get("now") or 0)
+    functions = tuple(function_load(each) for each in (row.get("work") or {}).get(pool) or ())
+    service = services(row.get("service") or {})
+    workers = {
+        id: WorkerLoad(
+            max(0.0, (now - each["started"]) / 1e6),
+            None if each.get("asked") is None else max(0.0, (now - each["asked"]) / 1e6),
+            int(each.get("attempts") or 0),
+        )
+        for id, each in (row.get("drains") or {}).items()
+    }
+    return PoolLoad(age, functions, service, workers, None if pooled else row.get("connections"))
 
 
 def workflow_stats(row: Row) -> WorkflowStats:

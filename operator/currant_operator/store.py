@@ -12,7 +12,7 @@ from typing import Any
 
 from currant_operator import kinds, metrics
 from currant_operator.kinds import Key, Kind
-from currant_operator.manifests import OPERATOR_MANAGER, SCALER_MANAGER
+from currant_operator.manifests import CONTAINER, OPERATOR_MANAGER, SCALER_MANAGER
 
 Body = dict[str, Any]
 Name = tuple[str, str]
@@ -36,9 +36,17 @@ _CONTAINER_STATUS = ("name", "ready", "restartCount", "state", "lastState", "ima
 class Store:
     """Objects by kind. Bodies are shared: nobody changes them."""
 
-    def __init__(self, changed: Callable[[Key], None], pod_ended: Callable[[Body], None] = lambda _: None) -> None:
-        """`pod_ended` is told of each pod that has ended or is seen no more, as it was seen last."""
-        self._changed, self._pod_ended = changed, pod_ended
+    def __init__(
+        self,
+        changed: Callable[[Key], None],
+        pod_ended: Callable[[Body], None] = lambda _: None,
+        container_ended: Callable[[Body], None] = lambda _: None,
+    ) -> None:
+        """`pod_ended` is told of each pod that has ended or is seen no more, as it was seen last.
+
+        `container_ended` is told of each pod that goes on, of which a container has ended.
+        """
+        self._changed, self._pod_ended, self._container_ended = changed, pod_ended, container_ended
         self._objects: dict[str, dict[Name, Body]] = {kind.name: {} for kind in kinds.WATCHED}
         self._pods: dict[Name, set[Name]] = {}  # pool -> its pods
         self._workflows: dict[Name, set[Name]] = {}  # pool -> the workflows that refer to it
@@ -72,13 +80,20 @@ class Store:
             return
         body = slim(kind, body)
         self._objects[kind.name][name] = body
-        if kind is kinds.POD and ended(body) and not (old is not None and ended(old)):
-            self._pod_ended(body)
+        if kind is kinds.POD:
+            self._tell_of_ends(old, body)
         if old is None:
             metrics.OBJECTS.labels(kind.name).set(self.count(kind))
         self._index(kind, name, old, body)
         if told:
             self._tell(kind, name, old, body)
+
+    def _tell_of_ends(self, old: Body | None, pod: Body) -> None:
+        if ended(pod):
+            if old is None or not ended(old):
+                self._pod_ended(pod)
+        elif (end := last_end(pod)) and (old is None or end != last_end(old)):
+            self._container_ended(pod)
 
     def remove(self, kind: Kind, body: Body) -> None:
         """Forget an object, unless another of its name has come since."""
@@ -168,6 +183,16 @@ def identity(body: Body) -> tuple[Name, str]:
 def ended(pod: Body) -> bool:
     """Whether none of the pod's containers will run again."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def last_end(pod: Body) -> Body:
+    """How the container of the worker ended last: `reason`, `exitCode`, `finishedAt`; empty if it never has."""
+    for one in (pod.get("status") or {}).get("containerStatuses") or ():
+        if one.get("name") == CONTAINER:
+            for state in (one.get("state"), one.get("lastState")):
+                if end := (state or {}).get("terminated"):
+                    return dict(end)
+    return {}
 
 
 def pool_of(body: Body) -> str:

@@ -237,6 +237,42 @@ class RustBridge:
         return _object(self.core.fleet(msgspec.json.encode(pools).decode()))
 
     @_Verb
+    def scaling(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
+        """All that pools are sized by, in one statement: as `fleet`, and more.
+
+        `pools`: `[{"key", "queues", "horizon": seconds}]`. `work`: by pool `[{"function", "kind", "ready", "spare",
+        "due", "running", "seconds"}]`; `service`: by function `{"ended", "seconds"}` of the attempts that ended lately;
+        `drains`: by worker `{"started", "asked", "attempts"}`; `connections`: how many the server has left.
+        """
+        return _object(self.core.scaling(msgspec.json.encode(pools).decode()))
+
+    @_Verb
+    def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
+        """Ask the workers of these pods to take nothing more, or (`drain=False`) to go on."""
+        self.core.ask_to_drain(pod_uids, drain)
+
+    @_Verb
+    def end_pods(self, pods: list[tuple[str, str]]) -> None:
+        """End the workers of pods, `(uid, reason)`, that are gone: what they ran is taken over at once.
+
+        The reason stands on what they ran. Only `OOMKilled` and `Error` are blamed on it.
+        """
+        self.core.end_pods(pods)
+
+    @_Verb
+    def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
+        """As `end_pods`, for containers, `(pod's uid, reason, ended at in microseconds)`, whose pods go on.
+
+        Workers that began after that are left alone.
+        """
+        self.core.end_containers(containers)
+
+    @_Verb
+    def wait_for_work(self, queues: list[str], seconds: float) -> bool:
+        """Wait until something becomes ready in the queues, without being a worker; after `seconds` gives False."""
+        return self.core.wait_for_work(queues, seconds)
+
+    @_Verb
     def end_workers(self, pod_uids: list[str]) -> None:
         """End the workers of pods that are gone: what they ran is taken over at once, not after a time-out."""
         self.core.end_workers(pod_uids)

@@ -68,8 +68,8 @@ impl State {
         self.beat.peek_by.get_or_insert(by);
     }
 
-    /// A schedule was applied: its first fire time may be sooner than anything we know of.
-    pub fn notified_schedules(&mut self) {
+    /// A schedule was applied: its first fire time may be sooner than anything we know of. Or this worker is to drain, or to go on.
+    pub fn notified_orders(&mut self) {
         self.beat.wanted = true;
     }
 
@@ -195,6 +195,7 @@ impl State {
         self.beat.flag_until = sent_flag.unwrap_or(Micros::MIN);
         // Rule e: after the flag is committed, look once more before sleeping.
         self.beat.maybe_work |= reply.ready || (sent_flag.is_some() && !had_flag) || self.marks.in_use(now);
+        self.asked_to_drain(reply.drain);
         self.reconcile(&reply.running);
         self.sweep();
         let steady = received.saturating_duration_since(steady_since) >= timeout;
@@ -354,9 +355,26 @@ impl State {
     }
 
     pub fn drain(&mut self) {
+        self.leaving = true;
         self.draining = true;
         self.beat.wanted = true;
         self.sweep();
+    }
+
+    /// What whoever sizes the fleet wants, as each heartbeat tells. A worker that leaves does so all the same.
+    fn asked_to_drain(&mut self, drain: bool) {
+        let draining = self.leaving || drain;
+        if draining == self.draining {
+            return;
+        }
+        self.draining = draining;
+        // The next heartbeat says so: only then is this worker known to claim nothing, or to be back.
+        self.beat.wanted = true;
+        self.beat.maybe_work = !draining;
+        let what =
+            if draining { "asked to drain: it takes nothing more" } else { "asked to go on: it takes work again" };
+        let message = format!("this worker was {what}");
+        self.control.push_back(Item::Log { level: "info", message });
     }
 
     /// Gives back everything that is still in hand, whatever Python makes of it.

@@ -443,8 +443,8 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
 
 fn notified(shared: &Shared, notification: &sqlx::postgres::PgNotification) {
     let mut state = shared.state();
-    if notification.payload() == "schedules" {
-        return state.notified_schedules();
+    if matches!(notification.payload(), "schedules" | "orders") {
+        return state.notified_orders();
     }
     match notification.payload().parse::<uuid::Uuid>() {
         Ok(id) if id.is_nil() => {}

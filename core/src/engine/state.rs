@@ -101,7 +101,10 @@ pub struct State {
     pub clock: Clock,
     pub counts: Counts,
     pub(super) metrics: Metrics,
+    /// It takes nothing more: as it leaves, or for as long as whoever sizes the fleet asks it to.
     pub(super) draining: bool,
+    /// It takes nothing more for good.
+    pub(super) leaving: bool,
     /// The database knows this worker.
     pub(super) registered: bool,
     pub(super) attempts: HashMap<Lease, Attempt>,
@@ -136,6 +139,7 @@ impl State {
             counts: Counts::default(),
             metrics: Metrics::new(&config.info),
             draining: false,
+            leaving: false,
             registered: false,
             attempts: HashMap::new(),
             in_python: 0,

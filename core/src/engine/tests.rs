@@ -134,6 +134,7 @@ fn heartbeat(running: Vec<(Uuid, i64, i64)>) -> Heartbeat {
         dead: vec![],
         next_schedule: None,
         sweep_due: false,
+        drain: false,
         running,
     }
 }
@@ -570,6 +571,24 @@ fn draining_claims_nothing_and_gives_back_what_has_not_started() {
     let batch = commit(&mut state);
     assert!(batch.outcomes.iter().all(|outcome| outcome.action == Action::Handback));
     assert_eq!(batch.outcomes.len(), 3);
+}
+
+#[test]
+fn a_worker_that_is_asked_to_drain_takes_nothing_until_it_is_asked_to_go_on() {
+    let mut state = worker(4);
+    let run = started_run(&mut state);
+    state.commands(run.id, 1, vec![wait("0", None)]);
+    commit(&mut state);
+    let here = |drain| Heartbeat { drain, ready: true, ..heartbeat(vec![(run.id, 1, 0)]) };
+    beat(&mut state, &here(true));
+    assert_eq!(state.claim_request(), None);
+    assert!(state.beat_to_send().1, "the next heartbeat says so");
+    assert!(state.pull(10).contains(&Item::Evict(run.id)), "a run that waits is put out, not waited for");
+    beat(&mut state, &here(false));
+    assert!(state.claim_request().is_some() && !state.beat_to_send().1);
+    state.drain();
+    beat(&mut state, &here(false));
+    assert_eq!(state.claim_request(), None, "one that leaves is not called back");
 }
 
 #[test]

@@ -223,6 +223,52 @@ impl Core {
         })
     }
 
+    #[pyo3(signature = (pools, reply = None))]
+    fn scaling(&self, py: Python<'_>, pools: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        self.ask_json(py, reply, Verb::Scaling(pools))
+    }
+
+    #[pyo3(signature = (pod_uids, drain, reply = None))]
+    fn ask_to_drain(
+        &self,
+        py: Python<'_>,
+        pod_uids: Vec<String>,
+        drain: bool,
+        reply: Option<Reply>,
+    ) -> PyResult<Py<PyAny>> {
+        self.ask_nothing(py, reply, Verb::AskToDrain(pod_uids, drain))
+    }
+
+    #[pyo3(signature = (pods, reply = None))]
+    fn end_pods(&self, py: Python<'_>, pods: Vec<(String, String)>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
+        let (uids, reasons) = pods.into_iter().unzip();
+        self.ask_nothing(py, reply, Verb::EndPods(uids, reasons))
+    }
+
+    #[pyo3(signature = (containers, reply = None))]
+    fn end_containers(
+        &self,
+        py: Python<'_>,
+        containers: Vec<(String, String, i64)>,
+        reply: Option<Reply>,
+    ) -> PyResult<Py<PyAny>> {
+        let ended = containers.iter().map(|(_, _, ended)| *ended).collect();
+        let (uids, reasons) = containers.into_iter().map(|(uid, reason, _)| (uid, reason)).unzip();
+        self.ask_nothing(py, reply, Verb::EndContainers(uids, reasons, ended))
+    }
+
+    #[pyo3(signature = (queues, seconds, reply = None))]
+    fn wait_for_work(
+        &self,
+        py: Python<'_>,
+        queues: Vec<String>,
+        seconds: f64,
+        reply: Option<Reply>,
+    ) -> PyResult<Py<PyAny>> {
+        let client = self.client()?;
+        answer(py, reply, async move { client.wait_for_work(queues, seconds).await })
+    }
+
     #[pyo3(signature = (pod_uids, reply = None))]
     fn end_workers(&self, py: Python<'_>, pod_uids: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::EndWorkers(pod_uids))

@@ -115,7 +115,7 @@ macro_rules! gifts {
     )*};
 }
 
-gifts!(i32, Vec<u8>, Vec<String>, (String, Vec<u8>), Vec<(String, i64, Vec<u8>)>);
+gifts!(i32, bool, Vec<u8>, Vec<String>, (String, Vec<u8>), Vec<(String, i64, Vec<u8>)>);
 
 /// Runs a verb. With a `reply` this returns None at once, and the outcome is posted; without, it waits: others may use the
 /// interpreter meanwhile, and a signal (Ctrl-C) ends the wait.

@@ -118,7 +118,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "take over": f"select currant.take_over('{W1}')",
         "take over from the other": f"select currant.take_over('{W2}')",
         "a worker starts in the same pod": "select currant.register_worker(currant.new_id(), 'w', '', 1, '', '{q}', '{}', '{}', 1, 30, null, null, 'pod-1')",
-        "pods end": "select currant.end_workers('{pod-1}')",
+        "pods end": "select currant.end_pods('{pod-1}', '{Evicted}')",
         "good-bye": f"select currant.stop_worker('{W1}')",
         "signal": f"select currant.signal('{RUN}', 's')",
         "signal to a suspended run": f"select currant.signal('{SUSPENDED}', 's')",

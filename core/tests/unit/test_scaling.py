@@ -266,3 +266,10 @@ def test_the_last_pod_stays_without_work_for_as_long_as_was_said() -> None:
     while world.desired[-1]:
         world.look()
     assert 60 <= world.now - INTERVAL <= 60 + INTERVAL
+
+
+@some
+@given(pools)
+def test_a_pool_without_pods_and_work_gets_none_however_short_it_is_known(pool: Settings) -> None:
+    decision, _ = decide(pool, Snapshot(0.0, (), (), 0), Memory())
+    assert decision.desired == pool.min_pods

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import time
 
-from currant import task, workflow
+from currant import current, task, workflow
 
 POD = os.environ.get("WORKFLOWS_POD_NAME", "")
 
@@ -43,3 +44,36 @@ async def ticking(number: int = 0) -> str:
 async def contested(number: int) -> str:
     """For two owners."""
     return await work.run(number)
+
+
+def process_started() -> float:
+    """When this process started, in seconds since 1970; to a hundredth of a second."""
+    with open("/proc/self/stat", encoding="utf-8") as stat:
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    with open("/proc/uptime", encoding="utf-8") as uptime:
+        running = float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - running
+
+
+@task(retries=0)
+async def started(number: int) -> float:
+    """When the worker's process started."""
+    return process_started()
+
+
+@task(retries=0)
+async def lasts(number: int, seconds: float) -> str:
+    """As work, by another name: a scaler learns how long each function takes."""
+    await asyncio.sleep(seconds)
+    return POD
+
+
+@task(retries=3)
+async def hungry(number: int, megabytes: int = 400, seconds: float = 0.0) -> str:
+    """Takes more memory than its pod may have, the first time; then this long. Tells which pod did it."""
+    if current().attempt == 1:
+        ballast = bytearray(megabytes * 1024 * 1024)
+        ballast[::4096] = b"x" * len(ballast[::4096])
+        return str(len(ballast))
+    await asyncio.sleep(seconds)
+    return POD

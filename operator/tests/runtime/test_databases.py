@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class FakeBridge:
         self.gate.set()
         self.opened: list[str] = []
         self.closed = 0
+        self.became_ready = threading.Semaphore(0)
 
     def open(self, url: str) -> FakeBridge:
         self.opened.append(url)
@@ -62,14 +64,24 @@ class FakeBridge:
         self._call("migrate", None)
         return 7
 
-    def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
-        self._call("fleet", pools)
+    def scaling(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
+        self._call("scaling", pools)
         nothing = {"ready": 0, "due": 0, "running": 0, "oldest_ready_seconds": 0}
         queues = {pool["key"]: self.queues.get(pool["key"], nothing) for pool in pools}
         return {"now": 0, "schema_version": 7, "pools": queues, "workers": list(self.workers)}
 
-    def end_workers(self, pod_uids: list[str]) -> None:
-        self._call("end_workers", pod_uids)
+    def end_pods(self, pods: list[tuple[str, str]]) -> None:
+        self._call("end_pods", pods)
+
+    def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
+        self._call("end_containers", containers)
+
+    def wait_for_work(self, queues: list[str], seconds: float) -> bool:
+        self._call("wait_for_work", queues)
+        return self.became_ready.acquire(timeout=0.02)
+
+    def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
+        self._call("ask_to_drain", (pod_uids, drain))
 
     def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self._call("apply_definitions", items)
@@ -151,8 +163,8 @@ async def test_a_database_is_migrated_once_before_anything_else_is_asked_of_it(b
     database = await bench.reachable()
     assert database.state == DatabaseReachable(7)
     assert bench.told(ORDERS) <= 2  # reachable, and its numbers
-    assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "fleet"]
-    await bench.until(lambda: bench.bridge.count("fleet") > 3)
+    assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "scaling"]
+    await bench.until(lambda: bench.bridge.count("scaling") > 3)
     assert bench.bridge.count("migrate") == 1
     assert bench.told(ORDERS) >= 1
 
@@ -169,14 +181,14 @@ async def test_only_a_migration_that_takes_long_is_told_of(bench, monkeypatch):
 
 async def test_pools_with_one_url_share_a_database_and_one_statement_serves_them_all(bench):
     first = bench.databases.use(ORDERS, URL, ["orders"])
-    second = bench.databases.use(MAIL, URL, ["mail", "letters"])
+    second = bench.databases.use(MAIL, URL, ["mail", "letters"], 35.0)
     assert first is second
-    await bench.until(lambda: bench.bridge.count("fleet") >= 1)
-    assert bench.bridge.arguments("fleet")[-1] == [
-        {"key": "shop/orders", "queues": ["orders"]},
-        {"key": "shop/mail", "queues": ["mail", "letters"]},
+    await bench.until(lambda: bench.bridge.count("scaling") >= 1)
+    assert bench.bridge.arguments("scaling")[-1] == [
+        {"key": "shop/orders", "queues": ["orders"], "horizon": 0.0},
+        {"key": "shop/mail", "queues": ["mail", "letters"], "horizon": 35.0},
     ]
-    assert len(bench.bridge.opened) == 1
+    assert set(bench.bridge.opened) == {f"{URL}?connect_timeout=5"}
 
 
 async def test_a_database_is_waited_for_5_seconds_unless_its_url_says_how_long(bench):
@@ -239,9 +251,9 @@ async def test_only_what_shows_is_told_and_numbers_alone_not_at_once(bench):
     await bench.until(lambda: bench.served)
     assert [worker.id for worker in database.workers(ORDERS)] == ["w1"]
     notices = len(bench.notices)
-    looked = bench.bridge.count("fleet")
+    looked = bench.bridge.count("scaling")
     bench.bridge.workers[0] = {**bench.bridge.workers[0], "running": 3, "heartbeat_age_seconds": 1.5}
-    await bench.until(lambda: bench.bridge.count("fleet") > looked + 3)
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 3)
     assert len(bench.notices) == notices
     assert database.workers(ORDERS)[0].running == 3
     bench.bridge.queues["shop/orders"] = {"ready": 9, "due": 0, "running": 1, "oldest_ready_seconds": 0.5}
@@ -285,13 +297,24 @@ async def test_pods_that_have_ended_are_told_once_and_after_an_outage_too(bench)
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
-    database.end_pod("uid-2")
-    database.end_pod("uid-1")
+    database.end_pod("uid-2", "OOMKilled")
+    database.end_pod("uid-1", "Deleted")
     bench.bridge.error = None
-    await bench.until(lambda: bench.bridge.count("end_workers"))
-    looked = bench.bridge.count("fleet")
-    await bench.until(lambda: bench.bridge.count("fleet") > looked + 2)
-    assert bench.bridge.arguments("end_workers") == [["uid-1", "uid-2"]]
+    await bench.until(lambda: bench.bridge.count("end_pods"))
+    looked = bench.bridge.count("scaling")
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 2)
+    assert bench.bridge.arguments("end_pods") == [[("uid-1", "Deleted"), ("uid-2", "OOMKilled")]]
+
+
+async def test_pods_are_asked_to_drain_in_one_call_and_looked_at_again_soon(bench):
+    database = await bench.reachable()
+    database.ask_to_drain({"uid-2": True, "uid-1": True})
+    database.ask_to_drain({"uid-3": False})
+    await bench.until(lambda: bench.bridge.count("ask_to_drain") == 2)
+    assert bench.bridge.arguments("ask_to_drain") == [(["uid-3"], False), (["uid-1", "uid-2"], True)]
+    looked = bench.bridge.count("scaling")
+    await bench.until(lambda: bench.bridge.count("scaling") > looked + 2)
+    assert bench.bridge.count("ask_to_drain") == 2
 
 
 async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_errors):
@@ -449,3 +472,38 @@ def test_a_digest_of_a_url_is_another_in_each_process(monkeypatch):
     here = module._digest(URL)
     monkeypatch.setattr(module, "_SALT", b"another process")
     assert module._digest(URL) != here
+
+
+async def test_who_sleeps_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queues_are_looked_at(bench):
+    database = bench.databases.use(ORDERS, URL, ["orders"], 30.0)
+    bench.databases.use(MAIL, URL, ["mail"])  # not sized by its queues
+    await bench.until(lambda: bench.bridge.arguments("wait_for_work") == [["orders"]] * 2)
+    database._times = Times(fleet=3600)
+    await bench.until(lambda: database._fleet_due > time.monotonic() + 1000)
+    looks = bench.bridge.count("scaling")
+    bench.bridge.queues["shop/orders"] = {"ready": 2, "due": 0, "running": 0, "oldest_ready_seconds": 0}
+    bench.bridge.became_ready.release()
+    await bench.until(lambda: database.queue(ORDERS).ready == 2)
+    assert bench.bridge.count("scaling") == looks + 1
+    # What is ready is known: nobody has to be woken for it.
+    assert database._unserved() == ()
+
+
+async def test_nobody_sleeps_on_queues_that_a_worker_serves(bench):
+    worker = {"id": "1", "name": "w", "pool": "shop/orders"}
+    bench.bridge.workers.append(worker)
+    bench.databases.use(ORDERS, URL, ["orders"], 30.0)
+    await bench.until(lambda: bench.bridge.count("scaling") > 3)
+    assert bench.bridge.count("wait_for_work") == 0
+    bench.bridge.workers.clear()
+    await bench.until(lambda: bench.bridge.count("wait_for_work"))
+
+
+async def test_a_container_that_ended_is_told_until_the_database_has_heard_it(bench):
+    database = await bench.reachable()
+    bench.bridge.error = DatabaseUnavailable("away")
+    database.end_container("u1", "OOMKilled", 5)
+    await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
+    bench.bridge.error = None
+    await bench.until(lambda: not database._ended_containers)
+    assert bench.bridge.arguments("end_containers")[-1] == [("u1", "OOMKilled", 5)]

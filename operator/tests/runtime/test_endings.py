@@ -6,7 +6,7 @@ from typing import Any
 
 from currant_operator import kinds
 from currant_operator.api import ApiError
-from currant_operator.endings import Endings
+from currant_operator.endings import Endings, reason
 from currant_operator.kinds import Key
 
 
@@ -15,9 +15,13 @@ class Told:
 
     def __init__(self) -> None:
         self.ended: list[str] = []
+        self.containers: list[tuple[str, str, int]] = []
 
-    def end_pod(self, uid: str) -> None:
+    def end_pod(self, uid: str, reason: str) -> None:
         self.ended.append(uid)
+
+    def end_container(self, uid: str, reason: str, ended_at: int) -> None:
+        self.containers.append((uid, reason, ended_at))
 
 
 class Known:
@@ -79,3 +83,44 @@ async def test_a_pod_that_cannot_be_looked_at_is_left_to_its_heartbeat():
 
 async def test_a_pod_of_a_pool_without_a_known_database_is_nobodys():
     assert await told(pod(pool="mail"), Cluster(None)) == []
+
+
+def ended_as(phase: str = "Running", deleted: bool = False, **status: Any) -> str:
+    body = pod(phase=phase, **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}))
+    body["status"] |= status
+    return reason(body)
+
+
+def disrupted(why: str) -> dict[str, Any]:
+    return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": why}]}
+
+
+def test_why_a_pod_ended_is_one_word():
+    oom = {"containerStatuses": [{"name": "worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}
+    assert ended_as("Failed", **oom) == "OOMKilled"
+    assert ended_as("Failed", reason="Evicted") == "Evicted"
+    assert ended_as(deleted=True, **disrupted("EvictionByEvictionAPI")) == "Evicted"
+    assert ended_as(deleted=True, **disrupted("PreemptionByScheduler")) == "Preempted"
+    assert ended_as(deleted=True, **disrupted("DeletionByTaintManager")) == "NodeLost"
+    assert ended_as("Failed", reason="NodeLost") == "NodeLost"
+    assert ended_as("Failed") == "Error"
+    assert ended_as("Succeeded") == "Deleted"
+    assert ended_as(deleted=True) == ended_as() == "Deleted"
+
+
+def container_ends(**terminated: Any) -> list[tuple[str, str, int]]:
+    database, body = Told(), pod()
+    body["status"]["containerStatuses"] = [{"name": "worker", "lastState": {"terminated": terminated}}]
+    Endings(Cluster(), Known(database)).tell_of_container(body)  # type: ignore[arg-type]
+    return database.containers
+
+
+def test_a_container_that_ended_in_a_pod_that_goes_on_is_told_with_its_reason_and_when():
+    at = "2026-01-01T00:00:07Z"
+    when = 1_767_225_607_000_000
+    assert container_ends(reason="OOMKilled", exitCode=137, finishedAt=at) == [("u1", "OOMKilled", when)]
+    assert container_ends(reason="Error", exitCode=1, finishedAt=at) == [("u1", "Error", when)]
+
+
+def test_a_container_that_left_in_peace_has_said_so_itself():
+    assert container_ends(reason="Completed", exitCode=0, finishedAt="2026-01-01T00:00:07Z") == []

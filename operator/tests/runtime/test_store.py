@@ -19,7 +19,12 @@ class Known(Store):
     def __init__(self) -> None:
         self.told: list[Key] = []
         self.ended: list[str] = []
-        super().__init__(self.told.append, lambda pod: self.ended.append(pod["metadata"]["name"]))
+        self.containers: list[str] = []
+        super().__init__(
+            self.told.append,
+            lambda pod: self.ended.append(pod["metadata"]["name"]),
+            lambda pod: self.containers.append(pod["metadata"]["name"]),
+        )
 
     def told_since(self) -> list[Key]:
         told, self.told[:] = sorted(self.told), []
@@ -175,3 +180,22 @@ def test_the_end_of_a_pod_is_told_once_however_it_comes(store):
     store.remove(kinds.POD, owned("deleted", 1))
     store.accept(kinds.POD, owned("seen-too-late", 9, status={"phase": "Succeeded"}))
     assert store.ended == ["failed", "deleted", "seen-too-late"]
+
+
+def with_container(version: int, phase: str = "Running", **states: Any) -> dict[str, Any]:
+    statuses = [{"name": "sidecar", "lastState": {"terminated": {"finishedAt": "x"}}}, {"name": "worker", **states}]
+    return owned("pod", version, status={"phase": phase, "containerStatuses": statuses})
+
+
+def test_the_end_of_the_workers_container_in_a_pod_that_goes_on_is_told_once_however_it_is_written(store):
+    first, second = ({"terminated": {"finishedAt": at, "reason": "OOMKilled"}} for at in ("1", "2"))
+    store.accept(kinds.POD, with_container(1, state={"running": {}}))
+    assert store.containers == []
+    store.accept(kinds.POD, with_container(2, state=first))
+    store.accept(kinds.POD, with_container(3, state={"waiting": {}}, lastState=first))
+    store.accept(kinds.POD, with_container(4, state={"running": {}}, lastState=first))
+    assert store.containers == ["pod"]
+    store.accept(kinds.POD, with_container(5, state={"running": {}}, lastState=second))
+    assert store.containers == ["pod", "pod"]
+    store.accept(kinds.POD, with_container(6, "Failed", state=first, lastState=second))
+    assert (store.containers, store.ended) == (["pod", "pod"], ["pod"])

@@ -234,12 +234,12 @@ def test_a_pool_of_no_pods_is_ready_and_says_so() -> None:
     assert condition(status, "Ready")[:2] == ("True", "ScaledToZero")
 
 
-def test_a_native_pool_is_held_and_says_that_it_does_not_follow_the_queues_yet() -> None:
-    world = settled(spec__scaling={"mode": "Native", "minReplicas": 0, "maxReplicas": 5})
-    status, reason, message = condition(world.body["status"], "ScalingActive")
-    assert (status, reason) == ("False", "NotYetImplemented")
-    assert "write mode: Fixed and replicas" in message
+def test_a_native_pool_is_left_alone_until_its_queues_are_seen_and_says_so_without_a_warning() -> None:
+    world = settled(spec__scaling={"mode": "Native", "minReplicas": 1, "maxReplicas": 5})
+    status, reason, _ = condition(world.body["status"], "ScalingActive")
+    assert (status, reason) == ("False", "QueuesNotSeen")
     assert condition(world.body["status"], "Ready")[:2] == ("True", "AllReplicasReady")
+    assert [event for event in world.plan().events if event.type == "Warning"] == []
 
 
 def test_a_paused_pool_says_so_without_a_warning() -> None:

@@ -17,6 +17,7 @@ from currant_operator.observed import (
     QueueStats,
     SecretFound,
     SecretState,
+    Wish,
     Worker,
     WorkflowStats,
 )
@@ -122,6 +123,8 @@ class World:
     secret: SecretState = FOUND
     database: DatabaseState = REACHABLE
     queue: QueueStats | None = None
+    workers: tuple[Worker, ...] | None = None
+    wish: Wish | None = None
     now: datetime = NOW
     pods_start: bool = True
     """Whether pods become ready as soon as the Deployment asks for them."""
@@ -137,6 +140,8 @@ class World:
             secret=self.secret,
             database=self.database,
             queue=self.queue,
+            workers=self.workers,
+            wish=self.wish,
         )
 
     def plan(self) -> PoolPlan:
@@ -213,6 +218,8 @@ def is_empty(plan: PoolPlan) -> bool:
     writes = (
         plan.add_finalizer,
         plan.apply,
+        plan.deletion_costs,
+        plan.drain,
         plan.replicas is not None,
         plan.delete,
         plan.events,

@@ -14,7 +14,7 @@ import click
 from currant.cli.functions import Mistake
 from currant.cli.output import print_json, print_table
 from currant.rust_bridge import RustBridge
-from currant.scaling import Settings, chart, loads
+from currant.scaling import Memory, Pod, Settings, Snapshot, Work, chart, decide, horizon, loads, seen
 from currant.scaling.loads import Job, Load
 from currant.scaling.scalers import Keda, Native
 from currant.scaling.simulation import Result, Scaler, simulate
@@ -213,6 +213,63 @@ def _row(load: str, scaler: str, results: list[Result]) -> dict[str, Any]:
         "turns": mean(lambda result: result.turns),
         "unfinished": mean(lambda result: result.unfinished),
     }
+
+
+@scale.command()
+@click.argument("pool", metavar="NAMESPACE/POOL")
+@click.option("-q", "--queue", "queues", multiple=True, help="Its queues, if no worker is there to tell.")
+@click.option("--set", "settings", metavar="NAME=VALUE,...", help="Its settings, where they are not the defaults.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: bool) -> None:
+    """Say how many pods NAMESPACE/POOL should have now, and why, from what is in the database.
+
+    Without the memory that the operator has: what it was a moment ago does not count.
+    """
+    bridge = RustBridge()
+    workers = [worker for worker in bridge.fleet([])["workers"] if worker["pool"] == pool]
+    queues = queues or tuple(sorted({queue for worker in workers for queue in worker["queues"]}))
+    if not queues:
+        raise Mistake(f"no worker of {pool} is there: name its queues with -q")
+    given = _settings(Settings(concurrency=workers[0]["concurrency"]) if workers else None, settings)
+    ahead = horizon(given, Memory())
+    answer = bridge.scaling([{"key": pool, "queues": list(queues), "horizon": ahead}])
+    decision, _ = decide(given, _snapshot(answer, pool, workers), Memory())
+    work = [dataclasses.asdict(each) for each in _work(answer, pool, workers)]
+    if as_json:
+        print_json({"pool": pool, "pods": len(workers), **dataclasses.asdict(decision), "work": work})
+        return
+    click.echo(f"{pool}: {len(workers)} pods are there, {decision.desired} should take work")
+    click.echo(f"  why: {decision.reason}")
+    if decision.limited_by:
+        click.echo(f"  limited by {decision.limited_by}")
+    columns = ("function", "ready", "due", "running", "service")
+    if work:
+        print_table(columns, [[_shown(row[column]) for column in columns] for row in work])
+
+
+def _shown(value: Any) -> str:
+    return "?" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _work(answer: dict[str, Any], pool: str, workers: list[dict[str, Any]]) -> tuple[Work, ...]:
+    functions = [seen.function_load(row) for row in answer["work"].get(pool, ())]
+    known = {name for worker in workers for name in (*worker["tasks"], *worker["workflows"])}
+    return seen.work(functions, seen.services(answer["service"]), answer["pools"][pool]["ready"], known)
+
+
+def _snapshot(answer: dict[str, Any], pool: str, workers: list[dict[str, Any]]) -> Snapshot:
+    """A pod for each worker."""
+    pods = tuple(
+        Pod(
+            worker["id"],
+            "draining" if worker["draining"] else "working",
+            answer["drains"].get(worker["id"], {}).get("attempts", 0),
+            worker["draining"] and not worker["running"],
+        )
+        for worker in workers
+    )
+    oldest = answer["pools"][pool]["oldest_ready_seconds"]
+    return Snapshot(0.0, _work(answer, pool, workers), pods, len(pods), oldest)
 
 
 COMMANDS = (scale,)

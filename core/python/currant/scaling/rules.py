@@ -138,8 +138,11 @@ def load(memory: Memory) -> float:
 def _need(settings: Settings, seen: Snapshot, work: tuple[Work, ...], memory: Memory) -> _Need:
     """The pods that the work asks for, whatever is there."""
     ready, due, running = (sum(getattr(each, name) for each in work) for name in ("ready", "due", "running"))
-    if not ready and not due and not running and _idle_for(seen, memory) >= settings.zero_after:
-        return _Need(0, f"no work for {settings.zero_after:g} s")
+    if not ready and not due and not running:
+        if not _have(seen):  # the first look of an operator that has just begun is no reason for a pod
+            return _Need(0, "no work")
+        if _idle_for(seen, memory) >= settings.zero_after:
+            return _Need(0, f"no work for {settings.zero_after:g} s")
     steady, backlog = steady_slots(settings, work, memory), backlog_slots(settings, work, memory)
     # However fast it is wanted, no more can run at once than there is.
     slots = min(steady + backlog, ready + due + max(steady, running))

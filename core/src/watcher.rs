@@ -1,0 +1,79 @@
+//! Waiting for work without being a worker: whoever looks after queues that no worker serves is told when something becomes ready.
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::db::Target;
+use crate::error::Result;
+use crate::runtime;
+use crate::verbs::{Answer, Verb};
+use crate::worker;
+
+/// One connection that listens, kept from wait to wait.
+pub(crate) struct Watcher {
+    id: Uuid,
+    listening: Option<(Vec<String>, PgListener)>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // A listener ends on the runtime, wherever its owner is let go.
+        let _inside = runtime::handle().enter();
+        self.listening = None;
+    }
+}
+
+impl Watcher {
+    pub(crate) fn new() -> Watcher {
+        Watcher { id: Uuid::now_v7(), listening: None }
+    }
+
+    /// Waits until something becomes ready in these queues, or may have: true; or for so long: false. Where nobody can listen (a pooler
+    /// without a way past it) that is all it does.
+    pub(crate) async fn wait(&mut self, client: &Client, queues: Vec<String>, patience: Duration) -> Result<bool> {
+        if !self.listen(client.target(), &queues).await? {
+            sleep(patience).await;
+            return Ok(false);
+        }
+        let seconds = patience.as_secs_f64();
+        client.ask(Verb::SleepFor(self.id, queues.clone(), seconds)).await?;
+        let ready =
+            client.ask(Verb::AnyReady(queues.clone())).await? == Answer::Number(1) || self.hears(patience).await;
+        if ready {
+            // Awake: a burst must not notify for each of its enqueues.
+            client.ask(Verb::SleepFor(self.id, queues, 0.0)).await?;
+        }
+        Ok(ready)
+    }
+
+    /// Gives false where it cannot listen.
+    async fn listen(&mut self, target: &Target, queues: &[String]) -> Result<bool> {
+        if self.listening.as_ref().is_some_and(|(known, _)| known == queues) {
+            return Ok(true);
+        }
+        self.listening = None;
+        let Some(options) = &target.listen else { return Ok(false) };
+        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options.clone());
+        let mut listener = PgListener::connect_with(&pool.await.map_err(|error| target.explain(error))?).await?;
+        let channels = worker::channels(self.id, queues);
+        listener.listen_all(channels.iter().map(String::as_str)).await?;
+        self.listening = Some((queues.to_vec(), listener));
+        Ok(true)
+    }
+
+    async fn hears(&mut self, patience: Duration) -> bool {
+        let Some((_, listener)) = &mut self.listening else { return false };
+        match timeout(patience, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => true,
+            // What was sent while the connection was lost is lost: better to look.
+            Ok(_) => {
+                self.listening = None;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

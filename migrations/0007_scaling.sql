@@ -1,0 +1,254 @@
+-- What a pool of workers is sized by, and how its workers are told to make way.
+--
+-- Order of locks: docs/locks.md.
+
+alter table currant.workers add column drain_asked_at timestamptz;  -- whoever sizes the pool wants it to take nothing more; null: not
+alter table currant.workers add column end_reason text;             -- why its pod ended: OOMKilled Evicted NodeLost Preempted Deleted Error
+alter table currant.workers add column claims boolean not null default true;  -- false: no worker, but somebody who wants to be woken like one
+
+-- A beating heart, and what it is told: whether it is to drain. Otherwise as heartbeat, which older workers call.
+create function currant.beat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
+returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
+    next_schedule bigint, sweep_due boolean, drain boolean)
+language sql as $$
+    select h.*, exists (select 1 from currant.workers w where w.id = p_worker and w.drain_asked_at is not null)
+    from currant.heartbeat(p_worker, p_sleep_until, p_draining, p_ids) h
+$$;
+
+-- Asks the workers of these pods to take nothing more, or to go on. They are told at once, and see it at their next heartbeat at the
+-- latest. One that has obeyed says so (`draining`): it writes on one connection, so after that heartbeat it claims nothing.
+create function currant.ask_to_drain(p_pod_uids text[], p_drain boolean) returns void language plpgsql as $$
+declare
+    v_asked uuid[];
+begin
+    with asked as (
+        update currant.workers w set drain_asked_at = case when p_drain then clock_timestamp() end
+        where w.pod_uid = any (p_pod_uids) and w.stopped_at is null and (w.drain_asked_at is not null) <> p_drain returning w.id
+    )
+    select coalesce(array_agg(asked.id), '{}') into v_asked from asked;
+    if coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
+        perform pg_notify('currant_w_' || u.id, 'orders') from unnest(v_asked) u(id);
+    end if;
+end $$;
+
+-- As end_workers, with the reason for each pod, which stands on what it ran (take_over_pod). Only a pod that its own work may have
+-- ended (OOMKilled, Error) is blamed on that work: one that was deleted, evicted, preempted or lost with its node is nobody's fault.
+create function currant.end_pods(p_pod_uids text[], p_reasons text[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    gone record;
+begin
+    perform 1 from currant.workers w where w.pod_uid = any (p_pod_uids) and w.stopped_at is null order by w.id for update;
+    for gone in
+        update currant.workers w set last_heartbeat = '-infinity', pod_gone = true, end_reason = p.reason
+        from unnest(p_pod_uids, p_reasons) p(uid, reason)
+        where w.pod_uid = p.uid and w.stopped_at is null returning w.id, w.end_reason
+    loop
+        return query select t.tag, t.queue, t.worker_id, t.id from currant.take_over_pod(gone.id, gone.end_reason) t;
+    end loop;
+end $$;
+
+-- Takes over what the worker of a pod that has ended was running. The attempt has ended with its pod: that stands as its error until
+-- there is another outcome.
+create function currant.take_over_pod(p_dead uuid, p_reason text)
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    v_ran uuid[] := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running');
+begin
+    if p_reason in ('OOMKilled', 'Error') then
+        return query select t.tag, t.queue, t.worker_id, t.id from currant.take_over(p_dead) t;
+    else
+        -- What is handed back at its worker's good-bye costs nothing either.
+        perform 1 from currant.workers w where w.id = p_dead for update;
+        perform 1 from currant.executions e where e.id = any (v_ran) order by e.id for update;
+        return query
+        with back as (
+            update currant.executions e set state = 'pending', lease = e.lease + 1, takeovers = e.takeovers + 1, run_at = null,
+                ready_at = clock_timestamp(), ready_xid = currant.xid()
+            where e.worker_id = p_dead and e.state = 'running' returning e.queue
+        )
+        select distinct 'queue', back.queue, null::uuid, null::uuid from back;
+        update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
+    end if;
+    update currant.executions e set error = convert_to(json_build_object('type', 'WorkerLost', 'message',
+        case when e.state = 'failed' then convert_from(e.error, 'UTF8')::json ->> 'message' || '; the last: ' else '' end
+            || 'worker pod ' || p_reason || coalesce((select ': ' || w.pod_name from currant.workers w where w.id = p_dead), ''),
+        'traceback', '', 'id', e.id)::text, 'UTF8')
+    where e.id = any (v_ran) and e.state in ('pending', 'failed') and e.worker_id = p_dead;
+end $$;
+
+-- As end_pods, where a container ended and the pod goes on with another: what ran before `p_ended` (microseconds) in these pods is gone.
+-- Whoever has begun since is left alone. A successor that was quicker (register_worker) has had it taken over already, without a reason.
+create function currant.end_containers(p_pod_uids text[], p_reasons text[], p_ended bigint[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    gone record;
+begin
+    perform 1 from currant.workers w where w.pod_uid = any (p_pod_uids) and w.stopped_at is null order by w.id for update;
+    for gone in
+        update currant.workers w set last_heartbeat = '-infinity', end_reason = p.reason
+        from unnest(p_pod_uids, p_reasons, p_ended) p(uid, reason, ended)
+        where w.pod_uid = p.uid and w.stopped_at is null and w.started_at < currant.from_micros(p.ended) returning w.id, w.end_reason
+    loop
+        return query select t.tag, t.queue, t.worker_id, t.id from currant.take_over_pod(gone.id, gone.end_reason) t;
+    end loop;
+end $$;
+
+-- Has somebody who is not a worker woken, as workers are that sleep, when something becomes ready in these queues; for so many seconds,
+-- 0: no longer. Call currant.any_ready after the commit: what became ready before it woke nobody (rule e).
+create function currant.sleep_for(p_id uuid, p_name text, p_queues text[], p_seconds double precision) returns void language sql as $$
+    insert into currant.workers as w (id, name, queues, timeout, sleep_until, claims)
+    values (p_id, p_name, p_queues, p_seconds + 30,
+        case when p_seconds > 0 then clock_timestamp() + p_seconds * interval '1 second' else '-infinity' end, false)
+    on conflict (id) do update set queues = excluded.queues, timeout = excluded.timeout, sleep_until = excluded.sleep_until,
+        last_heartbeat = clock_timestamp(), stopped_at = null
+$$;
+
+-- Whether a worker would find something to claim in these queues, as far as is seen without asking for places.
+create function currant.any_ready(p_queues text[]) returns boolean language sql stable as $$
+    select exists (
+        select 1 from unnest(p_queues) lane(queue) cross join lateral (
+            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and not e.isolated and not e.parked limit 1)
+            union all
+            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
+                and e.isolated limit 1)) something)
+$$;
+
+-- All that pools are sized by, in one statement for all pools of a database, asked every few seconds: currant.fleet, and by pool
+--   `work`: by function `kind ready due running seconds` (what those that run have run for, taken together). `ready` is counted in the
+--   first 2,000 of a queue: the shares of `fleet`'s `ready`. What is overdue and was not made ready, since no worker is there to do it,
+--   and what a dead worker ran, is ready. `due` comes due within the pool's `horizon` seconds, schedules too. Of what runs only tasks
+--   count: a workflow that waits holds no slot.
+--   `spare` are those that are ready and fleet does not count so: overdue, or run by a dead worker.
+-- A pool's `running` is that of tasks, too, and `hot` are the workflows in its workers' memory; a worker's `running` is all that it holds.
+-- and by function `service`: how many attempts of tasks ended lately and the seconds that they took, among the newest thousand
+-- executions and the three hundred before the first that waits in a pool; and `connections`: how many the server has left.
+-- p_pools: [{"key": text, "queues": [text], "horizon": seconds}].
+create function currant.scaling(p_pools jsonb) returns jsonb language sql stable as $$
+    with pool as (
+        select p.value ->> 'key' as key, coalesce((p.value ->> 'horizon')::double precision, 0) * interval '1 second' as horizon,
+            array(select distinct q.value from jsonb_array_elements_text(p.value -> 'queues') q) as queues
+        from jsonb_array_elements(p_pools) p
+    ),
+    running as materialized (
+        select e.queue, e.function, e.kind, e.worker_id, w.id is not null as alive, count(*) as number,
+            sum(extract(epoch from clock_timestamp() - e.attempt_at))::double precision as seconds
+        from currant.executions e left join currant.workers w on w.id = e.worker_id and w.stopped_at is null
+            and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'
+        where e.state = 'running' group by e.queue, e.function, e.kind, e.worker_id, w.id
+    ),
+    work as (
+        select pool.key, part.function, part.kind, sum(part.ready) as ready, sum(part.spare) as spare, sum(part.due) as due,
+            sum(part.running) as running, sum(part.seconds) as seconds
+        from pool cross join lateral (
+            select one.function, one.kind, count(*) as ready, 0 as spare, 0 as due, 0 as running, 0 as seconds
+            from unnest(pool.queues) lane(queue) cross join lateral (
+                select e.function, e.kind from currant.executions e
+                where e.queue = lane.queue and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                order by e.priority desc, e.ready_xid, e.id limit 2000) one
+            group by one.function, one.kind
+            union all
+            select one.function, one.kind, 0, count(*) filter (where one.run_at <= clock_timestamp()),
+                count(*) filter (where one.run_at > clock_timestamp()), 0, 0
+            from unnest(pool.queues) lane(queue) cross join lateral (
+                select e.function, e.kind, e.run_at from currant.executions e
+                where e.queue = lane.queue and e.run_at <= clock_timestamp() + pool.horizon and not e.held
+                order by e.run_at limit 10000) one
+            group by one.function, one.kind
+            union all
+            select r.function, r.kind, 0, sum(r.number) filter (where not r.alive), 0,
+                sum(r.number) filter (where r.alive and r.kind = 'task'), sum(r.seconds) filter (where r.alive and r.kind = 'task')
+            from running r where r.queue = any (pool.queues) group by r.function, r.kind
+            union all
+            select s.function, 'task', 0, count(*) filter (where s.due_at <= clock_timestamp()),
+                count(*) filter (where s.due_at > clock_timestamp()), 0, 0
+            from currant.schedules s left join currant.definitions d on d.function = s.function
+            where not s.suspended and not s.definition_suspended and s.due_at <= clock_timestamp() + pool.horizon
+                and coalesce(d.queue, 'default') = any (pool.queues)
+            group by s.function
+        ) part group by pool.key, part.function, part.kind
+    ),
+    lately as (
+        (select e.id, e.function, e.kind, e.state, e.attempt_at, e.finished_at from currant.executions e order by e.id desc limit 1000)
+        union
+        select b.id, b.function, b.kind, b.state, b.attempt_at, b.finished_at from pool cross join lateral (
+            select e.id from unnest(pool.queues) lane(queue) cross join lateral (
+                select x.id from currant.executions x
+                where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                order by x.priority desc, x.ready_xid, x.id limit 1) e
+            order by e.id limit 1) first
+        cross join lateral (
+            select x.id, x.function, x.kind, x.state, x.attempt_at, x.finished_at from currant.executions x
+            where x.id < first.id order by x.id desc limit 300) b
+    )
+    select fleet.answer || jsonb_build_object(
+        'pools', (select coalesce(jsonb_object_agg(p.key, p.value || jsonb_build_object('running', busy.running, 'hot', busy.hot)), '{}')
+            from jsonb_each(fleet.answer -> 'pools') p join pool on pool.key = p.key cross join lateral (
+                select coalesce(sum(r.number) filter (where r.kind = 'task'), 0) as running,
+                    coalesce(sum(r.number) filter (where r.kind = 'workflow'), 0) as hot
+                from running r where r.queue = any (pool.queues)) busy),
+        'work', (select coalesce(jsonb_object_agg(k.key, k.functions), '{}') from (
+            select w.key, jsonb_agg(jsonb_build_object('function', w.function, 'kind', w.kind, 'ready', w.ready, 'spare', coalesce(w.spare, 0),
+                'due', w.due, 'running', coalesce(w.running, 0), 'seconds', coalesce(w.seconds, 0)) order by w.function) as functions
+            from work w group by w.key) k),
+        'service', (select coalesce(jsonb_object_agg(s.function, jsonb_build_object('ended', s.ended, 'seconds', s.seconds)), '{}') from (
+            select l.function, count(*) as ended, sum(extract(epoch from l.finished_at - l.attempt_at))::double precision as seconds
+            from lately l
+            where l.kind = 'task' and l.state in ('completed', 'failed') and l.attempt_at is not null and l.finished_at > l.attempt_at
+                and l.finished_at > clock_timestamp() - interval '1 hour'
+            group by l.function) s),
+        'drains', (select coalesce(jsonb_object_agg(w.id, jsonb_build_object('started', currant.micros(w.started_at),
+                'asked', currant.micros(w.drain_asked_at),
+                'attempts', (select coalesce(sum(r.number), 0) from running r where r.worker_id = w.id and r.kind = 'task'))), '{}')
+            from currant.workers w where w.stopped_at is null),
+        'connections', (select current_setting('max_connections')::integer - (select count(*) from pg_stat_activity a
+            where a.backend_type = 'client backend')
+            - (select sum(s.setting::integer) from pg_settings s where s.name in ('superuser_reserved_connections', 'reserved_connections'))))
+    from (select currant.fleet(p_pools) as answer offset 0) fleet
+$$;
+alter function currant.scaling set enable_seqscan = off;
+alter function currant.scaling set enable_bitmapscan = off;
+alter function currant.scaling set jit = off;
+alter function currant.any_ready set enable_seqscan = off;
+alter function currant.any_ready set jit = off;
+alter function currant.end_pods set enable_seqscan = off;
+alter function currant.end_pods set jit = off;
+alter function currant.end_containers set enable_seqscan = off;
+alter function currant.end_containers set jit = off;
+alter function currant.take_over_pod set enable_seqscan = off;
+alter function currant.take_over_pod set jit = off;
+
+-- As it was; who claims nothing is no worker of a queue.
+create or replace view currant.queue_stats as
+with waiting as (
+    select e.queue, count(*) as number, currant.room(e.function, count(*)) as open, min(e.ready_at) as oldest
+    from currant.executions e where e.parked group by e.queue, e.function
+),
+counted as (
+    select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held,
+        0::bigint as blocked, min(e.ready_at) as oldest
+    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked group by e.queue
+    union all
+    select e.queue, count(*), 0, 0, 0, 0, 0, min(e.ready_at)
+    from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated group by e.queue
+    union all
+    select w.queue, w.open, 0, 0, 0, 0, w.number - w.open, case when w.open > 0 then w.oldest end from waiting w
+    union all
+    select e.queue, 0, count(*), 0, 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
+    union all
+    select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
+    union all
+    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), 0, null
+    from currant.executions e where e.state = 'suspended' group by e.queue
+    union all
+    select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue)
+    where w.stopped_at is null and w.claims
+)
+select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
+    sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
+    coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
+    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null and w.claims
+        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers,
+    sum(c.blocked)::bigint as blocked
+from counted c group by c.queue;
