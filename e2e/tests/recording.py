@@ -114,3 +114,4 @@ def _lines(words: list[str], stdin: str, see: Callable[[str], None]) -> Iterator
         process.kill()
         process.wait()
         reader.join(10)
+        output.close()
