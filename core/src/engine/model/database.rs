@@ -385,6 +385,7 @@ impl Database {
             dead: Vec::new(),
             next_schedule: None,
             sweep_due: false,
+            drain: false,
             running: running.map(|(id, row)| (*id, row.lease, row.wakes)).collect(),
         }
     }
