@@ -174,7 +174,7 @@ async fn who_sleeps_without_being_a_worker_is_woken_like_one_and_counted_as_none
     assert!(!any_ready(&mut conn, &queues).await.unwrap());
 
     enqueue(&mut conn, Kind::Task, "q").await;
-    worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], workers: vec![] }).await.unwrap();
+    worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
     listener.recv().await.unwrap();
     assert!(any_ready(&mut conn, &queues).await.unwrap());
 
@@ -270,8 +270,8 @@ async fn a_worker_is_told_to_drain_and_to_go_on_with_its_heartbeat() {
     let other = register(&mut conn, &["q"]).await;
     for drain in [true, true, false] {
         ask_to_drain(&mut conn, &["u1".into(), "never-there".into()], drain).await.unwrap();
-        assert_eq!(worker::heartbeat(&mut conn, asked.id, None, false).await.unwrap().drain, drain);
-        assert!(!worker::heartbeat(&mut conn, other, None, false).await.unwrap().drain);
+        assert_eq!(worker::heartbeat(&mut conn, asked.id, None, false, None).await.unwrap().drain, drain);
+        assert!(!worker::heartbeat(&mut conn, other, None, false, None).await.unwrap().drain);
         let since = &sized_by(&mut conn, &["q"]).await["drains"][asked.id.to_string()]["asked"];
         assert_eq!(since.is_null(), !drain);
     }
@@ -298,7 +298,7 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         let error: Value = serde_json::from_str(&text(&mut conn, &sql).await).unwrap();
         assert_eq!(error["type"], "WorkerLost");
         assert!(error["message"].as_str().unwrap().contains(&format!("worker pod {reason}: p-1")), "{error}");
-        assert!(!worker::heartbeat(&mut conn, lost.id, None, false).await.unwrap().known);
+        assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
         assert!(end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap().is_empty(), "again");
     }
 }
