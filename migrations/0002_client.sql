@@ -416,12 +416,13 @@ counted as (
     select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), 0, null
     from currant.executions e where e.state = 'suspended' group by e.queue
     union all
-    select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue) where w.stopped_at is null
+    select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue)
+    where w.stopped_at is null and w.claims
 )
 select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
     sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
     coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
-    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null
+    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null and w.claims
         and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers,
     sum(c.blocked)::bigint as blocked
 from counted c group by c.queue;

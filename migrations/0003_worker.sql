@@ -694,12 +694,13 @@ begin
 end $$;
 
 -- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
--- times of work and of schedules, and gives what the database believes to be running here. Known = false: this worker was declared dead.
+-- times of work and of schedules, and gives what the database believes to be running here, and whether whoever sizes the pool wants it
+-- to drain. Known = false: this worker was declared dead.
 -- p_ids: which of these are running here, instead of all; and it does not peek for what is simply ready. For a worker that claims by
 -- marks (currant.claim): the entries that it spares its claims are not walked here either.
 create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
-    next_schedule bigint, sweep_due boolean)
+    next_schedule bigint, sweep_due boolean, drain boolean)
 language plpgsql as $$
 declare
     me currant.workers;
@@ -708,6 +709,7 @@ begin
         sleep_until = coalesce(currant.from_micros(p_sleep_until), '-infinity')
     where w.id = p_worker and w.stopped_at is null and not w.pod_gone returning * into me;
     known := found;
+    drain := me.drain_asked_at is not null;
     now_micros := currant.micros(clock_timestamp());
     if known and not p_draining then
         perform 1 from unnest(me.queues) lane(queue) cross join lateral (

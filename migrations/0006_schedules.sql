@@ -199,17 +199,3 @@ $$;
 alter function currant.fleet set enable_seqscan = off;
 alter function currant.fleet set enable_bitmapscan = off;
 alter function currant.fleet set jit = off;
-
--- Ends the workers of pods that are gone, as whoever watches the pods knows: what they ran is taken over at once instead of after the
--- heartbeat time-out. Gives whom to wake. A process that lives on, for the seconds that its pod outlives its object or cut off
--- somewhere, finds its leases taken (rule b), and gets nothing more: what it claimed would die with it a second time.
-create function currant.end_workers(p_pod_uids text[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
-declare
-    v_gone uuid[];
-begin
-    v_gone := array(
-        select w.id from currant.workers w where w.pod_uid = any (p_pod_uids) and w.stopped_at is null order by w.id for update);
-    update currant.workers w set last_heartbeat = '-infinity', pod_gone = true where w.id = any (v_gone);
-    return query select t.tag, t.queue, t.worker_id, t.id from unnest(v_gone) dead(id) cross join lateral currant.take_over(dead.id) t;
-end $$;

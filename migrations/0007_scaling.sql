@@ -2,19 +2,6 @@
 --
 -- Order of locks: docs/locks.md.
 
-alter table currant.workers add column drain_asked_at timestamptz;  -- whoever sizes the pool wants it to take nothing more; null: not
-alter table currant.workers add column end_reason text;             -- why its pod ended: OOMKilled Evicted NodeLost Preempted Deleted Error
-alter table currant.workers add column claims boolean not null default true;  -- false: no worker, but somebody who wants to be woken like one
-
--- A beating heart, and what it is told: whether it is to drain. Otherwise as heartbeat, which older workers call.
-create function currant.beat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
-returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
-    next_schedule bigint, sweep_due boolean, drain boolean)
-language sql as $$
-    select h.*, exists (select 1 from currant.workers w where w.id = p_worker and w.drain_asked_at is not null)
-    from currant.heartbeat(p_worker, p_sleep_until, p_draining, p_ids) h
-$$;
-
 -- Asks the workers of these pods to take nothing more, or to go on. They are told at once, and see it at their next heartbeat at the
 -- latest. One that has obeyed says so (`draining`): it writes on one connection, so after that heartbeat it claims nothing.
 create function currant.ask_to_drain(p_pod_uids text[], p_drain boolean) returns void language plpgsql as $$
@@ -31,7 +18,10 @@ begin
     end if;
 end $$;
 
--- As end_workers, with the reason for each pod, which stands on what it ran (take_over_pod). Only a pod that its own work may have
+-- Ends the workers of pods that are gone, as whoever watches the pods knows: what they ran is taken over at once instead of after the
+-- heartbeat time-out. Gives whom to wake. A process that lives on, for the seconds that its pod outlives its object or cut off
+-- somewhere, finds its leases taken (rule b), and gets nothing more: what it claimed would die with it a second time.
+-- The reason of each stands on what it ran (take_over_pod). Only a pod that its own work may have
 -- ended (OOMKilled, Error) is blamed on that work: one that was deleted, evicted, preempted or lost with its node is nobody's fault.
 create function currant.end_pods(p_pod_uids text[], p_reasons text[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
@@ -218,37 +208,3 @@ alter function currant.end_containers set enable_seqscan = off;
 alter function currant.end_containers set jit = off;
 alter function currant.take_over_pod set enable_seqscan = off;
 alter function currant.take_over_pod set jit = off;
-
--- As it was; who claims nothing is no worker of a queue.
-create or replace view currant.queue_stats as
-with waiting as (
-    select e.queue, count(*) as number, currant.room(e.function, count(*)) as open, min(e.ready_at) as oldest
-    from currant.executions e where e.parked group by e.queue, e.function
-),
-counted as (
-    select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held,
-        0::bigint as blocked, min(e.ready_at) as oldest
-    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked group by e.queue
-    union all
-    select e.queue, count(*), 0, 0, 0, 0, 0, min(e.ready_at)
-    from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated group by e.queue
-    union all
-    select w.queue, w.open, 0, 0, 0, 0, w.number - w.open, case when w.open > 0 then w.oldest end from waiting w
-    union all
-    select e.queue, 0, count(*), 0, 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
-    union all
-    select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
-    union all
-    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), 0, null
-    from currant.executions e where e.state = 'suspended' group by e.queue
-    union all
-    select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue)
-    where w.stopped_at is null and w.claims
-)
-select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
-    sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
-    coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
-    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null and w.claims
-        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers,
-    sum(c.blocked)::bigint as blocked
-from counted c group by c.queue;

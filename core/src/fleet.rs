@@ -32,7 +32,7 @@ pub async fn ask_to_drain(conn: &mut PgConnection, pod_uids: &[String], drain: b
     scope.done().await
 }
 
-/// As `end_workers`, with the reason for each pod, which stands on what it ran; gives whom to wake.
+/// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Gives whom to wake.
 pub async fn end_pods(conn: &mut PgConnection, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
     let query = sqlx::query!("select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
@@ -79,17 +79,4 @@ pub async fn any_ready(conn: &mut PgConnection, queues: &[String]) -> Result<boo
     let ready = query.fetch_one(scope.conn()).await?;
     scope.done().await?;
     Ok(ready)
-}
-
-/// Ends the workers of pods that are gone, so that what they ran is taken over at once; gives whom to wake.
-pub async fn end_workers(conn: &mut PgConnection, pod_uids: &[String]) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
-    let query = sqlx::query!("select queue, worker_id, id from currant.end_workers($1)", pod_uids);
-    let rows = query.fetch_all(scope.conn()).await?;
-    scope.done().await?;
-    let mut wakes = Wakes::default();
-    for row in rows {
-        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
-    }
-    Ok(wakes)
 }

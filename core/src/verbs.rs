@@ -45,7 +45,6 @@ pub enum Verb {
     /// By their functions.
     DefinitionStats(Vec<String>),
     /// By the UIDs of their pods.
-    EndWorkers(Vec<String>),
     /// The UIDs of pods, and why each has ended.
     EndPods(Vec<String>, Vec<String>),
     /// The UIDs of pods that go on, why a container of each has ended, and when.
@@ -137,7 +136,6 @@ impl Verb {
             Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
             Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
             Verb::Doctor => (Answer::Json(doctor::facts(conn).await?), nobody),
-            Verb::EndWorkers(pods) => (Answer::Nothing, fleet::end_workers(conn, pods).await?),
             Verb::EndPods(pods, reasons) => (Answer::Nothing, fleet::end_pods(conn, pods, reasons).await?),
             Verb::EndContainers(pods, reasons, ended) => {
                 (Answer::Nothing, fleet::end_containers(conn, pods, reasons, ended).await?)

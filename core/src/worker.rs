@@ -416,7 +416,7 @@ pub async fn heartbeat(
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
             leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!", drain as "drain!"
-        from currant.beat($1, $2, $3, $4)"#,
+        from currant.heartbeat($1, $2, $3, $4)"#,
         worker,
         sleep_until,
         draining,

@@ -30,7 +30,7 @@ declare
         'schedule_times', 'scaling', 'any_ready'];
     c_client constant text[] := array['create_executions', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal', 'signal_send', 'cancel',
         'cancel_tree', 'retry_run', 'resume', 'wake'];
-    c_worker constant text[] := array['register_worker', 'commit_batch', 'claim', 'load_runs', 'heartbeat', 'beat', 'take_over', 'sleep_worker', 'stop_worker',
+    c_worker constant text[] := array['register_worker', 'commit_batch', 'claim', 'load_runs', 'heartbeat', 'take_over', 'sleep_worker', 'stop_worker',
         'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
     v_function record;
 begin

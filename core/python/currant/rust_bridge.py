@@ -273,11 +273,6 @@ class RustBridge:
         return self.core.wait_for_work(queues, seconds)
 
     @_Verb
-    def end_workers(self, pod_uids: list[str]) -> None:
-        """End the workers of pods that are gone: what they ran is taken over at once, not after a time-out."""
-        self.core.end_workers(pod_uids)
-
-    @_Verb
     def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Make these the definitions of their functions, in one transaction; what is there already is left alone.
 

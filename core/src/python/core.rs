@@ -269,11 +269,6 @@ impl Core {
         answer(py, reply, async move { client.wait_for_work(queues, seconds).await })
     }
 
-    #[pyo3(signature = (pod_uids, reply = None))]
-    fn end_workers(&self, py: Python<'_>, pod_uids: Vec<String>, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
-        self.ask_nothing(py, reply, Verb::EndWorkers(pod_uids))
-    }
-
     #[pyo3(signature = (id, force = false, reply = None))]
     fn cancel_execution(&self, py: Python<'_>, id: &str, force: bool, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         self.ask_nothing(py, reply, Verb::Cancel { id: to_id(id)?, force })

@@ -32,7 +32,7 @@ LAZY = {
     "WORKFLOWS_WORKER_POLL_INTERVAL": "50",
 }
 # What the owner alone calls: definitions, and what the operator does with pods.
-OWNERS = {"apply_definition", "apply_schedules", "delete_definitions", "end_workers", "settle_runs", "settled"}
+OWNERS = {"apply_definition", "apply_schedules", "delete_definitions", "settle_runs", "settled"}
 OWNERS |= {"unsettled_runs", "parked_queues", "ask_to_drain", "end_pods", "end_containers", "sleep_for"}
 MEMBERS = {"eyes": "currant_reader", "web": "currant_client", "shop": "currant_worker"}
 
@@ -269,10 +269,8 @@ CALLS = {
     "select currant.reopen(currant.new_id())": set(),
     "select currant.apply_definition('{}')": set(),
     "select currant.delete_definitions('{}')": set(),
-    "select currant.end_workers('{}')": set(),
     "select currant.end_pods('{}', '{}')": set(),
     "select currant.ask_to_drain('{}', true)": set(),
-    "select currant.beat(currant.new_id(), null, false)": {"shop"},
     "select currant.scaling('[]')": set(MEMBERS),
     "select * from currant.runs": set(MEMBERS),
     "select * from currant.queue_stats": set(MEMBERS),
