@@ -120,13 +120,18 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     enqueue(&mut conn, Kind::Task, "q").await;
     let claimed = claim_one(&mut conn, lost.id, "q").await;
 
-    let wakes = end_pods(&mut conn, &["u1".into(), "never-there".into()], &["Deleted".into(), "Deleted".into()]).await.unwrap();
+    let wakes =
+        end_pods(&mut conn, &["u1".into(), "never-there".into()], &["Deleted".into(), "Deleted".into()]).await.unwrap();
 
     assert_eq!(wakes.queues, ["q"]);
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
     assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
     assert!(worker::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
-    assert_eq!(end_pods(&mut conn, &["u1".into()], &["Deleted".into()]).await.unwrap(), Wakes::default(), "again: nothing is left");
+    assert_eq!(
+        end_pods(&mut conn, &["u1".into()], &["Deleted".into()]).await.unwrap(),
+        Wakes::default(),
+        "again: nothing is left"
+    );
     // Its process may live on for some seconds: what it claimed would die with it a second time.
     enqueue(&mut conn, Kind::Task, "q").await;
     worker::register(&mut conn, &lost).await.unwrap();
