@@ -246,6 +246,29 @@ async fn what_is_overdue_or_was_run_by_a_dead_worker_is_as_good_as_ready() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_fires_soon_is_work_that_comes_due_in_the_queue_of_its_function() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let daily = json!({"name": "daily", "cron": "0 3 * * *"});
+    let item = json!({"function": "f.task", "owner": "n/w", "queue": "q", "schedules": [daily]});
+    definitions::apply(&mut conn, &json!([item]).to_string()).await.unwrap();
+    for (fires, suspended, expected) in [
+        ("30 seconds", false, Some((0, 1))),
+        ("90 seconds", false, None), // beyond the horizon
+        ("30 seconds", true, None),
+        ("-1 seconds", false, Some((1, 0))),
+    ] {
+        let sql = format!("update currant.schedules set due_at = now() + interval '{fires}', suspended = {suspended}");
+        run(&mut conn, sql).await;
+
+        let work = sized_by(&mut conn, &["q"]).await["work"]["n/p"][0].clone();
+        let found = (!work.is_null()).then(|| (work["spare"].as_i64().unwrap(), work["due"].as_i64().unwrap()));
+        assert_eq!(found, expected, "{fires} {suspended} {work}");
+        assert!(sized_by(&mut conn, &["default"]).await["work"]["n/p"].is_null(), "it runs in another queue");
+    }
+}
+
+#[tokio::test]
 async fn how_long_attempts_take_is_told_of_those_that_ended_lately_behind_any_backlog() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
