@@ -39,7 +39,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: does everything work?")
     parser.add_argument("--rounds", type=int, help=f"rounds of each workload, default {ROUNDS} (1 with --quick)")
     parser.add_argument("--only", help="workloads, such as W2,W4 or W1-seq, W10, W7-10M, memory")
-    parser.add_argument("--peers", action="store_true", help="with those of bench/peers that are installed")
+    parser.add_argument(
+        "--peers",
+        nargs="?",
+        const=",".join(peers.PEERS),
+        default="",
+        metavar="NAMES",
+        help=f"with those of {', '.join(peers.PEERS)} that are installed, or with these, such as absurd,celery",
+    )
     parser.add_argument("--soak-minutes", type=int, help="how long W10 is, default 30")
     parser.add_argument("--output", type=Path, help="write the results there instead")
     parser.add_argument(
@@ -50,6 +57,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         given.workloads = select(given.only)
     except ValueError as error:
         parser.error(str(error))
+    given.peers = [name for name in given.peers.split(",") if name]
+    if unknown := set(given.peers) - set(peers.PEERS):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(peers.PEERS)}")
     given.rounds = given.rounds if given.rounds is not None else (1 if given.quick else ROUNDS)
     if given.rounds < 1:
         parser.error("--rounds is at least 1")
@@ -107,15 +117,10 @@ def measure(given: argparse.Namespace, admin_url: str, console: Console) -> Resu
 
 def find_peers(given: argparse.Namespace, console: Console) -> list[str]:
     """The peers that take part; tells which do not."""
-    if not given.peers:
-        return []
-    present, lines = peers.available()
+    present, lines = peers.available(given.peers)
     for line in lines:
         console.print(line, markup=False, highlight=False)
-    missing = {name: why for name in present if (why := load(name).missing())}
-    for name, why in missing.items():
-        console.print(f"{name} is skipped: {why}", markup=False, highlight=False)
-    return [name for name in present if name not in missing]
+    return present
 
 
 def run_line(workload: Workload, run: Run) -> str:
@@ -123,7 +128,7 @@ def run_line(workload: Workload, run: Run) -> str:
     figures = ", ".join(
         f"{figure.key} {number(run.values[figure.key])}" for figure in workload.figures if figure.key in run.values
     )
-    return f"{run.round}  {run.workload:10}{run.candidate:9}{f'VOID: {run.void}' if run.void else figures}"
+    return f"{run.round}  {run.workload:10}{run.candidate:14}{f'VOID: {run.void}' if run.void else figures}"
 
 
 def print_facts(results: Results, console: Console) -> None:

@@ -17,6 +17,8 @@ ITEMS = "BENCH_ITEMS"
 WORKERS = "BENCH_WORKERS"
 JOIN_TIMEOUT = 60.0
 
+STEPS = 5  # of each workflow of W4; step `k` of workflow `i` marks `STEPS * i + k`
+
 _COUNT, _START, _HEADER = 0, 1, 2  # places in the header, then one time per item, then one byte per item
 _WORD = 8
 

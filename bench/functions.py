@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.board import first_ever, join
+from bench.board import STEPS, first_ever, join
 from currant import sleep, task, workflow
 
-STEPS = 5
 QUEUE = "bench"
 WAIT = 240.0  # seconds: less than the long wait for which a worker puts a workflow out of its memory
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import psutil
 
-from bench import functions
+from bench.board import STEPS
 from bench.meters import Cost, cpu_seconds, memory, postmaster, statements, wal_bytes
 from bench.parts import FILL, Turn, batches, fill, finish, finish_first, wait_for
 from bench.runs import chain, fan_out, killed_chain
@@ -95,7 +95,7 @@ async def workflows(turn: Turn) -> dict[str, float]:
         for batch in batches(turn.items, FILL):
             await client.enqueue_workflows(batch)
     await turn.checkpoint()
-    steps = turn.items * functions.STEPS
+    steps = turn.items * STEPS
     async with connect(turn.admin_url) as admin:
         before = await statements(admin, turn.url)
         seconds, _ = await work_off(turn, 1, steps, turn.items + steps)

@@ -56,10 +56,6 @@ class Candidate(ABC):
     # W5r: seconds without a sign of life after which its workers call another one dead, as set for W5.
     death_timeout: float = 0.0
 
-    def missing(self) -> str:
-        """Why it cannot take part here, such as "redis-server is not installed"; empty when it can."""
-        return ""
-
     def does(self, workload: str) -> bool:
         """Whether it can do the workload of that id."""
         return workload in self.workloads or workload.partition("-")[0] in self.workloads

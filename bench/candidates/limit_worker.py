@@ -9,12 +9,11 @@ from typing import Any
 
 import uvloop
 
-from bench.board import Board, join
+from bench.board import STEPS, Board, join
 from bench.candidates.limit import NOOP, PICKUP, index_of
 from bench.sql import connect
 
 BATCH = 100
-STEPS = 5
 LOOK_INTERVAL = 5.0  # seconds, for what a lost notification left behind
 RESULT = b"null"
 

@@ -8,8 +8,7 @@ import threading
 
 from dbos import DBOS
 
-from bench.board import join
-from bench.functions import STEPS
+from bench.board import STEPS, join
 from bench.peers.base import WORKER
 
 NAME = QUEUE = "bench"
