@@ -59,7 +59,8 @@ begin
                 with recursive below as (
                     select p_id as id
                     union all
-                    select e.id from below join currant.executions e on e.parent_id = below.id)
+                    select child.id from below cross join lateral (
+                        select e.id from currant.executions e where e.parent_id = below.id offset 0) child)
                 select below.id from below);
             exit when grown <@ tree and target.id is not null;
             tree := grown;
@@ -74,8 +75,9 @@ begin
         return next; return;
     end if;
     if p_force then
+        -- By id first: by the index of what runs all that runs would be read, where that was little when this was planned.
         select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
-        from currant.executions e where e.id = any (tree) and e.state = 'running';
+        from (select e.worker_id, e.id, e.state from currant.executions e where e.id = any (tree) offset 0) e where e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
             held = false, parked = false, cancel_requested = true
         where e.id = any (tree) and e.finished_at is null;
@@ -174,3 +176,15 @@ begin
     perform currant.notify_later(lane, null, null) from unnest(answer.queues) lane;
     perform currant.notify_later(null, w.worker_id, w.id) from unnest(answer.workers, answer.ids) w(worker_id, id);
 end $$;
+
+-- Plans that were made when the table was small are kept until it is analyzed: they must do for a large one too.
+alter function currant.resume set enable_seqscan = off;
+alter function currant.signal_send set enable_seqscan = off;
+alter function currant.cancel_tree set enable_seqscan = off;
+alter function currant.reopen set enable_seqscan = off;
+alter function currant.retry_run set enable_seqscan = off;
+alter function currant.resume set jit = off;
+alter function currant.signal_send set jit = off;
+alter function currant.cancel_tree set jit = off;
+alter function currant.reopen set jit = off;
+alter function currant.retry_run set jit = off;
