@@ -55,6 +55,8 @@ begin
     end loop;
 end $$;
 
+alter function currant.take_key set enable_seqscan = off;
+
 -- What the definitions say of these functions, in one snapshot; without definitions it costs one look.
 create function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
 begin
@@ -391,6 +393,21 @@ select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_
     case when e.state <> 'completed' then currant.payload_text(e.error, e.encoding) end as error,
     e.created_at, e.run_at, e.started_at, e.finished_at, e.worker_id, e.build, e.epoch
 from currant.executions e where e.parent_id is null;
+
+-- Of p_ids those that have ended, of p_unseen all that there are: what whoever waits for results asks, all in one statement.
+create function currant.standings(p_ids uuid[], p_unseen uuid[]) returns table (id uuid, state text, finished boolean, payload bytea)
+language plpgsql stable as $$
+begin
+    return query
+    select e.id, e.state, true, case e.state when 'completed' then e.result when 'failed' then e.error end
+    from currant.executions e where e.id = any (p_ids) and e.finished_at is not null
+    union all
+    select e.id, e.state, e.finished_at is not null, case e.state when 'completed' then e.result when 'failed' then e.error end
+    from currant.executions e where e.id = any (p_unseen);
+end $$;
+-- Planned in a table that was empty, and kept, it would read all of a large one.
+alter function currant.standings set enable_seqscan = off;
+alter function currant.standings set jit = off;
 
 -- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits),
 -- `blocked` waits for a place that the definition of its function does not give yet (concurrency limit, suspended).

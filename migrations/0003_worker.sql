@@ -480,12 +480,14 @@ begin
             into over, again, parents from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id;
         end if;
         if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
-            cancelled := array(
-            select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
-            join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
+            cancelled := array(  -- lateral: never a join that reads all children there are
+            select step.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key) cross join lateral (
+                select e.id from currant.executions e
+                where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key offset 0) step
             union
-            select e.id from currant.executions e
-            where e.parent_id = any (over || again) and e.state in ('pending', 'running', 'suspended'));
+            select left_behind.id from unnest(over || again) run(id) cross join lateral (
+                select e.id from currant.executions e
+                where e.parent_id = run.id and e.state in ('pending', 'running', 'suspended') offset 0) left_behind);
         end if;
         if cardinality(cancelled) > 0 then
             parents := parents || array(
@@ -648,12 +650,15 @@ begin
         end if;
         if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
             dropped := array(
-                select e.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key)
-                join currant.executions e on e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key
-                where not x.run = any (refused) and not e.cancel_requested and e.finished_at is null
+                select step.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key) cross join lateral (
+                    select e.id, e.cancel_requested, e.finished_at from currant.executions e
+                    where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key offset 0) step
+                where not x.run = any (refused) and not step.cancel_requested and step.finished_at is null
                 union
-                select e.id from currant.executions e where e.parent_id = any (over || again) and not e.parent_id = any (refused)
-                    and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested);
+                select left_behind.id from unnest(over || again) run(id) cross join lateral (
+                    select e.id from currant.executions e where e.parent_id = run.id
+                        and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested offset 0) left_behind
+                where not run.id = any (refused));
         end if;
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;

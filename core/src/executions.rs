@@ -221,7 +221,8 @@ pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Vec<u8>> {
         r#"with recursive below as (
             select e.id from currant.executions e where e.id = $1
             union all
-            select e.id from below join currant.executions e on e.parent_id = below.id)
+            select child.id from below cross join lateral (
+                select e.id from currant.executions e where e.parent_id = below.id offset 0) child)
         select id as "id!" from below"#,
         id
     )
@@ -380,13 +381,7 @@ pub struct Standing {
 pub async fn standings(conn: &mut PgConnection, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<Standing>> {
     let mut scope = db::scope(conn).await?;
     let rows = sqlx::query!(
-        r#"select id, state, finished_at is not null as "finished!",
-            case state when 'completed' then result when 'failed' then error end as payload
-        from currant.executions where id = any($1) and finished_at is not null
-        union all
-        select id, state, finished_at is not null,
-            case state when 'completed' then result when 'failed' then error end
-        from currant.executions where id = any($2)"#,
+        r#"select id as "id!", state as "state!", finished as "finished!", payload from currant.standings($1, $2)"#,
         ids,
         unseen
     )
@@ -394,8 +389,8 @@ pub async fn standings(conn: &mut PgConnection, ids: &[Uuid], unseen: &[Uuid]) -
     .await?;
     scope.done().await?;
     let standing = rows.into_iter().map(|row| Standing {
-        id: row.id.unwrap_or_default(),
-        state: row.state.unwrap_or_default(),
+        id: row.id,
+        state: row.state,
         finished: row.finished,
         payload: row.payload.unwrap_or_default(),
     });

@@ -272,6 +272,7 @@ CALLS = {
     "select currant.end_pods('{}', '{}')": set(),
     "select currant.ask_to_drain('{}', true)": set(),
     "select currant.scaling('[]')": set(MEMBERS),
+    "select currant.standings('{}', '{}')": set(MEMBERS),
     "select * from currant.runs": set(MEMBERS),
     "select * from currant.queue_stats": set(MEMBERS),
     "select currant.fleet('[]')": set(MEMBERS),
