@@ -56,6 +56,7 @@ begin
 end $$;
 
 alter function currant.take_key set enable_seqscan = off;
+alter function currant.take_key set jit = off;
 
 -- What the definitions say of these functions, in one snapshot; without definitions it costs one look.
 create function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
