@@ -16,13 +16,13 @@ MAY = (
     ("patch", "workerpools.currant.dev/status", "default"),
     ("create", "deployments.apps", "default"),
     ("get", "pods", "default"),
+    ("patch", "pods", "default"),
     ("get", "secrets", "default"),
     ("create", "events.events.k8s.io", "default"),
     ("update", "leases.coordination.k8s.io/currant-operator", SYSTEM.name),
 )
 MAY_NOT = (
     ("create", "pods", "default"),
-    ("patch", "pods", "default"),
     ("delete", "pods", "default"),
     ("create", "pods/exec", "default"),
     ("create", "secrets", "default"),

@@ -22,7 +22,8 @@ DEFAULTS: dict[str, Any] = {
 def flows(namespace: Namespace, database: Database) -> Namespace:
     """A pool of three pods, and Workflows for the functions of its module."""
     namespace.apply(
-        manifests.pool(POOL, replicas=3, concurrency=10),
+        # One slot a pod, so that what one pod could do by itself takes more of them.
+        manifests.pool(POOL, replicas=3, concurrency=1),
         manifests.workflow(
             "order",
             "e2e_app.order",
