@@ -15,7 +15,7 @@ from absurd_sdk import AsyncAbsurd
 from psycopg import AsyncConnection
 
 from bench.candidates import base
-from bench.peers.base import WORKER, command, tallied, versions
+from bench.peers.base import WORKER, NamedClient, command, tallied, versions
 
 # The worker's module joins the board: its constants are told here, not imported.
 QUEUE, CHILDREN = "bench", "children"
@@ -27,40 +27,17 @@ POLL, IDLE_POLL = 0.01, 0.25
 NAMES = {"sleeping": "suspended"}
 
 
-class Client(base.Client):
+class Client(NamedClient):
     """`AsyncAbsurd.spawn`, in turn on several connections: each does one thing at a time."""
 
     def __init__(self, apps: Sequence[Any]) -> None:
         self._apps = apps
         self._turn = 0
 
-    async def _spawn(self, name: str, params: int) -> None:
+    async def call(self, name: str, argument: int) -> None:
+        """Enqueue a call of a function."""
         self._turn = (self._turn + 1) % len(self._apps)
-        await self._apps[self._turn].spawn(name, params, queue=QUEUE)
-
-    async def enqueue(self, index: int) -> None:
-        """One task without steps."""
-        await self._spawn("noop", index)
-
-    async def enqueue_timed(self, index: int) -> None:
-        """One task that notes the time."""
-        await self._spawn("pickup", index)
-
-    async def enqueue_many(self, indices: Sequence[int]) -> None:
-        """Many at a time, to fill a queue: it has no call for it."""
-        await asyncio.gather(*(self._spawn("noop", index) for index in indices))
-
-    async def enqueue_workflows(self, indices: Sequence[int]) -> None:
-        """Many at a time, to fill a queue."""
-        await asyncio.gather(*(self._spawn("chain", index) for index in indices))
-
-    async def enqueue_chain(self, steps: int, held: bool = False) -> None:
-        """One task of many steps."""
-        await self._spawn("long_chain", steps)
-
-    async def enqueue_fan_out(self, children: int) -> None:
-        """One task with children."""
-        await self._spawn("fan_out", children)
+        await self._apps[self._turn].spawn(name, argument, queue=QUEUE)
 
 
 class Candidate(base.Candidate):

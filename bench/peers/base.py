@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from bench.candidates import base
@@ -22,6 +25,47 @@ class TaskClient(base.Client):
     async def enqueue_workflows(self, indices: Sequence[int]) -> None:
         """Not asked for: W4 is not among its workloads."""
         raise NotImplementedError
+
+
+class NamedClient(base.Client):
+    """A client of a system that calls functions by their names, has workflows, and no call for many at a time."""
+
+    @abstractmethod
+    async def call(self, name: str, argument: int) -> None:
+        """Enqueue a call of the function `noop`, `pickup`, `chain`, `long_chain` or `fan_out`."""
+
+    async def enqueue(self, index: int) -> None:
+        """One that does nothing."""
+        await self.call("noop", index)
+
+    async def enqueue_timed(self, index: int) -> None:
+        """One that notes the time."""
+        await self.call("pickup", index)
+
+    async def enqueue_many(self, indices: Sequence[int]) -> None:
+        """Many at a time, to fill a queue."""
+        await asyncio.gather(*(self.call("noop", index) for index in indices))
+
+    async def enqueue_workflows(self, indices: Sequence[int]) -> None:
+        """Many at a time, to fill a queue."""
+        await asyncio.gather(*(self.call("chain", index) for index in indices))
+
+    async def enqueue_chain(self, steps: int, held: bool = False) -> None:
+        """One of many steps."""
+        await self.call("long_chain", steps)
+
+    async def enqueue_fan_out(self, children: int) -> None:
+        """One with children."""
+        await self.call("fan_out", children)
+
+
+def time_each(enqueue_here: Callable[[int], None], items: int) -> tuple[int, float]:
+    """`Candidate.enqueue_one_by_one` by a call that blocks: there is nothing else to do in this process."""
+    enqueue_here(0)  # connects
+    start = time.perf_counter()
+    for index in range(1, items):
+        enqueue_here(index)
+    return items, (time.perf_counter() - start) * items / (items - 1)
 
 
 def command(module: str, *arguments: str) -> list[str]:

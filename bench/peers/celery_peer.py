@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NotThere
 
 from bench.candidates import base
-from bench.peers.base import WORKER, TaskClient, as_user_types_it, command, versions
+from bench.peers.base import WORKER, TaskClient, as_user_types_it, command, time_each, versions
 from bench.peers.celery_worker import QUEUE, app
 
 POOL = "solo"
@@ -117,11 +117,7 @@ class Candidate(base.Candidate):
         """By the blocking call: there is nothing else to do in this process."""
         async with self.client(url) as client:
             assert isinstance(client, Client)
-            client.enqueue_here(0)  # connects
-            start = time.perf_counter()
-            for index in range(1, items):
-                client.enqueue_here(index)
-            return items, (time.perf_counter() - start) * items / (items - 1)
+            return time_each(client.enqueue_here, items)
 
     def worker(self, url: str, workload: str) -> tuple[list[str], dict[str, str]]:
         """`celery worker`."""

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient
 
 from bench.candidates import base
-from bench.peers.base import WORKER, command, tallied, versions
+from bench.peers.base import WORKER, NamedClient, command, tallied, time_each, versions
 
 # The worker's module joins the board: its constants are told here, not imported.
 NAME = QUEUE = "bench"
@@ -26,42 +25,19 @@ POLL, IDLE_POLL = 0.01, 1.0
 NAMES = {"ENQUEUED": "pending", "PENDING": "running", "SUCCESS": "completed"}
 
 
-class Client(base.Client):
+class Client(NamedClient):
     """`DBOSClient`."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def _enqueue(self, name: str, *arguments: int) -> None:
-        await self._client.enqueue_async({"workflow_name": name, "queue_name": QUEUE}, *arguments)
+    async def call(self, name: str, argument: int) -> None:
+        """Enqueue a call of a function."""
+        await self._client.enqueue_async({"workflow_name": name, "queue_name": QUEUE}, argument)
 
     def enqueue_here(self, index: int) -> None:
         """As `enqueue`, in this thread."""
         self._client.enqueue({"workflow_name": "noop", "queue_name": QUEUE}, index)
-
-    async def enqueue(self, index: int) -> None:
-        """One workflow without steps."""
-        await self._enqueue("noop", index)
-
-    async def enqueue_timed(self, index: int) -> None:
-        """One workflow that notes the time."""
-        await self._enqueue("pickup", index)
-
-    async def enqueue_many(self, indices: Sequence[int]) -> None:
-        """Many at a time, to fill a queue: it has no call for it."""
-        await asyncio.gather(*(self.enqueue(index) for index in indices))
-
-    async def enqueue_workflows(self, indices: Sequence[int]) -> None:
-        """Many at a time, to fill a queue."""
-        await asyncio.gather(*(self._enqueue("chain", index) for index in indices))
-
-    async def enqueue_chain(self, steps: int, held: bool = False) -> None:
-        """One workflow of many steps."""
-        await self._enqueue("long_chain", steps)
-
-    async def enqueue_fan_out(self, children: int) -> None:
-        """One workflow with children."""
-        await self._enqueue("fan_out", children)
 
 
 class Candidate(base.Candidate):
@@ -96,11 +72,7 @@ class Candidate(base.Candidate):
         """By the synchronous call: there is nothing else to do in this process."""
         async with self.client(url) as client:
             assert isinstance(client, Client)
-            client.enqueue_here(0)  # connects
-            start = time.perf_counter()
-            for index in range(1, items):
-                client.enqueue_here(index)
-            return items, (time.perf_counter() - start) * items / (items - 1)
+            return time_each(client.enqueue_here, items)
 
     def worker(self, url: str, workload: str) -> tuple[list[str], dict[str, str]]:
         """The application."""

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::db;
 use crate::error::Result;
 use crate::types::{Micros, Wakes};
-use crate::worker::add_wake;
+use crate::worker::{Wake, wakes_of};
 
 /// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/engine.md).
 pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
@@ -35,14 +35,10 @@ pub async fn ask_to_drain(conn: &mut PgConnection, pod_uids: &[String], drain: b
 /// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Gives whom to wake.
 pub async fn end_pods(conn: &mut PgConnection, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
-    let query = sqlx::query!("select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
+    let query = sqlx::query_as!(Wake, "select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    let mut wakes = Wakes::default();
-    for row in rows {
-        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
-    }
-    Ok(wakes)
+    Ok(wakes_of(rows))
 }
 
 /// As `end_pods`, for containers that ended at these times (microseconds) in pods that go on; whoever began later is left alone.
@@ -53,15 +49,16 @@ pub async fn end_containers(
     ended: &[Micros],
 ) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
-    let query =
-        sqlx::query!("select queue, worker_id, id from currant.end_containers($1, $2, $3)", pod_uids, reasons, ended);
+    let query = sqlx::query_as!(
+        Wake,
+        "select queue, worker_id, id from currant.end_containers($1, $2, $3)",
+        pod_uids,
+        reasons,
+        ended
+    );
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
-    let mut wakes = Wakes::default();
-    for row in rows {
-        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
-    }
-    Ok(wakes)
+    Ok(wakes_of(rows))
 }
 
 /// Has somebody who is no worker woken like one when something becomes ready in these queues, for so many seconds (0: no longer).

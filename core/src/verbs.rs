@@ -44,7 +44,6 @@ pub enum Verb {
     },
     /// By their functions.
     DefinitionStats(Vec<String>),
-    /// By the UIDs of their pods.
     /// The UIDs of pods, and why each has ended.
     EndPods(Vec<String>, Vec<String>),
     /// The UIDs of pods that go on, why a container of each has ended, and when.

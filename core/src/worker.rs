@@ -19,7 +19,8 @@ use crate::{db, executions};
 /// pod is declared dead, and what it ran is taken over: gives whom to wake.
 pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Wake,
         r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
         worker.id,
         worker.name,
@@ -38,11 +39,7 @@ pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<Wa
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
-    let mut wakes = Wakes::default();
-    for row in rows {
-        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
-    }
-    Ok(wakes)
+    Ok(wakes_of(rows))
 }
 
 /// Where notifications for this worker arrive: its own channel, and one for each of its queues (callers' transactions).
@@ -311,7 +308,22 @@ async fn snapshot(conn: &mut PgConnection) -> Result<Snapshot> {
         .ok_or_else(|| Error::Other(format!("the database gives a snapshot in an unknown form: {text}")))
 }
 
-pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
+/// Whom to wake, as the functions give it that end workers.
+pub(crate) struct Wake {
+    pub queue: Option<String>,
+    pub worker_id: Option<Uuid>,
+    pub id: Option<Uuid>,
+}
+
+pub(crate) fn wakes_of(rows: Vec<Wake>) -> Wakes {
+    let mut wakes = Wakes::default();
+    for row in rows {
+        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
+    }
+    wakes
+}
+
+fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<Uuid>, execution: Option<Uuid>) {
     match (worker, execution) {
         (Some(worker), Some(execution)) => wakes.workers.push((worker, execution)),
         _ => wakes.queues.extend(queue.filter(|queue| !wakes.queues.contains(queue))),
@@ -456,14 +468,11 @@ pub async fn pick_ups(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<f64>>
 /// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.
 pub async fn take_over(conn: &mut PgConnection, dead: Uuid) -> Result<Wakes> {
     let mut scope = db::scope(conn).await?;
-    let rows =
-        sqlx::query!(r#"select queue, worker_id, id from currant.take_over($1)"#, dead).fetch_all(scope.conn()).await?;
+    let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.take_over($1)"#, dead)
+        .fetch_all(scope.conn())
+        .await?;
     scope.done().await?;
-    let mut wakes = Wakes::default();
-    for row in rows {
-        add_wake(&mut wakes, row.queue, row.worker_id, row.id);
-    }
-    Ok(wakes)
+    Ok(wakes_of(rows))
 }
 
 /// On which of these executions' rows somebody holds a lock at this moment; of `ending` ones, also on a row of an unfinished child.

@@ -15,7 +15,8 @@ from currant_operator.api import ApiError, Body
 from currant_operator.conditions import parse_timestamp
 from currant_operator.databases import Databases
 from currant_operator.kinds import Key, Kind
-from currant_operator.store import ended, last_end, pool_of
+from currant_operator.pods import ended
+from currant_operator.store import last_end, pool_of
 
 _log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from currant.scaling import Decision
 from currant.scaling.seen import FunctionLoad
 from currant_operator.resources import WorkerPool, Workflow
 
@@ -147,21 +148,8 @@ class PoolLoad:
     connections: int | None = None
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the scaler wants: `desired` pods that take work, `replicas` to ask for, with those that still drain.
-
-    `drain`, `undrain`: names of pods whose workers are to be asked so. `remove`: of those that lower replicas are to
-    take.
-    """
-
-    desired: int
-    replicas: int
-    reason: str
-    limited_by: str | None = None
-    drain: tuple[str, ...] = ()
-    undrain: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
+Wish: TypeAlias = Decision
+"""What the scaler wants: its decision, as far as nothing else (a pause, the database) stands against it."""
 
 
 @dataclass(frozen=True)

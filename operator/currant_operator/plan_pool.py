@@ -141,7 +141,7 @@ def _follows_the_scaler(look: _Look) -> bool:
 
 def _asked_to_drain(look: _Look) -> dict[str, bool]:
     """By UID, whose worker is to be asked to take nothing more, or to go on."""
-    uids = {str(manifests.get(pod, "metadata", "name")): pods.uid(pod) for pod in look.observed.pods}
+    uids = {pods.name(pod): pods.uid(pod) for pod in look.observed.pods}
     wish = look.observed.wish
     if wish is None or not _follows_the_scaler(look):
         back = look.observed.pool.spec.scaling.mode != "Native"
@@ -160,7 +160,7 @@ def _deletion_costs(look: _Look) -> dict[str, int | None]:
         **dict.fromkeys(wish.drain, pods.DRAINING_COST),
         **dict.fromkeys(wish.remove, pods.REMOVED_COST),
     }
-    live = {str(manifests.get(pod, "metadata", "name")): pods.deletion_cost(pod) for pod in look.observed.pods}
+    live = {pods.name(pod): pods.deletion_cost(pod) for pod in look.observed.pods}
     return {name: cost for name, cost in costs.items() if name in live and live[name] != cost}
 
 

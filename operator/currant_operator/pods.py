@@ -67,14 +67,14 @@ class Pods:
 
 def look(pods: Iterable[Object], now: datetime) -> Pods:
     """Count the pods, whatever order they come in."""
-    there = sorted((pod for pod in pods if not ended(pod)), key=_name)
-    live = [pod for pod in there if not get(pod, "metadata", "deletionTimestamp")]
-    ooms = {_name(pod): moment for pod in live if _ready(pod) and (moment := _recent_oom(pod, now))}
+    there = sorted((pod for pod in pods if not ended(pod)), key=name)
+    live = living(there)
+    ooms = {name(pod): moment for pod in live if _ready(pod) and (moment := _recent_oom(pod, now))}
     problems = (problem for pod in live if not _ready(pod) for problem in _problems(pod))
     return Pods(
         live=len(live),
         ready=sum(map(_ready, live)),
-        draining=tuple(_name(pod) for pod in there if get(pod, "metadata", "deletionTimestamp")),
+        draining=tuple(name(pod) for pod in there if get(pod, "metadata", "deletionTimestamp")),
         problems=tuple(sorted(problems, key=lambda problem: (_ORDER.index(problem.reason), problem.pod))),
         recent_ooms=tuple(ooms),
         forget_oom_after=min(
@@ -97,8 +97,7 @@ def deletion_cost(pod: Object) -> int | None:
 def asked_to_drain(pods: Iterable[Object], workers: Iterable[Worker] | None) -> tuple[str, ...]:
     """The UIDs of the pods that live and whose workers take nothing more."""
     draining = {worker.pod_uid for worker in workers or () if worker.draining}
-    live = (pod for pod in pods if not ended(pod) and not get(pod, "metadata", "deletionTimestamp"))
-    return tuple(sorted(uid(pod) for pod in live if uid(pod) in draining))
+    return tuple(sorted(uid(pod) for pod in living(pods) if uid(pod) in draining))
 
 
 def worst(pods: Pods, namespace: str) -> Problem | None:
@@ -124,13 +123,19 @@ def _advice(problem: PodProblem, namespace: str) -> str:
     return "; lower the requests in template.spec.containers[worker].resources, or add nodes"
 
 
-def _name(pod: Object) -> str:
+def name(pod: Object) -> str:
+    """What the cluster knows a pod by."""
     return str(get(pod, "metadata", "name"))
 
 
 def ended(pod: Object) -> bool:
-    """Whether a pod has run to its end."""
+    """Whether none of a pod's containers will run again."""
     return get(pod, "status", "phase") in ("Succeeded", "Failed")
+
+
+def living(pods: Iterable[Object]) -> list[Object]:
+    """The pods that neither end nor have ended."""
+    return [pod for pod in pods if not ended(pod) and not get(pod, "metadata", "deletionTimestamp")]
 
 
 def _ready(pod: Object) -> bool:
@@ -152,13 +157,13 @@ def _containers(pod: Object) -> Iterator[Mapping[str, Any]]:
 def _problems(pod: Object) -> Iterator[PodProblem]:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        yield PodProblem(_name(pod), "Unschedulable", one_line(scheduled.get("message") or "no node takes it"))
+        yield PodProblem(name(pod), "Unschedulable", one_line(scheduled.get("message") or "no node takes it"))
     for container in _containers(pod):
         found = _of_container(container)
         if found is not None:
             reason, text = found
             prefix = "" if container.get("name") == CONTAINER else f"container {container.get('name')}: "
-            yield PodProblem(_name(pod), reason, prefix + text)
+            yield PodProblem(name(pod), reason, prefix + text)
 
 
 def _of_container(container: Mapping[str, Any]) -> tuple[str, str] | None:

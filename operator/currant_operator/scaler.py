@@ -56,16 +56,8 @@ class Scaler:
             else max(0, load.connections) // seen.CONNECTIONS_PER_POD,
             measured=now if load is None else now - load.age,
         )
-        decision, self._memory = scaling.decide(settings(spec), snapshot, self._memory)
-        return Wish(
-            decision.desired,
-            decision.replicas,
-            decision.reason,
-            decision.limited_by,
-            decision.drain,
-            decision.undrain,
-            decision.remove,
-        )
+        wish, self._memory = scaling.decide(settings(spec), snapshot, self._memory)
+        return wish
 
     def _startups(
         self, live: Iterable[Object], clock: datetime, there: Mapping[str, Worker], load: PoolLoad | None
@@ -110,13 +102,11 @@ def _work(queue: QueueStats, load: PoolLoad, workers: Iterable[Worker]) -> tuple
 def _pods(
     live: Iterable[Object], now: float, clock: datetime, workers: Mapping[str, Worker], load: PoolLoad
 ) -> tuple[scaling.Pod, ...]:
-    """The pods that neither end nor have ended."""
-    there = [pod for pod in live if not pods.ended(pod) and not manifests.get(pod, "metadata", "deletionTimestamp")]
-    return tuple(_pod(pod, now, clock, workers.get(pods.uid(pod)), load) for pod in there)
+    return tuple(_pod(pod, now, clock, workers.get(pods.uid(pod)), load) for pod in pods.living(live))
 
 
 def _pod(pod: Object, now: float, clock: datetime, worker: Worker | None, load: PoolLoad) -> scaling.Pod:
-    name, made = str(manifests.get(pod, "metadata", "name")), manifests.get(pod, "metadata", "creationTimestamp")
+    name, made = pods.name(pod), manifests.get(pod, "metadata", "creationTimestamp")
     since = now - (clock - parse_timestamp(made)).total_seconds() if made else now
     of_worker = None if worker is None else load.workers.get(worker.id)
     if worker is None or of_worker is None:

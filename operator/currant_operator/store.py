@@ -13,6 +13,7 @@ from typing import Any
 from currant_operator import kinds, metrics
 from currant_operator.kinds import Key, Kind
 from currant_operator.manifests import CONTAINER, OPERATOR_MANAGER, SCALER_MANAGER
+from currant_operator.pods import ended
 
 Body = dict[str, Any]
 Name = tuple[str, str]
@@ -178,11 +179,6 @@ def _managed(body: Body) -> list[Body]:
 def identity(body: Body) -> tuple[Name, str]:
     """Namespace, name and uid."""
     return _name(body), str(body["metadata"].get("uid"))
-
-
-def ended(pod: Body) -> bool:
-    """Whether none of the pod's containers will run again."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def last_end(pod: Body) -> Body:

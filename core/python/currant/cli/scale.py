@@ -233,8 +233,9 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
     given = _settings(Settings(concurrency=workers[0]["concurrency"]) if workers else None, settings)
     ahead = horizon(given, Memory())
     answer = bridge.scaling([{"key": pool, "queues": list(queues), "horizon": ahead}])
-    decision, _ = decide(given, _snapshot(answer, pool, workers), Memory())
-    work = [dataclasses.asdict(each) for each in _work(answer, pool, workers)]
+    snapshot = _snapshot(answer, pool, workers)
+    decision, _ = decide(given, snapshot, Memory())
+    work = [dataclasses.asdict(each) for each in snapshot.work or ()]
     if as_json:
         print_json({"pool": pool, "pods": len(workers), **dataclasses.asdict(decision), "work": work})
         return
