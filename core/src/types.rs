@@ -205,7 +205,44 @@ pub struct Abandoned {
     pub abandon: bool,
 }
 
+/// All that a commit writes for a run that goes one step further: a task that ended and was handed to it, and the next one, started here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NextStep<'a> {
+    pub run: (Uuid, i64),
+    pub seq: i64,
+    pub clock: Micros,
+    pub ended: (Uuid, i64),
+    pub completed: bool,
+    pub payload: Option<&'a [u8]>,
+    pub child: &'a NewChild,
+}
+
 impl Batch {
+    /// This batch as the next step of one run, if it is nothing else: `currant.commit_step` is for that.
+    pub fn as_next_step(&self) -> Option<NextStep<'_>> {
+        let ([ended, run], [child], [outcome]) =
+            (self.fences.as_slice(), self.children.as_slice(), self.outcomes.as_slice())
+        else {
+            return None;
+        };
+        let (id, seq, clock) = outcome.delivered?;
+        let completed = outcome.action == Action::Complete;
+        let fits = (completed || outcome.action == Action::Fail)
+            && (outcome.id, id) == (ended.0, run.0)
+            && self.parents == [id]
+            && (child.parent, child.after_seq, child.eager) == (Some(id), seq, true)
+            && child.call.kind == Kind::Task
+            && child.call.headers.is_none();
+        let nothing_else = self.steps.is_empty()
+            && self.step_outcomes.is_empty()
+            && self.deliveries.is_empty()
+            && self.abandoned.is_empty()
+            && self.progressed.is_empty()
+            && self.headers.is_empty();
+        let payload = outcome.payload.as_deref();
+        (fits && nothing_else).then_some(NextStep { run: *run, seq, clock, ended: *ended, completed, payload, child })
+    }
+
     pub fn merge(&mut self, other: Batch) {
         self.fences.extend(other.fences);
         self.parents.extend(other.parents);

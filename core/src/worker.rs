@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::calls::Calls;
 use crate::error::{Error, Result};
 use crate::types::{
-    Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, Policy,
+    Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, NextStep, Policy,
     Snapshot, Wakes, WorkerInfo,
 };
 use crate::{db, executions};
@@ -256,6 +256,12 @@ pub async fn commit_and_claim(
     batch: &Batch,
     claim: Option<&ClaimRequest>,
 ) -> Result<BatchReply> {
+    if claim.is_none()
+        && let Some(step) = batch.as_next_step()
+        && commit_step(conn, worker, step).await?
+    {
+        return Ok(BatchReply::default());
+    }
     let Some((request, marks)) = claim.and_then(|claim| claim.marks.as_ref().map(|marks| (claim, marks))) else {
         return commit_batch(conn, worker, batch, claim).await;
     };
@@ -265,6 +271,45 @@ pub async fn commit_and_claim(
     }
     claim_by_marks(conn, worker, request, marks, &mut reply).await?;
     Ok(reply)
+}
+
+/// False: it is not written, and is for `commit_batch`.
+async fn commit_step(conn: &mut PgConnection, worker: Uuid, step: NextStep<'_>) -> Result<bool> {
+    let NextStep { run, seq, clock, ended, completed, payload, child } = step;
+    let call = &child.call;
+    let mut scope = db::scope(conn).await?;
+    let written = sqlx::query_scalar!(
+        r#"select currant.commit_step(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) as "written!""#,
+        worker,
+        run.0,
+        run.1,
+        seq,
+        clock,
+        ended.0,
+        ended.1,
+        completed,
+        payload,
+        child.id,
+        child.root,
+        child.epoch,
+        child.key,
+        call.args,
+        call.function,
+        call.queue,
+        call.priority,
+        call.policy.max_attempts,
+        call.policy.initial,
+        call.policy.multiplier,
+        call.policy.max_delay,
+        call.policy.jitter,
+        call.policy.names_as_json(),
+        call.timeout
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await?;
+    Ok(written)
 }
 
 async fn claim_by_marks(
