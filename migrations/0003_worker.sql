@@ -154,7 +154,7 @@ create type currant.claimed as (
     fresh boolean, isolated boolean, ready_xid bigint
 );
 
--- Claims up to p_limit ready executions, by priority, then age. Queues take turns: in a first pass each gives at most its
+-- Picks and locks up to p_limit ready executions to be claimed, by priority, then age. Queues take turns: in a first pass each gives at most its
 -- share, in a second whatever is left goes to those that have more, in the order given (callers rotate it). One index scan
 -- per queue, since `queue = any (...) order by priority` sorts the backlog (rule d).
 -- m_: how far the worker has looked (rule d), for each priority from 0 to 10 of each queue in turn: whatever was made ready by
@@ -169,10 +169,10 @@ create type currant.claimed as (
 -- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
 -- The claimer's registry decides the kind. What was enqueued as a task and turns out to be a workflow (SQL clients cannot know)
 -- is not retried and loses the default time-out of tasks.
-create function currant.claim(
+create function currant.pick(
     p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
-returns setof currant.claimed language plpgsql as $$
+returns uuid[] language plpgsql as $$
 declare
     me currant.workers;
     lane text;
@@ -182,6 +182,7 @@ declare
     v_want integer;
     v_gated text[];
     v_parked boolean;
+    v_isolated boolean;          -- whether any suspect of killing workers is wanted, and there
     v_locked text[] := '{}';
     v_open text[] := '{}';       -- functions of which parked ones may start, and how many
     v_rooms bigint[] := '{}';
@@ -189,13 +190,14 @@ declare
     v_more_started text[];
     v_more_strays uuid[];
     v_strays uuid[] := '{}';
-    v_now timestamptz;
     v_place integer;
 begin
     select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
-    if not found then return; end if;
+    if not found then return '{}'; end if;
     select exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)),
-        array(select d.function from currant.definitions d where d.gate is not null) into v_parked, v_gated;
+        p_isolated and exists (select 1 from currant.executions e
+            where e.queue = any (p_queues) and e.state = 'pending' and e.run_at is null and e.isolated),
+        array(select d.function from currant.definitions d where d.gate is not null) into v_parked, v_isolated, v_gated;
     for round in 1..10 loop
         if v_parked then
             select coalesce(array_agg(g.function), '{}') into v_open from currant.gates(p_queues, p_limit) g where g.room > 0;
@@ -286,7 +288,7 @@ begin
         perform currant.park(v_strays, p_queues);
         v_parked := true;
     end loop;
-    if p_isolated and cardinality(v_ids) < p_limit then
+    if v_isolated and cardinality(v_ids) < p_limit then
         v_ids := v_ids || array(
             select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
                 select x.id from currant.executions x
@@ -297,8 +299,16 @@ begin
         -- Locked apart: of one candidate a queue only the first is wanted.
         v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
     end if;
-    if cardinality(v_ids) = 0 then return; end if;
-    v_now := clock_timestamp();
+    return v_ids;
+end $$;
+
+-- What was picked is this worker's from now on, in the order in which it is to start.
+create function currant.take(p_worker uuid, p_queues text[], p_ids uuid[]) returns setof currant.claimed language plpgsql as $$
+declare
+    me currant.workers;
+    v_now timestamptz := clock_timestamp();
+begin
+    select * into me from currant.workers w where w.id = p_worker;
     return query
     with taken as (
         update currant.executions e set
@@ -311,15 +321,25 @@ begin
             deadline = case
                 when e.function = any (me.workflows) or (e.kind = 'workflow' and not e.function = any (me.tasks)) then coalesce(e.deadline,
                     v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
-        where e.id = any (v_ids)
-        returning e.*
+        where e.id = any (p_ids)
+        -- No more than is wanted: whole rows would be copied, and taken apart again.
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
+            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
+            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+            currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, e.isolated, e.ready_xid
     )
-    select t.id, t.lease, t.kind, t.function, t.queue, t.priority, t.attempt, t.takeovers, t.args, t.timeout,
-        currant.micros(t.deadline), t.max_attempts, t.retry_initial, t.retry_multiplier, t.retry_max_delay,
-        t.retry_jitter, t.non_retryable, t.parent_id, t.step_key, t.root_id, t.epoch, t.wakes,
-        currant.micros(t.started_at), t.lease = 1 and t.wakes = 0, t.isolated, t.ready_xid
-    from taken t
+    select * from taken t
     order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id;
+end $$;
+
+create function currant.claim(
+    p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
+    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
+returns setof currant.claimed language plpgsql as $$
+declare
+    v_ids uuid[] := currant.pick(p_worker, p_queues, p_limit, p_isolated, m_xids, m_ids, o_places, o_xids);
+begin
+    if cardinality(v_ids) > 0 then return query select t.* from currant.take(p_worker, p_queues, v_ids) t; end if;
 end $$;
 
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
@@ -433,7 +453,7 @@ $$;
 
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
 -- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'since' (`lease`:
--- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds of a claim that took long for what it claimed),
+-- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds that it took to find what is claimed, if that was long),
 -- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
@@ -486,7 +506,8 @@ declare
     v_queues text[] := k_queues;
     v_now timestamptz := clock_timestamp();
     v_held_back boolean[];  -- calls whose children do not start at once
-    v_claimed integer;
+    v_picked uuid[];
+    v_looked interval;      -- what it took to find them
 begin
     if cardinality(f_ids) > 0 then
         if cardinality(o_ids) > 0 then
@@ -629,7 +650,8 @@ begin
                 -- An attempt that ended by itself killed nobody.
                 crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
                 isolated = o.action in ('handback', 'hold') and e.isolated,
-                ready_at = clock_timestamp(), ready_xid = currant.xid(),
+                ready_at = case when o.action in ('complete', 'fail', 'cancel') then e.ready_at else clock_timestamp() end,
+                ready_xid = case when o.action in ('complete', 'fail', 'cancel') then e.ready_xid else currant.xid() end,
                 result = case when o.action = 'complete' then o.payload end,
                 error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
                 run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
@@ -706,10 +728,14 @@ begin
     end if;
     if q_limit > 0 then
         v_now := clock_timestamp();
-        return query select 'claimed', null::text, null::uuid, r.id, r.* from currant.claim(p_worker, q_queues, q_limit, q_isolated) r;
-        get diagnostics v_claimed = row_count;
-        if clock_timestamp() - v_now > interval '2 ms' + v_claimed * interval '50 us' then
-            tag := 'slow'; ref := null; lease := extract(epoch from clock_timestamp() - v_now) * 1000000;
+        v_picked := currant.pick(p_worker, q_queues, q_limit, q_isolated);
+        v_looked := clock_timestamp() - v_now;
+        if cardinality(v_picked) > 0 then
+            return query select 'claimed', null::text, null::uuid, r.id, r.* from currant.take(p_worker, q_queues, v_picked) r;
+        end if;
+        -- To find rows takes a fraction of the time that it takes to write them, on any machine.
+        if v_looked > greatest(interval '2 ms', clock_timestamp() - v_now - v_looked) then
+            tag := 'slow'; ref := null; lease := extract(epoch from v_looked) * 1000000;
             return next;
         end if;
     end if;
@@ -904,10 +930,13 @@ alter function currant.commit_batch set lock_timeout = '500ms';
 alter function currant.commit_step set lock_timeout = '500ms';
 alter function currant.take_over set lock_timeout = '500ms';
 -- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.
-alter function currant.claim set enable_seqscan = off;
-alter function currant.claim set enable_bitmapscan = off;
-alter function currant.claim set enable_sort = off;
-alter function currant.claim set plan_cache_mode = force_generic_plan;
+alter function currant.pick set enable_seqscan = off;
+alter function currant.take set enable_seqscan = off;
+alter function currant.pick set enable_bitmapscan = off;
+alter function currant.take set enable_bitmapscan = off;
+alter function currant.pick set enable_sort = off;
+alter function currant.pick set plan_cache_mode = force_generic_plan;
+alter function currant.take set plan_cache_mode = force_generic_plan;
 alter function currant.gates set enable_seqscan = off;
 alter function currant.gates set enable_bitmapscan = off;
 alter function currant.parked_queues set enable_seqscan = off;
@@ -933,7 +962,8 @@ alter function currant.load_runs set enable_seqscan = off;
 alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- the rows come in the order of its parts
 alter function currant.take_over set enable_seqscan = off;
 -- A plan that cannot do without what is off looks so dear that it would be compiled (jit) for seconds.
-alter function currant.claim set jit = off;
+alter function currant.pick set jit = off;
+alter function currant.take set jit = off;
 alter function currant.gates set jit = off;
 alter function currant.parked_queues set jit = off;
 alter function currant.wake_waiting set jit = off;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::calls::Calls;
 use crate::error::{Error, Result};
 use crate::types::{
-    Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, NextStep, Policy,
-    Snapshot, Wakes, WorkerInfo,
+    Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, NextStep,
+    Policy, Snapshot, Wakes, WorkerInfo,
 };
 use crate::{db, executions};
 

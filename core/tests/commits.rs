@@ -3,7 +3,9 @@ mod support;
 use currant::signals::send_signal;
 use currant::types::*;
 use currant::worker;
+use sqlx::PgConnection;
 use support::*;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn an_outcome_is_recorded_once_and_the_same_batch_again_changes_nothing() {
@@ -87,6 +89,110 @@ async fn an_outcome_that_is_delivered_in_the_batch_that_records_it_keeps_its_num
         let told = "select coalesce(max(seq), 0) from currant.executions where step_key = '0'";
         assert_eq!(text(&mut conn, told).await, if cancelled { "0" } else { "7" });
     }
+}
+
+/// A run whose first step has started here, and the batch in which that ends and the next one starts.
+async fn one_step_further(conn: &mut PgConnection, me: Uuid, action: Action) -> (Claimed, Batch) {
+    enqueue(conn, Kind::Workflow, "q").await;
+    let run = claim_one(conn, me, "q").await;
+    let first = child(&run, "0", call(Kind::Task, "q"), true);
+    commit(conn, me, &starts(&run, vec![first.clone()])).await;
+    let next = NewChild { after_seq: 1, ..child(&run, "1", call(Kind::Task, "q"), true) };
+    let ended = Outcome { delivered: Some((run.id, 1, 77)), ..outcome(first.id, action, Some("\"x\"")) };
+    let batch = Batch {
+        fences: vec![(first.id, 1), (run.id, run.lease)],
+        parents: vec![run.id],
+        children: vec![next],
+        outcomes: vec![ended],
+        ..Batch::default()
+    };
+    assert!(batch.as_next_step().is_some());
+    (run, batch)
+}
+
+async fn step(conn: &mut PgConnection, me: Uuid, batch: &Batch) -> BatchReply {
+    worker::commit_and_claim(conn, me, batch, None).await.unwrap()
+}
+
+/// The rows of a run's tree but for ids, clocks and what only counts while a row is ready.
+const TREE: &str = "select string_agg((to_jsonb(e) - array['id', 'root_id', 'parent_id', 'worker_id', 'created_at', 'ready_at', 'ready_xid',
+    'started_at', 'attempt_at', 'finished_at'])::text || (e.finished_at is not null)::text, E'\\n' order by step_key nulls first)
+    from currant.executions e";
+
+#[tokio::test]
+async fn the_next_step_of_a_run_leaves_the_rows_that_a_batch_would() {
+    for action in [Action::Complete, Action::Fail] {
+        let mut left = Vec::new();
+        for alone in [true, false] {
+            let database = Database::new().await;
+            let mut conn = database.connect().await;
+            let me = register(&mut conn, &["q"]).await;
+            let (_, batch) = one_step_further(&mut conn, me, action).await;
+            let reply = if alone { step(&mut conn, me, &batch).await } else { commit(&mut conn, me, &batch).await };
+            assert_eq!((reply.refused, reply.wakes.workers), (vec![], vec![]));
+            left.push(text(&mut conn, TREE).await);
+        }
+        assert_eq!(left[0], left[1]);
+        assert_eq!(left[0].lines().count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn the_next_step_of_a_run_again_changes_nothing() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let (_, batch) = one_step_further(&mut conn, me, Action::Complete).await;
+    step(&mut conn, me, &batch).await;
+    let before = text(&mut conn, TREE).await;
+    assert_eq!(step(&mut conn, me, &batch).await.refused, NONE);
+    assert_eq!(text(&mut conn, TREE).await, before);
+}
+
+#[tokio::test]
+async fn a_next_step_under_a_lost_lease_is_refused() {
+    for lost in ["the run's", "the step's", "the worker's"] {
+        let database = Database::new().await;
+        let mut conn = database.connect().await;
+        let me = register(&mut conn, &["q"]).await;
+        let (run, batch) = one_step_further(&mut conn, me, Action::Complete).await;
+        match lost {
+            "the run's" => {
+                support::run(
+                    &mut conn,
+                    format!("update currant.executions set lease = lease + 1 where id = '{}'", run.id),
+                )
+                .await
+            }
+            "the step's" => drop(currant::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap()),
+            _ => {
+                register(&mut conn, &["q"]).await;
+                silence(&mut conn, me).await;
+                worker::take_over(&mut conn, me).await.unwrap();
+            }
+        }
+        assert!(step(&mut conn, me, &batch).await.refused.contains(&run.id), "{lost}");
+        assert_eq!(
+            text(&mut conn, "select count(*) from currant.executions where step_key = '1'").await,
+            "0",
+            "{lost}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_next_step_whose_function_has_a_definition_is_written_as_that_says() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let (_, batch) = one_step_further(&mut conn, me, Action::Complete).await;
+    let items = serde_json::json!([{"function": batch.children[0].call.function, "owner": "o", "suspended": true}]);
+    currant::definitions::apply(&mut conn, &items.to_string()).await.unwrap();
+    let reply = step(&mut conn, me, &batch).await;
+    assert_eq!(
+        (reply.postponed, state(&mut conn, batch.outcomes[0].id).await.as_str()),
+        (vec![batch.children[0].id], "completed")
+    );
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ while IFS=';' read -r what file test naive; do
 done <<'RULES'
 b, a zombie's outcome;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
 b, a zombie's children;commits;a_zombies_outcome;commit_batch|where not c.run = any (refused)|where true
+b, a next step of a run that is not ours;commits;a_next_step_under_a_lost_lease;commit_step|e.id = p_run and e.lease = p_lease|e.id = p_run
+b, a next step after one that is not ours;commits;a_next_step_under_a_lost_lease;commit_step|e.lease = d_lease|true
+b, a next step of a dead worker;commits;a_next_step_under_a_lost_lease;commit_step|v_ours < 2|v_ours < 0
 b, what follows from a refused outcome;commits;a_refused_outcome;commit_batch|u.run is not null and u.id|false and u.id
 b, what follows from a refused delivery;commits;keeps_its_number;commit_batch|v.id = any (refused) or|false or
 a, the number of what ended in the same batch;commits;keeps_its_number;commit_batch|where e.id = v.id and e.finished_at is not null|where false and e.id = v.id
@@ -24,14 +27,14 @@ b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|o
 c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, a parent's wakes;commits;suspended_parent_is_woken;wake_parents|'suspended' and not p.held then 'pending'|'suspended' and not p.held then 'suspended'
-d, a claim's plan;claims;is_read_by_a_claim;claim|order by e.priority desc, e.id limit v_want|order by e.priority + 0 desc, e.id limit v_want
-13, turns;claims;queues_take_turns;claim|if pass = 1 then|if false then
-13, priority;claims;higher_priority_first;claim|order by array_position(p_queues, t.queue), t.priority desc, t.id|order by t.id
+d, a claim's plan;claims;is_read_by_a_claim;pick|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
+13, turns;claims;queues_take_turns;pick|if pass = 1 then|if false then
+13, priority;claims;higher_priority_first;take|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id
 e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
 e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
 e, the flag;clients;no_order_of_falling;sleep_worker|coalesce(currant.from_micros(p_until), '-infinity')|'-infinity'
 f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
-g, the dead claim nothing;claims;declared_dead;claim|and w.stopped_at is null and not w.pod_gone for key share|for key share
+g, the dead claim nothing;claims;declared_dead;pick|and w.stopped_at is null and not w.pod_gone for key share|for key share
 l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
 l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
 m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
@@ -51,14 +54,14 @@ a pod has one worker, of that pod;takeover;starts_in_the_pod;register_worker|w.p
 a pod has one worker, once;takeover;share_a_pod;register_worker|if v_new and|if
 a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000|limit 200000
 limits, places are counted;definitions;never_more_have_started;room|and e.slot limit|and false limit
-limits, the gate is locked before it is counted;definitions;never_more_have_started;claim|order by d.function for update|order by d.function
+limits, the gate is locked before it is counted;definitions;never_more_have_started;pick|order by d.function for update|order by d.function
 limits, a place is kept until the end;definitions;holds_its_place;room|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
 limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (places and cardinality(ended) > 0) or|if false and
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
 limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;take_over|currant.wake_waiting(lost)|currant.wake_waiting('{}')
 limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.room > 0|true
 limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.room > 0|true
-limits, what was ready before;definitions;suspended_starts_nothing_new;claim|and c.function = any (v_gated) as stray|and false as stray
+limits, what was ready before;definitions;suspended_starts_nothing_new;pick|and c.function = any (v_gated) as stray|and false as stray
 limits, what ran before;definitions;counts_what_ran_before;settle_runs|slot = e.slot or (not e.defined|slot = e.slot or (false
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|slot = false, |
 limits, eager steps;definitions;eager_steps_of_a_function;commit_batch|c.eager and (d.gated or |c.eager and (

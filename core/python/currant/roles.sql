@@ -30,8 +30,8 @@ declare
         'schedule_times', 'scaling', 'any_ready', 'standings'];
     c_client constant text[] := array['create_executions', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal', 'signal_send', 'cancel',
         'cancel_tree', 'retry_run', 'resume', 'wake'];
-    c_worker constant text[] := array['register_worker', 'commit_batch', 'claim', 'load_runs', 'heartbeat', 'take_over', 'sleep_worker', 'stop_worker',
-        'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
+    c_worker constant text[] := array['register_worker', 'commit_batch', 'commit_step', 'claim', 'load_runs', 'heartbeat', 'take_over',
+        'sleep_worker', 'stop_worker', 'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
     v_function record;
 begin
     grant usage on schema currant to currant_reader, currant_client, currant_worker;

@@ -54,6 +54,9 @@ pub struct Marks {
     lanes: HashMap<String, [Mark; PRIORITIES]>,
     /// The next claim without marks, on the server's clock; None: none is slow, all are without.
     whole_due: Option<Micros>,
+    /// The last claim without marks was slow, and that may have been the price of once: plans were made, or entries of what marks
+    /// had passed over were found dead and are removed now.
+    slow_before: bool,
 }
 
 impl Marks {
@@ -80,10 +83,14 @@ impl Marks {
         Some(marks)
     }
 
-    /// A claim without marks was answered; `slow`: how long it took, if that was long for what it claimed.
+    /// A claim without marks was answered; `slow`: how long it took to find what it claimed, if that was long. After two in a row there
+    /// are marks.
     pub fn looked_everywhere(&mut self, slow: Option<Micros>, now: Micros) {
         match slow {
-            Some(micros) => self.whole_due = Some(now + LOOK_MICROS.max(LOOK_SHARE * micros)),
+            Some(_) if !self.slow_before => (self.slow_before, self.whole_due) = (true, None),
+            Some(micros) => {
+                (self.slow_before, self.whole_due) = (false, Some(now + LOOK_MICROS.max(LOOK_SHARE * micros)));
+            }
             None => *self = Marks::default(),
         }
     }
@@ -132,6 +139,7 @@ mod tests {
     fn in_use() -> Marks {
         let mut marks = Marks::default();
         marks.looked_everywhere(Some(10), 0);
+        marks.looked_everywhere(Some(10), 0);
         marks
     }
 
@@ -144,12 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn they_are_for_when_a_claim_was_slow_and_a_claim_from_the_start_takes_little_of_the_time() {
+    fn they_are_for_when_two_claims_were_slow_and_claims_from_the_start_takes_little_of_the_time() {
         let mut marks = Marks::default();
         marks.looked_everywhere(None, 0);
         assert_eq!(marks.of(&["q".to_string()], 0), None);
         marks.looked_everywhere(Some(10_000), 0);
+        assert!(!marks.in_use(0), "once may be the price of making plans");
+        marks.looked_everywhere(None, 0);
+        marks.looked_everywhere(Some(10_000), 0);
+        assert!(!marks.in_use(0), "the one before was not slow");
+        marks.looked_everywhere(Some(10_000), 0);
         assert!(marks.in_use(999_999) && !marks.in_use(1_000_000), "a second");
+        marks.looked_everywhere(Some(100_000), 0);
+        assert!(!marks.in_use(0), "what marks had passed over may have gone by now");
         marks.looked_everywhere(Some(100_000), 0);
         assert!(marks.in_use(4_999_999) && !marks.in_use(5_000_000), "a fiftieth");
         marks.looked_everywhere(None, 0);
