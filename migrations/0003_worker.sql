@@ -460,7 +460,8 @@ $$;
 -- c_: children and detached executions to insert; what many have in common comes once in k_, c_calls is the place there
 -- s_: steps to insert
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
--- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. A suspended run is pending at
+-- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: of a task whose parent, if it
+--     has one, is in f_parents; where that is not known, it is looked up. A suspended run is pending at
 --     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is anything it was not told
 -- x_: steps no longer waited for                         p_: runs that made progress
 create function currant.commit_batch(
@@ -477,7 +478,7 @@ create function currant.commit_batch(
     d_clocks bigint[], d_ordinals bigint[],
     v_runs uuid[], v_ids uuid[], v_seqs bigint[], v_clocks bigint[],
     o_ids uuid[], o_actions text[], o_payloads bytea[], o_dues bigint[], o_wakes bigint[], o_runs uuid[], o_seqs bigint[],
-    o_clocks bigint[],
+    o_clocks bigint[], o_tasks boolean[],
     x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
     p_ids uuid[],
     q_queues text[], q_limit integer, q_isolated boolean
@@ -510,12 +511,14 @@ declare
     v_looked interval;      -- what it took to find them
 begin
     if cardinality(f_ids) > 0 then
-        if cardinality(o_ids) > 0 then
+        if not true = all (o_tasks) then
             -- Neither changes under our lease; under another's everything here is refused.
             select coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action in ('complete', 'fail', 'cancel')), '{}'),
                 coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action = 'retry'), '{}'),
                 coalesce(array_agg(e.parent_id) filter (where e.parent_id is not null and o.action in ('complete', 'fail', 'cancel')), '{}')
-            into over, again, parents from unnest(o_ids, o_actions) o(id, action) join currant.executions e on e.id = o.id;
+            into over, again, parents from unnest(o_ids, o_actions, o_tasks) o(id, action, of_task)
+                join currant.executions e on e.id = o.id
+            where not o.of_task;
         end if;
         if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
             cancelled := array(  -- lateral: never a join that reads all children there are
@@ -531,16 +534,17 @@ begin
             parents := parents || array(
                 select p.parent_id from currant.executions p where p.id = any (cancelled) and p.parent_id is not null);
         end if;
-        -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken.
-        perform 1 from currant.executions e where e.id = any (f_ids || f_parents || v_ids || cancelled || parents)
-            order by e.id for update;
-
-        select coalesce(array_agg(f.id) filter (where e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
-                    or (e.state <> 'running' and e.finished_at is null)), '{}'),
+        -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken. A full join reads,
+        -- and so locks, all of it.
+        select coalesce(array_agg(f.id) filter (where f.id is not null and (e.id is null or e.lease <> f.lease
+                    or e.worker_id is distinct from p_worker or (e.state <> 'running' and e.finished_at is null))), '{}'),
                coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}'),
-               coalesce(bool_or(e.slot), false)
+               coalesce(bool_or(e.slot) filter (where f.id is not null), false)
         into refused, done, places
-        from unnest(f_ids, f_leases) f(id, lease) left join currant.executions e on e.id = f.id;
+        from unnest(f_ids, f_leases) f(id, lease) full join (
+            select e.id, e.lease, e.worker_id, e.state, e.finished_at, e.slot from currant.executions e
+            where e.id = any (f_ids || f_parents || v_ids || cancelled || parents)
+            order by e.id for update) e on e.id = f.id;
         if cardinality(v_ids) > 0 or cardinality(array_remove(o_runs, null)) > 0 then
             loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
                 more := array(
@@ -703,7 +707,7 @@ begin
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
         end if;
         -- Who waits for what ended here, or for a step that the cancel ended at once.
-        if cardinality(parents) > 0 or cardinality(dropped) > 0 then
+        if cardinality(f_parents || parents || dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(dropped || array(
                 select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
         end if;
@@ -721,7 +725,7 @@ begin
                     on k.place = c.call
                 where not c.eager or k.held_back;
         end if;
-        if cardinality(c_ids || parents || dropped) > 0 or o_actions && array['retry', 'handback', 'suspend', 'hold'] then
+        if cardinality(c_ids || f_parents || parents || dropped) > 0 or o_actions && array['retry', 'handback', 'suspend', 'hold'] then
             tag := 'since'; ref := null; lease := currant.xid();
             return next;
         end if;

@@ -517,7 +517,7 @@ pub async fn claim_executions(
 }
 
 fn outcome(id: Uuid, action: Action, payload: Option<Vec<u8>>) -> Outcome {
-    Outcome { id, action, payload, due: None, wakes: None, delivered: None }
+    Outcome { id, action, payload, due: None, wakes: None, delivered: None, of_task: false }
 }
 
 /// Writes outcomes under their leases; gives the ids that were refused, since another has their lease, and whom to wake.

@@ -193,6 +193,8 @@ pub struct Outcome {
     /// For `Suspend`: the wakes this worker has seen. The run is pending at once if there were more.
     pub wakes: Option<i64>,
     pub delivered: Option<(Uuid, i64, Micros)>,
+    /// Of a task whose parent, if it has one, is among the batch's `parents`. False: the database looks up what it is of.
+    pub of_task: bool,
 }
 
 /// A step no longer waited for. `abandon` false: its child is cancelled, its outcome is still delivered.

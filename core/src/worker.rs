@@ -125,7 +125,7 @@ pub async fn commit_batch(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
             $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
             $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65,
-            $66, $67)"#,
+            $66, $67, $68)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -190,6 +190,7 @@ pub async fn commit_batch(
         column(outcomes, |o| o.delivered.map(|d| d.0)) as _,
         column(outcomes, |o| o.delivered.map(|d| d.1)) as _,
         column(outcomes, |o| o.delivered.map(|d| d.2)) as _,
+        &column(outcomes, |o| o.of_task),
         // x_
         &column(abandoned, |x| x.run),
         &column(abandoned, |x| x.epoch),

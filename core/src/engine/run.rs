@@ -508,6 +508,7 @@ impl Run {
             due: self.next_due(),
             wakes: Some(wakes),
             delivered: None,
+            of_task: false,
         };
         Batch { fences: vec![(self.claimed.id, self.claimed.lease)], outcomes: vec![outcome], ..Batch::default() }
     }
