@@ -536,8 +536,9 @@ begin
         end if;
         -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken. A full join reads,
         -- and so locks, all of it.
-        select coalesce(array_agg(f.id) filter (where f.id is not null and (e.id is null or e.lease <> f.lease
-                    or e.worker_id is distinct from p_worker or (e.state <> 'running' and e.finished_at is null))), '{}'),
+        select coalesce(array_agg(f.id) filter (where f.id is not null and (
+                    e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
+                    or (e.state <> 'running' and e.finished_at is null))), '{}'),
                coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}'),
                coalesce(bool_or(e.slot) filter (where f.id is not null), false)
         into refused, done, places

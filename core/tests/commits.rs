@@ -151,20 +151,20 @@ async fn the_next_step_of_a_run_again_changes_nothing() {
 
 #[tokio::test]
 async fn a_next_step_under_a_lost_lease_is_refused() {
-    for lost in ["the run's", "the step's", "the worker's"] {
+    for lost in ["the run's", "the step's", "the worker's", "a cancelled step's"] {
         let database = Database::new().await;
         let mut conn = database.connect().await;
         let me = register(&mut conn, &["q"]).await;
         let (run, batch) = one_step_further(&mut conn, me, Action::Complete).await;
         match lost {
-            "the run's" => {
-                support::run(
-                    &mut conn,
-                    format!("update currant.executions set lease = lease + 1 where id = '{}'", run.id),
-                )
-                .await
+            "the run's" | "the step's" => {
+                let id = if lost == "the run's" { run.id } else { batch.outcomes[0].id };
+                support::run(&mut conn, format!("update currant.executions set lease = lease + 1 where id = '{id}'"))
+                    .await
             }
-            "the step's" => drop(currant::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap()),
+            "a cancelled step's" => {
+                drop(currant::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
+            }
             _ => {
                 register(&mut conn, &["q"]).await;
                 silence(&mut conn, me).await;

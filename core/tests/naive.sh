@@ -5,7 +5,12 @@ cd "$(dirname "$0")/.." || exit 1
 failed=0
 while IFS=';' read -r what file test naive; do
     [ -n "$what" ] || continue
-    if output=$(CURRANT_TEST_NAIVE=$naive RUST_BACKTRACE=0 timeout 60 cargo test --locked --quiet --test "$file" "$test" 2>&1); then
+    output=$(CURRANT_TEST_NAIVE=$naive RUST_BACKTRACE=0 timeout 60 cargo test --locked --quiet --test "$file" "$test" 2>&1)
+    passed=$?
+    if ! grep -q "running [1-9]\|could not compile" <<<"$output"; then
+        echo "OUT OF DATE  $what: there is no test $test in $file"
+        failed=1
+    elif [ $passed = 0 ]; then
         echo "NOT NOTICED  $what: $test passes without it"
         failed=1
     elif grep -q "does not contain\|could not compile" <<<"$output"; then
@@ -43,7 +48,6 @@ m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|
 9, worker lost;takeover;alone_kills;take_over|e.id = any (lost) then 'failed'|false then 'failed'
 14, children of what ended;commits;leaves_no_child;commit_batch|and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested|and false
 S, a fire time has one run;schedules;a_fire_time_that_has_its_run;fire_schedules|continue when exists|continue when false and exists
-S, one worker fires it;schedules;ten_that_fire;take_due_schedules|for update skip locked|
 S, one failure stops no other;schedules;a_schedule_that_fails;fire_schedules|exception when others|exception when division_by_zero
 S, suspended ones do not fire;schedules;a_suspended_schedule;take_due_schedules|and not s.suspended and not s.definition_suspended|
 S, suspended ones wake nobody;schedules;a_suspended_schedule;heartbeat|and not s.suspended and not s.definition_suspended|
@@ -64,15 +68,15 @@ limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;
 limits, what was ready before;definitions;suspended_starts_nothing_new;pick|and c.function = any (v_gated) as stray|and false as stray
 limits, what ran before;definitions;counts_what_ran_before;settle_runs|slot = e.slot or (not e.defined|slot = e.slot or (false
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|slot = false, |
-limits, eager steps;definitions;eager_steps_of_a_function;commit_batch|c.eager and (d.gated or |c.eager and (
+limits, eager steps;definitions;eager_steps_of_a_function;commit_batch|(d.gated or (k.given|((k.given
 limits, what waits is out of the way;definitions;a_backlog_that_waits;settle_runs|parked = e.parked or (d.gate is not null|parked = e.parked or (false
-definitions, the call overrules;definitions;the_call_overrules;create_executions|c.given & 1 = 0 then d.queue|true then d.queue
-definitions, the queue to wake;definitions;the_call_overrules;create_executions|u.given & 1 = 0 then d.queue|false then d.queue
-definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|c.given & 1 = 0 then d.queue|false then d.queue
+definitions, the call overrules;definitions;the_call_overrules;create_by_rules|c.given & 1 = 0 then d.queue|true then d.queue
+definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|k.given & 1 = 0 then d.queue|false then d.queue
+definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|k.given & 1 = 0 then d.queue|false then d.queue
 definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
-definitions, unchecked arguments;definitions;not_checked_against;create_executions|d.input_hash <> u.checked|false
-retention, what is unfinished below;definitions;something_unfinished_below;sweep|c.finished_at is null)|false)
-retention, the whole tree;definitions;goes_with_its_whole_tree;sweep|where e.root_id = any (v_roots)|where false and e.root_id = any (v_roots)
-retention, once a minute;definitions;goes_with_its_whole_tree;sweep|u.swept_at < clock_timestamp() - interval '1 minute'|true
+definitions, unchecked arguments;definitions;not_checked_against;create_by_rules|d.input_hash <> k.checked|false
+retention, what is unfinished below;retention;something_unfinished_below;sweep|c.finished_at is null)|false)
+retention, the whole tree;retention;goes_with_its_whole_tree;sweep|where e.root_id = any (v_roots)|where false and e.root_id = any (v_roots)
+retention, once a minute;retention;goes_with_its_whole_tree;sweep|u.swept_at < clock_timestamp() - interval '1 minute'|true
 RULES
 exit $failed
