@@ -71,6 +71,33 @@ end $$;
 create function currant.names(p_json text) returns text[] language sql immutable parallel safe as
 $$ select array(select json_array_elements_text(p_json::json)) $$;
 
+-- Enqueues one execution, as most enqueues do: its plan has a third of the nodes that many have, and nothing goes through arrays. Gives
+-- the transaction (`since` of create_executions); null, and nothing is stored, where a definition has a say. p_tell: workers that
+-- sleep are notified, if it is ready at once.
+create function currant.create_execution(
+    p_id uuid, p_args bytea, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
+    p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
+    p_non_retryable text, p_timeout double precision, p_delay double precision, p_run_at bigint, p_tell boolean
+) returns bigint language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_due timestamptz := coalesce(currant.from_micros(p_run_at), v_now + p_delay * interval '1 second');
+begin
+    if exists (select 1 from currant.definitions d where d.function = p_function) then return null; end if;
+    insert into currant.executions (
+        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+    values (p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
+        case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
+        case when v_due > v_now then v_due end, v_now, v_now)
+    on conflict (id) do nothing;
+    if p_tell and v_due is null then
+        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
+        where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
+    end if;
+    return currant.xid();
+end $$;
+
 -- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many have in common comes once:
 -- p_calls is the place in the k_ arrays of what each calls. p_keys is empty where nobody has a key; keys are taken in order, so that
 -- two callers with the same keys do not deadlock.
@@ -92,44 +119,42 @@ create function currant.create_executions(
     ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
 ) language plpgsql as $$
 declare
-    v_rules currant.rule[] := currant.rules(k_functions);
+    v_rules currant.rule[];
     v_now timestamptz := clock_timestamp();
-    v_due timestamptz;
 begin
+    if cardinality(p_ids) = 1 and cardinality(p_keys) = 0 then
+        since := currant.create_execution(p_ids[1], p_args[1], k_kinds[1], k_functions[1], k_queues[1], k_priorities[1], k_max_attempts[1],
+            k_initials[1], k_multipliers[1], k_max_delays[1], k_jitters[1], k_non_retryables[1], k_timeouts[1], k_delays[1], k_run_ats[1],
+            p_tell);
+        if since is not null then
+            told := p_tell and k_delays[1] is null and k_run_ats[1] is null;
+            return next;
+            return;
+        end if;
+    end if;
     told := false;
     since := currant.xid();
+    v_rules := currant.rules(k_functions);
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
         return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
             k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_timeouts, k_delays,
             k_run_ats, k_given, k_checked) r;
         return;
     end if;
-    if cardinality(p_ids) = 1 then  -- most enqueues are of one: its plan has a third of the nodes
-        v_due := coalesce(currant.from_micros(k_run_ats[1]), v_now + k_delays[1] * interval '1 second');
-        insert into currant.executions (
-            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-            retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
-        values (p_ids[1], p_ids[1], k_kinds[1], k_functions[1], k_queues[1], k_priorities[1], p_args[1], k_max_attempts[1], k_initials[1],
-            k_multipliers[1], k_max_delays[1], k_jitters[1],
-            case when k_non_retryables[1] = '[]' then '{}' else currant.names(k_non_retryables[1]) end, k_timeouts[1],
-            case when v_due > v_now then v_due end, v_now, v_now)
-        on conflict (id) do nothing;
-    else
-        insert into currant.executions (
-            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-            retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
-        select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
-            k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, v_now, v_now
-        from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
-            select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
-                coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
-            from unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
-                k_non_retryables, k_timeouts, k_delays, k_run_ats) with ordinality
-                c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
-                  run_at, place)
-            offset 0) k on k.place = u.call
-        on conflict (id) do nothing;
-    end if;
+    insert into currant.executions (
+        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+    select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
+        k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, v_now, v_now
+    from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
+        select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
+            coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
+        from unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
+            k_non_retryables, k_timeouts, k_delays, k_run_ats) with ordinality
+            c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
+              run_at, place)
+        offset 0) k on k.place = u.call
+    on conflict (id) do nothing;
     if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;

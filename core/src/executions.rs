@@ -31,6 +31,14 @@ pub(crate) async fn create_all(
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
+    if let [item] = items
+        && item.idempotency_key.is_none()
+        && let Some(since) = create_one(conn, item, tell).await?
+    {
+        let created = Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
+        let asleep = tell && item.call.delay.is_none() && item.call.run_at.is_none();
+        return Ok((vec![created], Told { asleep, since }));
+    }
     let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
     let keys = if keyed { column(items, |n| n.idempotency_key.as_deref()) } else { Vec::new() };
@@ -86,6 +94,40 @@ pub(crate) async fn create_all(
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
     Ok((created.into_iter().map(|(_, created)| created).collect(), told))
+}
+
+/// Gives its transaction; None, and nothing is stored, where a definition has a say.
+async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) -> Result<Option<i64>> {
+    let call = &item.call;
+    let mut scope = db::scope_of(conn, call.headers.is_some()).await?;
+    let since = sqlx::query_scalar!(
+        "select currant.create_execution($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        item.id,
+        call.args,
+        call.kind.as_str(),
+        call.function,
+        call.queue,
+        call.priority,
+        call.policy.max_attempts,
+        call.policy.initial,
+        call.policy.multiplier,
+        call.policy.max_delay,
+        call.policy.jitter,
+        call.policy.names_as_json(),
+        call.timeout,
+        call.delay,
+        call.run_at,
+        tell
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    if since.is_some()
+        && let Some(headers) = &call.headers
+    {
+        write_headers(scope.conn(), &[(item.id, headers)]).await?;
+    }
+    scope.done().await?;
+    Ok(since)
 }
 
 /// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.

@@ -5,6 +5,7 @@ Only this module imports the extension.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -100,9 +101,14 @@ def set_database_url(url: str | None) -> None:
     _configured_url = None if url is None else settings.load({"WORKFLOWS_DATABASE_URL": url}).database_url
 
 
+@functools.lru_cache(maxsize=1)  # every enqueue asks; there are twenty variables to read
+def _url_of(variable: str | None) -> str | None:
+    return settings.load().database_url
+
+
 def database_url() -> str:
     """The URL of this process's database. Raises `SettingsError` when there is none."""
-    url = _configured_url or settings.load().database_url
+    url = _configured_url or _url_of(os.environ.get("WORKFLOWS_DATABASE_URL"))
     if url is None:
         raise settings.SettingsError(
             "WORKFLOWS_DATABASE_URL is not set: set it to a URL such as postgresql://user:password@host:5432/name, "
