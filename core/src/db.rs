@@ -354,7 +354,7 @@ pub async fn check_schema(conn: &mut PgConnection) -> Result<i32> {
     if min_client > SCHEMA_VERSION {
         return Err(Error::SchemaMismatch(format!(
             "the database's schema (version {version}) takes clients of version {min_client} or later, this Currant is version \
-             {SCHEMA_VERSION}: install a newer one (`pip install --upgrade currant`)"
+             {SCHEMA_VERSION}: install a newer one (`pip install --upgrade currant`; in Kubernetes a newer chart and image)"
         )));
     }
     Ok(version)

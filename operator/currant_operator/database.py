@@ -518,6 +518,8 @@ class Database:
     def _failed(self, error: Exception) -> float:
         """Note why; gives the seconds to wait."""
         message = " ".join((str(error) or type(error).__name__).split())
+        if not isinstance(error, CurrantError | TimeoutError):  # a mistake of ours: the status calls it an outage
+            _log.error("database %s", self.id, exc_info=error)
         state: DatabaseState
         if isinstance(error, SchemaMismatch):
             state = SchemaTooNew(message)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from currant.scaling import INTERVAL
-from currant_operator import kinds, manifests, metrics, pods
+from currant_operator import conditions, kinds, manifests, metrics, pods
 from currant_operator.api import Api, ApiError, Body, NotLeading
 from currant_operator.database import Database
 from currant_operator.databases import Databases
@@ -109,6 +109,7 @@ class Reconciler:
             # Older than a change of the schema. An edit of it wakes us; trying the same again would not help.
             outcome = "invalid"
             _log.error("%s cannot be read: %s", key, error, extra=_fields(key))
+            await self._tell_unreadable(key, str(error))
         except Exception:
             _log.exception("%s", key, extra=_fields(key))
             raise
@@ -305,10 +306,14 @@ class Reconciler:
         database = self._databases.of(pool_key)
         memory = self._pools.get(pool_key)
         function = workflow.spec.function
+        try:
+            pool = None if pool_body is None else parse_pool(pool_body)
+        except InvalidResource as error:
+            raise InvalidResource(f"its {pool_key.kind} {pool_key.name}: {error}") from None
         observed = ObservedWorkflow(
             workflow=workflow,
             now=datetime.now(UTC),
-            pool=None if pool_body is None else parse_pool(pool_body),
+            pool=pool,
             secret=SecretUnknown() if memory is None else memory.secret,
             database=_state(database),
             definitions=None if database is None else database.definitions(key, function),
@@ -334,6 +339,12 @@ class Reconciler:
                 await self._recorder.record(body, event)
         if after is not None:
             self._later(key, after)
+
+    async def _tell_unreadable(self, key: Key, error: str) -> None:
+        kind = kinds.BY_NAME[key.kind]
+        body = self._store.get(kind, key.namespace, key.name)
+        if body is not None:
+            await self._write_status(kind, key, body, conditions.refused(body, error, datetime.now(UTC)))
 
     def _status_wait(self, key: Key) -> float:
         return self._status_written.get(key, -self._status_interval) + self._status_interval - time.monotonic()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import reduce
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 from currant.embedded import EmbeddedPostgres
+from e2e.clusters import KubectlError
 from operators import Cluster, RunningOperator, eventually
 from samples import SMALLEST_POOL, manifest
 
@@ -57,6 +62,52 @@ def test_a_missing_key_is_told_with_those_that_are_there(cluster: Cluster, datab
     cluster.secret(database, key="uri")
     apply_pool(cluster)
     told(cluster, "SecretKeyNotFound", "no value under the key url", "it has uri")
+
+
+@pytest.fixture
+def older_schema(cluster: Cluster) -> Iterator[None]:
+    """The cluster's schema of WorkerPools does not check `drain.timeout`, as an older one may not."""
+    name = "workerpools.currant.dev"
+    crd = cluster.get("crd", name)
+    field = [
+        "spec",
+        "versions",
+        0,
+        "schema",
+        "openAPIV3Schema",
+        "properties",
+        "spec",
+        "properties",
+        "drain",
+        "properties",
+        "timeout",
+    ]
+    path = "/" + "/".join(str(part) for part in [*field, "x-kubernetes-validations"])
+    rules = reduce(lambda value, part: value[part], field, crd)["x-kubernetes-validations"]
+
+    def patch(**operation: Any) -> None:
+        cluster("patch", "crd", name, "--type", "json", "-p", json.dumps([{"path": path, **operation}]))
+
+    patch(op="remove")
+    yield
+    patch(op="add", value=rules)
+
+
+@pytest.mark.usefixtures("older_schema")
+def test_an_object_that_the_operator_cannot_read_is_told_with_the_field(cluster: Cluster, database: str) -> None:
+    cluster.secret(database)
+
+    def invalid() -> bool:  # until the API server goes by the other schema
+        with suppress(KubectlError):
+            apply_pool(cluster, spec__drain={"timeout": "soon"})
+            return True
+        return False
+
+    eventually(invalid)
+    message = cluster.wait_reason("wp", "orders", "Ready", "SpecInvalid")["message"]
+    assert "$.spec.drain.timeout" in message
+    apply_pool(cluster, spec__drain={"timeout": "1m"})
+    cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
 
 
 def test_a_value_that_is_no_url_is_told_without_being_repeated(cluster: Cluster) -> None:
