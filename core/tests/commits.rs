@@ -195,6 +195,41 @@ async fn a_next_step_whose_function_has_a_definition_is_written_as_that_says() {
     );
 }
 
+/// What may have happened to a run and its step before the worker writes. `{run}` and `{step}` are their ids.
+const MEANWHILE: [&str; 8] = [
+    "update currant.executions set lease = lease + 1 where id = '{run}'",
+    "update currant.executions set lease = lease + 1 where id = '{step}'",
+    "update currant.executions set worker_id = currant.new_id() where id = '{run}'",
+    "update currant.executions set defined = true, slot = true where id = '{step}'",
+    "update currant.executions set crashes = 1, isolated = true, error = '1' where id = '{step}'",
+    "select currant.signal_send('{run}', 'go', '1', null)",
+    "select currant.cancel_tree('{step}', false)",
+    "select currant.cancel_tree('{run}', true)",
+];
+
+#[tokio::test]
+async fn whatever_happened_meanwhile_the_next_step_leaves_what_a_batch_would() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    for happened in (0..1 << MEANWHILE.len()).filter(|happened: &i32| happened.count_ones() <= 2) {
+        let mut left = Vec::new();
+        for alone in [true, false] {
+            let (run, batch) = one_step_further(&mut conn, me, Action::Complete).await;
+            let first = batch.outcomes[0].id;
+            for (_, sql) in MEANWHILE.iter().enumerate().filter(|(number, _)| happened >> number & 1 == 1) {
+                let sql = sql.replace("{run}", &run.id.to_string()).replace("{step}", &first.to_string());
+                support::run(&mut conn, sql).await;
+            }
+            let reply = if alone { step(&mut conn, me, &batch).await } else { commit(&mut conn, me, &batch).await };
+            let refused = [run.id, first].map(|id| reply.refused.contains(&id));
+            let rows = text(&mut conn, &format!("{TREE} where e.root_id = '{}'", run.id)).await;
+            left.push((refused, reply.postponed.len(), reply.wakes.workers.len(), reply.wakes.queues, rows));
+        }
+        assert_eq!(left[0], left[1], "{happened:b}");
+    }
+}
+
 #[tokio::test]
 async fn one_refused_run_does_not_harm_another_in_the_same_batch() {
     let database = Database::new().await;
