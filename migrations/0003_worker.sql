@@ -502,6 +502,7 @@ declare
     parents uuid[] := '{}'; -- who waits for them
     cancelled uuid[] := '{}';
     dropped uuid[] := '{}';
+    news uuid[] := '{}';    -- what their parents are to be told of
     again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
     v_rules currant.rule[];
     v_queues text[] := k_queues;
@@ -707,10 +708,15 @@ begin
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
         end if;
-        -- Who waits for what ended here, or for a step that the cancel ended at once.
+        -- Who waits for what ended here and was not handed over, or for a step that the cancel ended at once.
         if cardinality(f_parents || parents || dropped) > 0 then
-            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(dropped || array(
-                select u.id from unnest(ended) u(id) where not u.id = any (refused))) w;
+            news := dropped || array(
+                select u.id from unnest(o_ids, o_actions, o_runs) u(id, action, run)
+                where u.action in ('complete', 'fail', 'cancel') and not u.id = any (refused)
+                    and (u.run is null or u.run = any (refused)));
+        end if;
+        if cardinality(news) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(news) w;
         end if;
         if (places and cardinality(ended) > 0) or cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
