@@ -145,7 +145,7 @@ class Database:
         self._times, self._notify, self._served_changed = times, notify, served_changed
         self._backoff = Backoff(1.0, times.backoff)
         self._failures = 0
-        self._told: set[type[DatabaseState]] = set()  # what the log has heard of since it was reachable
+        self._told: set[type] = set()  # what the log has heard of since it was reachable
         self._migrated = False
         self._queues: dict[str, QueueStats] | None = None
         self._workers: dict[str, tuple[Worker, ...]] | None = None
@@ -518,7 +518,9 @@ class Database:
     def _failed(self, error: Exception) -> float:
         """Note why; gives the seconds to wait."""
         message = " ".join((str(error) or type(error).__name__).split())
-        if not isinstance(error, CurrantError | TimeoutError):  # a mistake of ours: the status calls it an outage
+        if not isinstance(error, CurrantError | OSError) and type(error) not in self._told:
+            # A mistake of ours: the status calls it an outage, the log shows it whole, once.
+            self._told.add(type(error))
             _log.error("database %s", self.id, exc_info=error)
         state: DatabaseState
         if isinstance(error, SchemaMismatch):

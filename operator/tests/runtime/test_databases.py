@@ -349,6 +349,16 @@ async def test_failures_that_take_turns_are_each_logged_once_in_one_line(bench, 
     assert not any(record.exc_info for record in records)
 
 
+async def test_a_mistake_of_ours_is_logged_whole_and_once(bench, quiet_errors):
+    database = await bench.reachable()
+    bench.bridge.error = KeyError("queues")
+    await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
+    asked = len(bench.bridge.calls)
+    await bench.until(lambda: len(bench.bridge.calls) > asked + 1)
+    whole = [record for record in quiet_errors.records if record.exc_info]
+    assert [record.exc_info[1] for record in whole] == [bench.bridge.error]
+
+
 async def test_a_definition_asked_for_during_an_outage_is_written_after_it(bench):
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
