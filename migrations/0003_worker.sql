@@ -1,4 +1,4 @@
--- What workers call. Every write under a lease goes through commit_batch.
+-- What workers call. Every write under a lease goes through commit_batch, or its short form commit_step.
 --
 -- Order of locks: rows of executions in the order of their ids, with the parents that may have to be woken, before anything
 -- is written; signals, steps and keys only after their execution. Whoever takes what is free (claim, promote) skips locked rows.

@@ -1,4 +1,4 @@
-//! What a worker asks of the database. Every write under a lease goes through `commit_batch`.
+//! What a worker asks of the database. Every write under a lease goes through `commit_batch`, or its short form `commit_step`.
 //!
 //! The functions take a connection, so that a worker can keep one of its own for its writer.
 use std::collections::HashMap;
