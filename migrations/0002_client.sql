@@ -71,33 +71,6 @@ end $$;
 create function currant.names(p_json text) returns text[] language sql immutable parallel safe as
 $$ select array(select json_array_elements_text(p_json::json)) $$;
 
--- Enqueues one execution, as most enqueues do: its plan has a third of the nodes that many have, and nothing goes through arrays. Gives
--- the transaction (`since` of create_executions); null, and nothing is stored, where a definition has a say. p_tell: workers that
--- sleep are notified, if it is ready at once.
-create function currant.create_execution(
-    p_id uuid, p_args bytea, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
-    p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
-    p_non_retryable text, p_timeout double precision, p_delay double precision, p_run_at bigint, p_tell boolean
-) returns bigint language plpgsql as $$
-declare
-    v_now timestamptz := clock_timestamp();
-    v_due timestamptz := coalesce(currant.from_micros(p_run_at), v_now + p_delay * interval '1 second');
-begin
-    if exists (select 1 from currant.definitions d where d.function = p_function) then return null; end if;
-    insert into currant.executions (
-        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
-    values (p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
-        case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
-        case when v_due > v_now then v_due end, v_now, v_now)
-    on conflict (id) do nothing;
-    if p_tell and v_due is null then
-        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
-        where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
-    end if;
-    return currant.xid();
-end $$;
-
 -- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many have in common comes once:
 -- p_calls is the place in the k_ arrays of what each calls. p_keys is empty where nobody has a key; keys are taken in order, so that
 -- two callers with the same keys do not deadlock.
@@ -119,22 +92,11 @@ create function currant.create_executions(
     ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
 ) language plpgsql as $$
 declare
-    v_rules currant.rule[];
+    v_rules currant.rule[] := currant.rules(k_functions);
     v_now timestamptz := clock_timestamp();
 begin
-    if cardinality(p_ids) = 1 and cardinality(p_keys) = 0 then
-        since := currant.create_execution(p_ids[1], p_args[1], k_kinds[1], k_functions[1], k_queues[1], k_priorities[1], k_max_attempts[1],
-            k_initials[1], k_multipliers[1], k_max_delays[1], k_jitters[1], k_non_retryables[1], k_timeouts[1], k_delays[1], k_run_ats[1],
-            p_tell);
-        if since is not null then
-            told := p_tell and k_delays[1] is null and k_run_ats[1] is null;
-            return next;
-            return;
-        end if;
-    end if;
     told := false;
     since := currant.xid();
-    v_rules := currant.rules(k_functions);
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
         return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
             k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_timeouts, k_delays,
@@ -163,7 +125,46 @@ begin
     return next;
 end $$;
 
--- The rest of create_executions: where there are definitions, or keys.
+-- Enqueues one execution, as most enqueues do: what create_executions does for many, where its plan has a third of the nodes and nothing
+-- goes through arrays.
+create function currant.create_execution(
+    p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
+    p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
+    p_non_retryable text, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
+    p_tell boolean,
+    out effective_id uuid, out queue text, out input_hash text, out input_schema text, out told boolean, out since bigint
+) language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_due timestamptz := coalesce(currant.from_micros(p_run_at), v_now + p_delay * interval '1 second');
+begin
+    told := false;
+    since := currant.xid();
+    if p_key is not null or exists (select 1 from currant.definitions d where d.function = p_function) then
+        select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
+        from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
+            array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
+            array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_timeout], array[p_delay], array[p_run_at],
+            array[p_given], array[p_checked]) r;
+        return;
+    end if;
+    insert into currant.executions (
+        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+    values (p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
+        case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
+        case when v_due > v_now then v_due end, v_now, v_now)
+    on conflict (id) do nothing;
+    effective_id := p_id;
+    queue := p_queue;
+    if p_tell and v_due is null then
+        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
+        where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
+        told := true;
+    end if;
+end $$;
+
+-- The rest of both: where there are definitions, or keys.
 create function currant.create_by_rules(
     p_rules currant.rule[], p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
@@ -365,17 +366,11 @@ begin
     end if;
     v_retry := currant.retry_option(v_options, v_kind);
     v_key := currant.text_option(v_options, 'idempotency_key');
-    select * into v_created from currant.create_executions(
-        array[v_id], array[p_args], array[1], case when v_key is null then '{}' else array[v_key] end, array[v_kind], array[p_function],
-        array[v_queue], array[v_priority::smallint], array[(v_retry ->> 'max_attempts')::integer],
-        array[(v_retry ->> 'initial')::double precision], array[(v_retry ->> 'multiplier')::double precision],
-        array[(v_retry ->> 'max_delay')::double precision], array[(v_retry ->> 'jitter')::double precision],
-        array[(v_retry -> 'non_retryable')::text], array[v_timeout], array[currant.number_option(v_options, 'delay', 0)::double precision],
-        array[v_run_at], array[v_places], array[p_checked], false);
-    if v_created.ordinal is null then
-        v_created.effective_id := v_id;
-        v_created.queue := v_queue;
-    end if;
+    select * into v_created from currant.create_execution(
+        v_id, p_args, v_key, v_kind, p_function, v_queue, v_priority::smallint, (v_retry ->> 'max_attempts')::integer,
+        (v_retry ->> 'initial')::double precision, (v_retry ->> 'multiplier')::double precision,
+        (v_retry ->> 'max_delay')::double precision, (v_retry ->> 'jitter')::double precision, (v_retry -> 'non_retryable')::text,
+        v_timeout, currant.number_option(v_options, 'delay', 0)::double precision, v_run_at, v_places, p_checked, false);
     perform currant.notify_later(v_created.queue, null, null);
     id := v_created.effective_id;
     input_hash := v_created.input_hash;

@@ -31,13 +31,8 @@ pub(crate) async fn create_all(
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
-    if let [item] = items
-        && item.idempotency_key.is_none()
-        && let Some(since) = create_one(conn, item, tell).await?
-    {
-        let created = Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
-        let asleep = tell && item.call.delay.is_none() && item.call.run_at.is_none();
-        return Ok((vec![created], Told { asleep, since }));
+    if let [item] = items {
+        return create_one(conn, item, tell).await;
     }
     let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
@@ -83,27 +78,23 @@ pub(crate) async fn create_all(
     let mut created = Vec::with_capacity(rows.len());
     let told = Told { asleep: false, since: rows.first().map_or(0, |row| row.since) };
     for row in rows {
-        created.push((
-            row.ordinal,
-            match (row.effective_id, row.input_hash, row.input_schema) {
-                (Some(id), _, _) => Created::Stored { id, queue: row.queue },
-                (None, Some(hash), Some(schema)) => Created::Unchecked { hash, schema },
-                _ => return Err(Error::Conflict("the definition was changed meanwhile".into())),
-            },
-        ));
+        created.push((row.ordinal, created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?));
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
     Ok((created.into_iter().map(|(_, created)| created).collect(), told))
 }
 
-/// Gives its transaction; None, and nothing is stored, where a definition has a say.
-async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) -> Result<Option<i64>> {
+/// As `create_all`, of one.
+async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Told)> {
     let call = &item.call;
-    let mut scope = db::scope_of(conn, call.headers.is_some()).await?;
-    let since = sqlx::query_scalar!(
-        "select currant.create_execution($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    let headers: Vec<_> = call.headers.as_deref().map(|headers| (item.id, headers)).into_iter().collect();
+    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
+    let row = sqlx::query!(
+        r#"select effective_id, queue, input_hash, input_schema, told as "told!", since as "since!" from currant.create_execution(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"#,
         item.id,
         call.args,
+        item.idempotency_key,
         call.kind.as_str(),
         call.function,
         call.queue,
@@ -117,17 +108,29 @@ async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) ->
         call.timeout,
         call.delay,
         call.run_at,
+        call.given,
+        item.checked,
         tell
     )
     .fetch_one(scope.conn())
     .await?;
-    if since.is_some()
-        && let Some(headers) = &call.headers
-    {
-        write_headers(scope.conn(), &[(item.id, headers)]).await?;
-    }
+    write_headers(scope.conn(), &headers).await?;
     scope.done().await?;
-    Ok(since)
+    let created = created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?;
+    Ok((vec![created], Told { asleep: row.told, since: row.since }))
+}
+
+fn created_of(
+    id: Option<Uuid>,
+    queue: Option<String>,
+    input_hash: Option<String>,
+    input_schema: Option<String>,
+) -> Result<Created> {
+    match (id, input_hash, input_schema) {
+        (Some(id), _, _) => Ok(Created::Stored { id, queue }),
+        (None, Some(hash), Some(schema)) => Ok(Created::Unchecked { hash, schema }),
+        _ => Err(Error::Conflict("the definition was changed meanwhile".into())),
+    }
 }
 
 /// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.
@@ -558,10 +561,6 @@ pub async fn claim_executions(
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()
 }
 
-fn outcome(id: Uuid, action: Action, payload: Option<Vec<u8>>) -> Outcome {
-    Outcome { id, action, payload, due: None, wakes: None, delivered: None, of_task: false }
-}
-
 /// Writes outcomes under their leases; gives the ids that were refused, since another has their lease, and whom to wake.
 async fn write(
     conn: &mut PgConnection,
@@ -581,7 +580,8 @@ pub async fn complete_executions(
 ) -> Result<(Vec<Uuid>, Wakes)> {
     items.iter().try_for_each(|(_, _, result)| check_payload("result", result))?;
     let fences = items.iter().map(|(id, lease, _)| (*id, *lease)).collect();
-    let outcomes = items.iter().map(|(id, _, result)| outcome(*id, Action::Complete, Some(result.clone()))).collect();
+    let outcomes =
+        items.iter().map(|(id, _, result)| Outcome::new(*id, Action::Complete, Some(result.clone()))).collect();
     write(conn, worker, fences, outcomes).await
 }
 
@@ -617,8 +617,8 @@ pub async fn fail_executions(
         Some(row.now + (retry_delay(&policy, row.attempt, random) * 1e6) as i64)
     };
     let outcomes = items.iter().map(|(id, _, error, again)| match Some(*id).filter(|_| *again).and_then(due) {
-        Some(at) => Outcome { due: Some(at), ..outcome(*id, Action::Retry, Some(error.clone())) },
-        None => outcome(*id, Action::Fail, Some(error.clone())),
+        Some(at) => Outcome { due: Some(at), ..Outcome::new(*id, Action::Retry, Some(error.clone())) },
+        None => Outcome::new(*id, Action::Fail, Some(error.clone())),
     });
     let outcomes = outcomes.collect();
     let fences = items.iter().map(|(id, lease, _, _)| (*id, *lease)).collect();
@@ -631,7 +631,7 @@ pub async fn suspend_workflows(
     worker: Uuid,
     items: &[(Uuid, i64)],
 ) -> Result<(Vec<Uuid>, Wakes)> {
-    let outcomes = items.iter().map(|(id, _)| outcome(*id, Action::Suspend, None)).collect();
+    let outcomes = items.iter().map(|(id, _)| Outcome::new(*id, Action::Suspend, None)).collect();
     write(conn, worker, items.to_vec(), outcomes).await
 }
 

@@ -197,6 +197,13 @@ pub struct Outcome {
     pub of_task: bool,
 }
 
+impl Outcome {
+    /// One that nothing more is known of.
+    pub fn new(id: Uuid, action: Action, payload: Option<Vec<u8>>) -> Outcome {
+        Outcome { id, action, payload, due: None, wakes: None, delivered: None, of_task: false }
+    }
+}
+
 /// A step no longer waited for. `abandon` false: its child is cancelled, its outcome is still delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abandoned {

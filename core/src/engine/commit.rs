@@ -183,15 +183,7 @@ impl State {
     }
 
     pub(super) fn hand_back_stranger(&mut self, (id, lease): Lease) {
-        let outcome = Outcome {
-            id,
-            action: Action::Handback,
-            payload: None,
-            due: None,
-            wakes: None,
-            delivered: None,
-            of_task: false,
-        };
+        let outcome = Outcome::new(id, Action::Handback, None);
         let batch = Batch { fences: vec![(id, lease)], outcomes: vec![outcome], ..Batch::default() };
         *self.closing.entry(id).or_default() += 1;
         self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });
@@ -207,8 +199,7 @@ impl State {
             self.drop_execution((id, lease), message);
             let parents = unit.batch.parents.clone();
             let payload = Some(error.clone());
-            let outcome =
-                Outcome { id, action: Action::Fail, payload, due: None, wakes: None, delivered: None, of_task: false };
+            let outcome = Outcome::new(id, Action::Fail, payload);
             let batch = Batch { fences: vec![(id, lease)], parents, outcomes: vec![outcome], ..Batch::default() };
             *self.closing.entry(id).or_default() += 1;
             self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });

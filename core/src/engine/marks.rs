@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_for_when_two_claims_were_slow_and_claims_from_the_start_takes_little_of_the_time() {
+    fn they_are_for_when_two_claims_were_slow_and_claims_from_the_start_take_little_of_the_time() {
         let mut marks = Marks::default();
         marks.looked_everywhere(None, 0);
         assert_eq!(marks.of(&["q".to_string()], 0), None);

@@ -502,13 +502,9 @@ impl Run {
     pub fn suspend(&self) -> Batch {
         let wakes = if self.has_news() || self.waits_for_verb() { -1 } else { self.wakes_seen };
         let outcome = Outcome {
-            id: self.claimed.id,
-            action: Action::Suspend,
-            payload: None,
             due: self.next_due(),
             wakes: Some(wakes),
-            delivered: None,
-            of_task: false,
+            ..Outcome::new(self.claimed.id, Action::Suspend, None)
         };
         Batch { fences: vec![(self.claimed.id, self.claimed.lease)], outcomes: vec![outcome], ..Batch::default() }
     }

@@ -315,7 +315,7 @@ impl State {
         answering: bool,
     ) -> Option<Activation> {
         self.metrics.ended(&claimed.function, Ending::of(action), None);
-        let outcome = Outcome { id: claimed.id, action, payload, due, wakes: None, delivered: None, of_task: true };
+        let outcome = Outcome { due, of_task: true, ..Outcome::new(claimed.id, action, payload) };
         let fence = Batch { fences: vec![(claimed.id, claimed.lease)], ..Batch::default() };
         let unit = Unit { batch: fence, closes: vec![claimed.id], ..Unit::default() };
         *self.closing.entry(claimed.id).or_default() += 1;
@@ -414,7 +414,7 @@ impl State {
         self.beat.expect_some(due);
         let took = (!matches!(action, Action::Hold | Action::Retry)).then(|| self.clock.now() - run.claimed.started);
         self.metrics.ended(&run.claimed.function, Ending::of(action), took);
-        let outcome = Outcome { id, action, payload, due, wakes: None, delivered: None, of_task: false };
+        let outcome = Outcome { due, ..Outcome::new(id, action, payload) };
         // What this unit starts must not wait for another answer of Python's.
         let answering = unit.eager.is_empty() && unit.verbs.is_empty();
         self.hand_over(run.claimed.parent, run.claimed.step_key, outcome, unit, answering)

@@ -161,8 +161,7 @@ pub async fn commit(conn: &mut PgConnection, worker: Uuid, batch: &Batch) -> Bat
 }
 
 pub fn outcome(id: Uuid, action: Action, payload: Option<&str>) -> Outcome {
-    let payload = payload.map(|text| text.as_bytes().to_vec());
-    Outcome { id, action, payload, due: None, wakes: None, delivered: None, of_task: false }
+    Outcome::new(id, action, payload.map(|text| text.as_bytes().to_vec()))
 }
 
 /// A batch that writes one outcome under the lease of `claimed`.
