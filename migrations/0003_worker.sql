@@ -451,6 +451,16 @@ create function currant.locked_rows(p_ids uuid[], p_ending uuid[]) returns setof
     select distinct t.by from touched t where not exists (select 1 from free f where f.id = t.id)
 $$;
 
+-- Whether a child whose function has this definition does not start at once where its parent runs: it may have to wait for a place, or
+-- is to run otherwise than its call says.
+create function currant.holds_back(d currant.rule, p_queue text, p_priority smallint, p_timeout double precision, p_given integer)
+returns boolean language sql immutable as $$
+    select ((d).gated or (p_given & 1 = 0 and (d).queue <> p_queue) or (p_given & 2 = 0 and (d).priority <> p_priority)
+        or (p_given & 4 = 0 and (d).timeout is not null and (d).timeout is distinct from p_timeout)
+        or (p_given & 8 = 0 and num_nonnulls((d).max_attempts, (d).retry_initial, (d).retry_multiplier, (d).retry_max_delay,
+            (d).retry_jitter, (d).non_retryable) > 0)) is true
+$$;
+
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
 -- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'since' (`lease`:
 -- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds that it took to find what is claimed, if that was long),
@@ -570,10 +580,7 @@ begin
             if cardinality(v_rules) > 0 then
                 select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
                     select k.place, coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) as queue,
-                        (d.gated or (k.given & 1 = 0 and d.queue <> k.queue) or (k.given & 2 = 0 and d.priority <> k.priority)
-                            or (k.given & 4 = 0 and d.timeout is not null and d.timeout is distinct from k.timeout)
-                            or (k.given & 8 = 0 and num_nonnulls(d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
-                                d.retry_jitter, d.non_retryable) > 0)) is true as held_back
+                        currant.holds_back(d, k.queue, k.priority, k.timeout, k.given) as held_back
                     from unnest(k_functions, k_queues, k_priorities, k_timeouts, k_given)
                         with ordinality k(function, queue, priority, timeout, given, place)
                     left join unnest(v_rules) d on d.function = k.function) u;
@@ -754,34 +761,39 @@ end $$;
 
 -- One run goes one step further: a task that ended here is handed to it, and the next one starts here. What commit_batch does for
 -- one outcome and one child, at a fifth of what its arrays cost. Gives false, and has written nothing, wherever that is not all
--- there is to it (a lease is lost, it was written before, a definition has a say): then it is for commit_batch.
+-- there is to it (a lease is lost, it was written before, the next step has to wait, or somebody waits for the place of the one that
+-- ended): then it is for commit_batch.
 create function currant.commit_step(
     p_worker uuid, p_run uuid, p_lease bigint, p_seq bigint, p_clock bigint,
     d_id uuid, d_lease bigint, d_completed boolean, d_payload bytea,
     c_id uuid, c_root uuid, c_epoch integer, c_key text, c_args bytea, c_function text, c_queue text, c_priority smallint,
     c_max_attempts integer, c_initial double precision, c_multiplier double precision, c_max_delay double precision,
-    c_jitter double precision, c_non_retryable text, c_timeout double precision
+    c_jitter double precision, c_non_retryable text, c_timeout double precision, c_given integer
 ) returns boolean language plpgsql as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_ours integer;
+    v_place text;  -- of which function the one that ended has a place
+    v_rules currant.rule[] := currant.rules(array[c_function]);
+    v_defined boolean := cardinality(v_rules) > 0;
 begin
-    if exists (select 1 from currant.definitions d where d.function = c_function) then return false; end if;
-    perform 1 from currant.executions e
-    where e.id = any (array[p_run, d_id]) and e.worker_id = p_worker and e.state = 'running'
-        and (e.id = p_run and e.lease = p_lease or e.id = d_id and e.lease = d_lease and e.kind = 'task' and not e.slot)
-    order by e.id for update;
-    get diagnostics v_ours = row_count;
+    if v_defined and currant.holds_back(v_rules[1], c_queue, c_priority, c_timeout, c_given) then return false; end if;
+    select count(*), max(ours.function) filter (where ours.slot) into v_ours, v_place from (
+        select e.function, e.slot from currant.executions e
+        where e.id = any (array[p_run, d_id]) and e.worker_id = p_worker and e.state = 'running'
+            and (e.id = p_run and e.lease = p_lease or e.id = d_id and e.lease = d_lease and e.kind = 'task')
+        order by e.id for update) ours;
     if v_ours < 2 then return false; end if;
+    if v_place is not null and exists (select 1 from currant.parked_queues(v_place)) then return false; end if;
     insert into currant.executions (
         id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
         retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, state, worker_id,
-        lease, attempt, started_at, attempt_at, build, created_at, ready_at)
+        lease, attempt, started_at, attempt_at, build, defined, slot, created_at, ready_at)
     values (
         c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_max_attempts,
         c_initial, c_multiplier, c_max_delay, c_jitter, case when c_non_retryable = '[]' then '{}' else currant.names(c_non_retryable) end,
         c_timeout, 'running', p_worker, 1, 1, v_now, v_now,
-        (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_now, v_now)
+        (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now)
     on conflict do nothing;
     if not found then return false; end if;
     update currant.executions e set

@@ -281,7 +281,7 @@ async fn commit_step(conn: &mut PgConnection, worker: Uuid, step: NextStep<'_>) 
     let mut scope = db::scope(conn).await?;
     let written = sqlx::query_scalar!(
         r#"select currant.commit_step(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) as "written!""#,
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) as "written!""#,
         worker,
         run.0,
         run.1,
@@ -305,7 +305,8 @@ async fn commit_step(conn: &mut PgConnection, worker: Uuid, step: NextStep<'_>) 
         call.policy.max_delay,
         call.policy.jitter,
         call.policy.names_as_json(),
-        call.timeout
+        call.timeout,
+        call.given
     )
     .fetch_one(scope.conn())
     .await?;

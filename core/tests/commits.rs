@@ -180,19 +180,71 @@ async fn a_next_step_under_a_lost_lease_is_refused() {
     }
 }
 
+/// What the definition of the steps' function may say, and whether the next step starts here without more ado.
+const DEFINITIONS: [(&str, bool); 8] = [
+    ("{}", true),
+    (r#"{"queue": "q", "priority": 5, "retention": 60}"#, true),
+    (r#"{"queue": "other"}"#, false),
+    (r#"{"priority": 9}"#, false),
+    (r#"{"timeout": 7}"#, false),
+    (r#"{"retry": {"max_attempts": 7}}"#, false),
+    (r#"{"concurrency_limit": 9}"#, false),
+    (r#"{"suspended": true}"#, false),
+];
+
 #[tokio::test]
 async fn a_next_step_whose_function_has_a_definition_is_written_as_that_says() {
+    for (said, starts) in DEFINITIONS {
+        for given in [0, GIVEN_QUEUE | GIVEN_PRIORITY | GIVEN_TIMEOUT | GIVEN_RETRY] {
+            let mut left = Vec::new();
+            for alone in [true, false] {
+                let database = Database::new().await;
+                let mut conn = database.connect().await;
+                let me = register(&mut conn, &["q"]).await;
+                let (_, mut batch) = one_step_further(&mut conn, me, Action::Complete).await;
+                batch.children[0].call.given = given;
+                let mut item: serde_json::Value = serde_json::from_str(said).unwrap();
+                item["function"] = batch.children[0].call.function.clone().into();
+                item["owner"] = "o".into();
+                let (answers, _) = currant::definitions::apply(&mut conn, &format!("[{item}]")).await.unwrap();
+                assert!(String::from_utf8_lossy(&answers).contains(r#""applied""#), "{said}");
+                let reply = if alone { step(&mut conn, me, &batch).await } else { commit(&mut conn, me, &batch).await };
+                let gated = said.contains("limit") || said.contains("suspended");
+                let short = starts || (given > 0 && !gated);
+                assert_eq!(alone && short, reply == BatchReply::default(), "{said} {given}: in one question");
+                left.push((reply.postponed.len(), text(&mut conn, TREE).await));
+            }
+            assert_eq!(left[0], left[1], "{said} {given}");
+        }
+    }
+}
+
+/// The place of a step that ended is for whoever waits for one.
+#[tokio::test]
+async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
-    let (_, batch) = one_step_further(&mut conn, me, Action::Complete).await;
-    let items = serde_json::json!([{"function": batch.children[0].call.function, "owner": "o", "suspended": true}]);
-    currant::definitions::apply(&mut conn, &items.to_string()).await.unwrap();
-    let reply = step(&mut conn, me, &batch).await;
-    assert_eq!(
-        (reply.postponed, state(&mut conn, batch.outcomes[0].id).await.as_str()),
-        (vec![batch.children[0].id], "completed")
-    );
+    for waiting in [false, true] {
+        let (_, batch) = one_step_further(&mut conn, me, Action::Complete).await;
+        let ended = batch.outcomes[0].id;
+        support::run(
+            &mut conn,
+            format!("update currant.executions set defined = true, slot = true, function = 'limited' where id = '{ended}'"),
+        )
+        .await;
+        if waiting {
+            let id = enqueue(&mut conn, Kind::Task, "elsewhere").await;
+            support::run(
+                &mut conn,
+                format!("update currant.executions set defined = true, parked = true, function = 'limited' where id = '{id}'"),
+            )
+            .await;
+        }
+        let reply = step(&mut conn, me, &batch).await;
+        assert_eq!(reply.wakes.queues, if waiting { vec!["elsewhere".to_string()] } else { vec![] });
+        assert_eq!(state(&mut conn, ended).await, "completed");
+    }
 }
 
 /// What may have happened to a run and its step before the worker writes. `{run}` and `{step}` are their ids.

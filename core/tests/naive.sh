@@ -68,7 +68,10 @@ limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;
 limits, what was ready before;definitions;suspended_starts_nothing_new;pick|and c.function = any (v_gated) as stray|and false as stray
 limits, what ran before;definitions;counts_what_ran_before;settle_runs|slot = e.slot or (not e.defined|slot = e.slot or (false
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|slot = false, |
-limits, eager steps;definitions;eager_steps_of_a_function;commit_batch|(d.gated or (k.given|((k.given
+limits, eager steps;definitions;eager_steps_of_a_function;holds_back|((d).gated or |(
+limits, a next step waits for its place;commits;a_next_step_whose_function;commit_step|if v_defined and|if false and
+limits, a next step's place is counted;commits;a_next_step_whose_function;commit_step|v_defined, v_defined, v_now|v_defined, false, v_now
+limits, a next step passes the place on;commits;a_next_step_tells_those_who_wait;commit_step|if v_place is not null|if false
 limits, what waits is out of the way;definitions;a_backlog_that_waits;settle_runs|parked = e.parked or (d.gate is not null|parked = e.parked or (false
 definitions, the call overrules;definitions;the_call_overrules;create_by_rules|c.given & 1 = 0 then d.queue|true then d.queue
 definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|k.given & 1 = 0 then d.queue|false then d.queue

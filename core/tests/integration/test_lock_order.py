@@ -110,7 +110,7 @@ def statements(commit: Commit) -> dict[str, str]:
     return {
         "a step ends and more is claimed": commit(W1, 5, f_parents=RUN, **outcome(LOW, "complete")),
         "a run goes one step further": f"select currant.commit_step('{W1}', '{RUN}', 1, 1, 1, '{LOW}', 1, true, '1', currant.new_id(), '{RUN}', 0,"
-        " 'next', '{}', 'f.next', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]', null)",
+        " 'next', '{}', 'f.next', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]', null, 0)",
         "another worker's step ends": commit(W2, 5, f_parents=RUN, **outcome(HIGH, "complete")),
         "a run ends and cancels its steps": commit(W1, 5, **outcome(RUN, "complete")),
         "a run is suspended": commit(W1, 0, **outcome(RUN, "suspend")),
