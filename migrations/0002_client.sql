@@ -78,6 +78,9 @@ $$ select array(select json_array_elements_text(p_json::json)) $$;
 -- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
+-- What is there is passed over by a question, and not by `on conflict`, which would write each row twice into the log (once more to
+-- confirm it). Whoever makes the same call while the first is under way gets a unique violation, and makes it again.
+--
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
 -- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction, the
 -- fast way to wake one. It does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile;
@@ -105,9 +108,9 @@ begin
     end if;
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
+        retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
     select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
-        k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, v_now, v_now
+        k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, since, v_now, v_now
     from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
         select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
             coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
@@ -116,7 +119,7 @@ begin
             c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
               run_at, place)
         offset 0) k on k.place = u.call
-    on conflict (id) do nothing;
+    where not exists (select 1 from currant.executions e where e.id = u.id);
     if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
@@ -150,11 +153,11 @@ begin
     end if;
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, created_at, ready_at)
-    values (p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
+        retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
+    select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
         case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
-        case when v_due > v_now then v_due end, v_now, v_now)
-    on conflict (id) do nothing;
+        case when v_due > v_now then v_due end, since, v_now, v_now
+    where not exists (select 1 from currant.executions e where e.id = p_id);
     effective_id := p_id;
     queue := p_queue;
     if p_tell and v_due is null then

@@ -517,6 +517,7 @@ declare
     v_rules currant.rule[];
     v_queues text[] := k_queues;
     v_now timestamptz := clock_timestamp();
+    v_xid bigint;
     v_held_back boolean[];  -- calls whose children do not start at once
     v_picked uuid[];
     v_looked interval;      -- what it took to find them
@@ -576,6 +577,7 @@ begin
         again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
         if cardinality(c_ids) > 0 then
+            v_xid := currant.xid();
             v_rules := currant.rules(k_functions);
             if cardinality(v_rules) > 0 then
                 select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
@@ -588,7 +590,7 @@ begin
             insert into currant.executions (
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
                 retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
-                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, created_at, ready_at)
+                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, ready_xid, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
                 k.kind, k.function, k.queue, coalesce(case when k.given & 2 = 0 then d.priority end, k.priority), c.args,
@@ -603,7 +605,8 @@ begin
                 case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
                 case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
                 case when go.eager and k.kind = 'workflow' then v_now + k.timeout * interval '1 second' end,
-                d.function is not null, d.function is not null and go.eager, coalesce(d.gated, false) and c.run_at is null, v_now, v_now
+                d.function is not null, d.function is not null and go.eager, coalesce(d.gated, false) and c.run_at is null,
+                v_xid, v_now, v_now
             from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
                 c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
             join (
@@ -615,8 +618,9 @@ begin
                 offset 0) k on k.place = c.call
             left join unnest(v_rules) d on d.function = k.function
             cross join lateral (select c.eager and k.held_back is not true as eager) go
-            where not c.run = any (refused)
-            on conflict do nothing;
+            -- Only whoever has the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
+            -- conflict` would probe each index first, and write each row twice into the log.
+            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id);
             if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
                 return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
                     from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
@@ -793,9 +797,7 @@ begin
         c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_max_attempts,
         c_initial, c_multiplier, c_max_delay, c_jitter, case when c_non_retryable = '[]' then '{}' else currant.names(c_non_retryable) end,
         c_timeout, 'running', p_worker, 1, 1, v_now, v_now,
-        (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now)
-    on conflict do nothing;
-    if not found then return false; end if;
+        (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now);
     update currant.executions e set
         state = case when d_completed then 'completed' else 'failed' end, finished_at = clock_timestamp(), crashes = 0, isolated = false,
         result = case when d_completed then d_payload end, error = case when d_completed then e.error else d_payload end,

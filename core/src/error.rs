@@ -15,7 +15,7 @@ pub enum Error {
     /// Somebody holds a lock on a row for longer than we wait: nothing was written, try again later.
     #[error("{0}")]
     Locked(String),
-    /// A deadlock or a serialization failure: nothing was written, try again now.
+    /// A deadlock, a serialization failure, or the same enqueue at the same time: nothing was written, try again now.
     #[error("{0}")]
     Conflict(String),
     /// The database refused a value. Nothing was written; the same call fails again.
@@ -60,6 +60,10 @@ const PASSING: &[&str] =
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
+            // Ids are made once: the same enqueue was under way on a connection whose answer was lost.
+            sqlx::Error::Database(inner) if inner.constraint() == Some("executions_pkey") => {
+                Error::Conflict(one_line(inner.message()))
+            }
             sqlx::Error::Database(inner) => from_server(inner.code().as_deref().unwrap_or(""), inner.message()),
             sqlx::Error::Encode(inner) => Error::Data { message: one_line(&inner.to_string()), code: "22000".into() },
             sqlx::Error::Configuration(inner) => {

@@ -31,6 +31,33 @@ async fn the_same_enqueue_again_changes_nothing() {
     assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "2");
 }
 
+/// A reply was lost while the commit was still under way, and the client asks again on another connection.
+#[tokio::test]
+async fn the_same_enqueue_at_the_same_time_is_to_be_made_again_and_changes_nothing() {
+    for number in [1, 2] {
+        let database = Database::new().await;
+        let (mut first, mut second, mut conn) =
+            (database.connect().await, database.connect().await, database.connect().await);
+        let items: Vec<_> = (0..number).map(|_| new(call(Kind::Task, "q"))).collect();
+        let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+        run(&mut first, "begin".into()).await;
+        for id in &ids {
+            let columns = "id, root_id, kind, function, queue, args";
+            let row = format!("'{id}', '{id}', 'task', 'f.task', 'q', '{{}}'");
+            run(&mut first, format!("insert into currant.executions ({columns}) values ({row})")).await;
+        }
+        let meanwhile = tokio::spawn(async move {
+            let refused = create_executions(&mut second, &items).await.expect_err("it is under way");
+            assert!(refused.is_transient(), "{refused}");
+            create_executions(&mut second, &items).await.unwrap()
+        });
+        until_one_waits(&mut conn).await;
+        run(&mut first, "commit".into()).await;
+        assert_eq!(meanwhile.await.unwrap(), ids);
+        assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, number.to_string());
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_taken_while_its_execution_is_neither_failed_nor_cancelled() {
     let database = Database::new().await;

@@ -230,7 +230,9 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
         let ended = batch.outcomes[0].id;
         support::run(
             &mut conn,
-            format!("update currant.executions set defined = true, slot = true, function = 'limited' where id = '{ended}'"),
+            format!(
+                "update currant.executions set defined = true, slot = true, function = 'limited' where id = '{ended}'"
+            ),
         )
         .await;
         if waiting {
@@ -331,11 +333,7 @@ async fn a_signal_that_commits_while_the_suspension_waits_for_the_lock_is_not_lo
     let suspension = tokio::spawn(async move {
         commit(&mut other, me, &suspends(&run, run.wakes, None)).await;
     });
-    let waiting =
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    while text(&mut conn, waiting).await == "0" {
-        tokio::task::yield_now().await;
-    }
+    until_one_waits(&mut conn).await;
     support::run(&mut sender, "commit".into()).await;
     suspension.await.unwrap();
     assert_eq!(state(&mut conn, id).await, "pending");
@@ -574,11 +572,7 @@ async fn rows_are_locked_in_the_order_of_their_ids_before_any_is_written() {
     batch.fences.push((step.id, 1));
     batch.outcomes.push(outcome(step.id, Action::Complete, Some("1")));
     let writing = tokio::spawn(async move { commit(&mut writer, me, &batch).await });
-    let waiting =
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    while text(&mut conn, waiting).await == "0" {
-        tokio::task::yield_now().await;
-    }
+    until_one_waits(&mut conn).await;
     let probe = format!("select 1 from currant.executions where id = '{earlier}' for update nowait");
     let locked = sqlx::query(sqlx::AssertSqlSafe(probe)).execute(&mut other).await.unwrap_err();
     assert!(locked.to_string().contains("could not obtain lock"), "{locked}");

@@ -82,6 +82,15 @@ pub async fn text(conn: &mut PgConnection, sql: &str) -> String {
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(conn).await.expect("the test's own query runs")
 }
 
+/// Returns when somebody waits for a lock in this database.
+pub async fn until_one_waits(conn: &mut PgConnection) {
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    while text(conn, waiting).await == "0" {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub async fn state(conn: &mut PgConnection, id: Uuid) -> String {
     text(conn, &format!("select state from currant.executions where id = '{id}'")).await
 }
