@@ -78,7 +78,7 @@ $$ select array(select json_array_elements_text(p_json::json)) $$;
 -- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
--- What is there is passed over by a question, and not by `on conflict`, which would write each row twice into the log (once more to
+-- What is there is passed over by a question (offset 0: never a join that reads all there is), and not by `on conflict`, which would write each row twice into the log (once more to
 -- confirm it). Whoever makes the same call while the first is under way gets a unique violation, and makes it again.
 --
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
@@ -119,7 +119,7 @@ begin
             c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
               run_at, place)
         offset 0) k on k.place = u.call
-    where not exists (select 1 from currant.executions e where e.id = u.id);
+    where not exists (select 1 from currant.executions e where e.id = u.id offset 0);
     if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
@@ -157,7 +157,7 @@ begin
     select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
         case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
         case when v_due > v_now then v_due end, since, v_now, v_now
-    where not exists (select 1 from currant.executions e where e.id = p_id);
+    where not exists (select 1 from currant.executions e where e.id = p_id offset 0);
     effective_id := p_id;
     queue := p_queue;
     if p_tell and v_due is null then
@@ -166,6 +166,11 @@ begin
         told := true;
     end if;
 end $$;
+
+alter function currant.create_executions set enable_seqscan = off;
+alter function currant.create_executions set jit = off;
+alter function currant.create_execution set enable_seqscan = off;
+alter function currant.create_execution set jit = off;
 
 -- The rest of both: where there are definitions, or keys.
 create function currant.create_by_rules(

@@ -620,7 +620,7 @@ begin
             cross join lateral (select c.eager and k.held_back is not true as eager) go
             -- Only whoever has the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
             -- conflict` would probe each index first, and write each row twice into the log.
-            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id);
+            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
             if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
                 return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
                     from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id

@@ -80,6 +80,8 @@ async fn a_life(conn: &mut PgConnection) {
     for _ in 0..2 {
         executions::create_executions(conn, std::slice::from_ref(&keyed)).await.unwrap();
     }
+    let many = [0; 3].map(|_| new(call(Kind::Task, "aside")));
+    executions::create_executions(conn, &many).await.unwrap();
     worker::heartbeat(conn, me, None, false, Some(&[id])).await.unwrap();
     worker::stop_worker(conn, me).await.unwrap();
 }
