@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: does everything work?")
     parser.add_argument("--rounds", type=int, help=f"rounds of each workload, default {ROUNDS} (1 with --quick)")
-    parser.add_argument("--only", help="workloads, such as W2,W4 or W1-seq, W10, W7-10M, memory")
+    parser.add_argument("--only", help="workloads, such as W2,W4 or W1-seq, W10, W7-10M, soak, memory")
     parser.add_argument(
         "--peers",
         nargs="?",
@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="NAMES",
         help=f"with those of {', '.join(peers.PEERS)} that are installed, or with these, such as absurd,celery",
     )
-    parser.add_argument("--soak-minutes", type=int, help="how long W10 is, default 30")
+    parser.add_argument("--soak-minutes", type=int, help="how long the soaks are, default 30")
     parser.add_argument("--output", type=Path, help="write the results there instead")
     parser.add_argument(
         "--summary", action="store_true", help="measure nothing: print the README's lines from bench/results.json"
@@ -71,8 +71,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def of_length(workload: Workload, minutes: int) -> Workload:
-    """The workload; if it is the soak, so many minutes of it."""
-    return replace(workload, items=minutes, quick=minutes) if workload.id == "W10" else workload
+    """The workload; if it is a soak, so many minutes of it."""
+    return replace(workload, items=minutes, quick=minutes) if workload.id in ("W10", "soak") else workload
 
 
 def is_whole(given: argparse.Namespace, results: Results) -> bool:

@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload. `items` is its size (seconds of watching for W8, minutes for W10); `quick` that with --quick.
+    """One workload. `items` is its size (seconds of watching for W8, minutes for the soaks); `quick` that with --quick.
 
     One that is `optional` is run only when it is asked for. How long a turn may last by its size alone: `seconds`, and
     `seconds_each` for each of the items. `only` is the one candidate that it is for, if it is for one only. `series`
@@ -112,6 +112,38 @@ def _recovery(steps: str) -> tuple[Figure, ...]:
             summary=f"{steps} steps taken over",
         ),
         Figure("total", f"{steps} steps: the same with the death time-out", "s", "lower", label=label),
+    )
+
+
+def _soak(id: str, title: str, only: str = "") -> Workload:
+    return Workload(
+        id,
+        title,
+        30,
+        3,
+        (
+            Figure("drain", f"{id}, drain before it", "tasks/s", "higher"),
+            Figure("rate", f"{id}, mean", "tasks/s", "higher"),
+            Figure("lowest", f"{id}, worst minute", "tasks/s", "higher"),
+            Figure("p99", f"{id}, pick-up p99 of the middle minute", "ms", "lower"),
+            Figure("worst_p99", f"{id}, pick-up p99 of the worst minute", "ms", "lower"),
+            Figure("table", f"{id}, tables at the end", "MB", "lower"),
+            Figure("index", f"{id}, indexes at the end", "MB", "lower"),
+            Figure("dead", f"{id}, dead rows at the end", "rows", "lower"),
+            Figure("rss", f"{id}, worker memory at the end", "MB", "lower"),
+        ),
+        optional=True,
+        seconds=300,
+        seconds_each=60,
+        only=only,
+        series=(
+            Figure("rate", "throughput", "tasks/s", "higher"),
+            Figure("p99", "pick-up p99", "ms", "lower"),
+            Figure("size", "tables and indexes", "MB", "lower"),
+            Figure("dead", "dead rows", "rows", "lower"),
+            Figure("rss", "worker memory", "MB", "lower"),
+            Figure("statements", "statements", "per task", "lower"),
+        ),
     )
 
 
@@ -213,33 +245,8 @@ WORKLOADS = (
         ),
         seconds_each=1,
     ),
-    Workload(
-        "W10",
-        "soak at half of the drain's rate, one transaction held open in the middle third",
-        30,
-        3,
-        (
-            Figure("drain", "soak, drain before it", "tasks/s", "higher"),
-            Figure("rate", "soak, mean", "tasks/s", "higher"),
-            Figure("lowest", "soak, worst minute", "tasks/s", "higher"),
-            Figure("p99", "soak, pick-up p99 of the middle minute", "ms", "lower"),
-            Figure("worst_p99", "soak, pick-up p99 of the worst minute", "ms", "lower"),
-            Figure("table", "soak, tables at the end", "MB", "lower"),
-            Figure("index", "soak, indexes at the end", "MB", "lower"),
-            Figure("dead", "soak, dead rows at the end", "rows", "lower"),
-            Figure("rss", "soak, worker memory at the end", "MB", "lower"),
-        ),
-        optional=True,
-        seconds=300,
-        seconds_each=60,
-        series=(
-            Figure("rate", "throughput", "tasks/s", "higher"),
-            Figure("p99", "pick-up p99", "ms", "lower"),
-            Figure("size", "tables and indexes", "MB", "lower"),
-            Figure("dead", "dead rows", "rows", "lower"),
-            Figure("rss", "worker memory", "MB", "lower"),
-        ),
-    ),
+    _soak("W10", "soak at half of the drain's rate, one transaction held open in the middle third"),
+    _soak("soak", "soak at half of the drain's rate, runs deleted two minutes after their end", only="currant"),
     Workload(
         "memory-drain",
         "memory of a worker that drains a million tasks",

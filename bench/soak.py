@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import psutil
 
 from bench.board import faults
 from bench.candidates.base import Client
-from bench.meters import JUDGE, memory
+from bench.meters import JUDGE, memory, statements
 from bench.parts import FILL, Turn, Void, batches, fill, finish, finish_first, wait_for, wait_until_finished
 from bench.processes import Workers
 from bench.sql import connect
@@ -21,6 +21,7 @@ from bench.stats import percentile
 
 RATE_ITEMS = 40_000  # how many are drained to find the rate
 SHARE = 0.5  # of that rate is enqueued
+KEPT = 120.0  # seconds that an ended run stays, where some go
 BATCH_INTERVAL = 0.050  # seconds between batches of tasks
 TIMED_INTERVAL = 0.070  # seconds between those whose pick-up is timed: not in step with the batches
 SIZES = """select sum(pg_table_size(relid))::bigint, sum(pg_indexes_size(relid))::bigint, sum(n_dead_tup)::bigint
@@ -81,14 +82,25 @@ class Soak:
 
 
 async def soak(turn: Turn) -> dict[str, float]:
-    """W10: `items` are the minutes."""
+    """W10: `items` are the minutes. Nothing is deleted, and a transaction is open for the middle third."""
+    return await load(turn, pinned(turn))
+
+
+async def soak_kept(turn: Turn) -> dict[str, float]:
+    """The same without that transaction, and with runs that are deleted some time after their end: nothing may grow."""
+    await turn.candidate.keep(turn.url, KEPT)
+    return await load(turn, nullcontext(), kept=True)
+
+
+async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool = False) -> dict[str, float]:
+    """So many minutes at half of the rate that a drain has just shown; `kept`: ended runs may be gone."""
     drained = await drain_rate(turn)
     plan = Soak(turn.items, drained * SHARE)
     with turn.workers(1, plan.places) as workers:
         await wait_for(lambda: workers.started, workers, turn.patience, "the worker's start")
         await turn.checkpoint()
         start = time.monotonic_ns()
-        async with turn.candidate.client(turn.url) as client, connect(turn.url) as judge, pinned(turn):
+        async with turn.candidate.client(turn.url) as client, connect(turn.url) as judge, beside:
             await judge.execute(f"set role {JUDGE}")
             lanes = [
                 asyncio.create_task(every(BATCH_INTERVAL, turn.items * 60, lambda: plan.enqueue_batch(client))),
@@ -103,7 +115,8 @@ async def soak(turn: Turn) -> dict[str, float]:
         board = workers.boards()[0]
     if found := plan.faults([board.marks]):
         raise Void("; ".join(found))
-    await turn.check_states(plan.enqueued + RATE_ITEMS)
+    if not kept:
+        await turn.check_states(plan.enqueued + RATE_ITEMS)
     turn.series["p99"] = [pickup_p99(plan, board.times, minute, start) for minute in range(turn.items)]
     return {
         "drain": drained,
@@ -162,13 +175,18 @@ async def pinned(turn: Turn) -> AsyncIterator[None]:
 async def watch(turn: Turn, workers: Workers, judge: Any, start: int, minute: int) -> None:
     """Wait for the end of a minute, and note its figures."""
     done, before = workers.count, time.monotonic()
+    async with connect(turn.admin_url) as admin:
+        sent = await statements(admin, turn.url)
     while (left := start / 1e9 + (minute + 1) * 60 - time.monotonic()) > 0:
         workers.check()
         await asyncio.sleep(min(left, 1.0))
     seconds = time.monotonic() - before
     table, index, dead = await judge.fetchrow(SIZES)
+    async with connect(turn.admin_url) as admin:
+        sent = await statements(admin, turn.url) - sent
     found = {
         "rate": (workers.count - done) / seconds,
+        "statements": sent / (workers.count - done),
         "size": (table + index) / 1e6,
         "dead": float(dead),
         "rss": memory(psutil.Process(workers.pids[0])),

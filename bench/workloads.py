@@ -12,7 +12,7 @@ from bench.board import STEPS
 from bench.meters import Cost, cpu_seconds, memory, postmaster, statements, wal_bytes
 from bench.parts import FILL, Turn, batches, fill, finish, finish_first, wait_for
 from bench.runs import chain, fan_out, killed_chain
-from bench.soak import memory_of_a_drain, memory_of_waiting, soak
+from bench.soak import memory_of_a_drain, memory_of_waiting, soak, soak_kept
 from bench.sql import connect
 from bench.stats import percentile
 
@@ -181,6 +181,7 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[dict[str, float]]]] = {
     "W7-10M": drain_beside(10_000_000),
     "W8": idle,
     "W10": soak,
+    "soak": soak_kept,
     "memory-drain": memory_of_a_drain,
     "memory-waiting": memory_of_waiting,
 }

@@ -113,7 +113,6 @@ declare
     v_shortest interval;
     v_upkeep currant.upkeep;
     v_last uuid;
-    v_looked bigint;
 begin
     ids := '{}';
     more := false;
@@ -126,22 +125,24 @@ begin
         v_upkeep.walk_began_at := clock_timestamp();
         v_upkeep.walked_to := '00000000-0000-0000-0000-000000000000';
     end if;
-    with piece as materialized (
-        select e.id, e.queue, e.function, e.parent_id, e.finished_at from currant.executions e
-        where e.id > v_upkeep.walked_to order by e.id limit 20 * p_limit
-    ), past as (
-        select p.id from piece p join currant.queue_retentions r on r.queue = p.queue
-        where p.parent_id is null and p.finished_at < now() - r.retention * interval '1 second'
-            and not exists (select 1 from currant.definitions d where d.function = p.function and d.retention is not null)
-        order by p.id limit p_limit
-    )
-    select array(select past.id from past order by past.id), (select count(*) from piece),
-        (select p.id from piece p order by p.id desc limit 1)
-    into ids, v_looked, v_last;
-    more := v_looked = 20 * p_limit;
+    -- The piece is read only as far as it takes to find p_limit: where most of it is past, that is not far.
+    ids := array(
+        select p.id from (
+            select e.id, e.queue, e.function, e.parent_id, e.finished_at from currant.executions e
+            where e.id > v_upkeep.walked_to order by e.id limit 20 * p_limit) p
+        where p.parent_id is null
+            and exists (
+                select 1 from currant.queue_retentions r
+                where r.queue = p.queue and p.finished_at < now() - r.retention * interval '1 second' offset 0)
+            and not exists (
+                select 1 from currant.definitions d where d.function = p.function and d.retention is not null offset 0)
+        order by p.id limit p_limit);
     if cardinality(ids) = p_limit then
         more := true;
         v_last := ids[p_limit];
+    else
+        select e.id into v_last from currant.executions e where e.id > v_upkeep.walked_to order by e.id offset 20 * p_limit - 1 limit 1;
+        more := found;
     end if;
     update currant.upkeep set walk_began_at = v_upkeep.walk_began_at, walked_to = case when more then v_last end;
 end $$;

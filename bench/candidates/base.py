@@ -95,6 +95,10 @@ class Candidate(ABC):
         """
         raise NotImplementedError
 
+    async def keep(self, url: str, seconds: float) -> None:
+        """Have ended runs deleted so long after their end. Raises `NotImplementedError` for what cannot."""
+        raise NotImplementedError
+
     async def enqueue_one_by_one(self, url: str, items: int, directory: Path) -> tuple[int, float]:
         """Enqueue one after the other; gives how many, and the seconds from the first call to the last return."""
         async with self.client(url) as client:

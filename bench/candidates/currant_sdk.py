@@ -62,7 +62,7 @@ class Client(base.Client):
 class Candidate(base.Candidate):
     """Currant."""
 
-    workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8", "W10", "memory"})
+    workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8", "W10", "soak", "memory"})
     death_timeout = 2.0
 
     def settings(self) -> dict[str, str]:
@@ -121,6 +121,10 @@ class Candidate(base.Candidate):
         """By INSERTs of their final state."""
         await connection.execute(HISTORY, completed, functions.QUEUE)
         await connection.execute(BACKLOG, pending, "other")
+
+    async def keep(self, url: str, seconds: float) -> None:
+        """`currant retention set`."""
+        await asyncio.to_thread(lambda: currant.RustBridge(url).set_queue_retention(functions.QUEUE, seconds))
 
 
 candidate = Candidate()

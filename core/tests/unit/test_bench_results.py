@@ -104,7 +104,7 @@ class TestOptionalWorkloads:
         assert "--soak-minutes is at least 3" in capsys.readouterr().err
 
     def test_the_long_result_needs_all_that_takes_long_at_its_length(self) -> None:
-        every = ["--only", "W7-10M,W10,memory", "--rounds", "1"]
+        every = ["--only", "W7-10M,W10,soak,memory", "--rounds", "1"]
         assert is_long(parse(every), results_of([]))
         assert not is_long(parse([*every, "--soak-minutes", "5"]), results_of([]))
         assert not is_long(parse(["--only", "W10"]), results_of([]))
