@@ -55,6 +55,13 @@ class Turn:
         if found != wanted:
             raise Void(f"the database holds {found}, not {wanted}")
 
+    async def check_no_other_state(self, state: str) -> None:
+        """Raise `Void` unless all that the tables hold is in this state, however much that is."""
+        async with connect(self.url) as connection:
+            found = await self.candidate.tally(connection)
+        if set(found) - {state}:
+            raise Void(f"the database holds {found}, not only {state}")
+
 
 def batches(items: int, size: int) -> Iterable[range]:
     """The indices from 0 on, so many at a time."""

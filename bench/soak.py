@@ -100,14 +100,19 @@ async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool
         await wait_for(lambda: workers.started, workers, turn.patience, "the worker's start")
         await turn.checkpoint()
         start = time.monotonic_ns()
-        async with turn.candidate.client(turn.url) as client, connect(turn.url) as judge, beside:
+        async with (
+            turn.candidate.client(turn.url) as client,
+            connect(turn.url) as judge,
+            connect(turn.admin_url) as admin,
+            beside,
+        ):
             await judge.execute(f"set role {JUDGE}")
             lanes = [
                 asyncio.create_task(every(BATCH_INTERVAL, turn.items * 60, lambda: plan.enqueue_batch(client))),
                 asyncio.create_task(every(TIMED_INTERVAL, turn.items * 60, lambda: plan.enqueue_timed(client))),
             ]
             for minute in range(turn.items):
-                await watch(turn, workers, judge, start, minute)
+                await watch(turn, workers, judge, admin, start, minute)
             await asyncio.gather(*lanes)
             await wait_for(lambda: workers.count >= plan.enqueued, workers, turn.patience, f"{plan.enqueued} runs")
             await wait_until_finished(turn, workers, judge)
@@ -115,7 +120,9 @@ async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool
         board = workers.boards()[0]
     if found := plan.faults([board.marks]):
         raise Void("; ".join(found))
-    if not kept:
+    if kept:
+        await turn.check_no_other_state("completed")
+    else:
         await turn.check_states(plan.enqueued + RATE_ITEMS)
     turn.series["p99"] = [pickup_p99(plan, board.times, minute, start) for minute in range(turn.items)]
     return {
@@ -172,21 +179,18 @@ async def pinned(turn: Turn) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def watch(turn: Turn, workers: Workers, judge: Any, start: int, minute: int) -> None:
+async def watch(turn: Turn, workers: Workers, judge: Any, admin: Any, start: int, minute: int) -> None:
     """Wait for the end of a minute, and note its figures."""
-    done, before = workers.count, time.monotonic()
-    async with connect(turn.admin_url) as admin:
-        sent = await statements(admin, turn.url)
+    done, sent, before = workers.count, await statements(admin, turn.url), time.monotonic()
     while (left := start / 1e9 + (minute + 1) * 60 - time.monotonic()) > 0:
         workers.check()
         await asyncio.sleep(min(left, 1.0))
-    seconds = time.monotonic() - before
+    done, seconds = workers.count - done, time.monotonic() - before
+    sent = await statements(admin, turn.url) - sent
     table, index, dead = await judge.fetchrow(SIZES)
-    async with connect(turn.admin_url) as admin:
-        sent = await statements(admin, turn.url) - sent
     found = {
-        "rate": (workers.count - done) / seconds,
-        "statements": sent / (workers.count - done),
+        "rate": done / seconds,
+        "statements": sent / done,
         "size": (table + index) / 1e6,
         "dead": float(dead),
         "rss": memory(psutil.Process(workers.pids[0])),

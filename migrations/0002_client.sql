@@ -305,7 +305,7 @@ end $$;
 -- Enqueues one execution in the caller's transaction; gives its id, or the winner's of its idempotency key. `p_args` is the JSON
 -- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. What is not given comes from the function's definition, else from
 -- `defaults`, else is what stands here. Options, all optional:
---   id                 uuid, made by the caller; the same call may then be made again
+--   id                 uuid, made by the caller; the same call may then be made again (of two at the same time one gets a unique violation)
 --   queue              text, default 'default'          kind     'task' or 'workflow'; by default what a worker registered, else task
 --   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
 --   delay or run_at    seconds, or a time as text (ISO 8601, with its zone) or as microseconds since 1970

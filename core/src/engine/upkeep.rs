@@ -7,8 +7,7 @@ use super::Shared;
 use crate::error::Result;
 use crate::verbs::{Answer, Verb};
 
-/// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can be let go:
-/// more than a worker can finish.
+/// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can go.
 const BITE: i32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
