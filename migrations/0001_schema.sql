@@ -92,7 +92,6 @@ create index executions_due on currant.executions (queue, run_at) where run_at i
 create index executions_running on currant.executions (worker_id) where state = 'running';
 create index executions_suspended on currant.executions (queue) where state = 'suspended';
 create index executions_held on currant.executions (queue) where held;
-create index executions_tree on currant.executions (root_id) where parent_id is not null;
 create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
 create index executions_schedule_open on currant.executions (schedule_id)
     where schedule_id is not null and state in ('pending', 'running', 'suspended');

@@ -143,27 +143,33 @@ declare
 begin
     told := false;
     since := currant.xid();
+    if p_key is null then
+        insert into currant.executions (
+            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
+            retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
+        select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay,
+            p_jitter, case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
+            case when v_due > v_now then v_due end, since, v_now, v_now
+        where not exists (select 1 from currant.definitions d where d.function = p_function offset 0)
+            and not exists (select 1 from currant.executions e where e.id = p_id offset 0);
+        effective_id := p_id;
+        queue := p_queue;
+        if found then
+            if p_tell and v_due is null then
+                perform pg_notify('currant_w_' || w.id, '') from currant.workers w
+                where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
+                told := true;
+            end if;
+            return;
+        end if;
+    end if;
+    -- With a key, or a definition, or there already.
     if p_key is not null or exists (select 1 from currant.definitions d where d.function = p_function) then
         select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
         from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
             array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
             array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_timeout], array[p_delay], array[p_run_at],
             array[p_given], array[p_checked]) r;
-        return;
-    end if;
-    insert into currant.executions (
-        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
-    select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay, p_jitter,
-        case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
-        case when v_due > v_now then v_due end, since, v_now, v_now
-    where not exists (select 1 from currant.executions e where e.id = p_id offset 0);
-    effective_id := p_id;
-    queue := p_queue;
-    if p_tell and v_due is null then
-        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
-        where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
-        told := true;
     end if;
 end $$;
 

@@ -171,10 +171,10 @@ create type currant.claimed as (
 -- is not retried and loses the default time-out of tasks.
 create function currant.pick(
     p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
-    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
-returns uuid[] language plpgsql as $$
+    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}',
+    out ids uuid[], out my_build text, out my_tasks text[], out my_workflows text[]
+) language plpgsql as $$
 declare
-    me currant.workers;
     lane text;
     v_ids uuid[] := '{}';
     v_more uuid[];
@@ -192,12 +192,13 @@ declare
     v_strays uuid[] := '{}';
     v_place integer;
 begin
-    select * into me from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
-    if not found then return '{}'; end if;
-    select exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)),
+    select w.build, w.tasks, w.workflows, exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)),
         p_isolated and exists (select 1 from currant.executions e
             where e.queue = any (p_queues) and e.state = 'pending' and e.run_at is null and e.isolated),
-        array(select d.function from currant.definitions d where d.gate is not null) into v_parked, v_isolated, v_gated;
+        array(select d.function from currant.definitions d where d.gate is not null)
+    into my_build, my_tasks, my_workflows, v_parked, v_isolated, v_gated
+    from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
+    if not found then return; end if;
     for round in 1..10 loop
         if v_parked then
             select coalesce(array_agg(g.function), '{}') into v_open from currant.gates(p_queues, p_limit) g where g.room > 0;
@@ -227,7 +228,7 @@ begin
                                 where o.place = v_place + level.priority and e.ready_xid = o.xid
                                     and e.queue = lane and e.priority = level.priority and e.state = 'pending' and e.run_at is null
                                     and not e.isolated and not e.parked
-                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
                                     and not e.id = any (v_ids)
                                 order by e.id limit v_want for update skip locked) open
                             union all
@@ -236,7 +237,7 @@ begin
                                 where (e.ready_xid, e.id) > (m_xids[v_place + level.priority + 1], m_ids[v_place + level.priority + 1])
                                     and e.queue = lane and e.priority = level.priority and e.state = 'pending' and e.run_at is null
                                     and not e.isolated and not e.parked
-                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
                                     and not e.id = any (v_ids)
                                 order by e.ready_xid, e.id limit v_want for update skip locked) beyond
                         ) c limit v_want
@@ -245,7 +246,7 @@ begin
                     select coalesce(array_agg(q.id), '{}') into v_more from (
                         select e.id from currant.executions e
                         where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
-                            and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                            and (e.refused_builds is null or not my_build = any (e.refused_builds))
                             and not e.id = any (v_ids)
                         order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                     ) q;
@@ -261,7 +262,7 @@ begin
                                 select e.id, e.function, e.priority, e.ready_xid, e.parked, e.defined, e.slot, e.started_at
                                 from currant.executions e
                                 where e.queue = lane and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
-                                    and (e.refused_builds is null or not me.build = any (e.refused_builds))
+                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
                                     and not e.id = any (v_ids || v_strays)
                                 order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                             ) r
@@ -293,33 +294,33 @@ begin
             select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
                 select x.id from currant.executions x
                 where x.queue = t.queue and x.state = 'pending' and x.run_at is null and x.isolated
-                    and (x.refused_builds is null or not me.build = any (x.refused_builds))
+                    and (x.refused_builds is null or not my_build = any (x.refused_builds))
                 order by x.priority desc, x.id limit 1
             ) e order by t.place limit 1);
         -- Locked apart: of one candidate a queue only the first is wanted.
         v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
     end if;
-    return v_ids;
+    ids := v_ids;
 end $$;
 
 -- What was picked is this worker's from now on, in the order in which it is to start.
-create function currant.take(p_worker uuid, p_queues text[], p_ids uuid[]) returns setof currant.claimed language plpgsql as $$
+create function currant.take(
+    p_worker uuid, p_queues text[], p_ids uuid[], p_build text, p_tasks text[], p_workflows text[]
+) returns setof currant.claimed language plpgsql as $$
 declare
-    me currant.workers;
     v_now timestamptz := clock_timestamp();
 begin
-    select * into me from currant.workers w where w.id = p_worker;
     return query
     with taken as (
         update currant.executions e set
-            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = me.build,
+            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = p_build,
             attempt_at = v_now, started_at = coalesce(e.started_at, v_now),
             slot = e.slot or e.defined, parked = false,
-            kind = case when e.function = any (me.workflows) then 'workflow' when e.function = any (me.tasks) then 'task' else e.kind end,
-            max_attempts = case when e.kind = 'task' and e.function = any (me.workflows) then 1 else e.max_attempts end,
-            timeout = case when e.kind = 'task' and e.function = any (me.workflows) then nullif(e.timeout, 300) else e.timeout end,
+            kind = case when e.function = any (p_workflows) then 'workflow' when e.function = any (p_tasks) then 'task' else e.kind end,
+            max_attempts = case when e.kind = 'task' and e.function = any (p_workflows) then 1 else e.max_attempts end,
+            timeout = case when e.kind = 'task' and e.function = any (p_workflows) then nullif(e.timeout, 300) else e.timeout end,
             deadline = case
-                when e.function = any (me.workflows) or (e.kind = 'workflow' and not e.function = any (me.tasks)) then coalesce(e.deadline,
+                when e.function = any (p_workflows) or (e.kind = 'workflow' and not e.function = any (p_tasks)) then coalesce(e.deadline,
                     v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
         where e.id = any (p_ids)
         -- No more than is wanted: whole rows would be copied, and taken apart again.
@@ -337,9 +338,35 @@ create function currant.claim(
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
 returns setof currant.claimed language plpgsql as $$
 declare
-    v_ids uuid[] := currant.pick(p_worker, p_queues, p_limit, p_isolated, m_xids, m_ids, o_places, o_xids);
+    picked record;
 begin
-    if cardinality(v_ids) > 0 then return query select t.* from currant.take(p_worker, p_queues, v_ids) t; end if;
+    select * into picked from currant.pick(p_worker, p_queues, p_limit, p_isolated, m_xids, m_ids, o_places, o_xids);
+    if cardinality(picked.ids) > 0 then
+        return query select t.* from
+            currant.take(p_worker, p_queues, picked.ids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
+    end if;
+end $$;
+
+-- As claim without marks. A last row without an id: it took long to find them, so many microseconds (`lease`).
+create function currant.claim_ready(p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean)
+returns setof currant.claimed language plpgsql as $$
+declare
+    v_began timestamptz := clock_timestamp();
+    v_looked interval;
+    picked record;
+    late currant.claimed;
+begin
+    select * into picked from currant.pick(p_worker, p_queues, p_limit, p_isolated);
+    v_looked := clock_timestamp() - v_began;
+    if cardinality(picked.ids) > 0 then
+        return query select t.* from
+            currant.take(p_worker, p_queues, picked.ids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
+    end if;
+    -- To find rows takes a fraction of the time that it takes to write them, on any machine.
+    if v_looked > greatest(interval '2 ms', clock_timestamp() - v_began - v_looked) then
+        late.lease := extract(epoch from v_looked) * 1000000;
+        return next late;
+    end if;
 end $$;
 
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
@@ -519,8 +546,6 @@ declare
     v_now timestamptz := clock_timestamp();
     v_xid bigint;
     v_held_back boolean[];  -- calls whose children do not start at once
-    v_picked uuid[];
-    v_looked interval;      -- what it took to find them
 begin
     if cardinality(f_ids) > 0 then
         if not true = all (o_tasks) then
@@ -749,17 +774,8 @@ begin
         end if;
     end if;
     if q_limit > 0 then
-        v_now := clock_timestamp();
-        v_picked := currant.pick(p_worker, q_queues, q_limit, q_isolated);
-        v_looked := clock_timestamp() - v_now;
-        if cardinality(v_picked) > 0 then
-            return query select 'claimed', null::text, null::uuid, r.id, r.* from currant.take(p_worker, q_queues, v_picked) r;
-        end if;
-        -- To find rows takes a fraction of the time that it takes to write them, on any machine.
-        if v_looked > greatest(interval '2 ms', clock_timestamp() - v_now - v_looked) then
-            tag := 'slow'; ref := null; lease := extract(epoch from v_looked) * 1000000;
-            return next;
-        end if;
+        return query select case when r.id is null then 'slow' else 'claimed' end, null::text, null::uuid, r.id, r.*
+            from currant.claim_ready(p_worker, q_queues, q_limit, q_isolated) r;
     end if;
 end $$;
 
@@ -953,15 +969,20 @@ end $$;
 -- Somebody's open transaction may hold a row for hours: writers then set aside what is behind it, and the rest goes on.
 alter function currant.commit_batch set lock_timeout = '500ms';
 alter function currant.commit_step set lock_timeout = '500ms';
+alter function currant.claim_ready set lock_timeout = '500ms';
 alter function currant.take_over set lock_timeout = '500ms';
 -- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.
-alter function currant.pick set enable_seqscan = off;
-alter function currant.take set enable_seqscan = off;
-alter function currant.pick set enable_bitmapscan = off;
-alter function currant.take set enable_bitmapscan = off;
-alter function currant.pick set enable_sort = off;
-alter function currant.pick set plan_cache_mode = force_generic_plan;
-alter function currant.take set plan_cache_mode = force_generic_plan;
+-- (pick and take have that from whoever calls them.)
+alter function currant.claim set enable_seqscan = off;
+alter function currant.claim set enable_bitmapscan = off;
+alter function currant.claim set enable_sort = off;
+alter function currant.claim set plan_cache_mode = force_generic_plan;
+alter function currant.claim set jit = off;
+alter function currant.claim_ready set enable_seqscan = off;
+alter function currant.claim_ready set enable_bitmapscan = off;
+alter function currant.claim_ready set enable_sort = off;
+alter function currant.claim_ready set plan_cache_mode = force_generic_plan;
+alter function currant.claim_ready set jit = off;
 alter function currant.gates set enable_seqscan = off;
 alter function currant.gates set enable_bitmapscan = off;
 alter function currant.parked_queues set enable_seqscan = off;
@@ -987,8 +1008,6 @@ alter function currant.load_runs set enable_seqscan = off;
 alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- the rows come in the order of its parts
 alter function currant.take_over set enable_seqscan = off;
 -- A plan that cannot do without what is off looks so dear that it would be compiled (jit) for seconds.
-alter function currant.pick set jit = off;
-alter function currant.take set jit = off;
 alter function currant.gates set jit = off;
 alter function currant.parked_queues set jit = off;
 alter function currant.wake_waiting set jit = off;

@@ -44,6 +44,16 @@ begin
     return next;
 end $$;
 
+-- Everything below these executions, by way of the index of steps: only workflows have any, so nothing is looked for below a task.
+create function currant.below(p_ids uuid[]) returns table (top uuid, id uuid, finished boolean) language sql stable as $$
+    with recursive tree as (
+        select p.id as top, p.id, 'workflow' as kind, true as finished, false as is_below from unnest(p_ids) p(id)
+        union all
+        select t.top, child.id, child.kind, child.finished_at is not null, true from tree t cross join lateral (
+            select e.id, e.kind, e.finished_at from currant.executions e where e.parent_id = t.id and t.kind = 'workflow' offset 0) child)
+    select t.top, t.id, t.finished from tree t where t.is_below
+$$;
+
 -- Cancels an execution and, by way of its workflows, everything below it; p_force ends the whole tree without asking.
 create function currant.cancel_tree(p_id uuid, p_force boolean)
 returns table (status text, queues text[], workers uuid[], ids uuid[]) language plpgsql as $$
@@ -55,13 +65,7 @@ begin
     queues := '{}'; workers := '{}'; ids := '{}';
     loop
         if p_force then
-            grown := array(
-                with recursive below as (
-                    select p_id as id
-                    union all
-                    select child.id from below cross join lateral (
-                        select e.id from currant.executions e where e.parent_id = below.id offset 0) child)
-                select below.id from below);
+            grown := p_id || array(select b.id from currant.below(array[p_id]) b);
             exit when grown <@ tree and target.id is not null;
             tree := grown;
         end if;
@@ -144,7 +148,8 @@ begin
         perform currant.reopen(p_id);
         queues := array(
             select run.queue union
-            select e.queue from currant.executions e where e.root_id = p_id and e.parent_id is not null and e.state = 'pending');
+            select e.queue from currant.executions e
+            where e.id = any (array(select b.id from currant.below(array[p_id]) b where not b.finished)) and e.state = 'pending');
     end if;
     return next;
 end $$;

@@ -157,7 +157,10 @@ create function currant.sweep(p_limit integer, p_begin boolean, out deleted inte
 declare
     v_roots uuid[];
     v_old uuid[];
+    v_tops uuid[];
+    v_below uuid[]; -- and what each of v_tops has below it
     v_steps uuid[];
+    v_kept uuid[];
     v_tree uuid[];
 begin
     deleted := 0;
@@ -174,8 +177,7 @@ begin
             select e.id from currant.executions e
             where e.defined and e.function = d.function and e.state = ended.state and e.slot = had.slot and (e.parent_id is null)
                 and e.finished_at < now() - d.retention * interval '1 second'
-                and not exists (
-                    select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
+                and (e.kind = 'task' or not exists (select 1 from currant.below(array[e.id]) b where not b.finished))
             order by e.finished_at limit p_limit for update skip locked
         ) old
         where d.retention is not null limit p_limit);
@@ -184,15 +186,13 @@ begin
     v_roots := v_roots || array(
         select e.id from currant.executions e
         where e.id = any (v_old) and e.finished_at is not null
-            and not exists (
-                select 1 from currant.executions c where c.root_id = e.id and c.parent_id is not null and c.finished_at is null)
+            and (e.kind = 'task' or not exists (select 1 from currant.below(array[e.id]) b where not b.finished))
         for update skip locked);
-    v_steps := array(
-        select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null for update skip locked);
-    v_roots := array(
-        select r.id from unnest(v_roots) r(id) where not exists (
-            select 1 from currant.executions e where e.root_id = r.id and e.parent_id is not null and not e.id = any (v_steps)));
-    v_tree := v_roots || array(select e.id from currant.executions e where e.root_id = any (v_roots) and e.parent_id is not null);
+    select coalesce(array_agg(b.top), '{}'), coalesce(array_agg(b.id), '{}') into v_tops, v_below from currant.below(v_roots) b;
+    v_steps := array(select e.id from currant.executions e where e.id = any (v_below) for update skip locked);
+    v_kept := array(select distinct b.top from unnest(v_tops, v_below) b(top, id) where not b.id = any (v_steps));
+    v_roots := array(select r.id from unnest(v_roots) r(id) where not r.id = any (v_kept));
+    v_tree := v_roots || array(select b.id from unnest(v_tops, v_below) b(top, id) where not b.top = any (v_kept));
     delete from currant.signals g where g.execution_id = any (v_tree);
     delete from currant.steps s where s.execution_id = any (v_tree);
     delete from currant.idempotency_keys k where k.execution_id = any (v_tree);

@@ -263,14 +263,47 @@ pub async fn commit_and_claim(
     {
         return Ok(BatchReply::default());
     }
-    let Some((request, marks)) = claim.and_then(|claim| claim.marks.as_ref().map(|marks| (claim, marks))) else {
-        return commit_batch(conn, worker, batch, claim).await;
-    };
-    let mut reply = BatchReply::default();
-    if *batch != Batch::default() {
-        reply = commit_batch(conn, worker, batch, None).await?;
+    let marks = claim.and_then(|claim| claim.marks.as_ref());
+    match (claim, marks, *batch == Batch::default()) {
+        (Some(request), None, true) => claim_ready(conn, worker, request).await,
+        (Some(request), Some(marks), idle) => {
+            let mut reply = BatchReply::default();
+            if !idle {
+                reply = commit_batch(conn, worker, batch, None).await?;
+            }
+            claim_by_marks(conn, worker, request, marks, &mut reply).await?;
+            Ok(reply)
+        }
+        _ => commit_batch(conn, worker, batch, claim).await,
     }
-    claim_by_marks(conn, worker, request, marks, &mut reply).await?;
+}
+
+/// As a batch with nothing to write, whose many arrays would take as long as the claim of an idle worker.
+async fn claim_ready(conn: &mut PgConnection, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
+    let mut scope = db::scope(conn).await?;
+    let rows = sqlx::query!(
+        r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
+            started, fresh, isolated, ready_xid
+        from currant.claim_ready($1, $2, $3, $4)"#,
+        worker,
+        &request.queues,
+        request.limit,
+        request.isolated
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    let mut reply = BatchReply::default();
+    for row in rows {
+        match row.id {
+            None => reply.slow = row.lease,
+            Some(_) => reply.claimed.push(claimed!(row)),
+        }
+    }
+    if request.headers {
+        read_headers(scope.conn(), &mut reply.claimed).await?;
+    }
+    scope.done().await?;
     Ok(reply)
 }
 

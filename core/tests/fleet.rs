@@ -276,7 +276,7 @@ async fn how_long_attempts_take_is_told_of_those_that_ended_lately_behind_any_ba
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, args, state, attempt_at, finished_at, result)
          select i, i, 'task', 'f.old', 'q', '', 'completed', now() - interval '3 seconds', now(), ''
-         from (select currant.new_id() i from generate_series(1, 50)) s;
+         from (select lpad(to_hex(n), 32, '0')::uuid i from generate_series(1, 50) n) s;
          insert into currant.executions (id, root_id, kind, function, queue, args)
          select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 5000)) s;"
             .into(),

@@ -75,7 +75,7 @@ async fn a_run_past_its_retention_goes_with_its_whole_tree_and_nothing_else_does
 async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_heartbeats_ask_for_a_sweep() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
-    let me = register(&mut conn, &["q", "other"]).await;
+    let me = register(&mut conn, &["q", "other", "third"]).await;
     assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
     assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
@@ -83,13 +83,38 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     let parent = claim_one(&mut conn, me, "q").await;
     commit(&mut conn, me, &starts(&parent, vec![child(&parent, "0", call(Kind::Workflow, "other"), false)])).await;
     let below = claim_one(&mut conn, me, "other").await;
+    commit(&mut conn, me, &starts(&below, vec![child(&below, "0", call(Kind::Workflow, "third"), false)])).await;
+    let deepest = claim_one(&mut conn, me, "third").await;
     complete(&mut conn, me, &parent).await;
     ended(&mut conn, parent.id, 1).await;
     assert_eq!(sweep(&mut conn).await, 0);
     assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
-    commit(&mut conn, me, &ends(&below, Action::Cancel, None)).await;
+    complete(&mut conn, me, &below).await;
+    assert_eq!(sweep(&mut conn).await, 0, "what is below its steps counts too");
+    commit(&mut conn, me, &ends(&deepest, Action::Cancel, None)).await;
     assert_eq!(sweep(&mut conn).await, 1);
     assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "0");
+}
+
+#[tokio::test]
+async fn a_tree_of_which_somebody_has_locked_a_part_is_left_whole_for_another_time() {
+    let database = Database::new().await;
+    let (mut conn, mut other) = (database.connect().await, database.connect().await);
+    let me = register(&mut conn, &["q"]).await;
+    apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
+    enqueue(&mut conn, Kind::Workflow, "q").await;
+    let parent = claim_one(&mut conn, me, "q").await;
+    let steps = ["0", "1"].map(|key| child(&parent, key, call(Kind::Task, "q"), true));
+    commit(&mut conn, me, &starts(&parent, steps.to_vec())).await;
+    complete(&mut conn, me, &parent).await;
+    ended(&mut conn, parent.id, 1).await;
+    let before = left(&mut conn).await;
+    run(&mut other, format!("begin; select from currant.executions where id = '{}' for update", steps[1].id)).await;
+    assert_eq!(sweep(&mut conn).await, 0);
+    assert_eq!(left(&mut conn).await, before);
+    run(&mut other, "rollback".into()).await;
+    assert_eq!(sweep(&mut conn).await, 1);
+    assert_eq!(left(&mut conn).await, "null");
 }
 
 /// Enqueues and completes so many tasks, which then ended two hours ago.

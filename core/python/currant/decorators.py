@@ -154,7 +154,7 @@ class Function(Generic[P, R]):
             if key is None:
                 return self._handle_of(active.detach(call))
             return self._handle_when(active.enqueue(call, key))
-        new = [self._new(self.call(args, kwargs))]
+        new = self._new([self.call(args, kwargs)])
         if self._options.connection is not None:
             return self._one(transactional.enqueue(self._options.connection, new, self.named_arguments))
         return self._one(default_client().enqueue(new, self.named_arguments))
@@ -162,7 +162,7 @@ class Function(Generic[P, R]):
     def queue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `queue`, from code without an event loop: blocks until the execution is committed."""
         self._refuse_workflow("queue_sync", "queue")
-        new = [self._new(self.call(args, kwargs))]
+        new = self._new([self.call(args, kwargs)])
         return self._handles(self._enqueue_sync(new))[0]
 
     def queue_many(self, items: Iterable[Item]) -> Coroutine[object, None, list[Handle[R]]]:
@@ -175,7 +175,7 @@ class Function(Generic[P, R]):
         if active is not None:
             self._refuse_connection()
             return self._handles_of([active.detach(call) for call in calls])
-        new = [self._new(call) for call in calls]
+        new = self._new(calls)
         if self._options.connection is not None:
             return self._many(transactional.enqueue(self._options.connection, new, self.named_arguments))
         return self._many(default_client().enqueue(new, self.named_arguments))
@@ -183,7 +183,7 @@ class Function(Generic[P, R]):
     def queue_many_sync(self, items: Iterable[Item]) -> list[Handle[R]]:
         """As `queue_many`, from code without an event loop."""
         self._refuse_workflow("queue_many_sync", "queue_many")
-        return self._handles(self._enqueue_sync([self._new(call) for call in self._calls(items, None)]))
+        return self._handles(self._enqueue_sync(self._new(self._calls(items, None))))
 
     # Parts of the verbs
 
@@ -202,11 +202,12 @@ class Function(Generic[P, R]):
                 )
         return calls
 
-    def _new(self, call: Call) -> NewExecution:
+    def _new(self, calls: list[Call]) -> list[NewExecution]:
         headers = tracing.headers()
         if headers is not None:
-            call = call._replace(headers=headers)
-        return NewExecution(new_id(), call, self._options.idempotency_key, "")
+            calls = [call._replace(headers=headers) for call in calls]
+        key = self._options.idempotency_key
+        return [NewExecution(new_id(), call, key, "") for call in calls]
 
     def _enqueue_sync(self, new: list[NewExecution]) -> list[str]:
         if self._options.connection is not None:

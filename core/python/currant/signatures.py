@@ -16,6 +16,8 @@ from currant.errors import SerializationError
 
 _Decode = Callable[[bytes], Any]
 _EMPTY = inspect.Parameter.empty
+# What JSON gives back as it was, so that nobody has to try.
+_CERTAIN = (str, int, float, bool)
 
 
 class _Raw(msgspec.Struct):
@@ -46,6 +48,7 @@ class Signature:
         self._decoders: tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode] | None = None
         self._result: _Decode | None = None
         self._typed = any(self._hints.get(key) is not Any for key in self._signature.parameters)
+        self._certain = self._certain_types()
 
     # Arguments
 
@@ -69,7 +72,8 @@ class Signature:
         data = b'{"args":%b,"kwargs":%b}' % (positional, named)
         if len(data) > codec.payload_limit():
             codec.check_size(data, f"the arguments of {self.name}")
-        if self._typed:  # what the worker could not decode is refused here
+        # What the worker could not decode is refused here.
+        if self._typed and (kwargs or tuple(map(type, args)) not in self._certain):
             self.decode_args(data)
         return data
 
@@ -154,6 +158,15 @@ class Signature:
                 most += 1
                 least += parameter.default is _EMPTY
         return least, most
+
+    def _certain_types(self) -> frozenset[tuple[type, ...]]:
+        """The types of positional arguments that come back as they are: the annotations, where these are plain."""
+        types: list[type] = []
+        for key, parameter in self._signature.parameters.items():
+            if parameter.kind > parameter.POSITIONAL_OR_KEYWORD or self._hints.get(key) not in _CERTAIN:
+                break
+            types.append(self._hints[key])
+        return frozenset(tuple(types[:count]) for count in range(len(types) + 1))
 
     def _make_decoders(self) -> tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode]:
         positional: list[_Decode] = []

@@ -1,6 +1,8 @@
 //! Python's tuples (named in `currant.rust_bridge`) to the core's types.
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::PyTuple;
 use uuid::Uuid;
 
 use crate::types::{Call, Kind, NewExecution, Policy};
@@ -43,6 +45,42 @@ pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {
         given,
         headers,
     })
+}
+
+/// Most calls of a batch are the same objects but for their arguments: these are translated once.
+pub(super) fn to_new_executions(items: &[Bound<'_, PyTuple>]) -> PyResult<Vec<NewExecution>> {
+    let mut last: Option<(Bound<'_, PyTuple>, Call)> = None;
+    let mut executions = Vec::with_capacity(items.len());
+    for item in items {
+        let (id, tuple, idempotency_key, checked): (PyBackedStr, Bound<'_, PyTuple>, _, _) = item.extract()?;
+        let call = match &last {
+            Some((other, call)) if alike(&tuple, other)? => {
+                Call { args: tuple.get_borrowed_item(ARGS)?.extract()?, ..call.clone() }
+            }
+            _ => {
+                let call = to_call(tuple.extract()?)?;
+                last = Some((tuple, Call { args: Vec::new(), ..call.clone() }));
+                call
+            }
+        };
+        executions.push(NewExecution { id: to_id(&id)?, call, idempotency_key, checked });
+    }
+    Ok(executions)
+}
+
+/// The place of the arguments in `CallTuple`.
+const ARGS: usize = 4;
+
+fn alike(call: &Bound<'_, PyTuple>, other: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    if call.len() != other.len() {
+        return Ok(false);
+    }
+    for place in (0..call.len()).filter(|place| *place != ARGS) {
+        if !call.get_borrowed_item(place)?.is(other.get_borrowed_item(place)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) fn to_new_execution(tuple: NewExecutionTuple) -> PyResult<NewExecution> {

@@ -2,9 +2,10 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use uuid::Uuid;
 
-use super::convert::{NewExecutionTuple, to_id, to_new_execution};
+use super::convert::{to_id, to_new_executions};
 use super::errors::to_python;
 use super::mailbox::{Gift, Reply, answer};
 use crate::client::Client;
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::executions::Filters;
 use crate::runtime;
 use crate::selftest;
-use crate::types::NewExecution;
 use crate::verbs::{Answer, Verb};
 
 #[pyclass(module = "currant._core", frozen)]
@@ -124,11 +124,10 @@ impl Core {
     fn create_executions(
         &self,
         py: Python<'_>,
-        items: Vec<NewExecutionTuple>,
+        items: Vec<Bound<'_, PyTuple>>,
         reply: Option<Reply>,
     ) -> PyResult<Py<PyAny>> {
-        let items: PyResult<Vec<NewExecution>> = items.into_iter().map(to_new_execution).collect();
-        let (client, items) = (self.client()?, items?);
+        let (client, items) = (self.client()?, to_new_executions(&items)?);
         answer(py, reply, async move { client.create_executions(items).await.map(texts) })
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import runpy
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from currant import NotRunning, SerializationError, Task, Workflow, configure, registry, task, workflow
 from currant.decorators import Function
@@ -246,6 +249,34 @@ def test_constraints_of_an_annotation_hold() -> None:
 
     with pytest.raises(SerializationError, match=r"argument 'amount' of .*Expected `int` >= 1"):
         pay.encode_args((0,), {})
+
+
+@given(st.integers() | st.sampled_from([10**4299, -(10**4299)]), st.floats(), st.text(), st.booleans())
+def test_what_is_enqueued_without_a_trial_is_what_the_worker_gets(a: int, b: float, c: str, d: bool) -> None:
+    try:
+        stored = plain.encode_args((a, b, c, d), {})
+    except SerializationError:  # nan and infinities
+        assert not math.isfinite(b)
+        return
+    args, _ = plain.decode_args(stored)
+    assert [(type(arg), arg) for arg in args] == [(int, a), (float, b), (str, c), (bool, d)]
+
+
+@task
+async def plain(a: int, b: float, c: str, d: bool) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("args", "culprit"), [((True, 0.5), "'a' of .* does not fit int"), ((1, "0.5"), "'b' of .* does not fit float")]
+)
+def test_a_value_of_another_plain_type_is_tried(args: tuple[Any, ...], culprit: str) -> None:
+    with pytest.raises(SerializationError, match=culprit):
+        plain.encode_args((*args, "", False), {})
+
+
+def test_a_number_too_long_for_python_is_refused_at_the_call() -> None:
+    with pytest.raises(SerializationError, match="argument 'a'"):
+        plain.encode_args((10**5000, 0.5, "", False), {})
 
 
 def test_a_default_of_none_allows_none() -> None:
