@@ -16,8 +16,9 @@ from currant.errors import SerializationError
 
 _Decode = Callable[[bytes], Any]
 _EMPTY = inspect.Parameter.empty
-# What JSON gives back as it was, so that nobody has to try.
+# What JSON gives back as it was, so that nobody has to try: but for numbers of some 4,300 digits, which are longer.
 _CERTAIN = (str, int, float, bool)
+_CERTAIN_LENGTH = 4_000
 
 
 class _Raw(msgspec.Struct):
@@ -73,7 +74,7 @@ class Signature:
         if len(data) > codec.payload_limit():
             codec.check_size(data, f"the arguments of {self.name}")
         # What the worker could not decode is refused here.
-        if self._typed and (kwargs or tuple(map(type, args)) not in self._certain):
+        if self._typed and (kwargs or len(data) > _CERTAIN_LENGTH or tuple(map(type, args)) not in self._certain):
             self.decode_args(data)
         return data
 

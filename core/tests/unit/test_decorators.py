@@ -251,12 +251,14 @@ def test_constraints_of_an_annotation_hold() -> None:
         pay.encode_args((0,), {})
 
 
-@given(st.integers() | st.sampled_from([10**4299, -(10**4299)]), st.floats(), st.text(), st.booleans())
+@given(
+    st.integers() | st.integers(3_900, 4_299).map(lambda digits: -(10**digits)), st.floats(), st.text(), st.booleans()
+)
 def test_what_is_enqueued_without_a_trial_is_what_the_worker_gets(a: int, b: float, c: str, d: bool) -> None:
     try:
         stored = plain.encode_args((a, b, c, d), {})
-    except SerializationError:  # nan and infinities
-        assert not math.isfinite(b)
+    except SerializationError:
+        assert not math.isfinite(b) or a < -(10**4_000)
         return
     args, _ = plain.decode_args(stored)
     assert [(type(arg), arg) for arg in args] == [(int, a), (float, b), (str, c), (bool, d)]
