@@ -55,8 +55,6 @@ begin
     end loop;
 end $$;
 
-alter function currant.take_key set enable_seqscan = off;
-alter function currant.take_key set jit = off;
 
 -- What the definitions say of these functions, in one snapshot; without definitions it costs one look.
 create function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
@@ -152,9 +150,9 @@ begin
             case when v_due > v_now then v_due end, since, v_now, v_now
         where not exists (select 1 from currant.definitions d where d.function = p_function offset 0)
             and not exists (select 1 from currant.executions e where e.id = p_id offset 0);
-        effective_id := p_id;
-        queue := p_queue;
         if found then
+            effective_id := p_id;
+            queue := p_queue;
             if p_tell and v_due is null then
                 perform pg_notify('currant_w_' || w.id, '') from currant.workers w
                 where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
@@ -163,14 +161,12 @@ begin
             return;
         end if;
     end if;
-    -- With a key, or a definition, or there already.
-    if p_key is not null or exists (select 1 from currant.definitions d where d.function = p_function) then
-        select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
-        from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
-            array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
-            array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_timeout], array[p_delay], array[p_run_at],
-            array[p_given], array[p_checked]) r;
-    end if;
+    -- With a key, or there was a definition, or it is there already. Whichever: one look decides, and nothing is lost between two.
+    select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
+    from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
+        array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
+        array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_timeout], array[p_delay], array[p_run_at],
+        array[p_given], array[p_checked]) r;
 end $$;
 
 alter function currant.create_executions set enable_seqscan = off;
@@ -228,10 +224,9 @@ begin
             k_non_retryables, k_timeouts, k_delays, k_run_ats, k_given) with ordinality
             k(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
               run_at, given, place) on k.place = u.call
-        where u.id = u.winner
+        where u.id = u.winner and not exists (select 1 from currant.executions e where e.id = u.id offset 0)
     ) c
-    left join unnest(p_rules) d on d.function = c.function
-    on conflict (id) do nothing;
+    left join unnest(p_rules) d on d.function = c.function;
 
     return query
     select u.place, u.winner, case when u.winner = u.id then coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) end,

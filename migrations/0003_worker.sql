@@ -1,7 +1,7 @@
 -- What workers call. Every write under a lease goes through commit_batch, or its short form commit_step.
 --
 -- Order of locks: rows of executions in the order of their ids, with the parents that may have to be woken, before anything
--- is written; signals, steps and keys only after their execution. Whoever takes what is free (claim, promote) skips locked rows.
+-- is written; signals and steps only after their execution. Whoever takes what is free (claim, promote) skips locked rows.
 -- Whoever ends a worker locks its row before changing it: a claim of such a worker passes over a row that is locked, and would wait
 -- for one that is changed and then locked, with executions in hand.
 -- A deadlock that this leaves (a retry of a whole tree) ends in an error that callers answer by trying again.
@@ -969,6 +969,7 @@ end $$;
 -- Somebody's open transaction may hold a row for hours: writers then set aside what is behind it, and the rest goes on.
 alter function currant.commit_batch set lock_timeout = '500ms';
 alter function currant.commit_step set lock_timeout = '500ms';
+alter function currant.claim set lock_timeout = '500ms';
 alter function currant.claim_ready set lock_timeout = '500ms';
 alter function currant.take_over set lock_timeout = '500ms';
 -- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.

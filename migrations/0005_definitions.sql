@@ -1,5 +1,5 @@
--- The definitions of functions (Kubernetes: Workflow). Every enqueue obeys them (currant.rules, used by create_executions and
--- commit_batch), every claim their limits (currant.claim), and what they say of retention is done by any worker (sweep).
+-- The definitions of functions (Kubernetes: Workflow). Every enqueue and every start of a step obeys them (currant.rules), every claim
+-- their limits (currant.pick), and what they say of retention is done by any worker (sweep).
 --
 -- Order of locks: executions before definitions, schedules after them.
 
@@ -160,6 +160,7 @@ declare
     v_tops uuid[];
     v_below uuid[]; -- and what each of v_tops has below it
     v_steps uuid[];
+    v_keyed uuid[];
     v_kept uuid[];
     v_tree uuid[];
 begin
@@ -177,7 +178,7 @@ begin
             select e.id from currant.executions e
             where e.defined and e.function = d.function and e.state = ended.state and e.slot = had.slot and (e.parent_id is null)
                 and e.finished_at < now() - d.retention * interval '1 second'
-                and (e.kind = 'task' or not exists (select 1 from currant.below(array[e.id]) b where not b.finished))
+                and not exists (select 1 from currant.below(array[e.id]) b where not b.finished)
             order by e.finished_at limit p_limit for update skip locked
         ) old
         where d.retention is not null limit p_limit);
@@ -186,16 +187,21 @@ begin
     v_roots := v_roots || array(
         select e.id from currant.executions e
         where e.id = any (v_old) and e.finished_at is not null
-            and (e.kind = 'task' or not exists (select 1 from currant.below(array[e.id]) b where not b.finished))
+            and not exists (select 1 from currant.below(array[e.id]) b where not b.finished)
         for update skip locked);
     select coalesce(array_agg(b.top), '{}'), coalesce(array_agg(b.id), '{}') into v_tops, v_below from currant.below(v_roots) b;
     v_steps := array(select e.id from currant.executions e where e.id = any (v_below) for update skip locked);
     v_kept := array(select distinct b.top from unnest(v_tops, v_below) b(top, id) where not b.id = any (v_steps));
+    -- Whoever has a key locked may want its execution next: keys come first in the order of locks, so this waits for none.
+    v_keyed := array(select k.execution_id from currant.idempotency_keys k where k.execution_id = any (v_roots) for update skip locked);
+    v_kept := v_kept || array(
+        select k.execution_id from currant.idempotency_keys k
+        where k.execution_id = any (v_roots) and not k.execution_id = any (v_keyed));
     v_roots := array(select r.id from unnest(v_roots) r(id) where not r.id = any (v_kept));
     v_tree := v_roots || array(select b.id from unnest(v_tops, v_below) b(top, id) where not b.top = any (v_kept));
     delete from currant.signals g where g.execution_id = any (v_tree);
     delete from currant.steps s where s.execution_id = any (v_tree);
-    delete from currant.idempotency_keys k where k.execution_id = any (v_tree);
+    delete from currant.idempotency_keys k where k.execution_id = any (v_roots);
     delete from currant.executions e where e.id = any (v_tree);
     deleted := cardinality(v_roots);
 end $$;

@@ -102,7 +102,10 @@ async fn tables(conn: &mut PgConnection) -> Result<String> {
         r#"select coalesce(jsonb_agg(t order by t.dead desc), '[]')::text as "json!" from (
             select s.relname as name, s.n_live_tup as live, s.n_dead_tup as dead, pg_total_relation_size(s.relid) as bytes,
                 current_setting('autovacuum_vacuum_threshold')::double precision
-                    + current_setting('autovacuum_vacuum_scale_factor')::double precision * greatest(c.reltuples, 0) as due,
+                    + (select coalesce(
+                            max(o.option_value) filter (where o.option_name = 'autovacuum_vacuum_scale_factor'),
+                            current_setting('autovacuum_vacuum_scale_factor'))
+                        from pg_options_to_table(c.reloptions) o)::double precision * greatest(c.reltuples, 0) as due,
                 age(c.relfrozenxid) as transactions, current_setting('autovacuum_freeze_max_age')::bigint as freeze_at,
                 current_setting('autovacuum')::boolean as autovacuum,
                 currant.iso(greatest(s.last_vacuum, s.last_autovacuum)) as vacuumed_at

@@ -263,12 +263,8 @@ struct Tree {
 pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Vec<u8>> {
     let mut scope = db::scope(conn).await?;
     let ids = sqlx::query_scalar!(
-        r#"with recursive below as (
-            select e.id from currant.executions e where e.id = $1
-            union all
-            select child.id from below cross join lateral (
-                select e.id from currant.executions e where e.parent_id = below.id offset 0) child)
-        select id as "id!" from below"#,
+        r#"select e.id as "id!" from currant.executions e where e.id = $1
+        union all select b.id from currant.below(array[$1]) b"#,
         id
     )
     .fetch_all(scope.conn())
@@ -551,12 +547,12 @@ pub async fn claim_executions(
     limit: i32,
 ) -> Result<Vec<(Uuid, i64, Vec<u8>)>> {
     let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, ..ClaimRequest::default() };
-    let mut reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
+    let mut reply = worker::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
         // It may be unknown yet, and what has come due is made ready by a heartbeat.
         introduce(conn, worker, "", queues).await?;
         worker::heartbeat(conn, worker, None, false, None).await?;
-        reply = worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await?;
+        reply = worker::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
     }
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()
 }

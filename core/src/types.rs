@@ -377,6 +377,8 @@ pub struct BatchReply {
     pub slow: Option<Micros>,
     /// Taken before a claim with marks.
     pub snapshot: Option<Snapshot>,
+    /// The batch is written, but the claim after it was not made: another time.
+    pub unclaimed: bool,
 }
 
 /// One row of a run's history (`currant.load_runs`).

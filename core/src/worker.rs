@@ -250,7 +250,8 @@ async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Resul
     Ok(())
 }
 
-/// As `commit_batch`; a claim with marks is a transaction of its own after it.
+/// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own. A
+/// claim with marks is a transaction of its own after the batch.
 pub async fn commit_and_claim(
     conn: &mut PgConnection,
     worker: Uuid,
@@ -271,7 +272,12 @@ pub async fn commit_and_claim(
             if !idle {
                 reply = commit_batch(conn, worker, batch, None).await?;
             }
-            claim_by_marks(conn, worker, request, marks, &mut reply).await?;
+            match claim_by_marks(conn, worker, request, marks).await {
+                Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
+                Err(error) if idle => return Err(error),
+                // What the batch has written is answered for: written again, it would wake nobody.
+                Err(_) => reply.unclaimed = true,
+            }
             Ok(reply)
         }
         _ => commit_batch(conn, worker, batch, claim).await,
@@ -352,11 +358,10 @@ async fn claim_by_marks(
     worker: Uuid,
     request: &ClaimRequest,
     marks: &ClaimMarks,
-    reply: &mut BatchReply,
-) -> Result<()> {
+) -> Result<(Snapshot, Vec<Claimed>)> {
     let mut scope = db::scope(conn).await?;
     // Before the claim: what it does not see is looked at again.
-    reply.snapshot = Some(snapshot(scope.conn()).await?);
+    let snapshot = snapshot(scope.conn()).await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
             retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
@@ -373,13 +378,15 @@ async fn claim_by_marks(
     )
     .fetch_all(scope.conn())
     .await?;
+    let mut claimed = Vec::with_capacity(rows.len());
     for row in rows {
-        reply.claimed.push(claimed!(row));
+        claimed.push(claimed!(row));
     }
     if request.headers {
-        read_headers(scope.conn(), &mut reply.claimed).await?;
+        read_headers(scope.conn(), &mut claimed).await?;
     }
-    scope.done().await
+    scope.done().await?;
+    Ok((snapshot, claimed))
 }
 
 async fn snapshot(conn: &mut PgConnection) -> Result<Snapshot> {

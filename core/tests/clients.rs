@@ -34,12 +34,17 @@ async fn the_same_enqueue_again_changes_nothing() {
 /// A reply was lost while the commit was still under way, and the client asks again on another connection.
 #[tokio::test]
 async fn the_same_enqueue_at_the_same_time_is_to_be_made_again_and_changes_nothing() {
-    for number in [1, 2] {
+    for (number, defined) in [(1, false), (2, false), (1, true), (2, true)] {
         let database = Database::new().await;
         let (mut first, mut second, mut conn) =
             (database.connect().await, database.connect().await, database.connect().await);
         let items: Vec<_> = (0..number).map(|_| new(call(Kind::Task, "q"))).collect();
         let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+        if defined {
+            currant::definitions::apply(&mut conn, r#"[{"function": "f.task", "owner": "o", "priority": 7}]"#)
+                .await
+                .unwrap();
+        }
         run(&mut first, "begin".into()).await;
         for id in &ids {
             let columns = "id, root_id, kind, function, queue, args";

@@ -115,6 +115,27 @@ async fn whatever_order_transactions_end_in_nothing_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_is_written_is_answered_for_when_the_claim_after_it_fails() {
+    let database = Database::new().await;
+    let mut claimer = Claimer::new(&database).await;
+    create_executions(&mut claimer.conn, &[new(call(Kind::Workflow, "a"))]).await.unwrap();
+    let parent = claimer.claim(1).await.pop().unwrap();
+    let step = child(&parent, "0", call(Kind::Task, "b"), false);
+    commit(&mut claimer.conn, claimer.id, &starts(&parent, vec![step])).await;
+    let step = claimer.claim(1).await.pop().unwrap();
+    commit(&mut claimer.conn, claimer.id, &suspends(&parent, parent.wakes, None)).await;
+    run(&mut claimer.conn, "alter function currant.claim rename to claim_not".into()).await;
+    let queues = vec!["a".to_string(), "b".to_string()];
+    let request = ClaimRequest { marks: claimer.marks.of(&queues, 0), queues, limit: 1, ..ClaimRequest::default() };
+    let batch = Batch { parents: vec![parent.id], ..ends(&step, Action::Complete, Some("1")) };
+    let reply = worker::commit_and_claim(&mut claimer.conn, claimer.id, &batch, Some(&request)).await.unwrap();
+    assert!(reply.unclaimed && reply.snapshot.is_none());
+    assert_eq!(reply.wakes.queues, ["a"], "the parent is ready: who sleeps is to be told");
+    let idle = worker::commit_and_claim(&mut claimer.conn, claimer.id, &Batch::default(), Some(&request)).await;
+    assert!(idle.is_err(), "with nothing written it is an error like any other");
+}
+
+#[tokio::test]
 async fn by_marks_too_higher_priority_goes_first_and_within_it_what_became_ready_first() {
     let database = Database::new().await;
     let mut claimer = Claimer::new(&database).await;

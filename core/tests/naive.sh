@@ -78,10 +78,11 @@ definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|k.
 definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|k.given & 1 = 0 then d.queue|false then d.queue
 definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
 definitions, unchecked arguments;definitions;not_checked_against;create_by_rules|d.input_hash <> k.checked|false
-retention, what is unfinished below;retention;something_unfinished_below;sweep|where not b.finished))|where false and not b.finished))
+retention, what is unfinished below;retention;something_unfinished_below;sweep|where not b.finished)|where false and not b.finished)
 retention, the whole tree;retention;goes_with_its_whole_tree;sweep|where not b.top = any (v_kept)|where false
-retention, and deeper;retention;something_unfinished_below;below|and t.kind = 'workflow'|and not t.is_below
+retention, and deeper;retention;something_unfinished_below;below|where e.parent_id = t.id|where e.parent_id = t.id and not t.is_below
 retention, what is locked;retention;of_which_somebody_has_locked;sweep|where not b.id = any (v_steps)|where false
+retention, a key that is locked;retention;of_which_somebody_has_locked;sweep|and not k.execution_id = any (v_keyed)|and false
 retention, once a minute;retention;goes_with_its_whole_tree;sweep|u.swept_at < clock_timestamp() - interval '1 minute'|true
 RULES
 exit $failed

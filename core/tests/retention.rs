@@ -113,8 +113,20 @@ async fn a_tree_of_which_somebody_has_locked_a_part_is_left_whole_for_another_ti
     assert_eq!(sweep(&mut conn).await, 0);
     assert_eq!(left(&mut conn).await, before);
     run(&mut other, "rollback".into()).await;
+    // Keys come before executions in the order of locks: a sweep, which has executions, waits for none.
+    run(&mut conn, "set lock_timeout = '2s'".into()).await;
+    let keyed = format!(
+        "insert into currant.idempotency_keys (function, key, execution_id) values ('f', 'k', '{}')",
+        parent.id
+    );
+    run(&mut conn, keyed).await;
+    run(&mut other, "begin; select from currant.idempotency_keys for update".into()).await;
+    assert_eq!(sweep(&mut conn).await, 0);
+    assert_eq!(left(&mut conn).await, before);
+    run(&mut other, "rollback".into()).await;
     assert_eq!(sweep(&mut conn).await, 1);
     assert_eq!(left(&mut conn).await, "null");
+    assert_eq!(text(&mut conn, "select count(*) from currant.idempotency_keys").await, "0");
 }
 
 /// Enqueues and completes so many tasks, which then ended two hours ago.

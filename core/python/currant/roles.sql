@@ -26,7 +26,7 @@ end $$;
 
 do $$
 declare
-    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'names', 'new_id', 'room', 'gates', 'fleet', 'definition_stats',
+    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'names', 'new_id', 'below', 'room', 'gates', 'fleet', 'definition_stats',
         'schedule_times', 'scaling', 'any_ready', 'standings'];
     c_client constant text[] := array['create_executions', 'create_execution', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal',
         'signal_send', 'cancel', 'cancel_tree', 'retry_run', 'resume', 'wake'];

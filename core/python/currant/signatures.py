@@ -73,8 +73,10 @@ class Signature:
         data = b'{"args":%b,"kwargs":%b}' % (positional, named)
         if len(data) > codec.payload_limit():
             codec.check_size(data, f"the arguments of {self.name}")
-        # What the worker could not decode is refused here.
-        if self._typed and (kwargs or len(data) > _CERTAIN_LENGTH or tuple(map(type, args)) not in self._certain):
+        # What the worker could not decode is refused here; whether it can at all is seen at the first call.
+        if self._typed and not (
+            self._decoders and not kwargs and len(data) <= _CERTAIN_LENGTH and tuple(map(type, args)) in self._certain
+        ):
             self.decode_args(data)
         return data
 

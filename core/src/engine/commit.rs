@@ -44,7 +44,9 @@ impl State {
             self.settle(unit, &refused, now);
         }
         let wakes = self.keep_own_wakes(reply.wakes, &told);
-        if let Some(request) = claim {
+        if reply.unclaimed {
+            self.claim_failed();
+        } else if let Some(request) = claim {
             match reply.snapshot {
                 Some(snapshot) => self.marks.looked(request, &reply.claimed, &snapshot),
                 None => self.marks.looked_everywhere(reply.slow, now),

@@ -611,6 +611,16 @@ fn before_it_sleeps_a_worker_sets_its_flag_and_looks_once_more() {
 }
 
 #[test]
+fn a_claim_that_was_not_made_is_made_another_time() {
+    let mut state = worker(1);
+    state.beat.maybe_work = true;
+    let request = state.claim_request();
+    assert!(request.is_some() && state.claim_request().is_none());
+    state.committed(Vec::new(), request.as_ref(), BatchReply { unclaimed: true, ..BatchReply::default() });
+    assert!(state.claim_request().is_some());
+}
+
+#[test]
 fn only_a_worker_with_a_gapless_pulse_declares_others_dead() {
     let mut state = worker(1);
     let other = new_id();

@@ -10,7 +10,6 @@ use crate::types::{Call, Kind, NewExecution, Policy};
 pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>);
 pub(super) type CallTuple =
     (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32, Option<String>);
-pub(super) type NewExecutionTuple = (String, CallTuple, Option<String>, Option<String>);
 
 pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
     Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
@@ -49,23 +48,30 @@ pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {
 
 /// Most calls of a batch are the same objects but for their arguments: these are translated once.
 pub(super) fn to_new_executions(items: &[Bound<'_, PyTuple>]) -> PyResult<Vec<NewExecution>> {
-    let mut last: Option<(Bound<'_, PyTuple>, Call)> = None;
-    let mut executions = Vec::with_capacity(items.len());
-    for item in items {
-        let (id, tuple, idempotency_key, checked): (PyBackedStr, Bound<'_, PyTuple>, _, _) = item.extract()?;
-        let call = match &last {
-            Some((other, call)) if alike(&tuple, other)? => {
-                Call { args: tuple.get_borrowed_item(ARGS)?.extract()?, ..call.clone() }
-            }
-            _ => {
-                let call = to_call(tuple.extract()?)?;
-                last = Some((tuple, Call { args: Vec::new(), ..call.clone() }));
-                call
-            }
-        };
-        executions.push(NewExecution { id: to_id(&id)?, call, idempotency_key, checked });
-    }
-    Ok(executions)
+    let mut last = None;
+    items.iter().map(|item| new_execution(item, &mut last)).collect()
+}
+
+pub(super) fn to_new_execution(item: &Bound<'_, PyTuple>) -> PyResult<NewExecution> {
+    new_execution(item, &mut None)
+}
+
+/// A call and what it was translated to, without its arguments.
+type Translated<'py> = (Bound<'py, PyTuple>, Call);
+
+fn new_execution<'py>(item: &Bound<'py, PyTuple>, last: &mut Option<Translated<'py>>) -> PyResult<NewExecution> {
+    let (id, tuple, idempotency_key, checked): (PyBackedStr, Bound<'_, PyTuple>, _, _) = item.extract()?;
+    let call = match last {
+        Some((other, call)) if alike(&tuple, other)? => {
+            Call { args: tuple.get_borrowed_item(ARGS)?.extract()?, ..call.clone() }
+        }
+        _ => {
+            let call = to_call(tuple.extract()?)?;
+            *last = Some((tuple, Call { args: Vec::new(), ..call.clone() }));
+            call
+        }
+    };
+    Ok(NewExecution { id: to_id(&id)?, call, idempotency_key, checked })
 }
 
 /// The place of the arguments in `CallTuple`.
@@ -81,9 +87,4 @@ fn alike(call: &Bound<'_, PyTuple>, other: &Bound<'_, PyTuple>) -> PyResult<bool
         }
     }
     Ok(true)
-}
-
-pub(super) fn to_new_execution(tuple: NewExecutionTuple) -> PyResult<NewExecution> {
-    let (id, call, idempotency_key, checked) = tuple;
-    Ok(NewExecution { id: to_id(&id)?, call: to_call(call)?, idempotency_key, checked })
 }

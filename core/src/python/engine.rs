@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::convert::{CallTuple, NewExecutionTuple, from_policy, to_call, to_id, to_new_execution};
+use super::convert::{CallTuple, from_policy, to_call, to_id, to_new_execution};
 use super::core::Core;
 use super::errors::to_python;
 use super::mailbox::{Reply, answer};
@@ -230,7 +230,7 @@ fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
         "side_effect" => Command::SideEffect { key: field(command, 1)?, value: field(command, 2)? },
         "verb" => Command::Verb { key: field(command, 1)?, verb: to_verb(command)? },
         "enqueue" => {
-            let execution = to_new_execution(field::<NewExecutionTuple>(command, 2)?)?;
+            let execution = to_new_execution(&field(command, 2)?)?;
             Command::Verb { key: field(command, 1)?, verb: Verb::Enqueue(Box::new(execution)) }
         }
         "headers" => Command::Headers(field(command, 1)?),

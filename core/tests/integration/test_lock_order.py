@@ -116,6 +116,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "a run is suspended": commit(W1, 0, **outcome(RUN, "suspend")),
         "a run starts anew": commit(W1, 0, **outcome(RUN, "retry")),
         "claim": commit(W2, 5),
+        "an idle worker's claim": f"select currant.claim_ready('{W2}', '{{q}}', 5, true)",
         "heartbeat": f"select currant.heartbeat('{W1}', null, false)",
         "take over": f"select currant.take_over('{W1}')",
         "take over from the other": f"select currant.take_over('{W2}')",

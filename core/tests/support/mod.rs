@@ -35,7 +35,9 @@ impl Database {
         db::migrate(&mut conn).await.expect("migrations run");
         run(&mut conn, include_str!("../invariants.sql").into()).await;
         // Tests hold a row for as long as they want, however slow the machine is.
-        run(&mut conn, "alter function currant.commit_batch reset lock_timeout".into()).await;
+        for function in ["commit_batch", "claim", "claim_ready"] {
+            run(&mut conn, format!("alter function currant.{function} reset lock_timeout")).await;
+        }
         take_rule_out(&mut conn).await;
         database
     }
@@ -158,7 +160,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit
         limit,
         ..ClaimRequest::default()
     };
-    worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
+    worker::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
 pub async fn claim_one(conn: &mut PgConnection, worker: Uuid, queue: &str) -> Claimed {

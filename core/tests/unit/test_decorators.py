@@ -323,6 +323,15 @@ def test_an_annotation_that_is_not_there_at_run_time_is_an_error_that_names_it()
         lost.queue(1)
 
 
+def test_such_an_annotation_is_an_error_also_when_the_argument_is_left_out() -> None:
+    @task
+    async def half(a: int, b: Nowhere | None = None) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    for _ in range(2):
+        with pytest.raises(SerializationError, match="half: the annotation of argument 'b' names something"):
+            half.queue(1)
+
+
 def test_stored_arguments_that_do_not_fit_are_refused_by_name() -> None:
     with pytest.raises(SerializationError, match="argument 'b' of .*add does not fit int"):
         add.decode_args(b'{"args": [1, "x"]}')
