@@ -104,6 +104,13 @@ def test_who_keeps_rows_and_who_waits_for_whom(doctor: Doctor, database: str, br
             pass
 
 
+def test_when_autovacuum_begins_is_told_by_the_settings_of_the_table(bridge: RustBridge, db: Db) -> None:
+    tables = "array['currant.executions', 'currant.workers']::regclass[]"
+    db.execute(f"update pg_class set reltuples = 1000 where oid = any ({tables})")
+    due = {table["name"]: table["due"] for table in bridge.doctor()["tables"]}
+    assert (due["executions"], due["workers"]) == (100, 250)
+
+
 def test_a_schedule_that_is_late_and_one_that_fails(doctor: Doctor, bridge: RustBridge, db: Db) -> None:
     bridge.apply_definitions([{"function": "f", "owner": "o", "suspended": False, "schedules": [AT_MIDNIGHT]}])
     assert doctor() == {}

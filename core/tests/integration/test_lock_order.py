@@ -134,6 +134,8 @@ def statements(commit: Commit) -> dict[str, str]:
         "retry": f"select currant.retry_run('{FAILED}')",
         "enqueue with keys": enqueue("ka"),
         "enqueue with keys, in another order": enqueue("ak"),
+        "enqueue one with a key": "select currant.create_execution(currant.new_id(), '{}', 'a', 'task', 'f.other', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]',"
+        " null, null, null, 0, null, false)",
         "fire schedules": f"select currant.take_due_schedules(10); select currant.fire_schedules('{DECISION}')",
         "apply a definition": APPLY,
         "delete definitions": "select currant.delete_definitions('{o}')",
