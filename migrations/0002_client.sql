@@ -1,4 +1,10 @@
 -- What clients call: enqueue, alone or in a transaction of their own, and the views for people and dashboards.
+--
+-- Settings of a function are in its header, here and in all later migrations: `create or replace` drops those that `alter function` gave.
+-- `enable_seqscan = off` and its like: a session keeps the plans that it made when the tables were small, until the tables are analyzed;
+-- they must do for large tables too, so they always go by an index. `jit = off`: a plan that needs what is turned off looks so expensive
+-- that the server would compile it, for seconds. `lock_timeout`: an open transaction of somebody else may hold a row for hours.
+-- core/tests/function_settings.txt lists the settings of every function that has some.
 
 -- Stable, as what they call is: the planner puts a function in line only if it promises no more than its body keeps.
 create function currant.micros(at timestamptz) returns bigint language sql stable parallel safe as
@@ -91,7 +97,8 @@ create function currant.create_executions(
     k_checked text[], p_tell boolean
 ) returns table (
     ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
-) language plpgsql as $$
+) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     v_rules currant.rule[] := currant.rules(k_functions);
     v_now timestamptz := clock_timestamp();
@@ -134,7 +141,8 @@ create function currant.create_execution(
     p_non_retryable text, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
     p_tell boolean,
     out effective_id uuid, out queue text, out input_hash text, out input_schema text, out told boolean, out since bigint
-) language plpgsql as $$
+) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_due timestamptz := coalesce(currant.from_micros(p_run_at), v_now + p_delay * interval '1 second');
@@ -169,10 +177,6 @@ begin
         array[p_given], array[p_checked]) r;
 end $$;
 
-alter function currant.create_executions set enable_seqscan = off;
-alter function currant.create_executions set jit = off;
-alter function currant.create_execution set enable_seqscan = off;
-alter function currant.create_execution set jit = off;
 
 -- The rest of both: where there are definitions, or keys.
 create function currant.create_by_rules(
@@ -426,7 +430,8 @@ from currant.executions e where e.parent_id is null;
 
 -- Of p_ids those that have ended, of p_unseen all that there are: what whoever waits for results asks, all in one statement.
 create function currant.standings(p_ids uuid[], p_unseen uuid[]) returns table (id uuid, state text, finished boolean, payload bytea)
-language plpgsql stable as $$
+language plpgsql stable
+set enable_seqscan = off set jit = off as $$
 begin
     return query
     select e.id, e.state, true, case e.state when 'completed' then e.result when 'failed' then e.error end
@@ -435,9 +440,6 @@ begin
     select e.id, e.state, e.finished_at is not null, case e.state when 'completed' then e.result when 'failed' then e.error end
     from currant.executions e where e.id = any (p_unseen);
 end $$;
--- Planned in a table that was empty, and kept, it would read all of a large one.
-alter function currant.standings set enable_seqscan = off;
-alter function currant.standings set jit = off;
 
 -- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits),
 -- `blocked` waits for a place that the definition of its function does not give yet (concurrency limit, suspended).

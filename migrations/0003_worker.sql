@@ -5,6 +5,9 @@
 -- Whoever ends a worker locks its row before changing it: a claim of such a worker passes over a row that is locked, and would wait
 -- for one that is changed and then locked, with executions in hand.
 -- A deadlock that this leaves (a retry of a whole tree) ends in an error that callers answer by trying again.
+--
+-- Functions with a `lock_timeout` give up when another transaction holds a row: writers then set aside what waits for that row, and the rest
+-- goes on. `pick` and `take` run with the settings of the function that calls them (claim, claim_ready).
 
 -- Makes a worker known. Gives whom to wake when that ended an earlier worker of the same pod (see take_over).
 create function currant.register_worker(
@@ -42,7 +45,8 @@ end $$;
 -- p_since: the first of the transactions that this is about (currant.xid). What earlier ones made ready is not looked for, so that the
 -- index entries of what has been claimed long ago, and cannot be removed while somebody's old snapshot sees them, are not walked.
 create function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}', p_since bigint default null)
-returns void language plpgsql as $$
+returns void language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_asleep uuid[] := '{}';
     v_ready text[];  -- the queues where something is to be had now
@@ -87,7 +91,8 @@ end $$;
 
 -- The functions of which executions wait for a place in these queues, and how many may start now, at most p_most; `gated`: their
 -- definition says how many. A place is had from the start of an execution to its end, suspended or between two attempts too.
-create function currant.gates(p_queues text[], p_most integer) returns table (function text, gated boolean, room bigint) language sql stable as $$
+create function currant.gates(p_queues text[], p_most integer) returns table (function text, gated boolean, room bigint) language sql stable
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     with recursive waiting as (  -- one probe of the index for each queue and function
         select lane.queue, first.function from unnest(p_queues) lane(queue) cross join lateral (
             select e.function from currant.executions e where e.parked and e.queue = lane.queue order by e.function limit 1) first
@@ -101,7 +106,8 @@ create function currant.gates(p_queues text[], p_most integer) returns table (fu
 $$;
 
 -- The queues in which executions of this function wait for a place.
-create function currant.parked_queues(p_function text) returns setof text language sql stable as $$
+create function currant.parked_queues(p_function text) returns setof text language sql stable
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     with recursive lane as (
         (select e.queue from currant.executions e where e.parked order by e.queue limit 1)
         union all
@@ -114,7 +120,8 @@ create function currant.parked_queues(p_function text) returns setof text langua
 $$;
 
 -- Out of the way of what is ready: these of a function with a gate which have not started, and such among the first thousand of the queues.
-create function currant.park(p_ids uuid[], p_queues text[]) returns void language sql as $$
+create function currant.park(p_ids uuid[], p_queues text[]) returns void language sql
+set enable_seqscan = off set jit = off as $$
     with stray as (
         select e.id from currant.executions e
         where e.id = any (p_ids || array(
@@ -132,7 +139,8 @@ create function currant.park(p_ids uuid[], p_queues text[]) returns void languag
 $$;
 
 -- Sets due rows of these queues ready, oldest due first, at most a thousand of each at a time.
-create function currant.promote(p_queues text[]) returns void language sql as $$
+create function currant.promote(p_queues text[]) returns void language sql
+set enable_seqscan = off set jit = off as $$
     with due as (
         select d.id from unnest(p_queues) lane(queue) cross join lateral (
             select e.id from currant.executions e
@@ -336,7 +344,9 @@ end $$;
 create function currant.claim(
     p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')
-returns setof currant.claimed language plpgsql as $$
+returns setof currant.claimed language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     picked record;
 begin
@@ -349,7 +359,9 @@ end $$;
 
 -- As claim without marks. A last row without an id: it took long to find them, so many microseconds (`lease`).
 create function currant.claim_ready(p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean)
-returns setof currant.claimed language plpgsql as $$
+returns setof currant.claimed language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_began timestamptz := clock_timestamp();
     v_looked interval;
@@ -370,11 +382,12 @@ begin
 end $$;
 
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
--- (source 'run') says how many wakes these rows answer.
+-- (source 'run') says how many wakes these rows answer. The rows come in the order of its parts, so no part may run in parallel.
 create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
     run_id uuid, source text, key text, kind text, name text, id uuid, status text, payload bytea, seq bigint, clock bigint,
     due bigint, ordinal bigint, abandoned boolean, lease bigint
-) language sql stable as $$
+) language sql stable
+set enable_seqscan = off set max_parallel_workers_per_gather = 0 set jit = off as $$
     select r.id, 'run', '', r.kind, r.function, r.id, case when r.cancel_requested then 'cancel' end, null::bytea, null::bigint,
         null::bigint, currant.micros(r.deadline), r.wakes, false, r.lease
     from currant.executions r where r.id = any (p_ids)
@@ -399,7 +412,8 @@ $$;
 
 -- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
 create function currant.wake_parents(p_ids uuid[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 begin
     return query
     with news as (
@@ -420,7 +434,8 @@ end $$;
 
 -- The queues where others wait for the places that these finished executions had.
 create function currant.wake_waiting(p_ids uuid[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     v_functions text[] := array(
         select distinct e.function from currant.executions e where e.id = any (p_ids) and e.slot and e.finished_at is not null);
@@ -434,7 +449,8 @@ end $$;
 -- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
 -- worker's write is refused); a started workflow is asked. The caller has locked the rows.
 create function currant.cancel_rows(p_ids uuid[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 begin
     return query
     with was as (
@@ -527,7 +543,9 @@ create function currant.commit_batch(
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
     non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
     fresh boolean, isolated boolean, ready_xid bigint
-) language plpgsql as $$
+) language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
     refused uuid[];
@@ -789,7 +807,9 @@ create function currant.commit_step(
     c_id uuid, c_root uuid, c_epoch integer, c_key text, c_args bytea, c_function text, c_queue text, c_priority smallint,
     c_max_attempts integer, c_initial double precision, c_multiplier double precision, c_max_delay double precision,
     c_jitter double precision, c_non_retryable text, c_timeout double precision, c_given integer
-) returns boolean language plpgsql as $$
+) returns boolean language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_ours integer;
@@ -830,7 +850,8 @@ end $$;
 create function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
     next_schedule bigint, sweep_due boolean, drain boolean)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 declare
     me currant.workers;
 begin
@@ -891,7 +912,8 @@ $$ select case p_kind when 'workflow' then greatest(p_max_attempts, 3) else p_ma
 -- that was executing (a task, or a workflow without progress under this lease) when the worker died. One alone, or one that ran
 -- isolated, is the culprit, and fails as WorkerLost when it has killed as many workers as it may have attempts; of several
 -- each is only suspected, and runs isolated from the second time on, until one is caught or all are cleared.
-create function currant.take_over(p_dead uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+create function currant.take_over(p_dead uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set jit = off as $$
 declare
     suspects uuid[];
     culprit uuid;
@@ -965,60 +987,3 @@ begin
     select distinct back.queue from back;
     update currant.workers w set stopped_at = clock_timestamp(), draining = true, sleep_until = '-infinity' where w.id = p_worker;
 end $$;
-
--- Somebody's open transaction may hold a row for hours: writers then set aside what is behind it, and the rest goes on.
-alter function currant.commit_batch set lock_timeout = '500ms';
-alter function currant.commit_step set lock_timeout = '500ms';
-alter function currant.claim set lock_timeout = '500ms';
-alter function currant.claim_ready set lock_timeout = '500ms';
-alter function currant.take_over set lock_timeout = '500ms';
--- Plans must not depend on what the tables looked like when a session first called: always by index, planned once.
--- (pick and take have that from whoever calls them.)
-alter function currant.claim set enable_seqscan = off;
-alter function currant.claim set enable_bitmapscan = off;
-alter function currant.claim set enable_sort = off;
-alter function currant.claim set plan_cache_mode = force_generic_plan;
-alter function currant.claim set jit = off;
-alter function currant.claim_ready set enable_seqscan = off;
-alter function currant.claim_ready set enable_bitmapscan = off;
-alter function currant.claim_ready set enable_sort = off;
-alter function currant.claim_ready set plan_cache_mode = force_generic_plan;
-alter function currant.claim_ready set jit = off;
-alter function currant.gates set enable_seqscan = off;
-alter function currant.gates set enable_bitmapscan = off;
-alter function currant.parked_queues set enable_seqscan = off;
-alter function currant.parked_queues set enable_bitmapscan = off;
-alter function currant.park set enable_seqscan = off;
-alter function currant.cancel_rows set enable_seqscan = off;
-alter function currant.wake_waiting set enable_seqscan = off;
-alter function currant.commit_batch set enable_seqscan = off;
-alter function currant.commit_batch set enable_bitmapscan = off;
-alter function currant.commit_batch set plan_cache_mode = force_generic_plan;
-alter function currant.commit_step set enable_seqscan = off;
-alter function currant.commit_step set enable_bitmapscan = off;
-alter function currant.commit_step set plan_cache_mode = force_generic_plan;
-alter function currant.wake set enable_seqscan = off;
-alter function currant.wake set enable_bitmapscan = off;
-alter function currant.wake set plan_cache_mode = force_generic_plan;
-alter function currant.wake_parents set enable_seqscan = off;
-alter function currant.wake_parents set plan_cache_mode = force_generic_plan;
-alter function currant.heartbeat set enable_seqscan = off;
-alter function currant.heartbeat set enable_bitmapscan = off;
-alter function currant.promote set enable_seqscan = off;
-alter function currant.load_runs set enable_seqscan = off;
-alter function currant.load_runs set max_parallel_workers_per_gather = 0;  -- the rows come in the order of its parts
-alter function currant.take_over set enable_seqscan = off;
--- A plan that cannot do without what is off looks so dear that it would be compiled (jit) for seconds.
-alter function currant.gates set jit = off;
-alter function currant.parked_queues set jit = off;
-alter function currant.wake_waiting set jit = off;
-alter function currant.park set jit = off;
-alter function currant.cancel_rows set jit = off;
-alter function currant.commit_batch set jit = off;
-alter function currant.commit_step set jit = off;
-alter function currant.wake set jit = off;
-alter function currant.wake_parents set jit = off;
-alter function currant.heartbeat set jit = off;
-alter function currant.promote set jit = off;
-alter function currant.load_runs set jit = off;
-alter function currant.take_over set jit = off;

@@ -1,7 +1,8 @@
 -- What people and programs ask of executions that are there: signal, cancel, resume, retry. Order of locks as in 0003_worker.
 
 -- Wakes runs by hand: a suspended one becomes ready, one in a worker's memory looks again.
-create function currant.resume(p_ids uuid[]) returns table (id uuid, queue text, worker_id uuid) language plpgsql as $$
+create function currant.resume(p_ids uuid[]) returns table (id uuid, queue text, worker_id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 begin
     perform 1 from currant.executions e where e.id = any (p_ids) order by e.id for update;
     return query update currant.executions e set
@@ -16,7 +17,8 @@ end $$;
 
 -- Signals. `status`: ok, unknown, finished. Ordered by a counter that is taken under the run's row lock (rule m).
 create function currant.signal_send(p_id uuid, p_name text, p_payload bytea, p_dedup_key text)
-returns table (status text, queue text, worker_id uuid) language plpgsql as $$
+returns table (status text, queue text, worker_id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     run currant.executions;
 begin
@@ -56,7 +58,8 @@ $$;
 
 -- Cancels an execution and, by way of its workflows, everything below it; p_force ends the whole tree without asking.
 create function currant.cancel_tree(p_id uuid, p_force boolean)
-returns table (status text, queues text[], workers uuid[], ids uuid[]) language plpgsql as $$
+returns table (status text, queues text[], workers uuid[], ids uuid[]) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     target currant.executions;
     tree uuid[] := array[p_id];
@@ -98,7 +101,8 @@ begin
 end $$;
 
 -- A new epoch of a failed or cancelled run: its history up to the step that failed goes along, that step runs again.
-create function currant.reopen(p_id uuid) returns void language plpgsql as $$
+create function currant.reopen(p_id uuid) returns void language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     run currant.executions;
     boundary bigint;
@@ -137,7 +141,8 @@ begin
     where e.id = p_id;
 end $$;
 
-create function currant.retry_run(p_id uuid) returns table (status text, queues text[]) language plpgsql as $$
+create function currant.retry_run(p_id uuid) returns table (status text, queues text[]) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     run currant.executions;
 begin
@@ -181,15 +186,3 @@ begin
     perform currant.notify_later(lane, null, null) from unnest(answer.queues) lane;
     perform currant.notify_later(null, w.worker_id, w.id) from unnest(answer.workers, answer.ids) w(worker_id, id);
 end $$;
-
--- Plans that were made when the table was small are kept until it is analyzed: they must do for a large one too.
-alter function currant.resume set enable_seqscan = off;
-alter function currant.signal_send set enable_seqscan = off;
-alter function currant.cancel_tree set enable_seqscan = off;
-alter function currant.reopen set enable_seqscan = off;
-alter function currant.retry_run set enable_seqscan = off;
-alter function currant.resume set jit = off;
-alter function currant.signal_send set jit = off;
-alter function currant.cancel_tree set jit = off;
-alter function currant.reopen set jit = off;
-alter function currant.retry_run set jit = off;

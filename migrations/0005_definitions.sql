@@ -41,7 +41,8 @@ begin
 end $$;
 
 -- Executions from before their definition, or before it had a gate, that are to be marked by settle_runs: not those that have ended.
-create function currant.unsettled_runs() returns setof uuid language sql stable as $$
+create function currant.unsettled_runs() returns setof uuid language sql stable
+set enable_seqscan = off set jit = off as $$
     with unsettled as materialized (select d.function, d.gate is not null as gated from currant.definitions d where not d.settled),
     there as (
         select e.id, e.function, e.defined, e.parked from currant.executions e
@@ -60,7 +61,8 @@ $$;
 
 -- Marks executions of defined functions: those that have started have a place, those that are ready wait for one if there is a gate.
 -- Gives those that somebody else has locked.
-create function currant.settle_runs(p_ids uuid[]) returns setof uuid language sql as $$
+create function currant.settle_runs(p_ids uuid[]) returns setof uuid language sql
+set enable_seqscan = off set jit = off as $$
     with free as (
         select e.id from currant.executions e where e.id = any (p_ids) for update skip locked
     ),
@@ -83,7 +85,8 @@ create function currant.settled(p_functions text[]) returns void language sql as
 $$;
 
 -- How the executions of these functions stand since they are defined. By index alone.
-create function currant.definition_stats(p_functions text[]) returns jsonb language plpgsql stable as $$
+create function currant.definition_stats(p_functions text[]) returns jsonb language plpgsql stable
+set enable_seqscan = off set jit = off as $$
 begin
     return (select coalesce(jsonb_object_agg(asked.function, jsonb_build_object(
         'pending', coalesce(counted.pending, 0), 'running', coalesce(counted.running, 0), 'suspended', coalesce(counted.suspended, 0),
@@ -98,17 +101,12 @@ begin
     ) counted on true
     left join currant.schedule_times(p_functions) times on times.function = asked.function);
 end $$;
-alter function currant.unsettled_runs set enable_seqscan = off;
-alter function currant.unsettled_runs set jit = off;
-alter function currant.settle_runs set enable_seqscan = off;
-alter function currant.settle_runs set jit = off;
-alter function currant.definition_stats set enable_seqscan = off;
-alter function currant.definition_stats set jit = off;
 
 -- Runs that are past the retention of their queue, at most p_limit, oldest first. It is a walk over the primary key, a piece at a time:
 -- an index on the time of the end would cost every outcome of everybody, and this costs only those who want it. The walk begins anew
 -- when a twentieth of the shortest retention has passed. `more`: it is not through yet.
-create function currant.past_queue_retention(p_limit integer, out ids uuid[], out more boolean) language plpgsql as $$
+create function currant.past_queue_retention(p_limit integer, out ids uuid[], out more boolean) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 declare
     v_shortest interval;
     v_upkeep currant.upkeep;
@@ -146,14 +144,12 @@ begin
     end if;
     update currant.upkeep set walk_began_at = v_upkeep.walk_began_at, walked_to = case when more then v_last end;
 end $$;
-alter function currant.past_queue_retention set enable_seqscan = off;
-alter function currant.past_queue_retention set enable_bitmapscan = off;
-alter function currant.past_queue_retention set jit = off;
 
 -- Deletes runs that ended longer ago than the retention of their function, or else of their queue, says, each with its whole tree, at
 -- most p_limit of either kind. Nothing with p_begin unless a minute has passed since it was last begun, by whomever. Of what somebody has
 -- locked a part, the whole tree, and what still has something unfinished below it, is left for another time. `more`: there is more to do now.
-create function currant.sweep(p_limit integer, p_begin boolean, out deleted integer, out more boolean) language plpgsql as $$
+create function currant.sweep(p_limit integer, p_begin boolean, out deleted integer, out more boolean) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 declare
     v_roots uuid[];
     v_old uuid[];
@@ -205,6 +201,3 @@ begin
     delete from currant.executions e where e.id = any (v_tree);
     deleted := cardinality(v_roots);
 end $$;
-alter function currant.sweep set enable_seqscan = off;
-alter function currant.sweep set enable_bitmapscan = off;
-alter function currant.sweep set jit = off;

@@ -63,9 +63,11 @@ $$;
 -- and it is looked at again in five seconds. p_decisions: [{"id", "fires": [{"fire_time", "run_at"}], "replace", "next_fire_at",
 -- "outcome"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Gives whom to wake
 -- because of what was cancelled; enqueuing notifies by itself.
+-- `lock_timeout`: a run to be replaced whose row another open transaction holds must not keep the other schedules waiting.
 create function currant.fire_schedules(p_decisions jsonb) returns table (
     schedule text, started integer, problem text, queues text[], workers uuid[], ids uuid[]
-) language plpgsql as $$
+) language plpgsql
+set lock_timeout = '1s' as $$
 declare
     decision record;
     fire record;
@@ -111,8 +113,6 @@ begin
         return next;
     end loop;
 end $$;
--- A run to be replaced whose row somebody else's open transaction holds must not keep the other schedules waiting.
-alter function currant.fire_schedules set lock_timeout = '1s';
 
 -- Notes for a schedule that a worker holds and cannot read why it does not fire; it is looked at again in a minute.
 create function currant.defer_schedule(p_id uuid, p_problem text) returns void language sql as $$
@@ -128,7 +128,8 @@ from currant.schedules s;
 -- How pools of workers stand, for whoever sizes them; asked every few seconds, so it counts by index and never more than 100,000 of
 -- a kind in a pool: that number means "at least". p_pools: [{"key": text, "queues": [text]}]. `oldest_ready_seconds` looks at those
 -- counted and at the first of each priority.
-create function currant.fleet(p_pools jsonb) returns jsonb language sql stable as $$
+create function currant.fleet(p_pools jsonb) returns jsonb language sql stable
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     with pool as (
         select p.value ->> 'key' as key, array(select distinct q.value from jsonb_array_elements_text(p.value -> 'queues') q) as queues
         from jsonb_array_elements(p_pools) p
@@ -196,6 +197,3 @@ create function currant.fleet(p_pools jsonb) returns jsonb language sql stable a
             from currant.workers w where w.stopped_at is null
                 and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'))
 $$;
-alter function currant.fleet set enable_seqscan = off;
-alter function currant.fleet set enable_bitmapscan = off;
-alter function currant.fleet set jit = off;

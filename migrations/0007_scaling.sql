@@ -24,7 +24,8 @@ end $$;
 -- The reason of each stands on what it ran (take_over_pod). Only a pod that its own work may have
 -- ended (OOMKilled, Error) is blamed on that work: one that was deleted, evicted, preempted or lost with its node is nobody's fault.
 create function currant.end_pods(p_pod_uids text[], p_reasons text[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     gone record;
 begin
@@ -41,7 +42,8 @@ end $$;
 -- Takes over what the worker of a pod that has ended was running. The attempt has ended with its pod: that stands as its error until
 -- there is another outcome.
 create function currant.take_over_pod(p_dead uuid, p_reason text)
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     v_ran uuid[] := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running');
 begin
@@ -70,7 +72,8 @@ end $$;
 -- As end_pods, where a container ended and the pod goes on with another: what ran before `p_ended` (microseconds) in these pods is gone.
 -- Whoever has begun since is left alone. A successor that was quicker (register_worker) has had it taken over already, without a reason.
 create function currant.end_containers(p_pod_uids text[], p_reasons text[], p_ended bigint[])
-returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
     gone record;
 begin
@@ -95,7 +98,8 @@ create function currant.sleep_for(p_id uuid, p_name text, p_queues text[], p_sec
 $$;
 
 -- Whether a worker would find something to claim in these queues, as far as is seen without asking for places.
-create function currant.any_ready(p_queues text[]) returns boolean language sql stable as $$
+create function currant.any_ready(p_queues text[]) returns boolean language sql stable
+set enable_seqscan = off set jit = off as $$
     select exists (
         select 1 from unnest(p_queues) lane(queue) cross join lateral (
             (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
@@ -115,7 +119,8 @@ $$;
 -- and by function `service`: how many attempts of tasks ended lately and the seconds that they took, among the newest thousand
 -- executions and the three hundred before the first that waits in a pool; and `connections`: how many the server has left.
 -- p_pools: [{"key": text, "queues": [text], "horizon": seconds}].
-create function currant.scaling(p_pools jsonb) returns jsonb language sql stable as $$
+create function currant.scaling(p_pools jsonb) returns jsonb language sql stable
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     with pool as (
         select p.value ->> 'key' as key, coalesce((p.value ->> 'horizon')::double precision, 0) * interval '1 second' as horizon,
             array(select distinct q.value from jsonb_array_elements_text(p.value -> 'queues') q) as queues
@@ -197,14 +202,3 @@ create function currant.scaling(p_pools jsonb) returns jsonb language sql stable
             - (select sum(s.setting::integer) from pg_settings s where s.name in ('superuser_reserved_connections', 'reserved_connections'))))
     from (select currant.fleet(p_pools) as answer offset 0) fleet
 $$;
-alter function currant.scaling set enable_seqscan = off;
-alter function currant.scaling set enable_bitmapscan = off;
-alter function currant.scaling set jit = off;
-alter function currant.any_ready set enable_seqscan = off;
-alter function currant.any_ready set jit = off;
-alter function currant.end_pods set enable_seqscan = off;
-alter function currant.end_pods set jit = off;
-alter function currant.end_containers set enable_seqscan = off;
-alter function currant.end_containers set jit = off;
-alter function currant.take_over_pod set enable_seqscan = off;
-alter function currant.take_over_pod set jit = off;

@@ -84,3 +84,38 @@ async fn no_function_that_narrows_its_plans_is_compiled() {
         and array_to_string(proconfig, ' ') like '%enable_%' and not proconfig @> array['jit=off']";
     assert_eq!(text(&mut database.connect().await, sql).await, "null");
 }
+
+/// `function: its settings` for every function that has some, as the database has them after all migrations.
+async fn function_settings(database: &Database) -> String {
+    let sql = "select string_agg(p.proname || ': ' || array_to_string(p.proconfig, ', '), e'\n')
+        from pg_proc p where p.pronamespace = 'currant'::regnamespace and p.proconfig is not null";
+    text(&mut database.connect().await, sql).await
+}
+
+/// `create or replace` drops a setting that its header does not repeat, and nothing but a slow query in a large table tells.
+#[tokio::test]
+async fn every_function_has_exactly_its_settings() {
+    let database = Database::empty().await;
+    db::migrate(&mut database.connect().await).await.unwrap();
+    let settings = function_settings(&database).await;
+    let there: Vec<&str> = settings.lines().collect();
+    let expected: Vec<&str> = include_str!("function_settings.txt").lines().collect();
+    let lost: Vec<_> = expected.iter().filter(|line| !there.contains(line)).collect();
+    let unexpected: Vec<_> = there.iter().filter(|line| !expected.contains(line)).collect();
+    assert!(
+        lost.is_empty() && unexpected.is_empty(),
+        "tests/function_settings.txt and the migrations differ.\nonly in the file: {lost:#?}\nonly in the database: {unexpected:#?}"
+    );
+}
+
+#[test]
+fn settings_are_in_the_header_of_their_function() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    for file in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        let sql = std::fs::read_to_string(&file).unwrap().to_lowercase();
+        let words =
+            sql.lines().filter(|line| !line.starts_with("--")).flat_map(str::split_whitespace).collect::<Vec<_>>();
+        let altered = words.windows(2).any(|pair| pair[0] == "alter" && ["function", "routine"].contains(&pair[1]));
+        assert!(!altered, "{}: a setting of a function goes into its header", file.display());
+    }
+}
