@@ -12,6 +12,8 @@ unexport PYTHONPATH PYTHONHOME
 # The sources that the extension is built from; a change of one of them builds it again.
 RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
+# What is missing is installed, or said in one line before anything else is done.
+NEED := scripts/need.sh
 # Tests need a server where they may create databases: yours, or a throw-away one.
 WITH_SERVER := $(if $(WORKFLOWS_TEST_DATABASE_URL),,.venv/bin/python -m currant.embedded run --)
 # Most tests wait for something, so more than one process for each core is worth it. 0: one after the other, in one process.
@@ -33,7 +35,10 @@ demo-steps: .venv/.built
 	@.venv/bin/python -m examples.demo
 
 test: ## lint, then every test of every language
-	@$(TIMED) test $(MAKE) lint-steps test-rust test-python test-versions test-kubernetes
+	@$(TIMED) test $(MAKE) test-needs lint-steps cluster-binaries test-rust test-python test-versions test-kubernetes
+# First, so that what this machine lacks is said in a second, not in the middle.
+test-needs:
+	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
 test-rust: .venv/.built
 	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
 test-python: .venv/.built
@@ -42,28 +47,30 @@ test-versions: .venv/.built
 	@scripts/test-versions.sh
 # The resources, the operator and the chart against a real API server without nodes; the images' tools.
 test-kubernetes: .venv/.operator
-	@scripts/need-go.sh
-	@e2e/cluster build
-	@scripts/pytest.sh -c operator/pyproject.toml operator/tests
-	@scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
-	@scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/unit
-	@scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit e2e/cluster_tool/tests/control_plane
+	@scripts/test-kubernetes.sh
+# The API server of those tests, well before them: building it may fail.
+cluster-binaries: .venv/.operator
+	@scripts/test-kubernetes.sh build
 
 e2e: ## the tests on a real Kubernetes with nodes and pods: brings one up, tests, takes it down
 	@$(TIMED) e2e $(MAKE) e2e-steps
-e2e-steps: .venv/.operator
-	@scripts/need-go.sh
+e2e-steps:
+	@scripts/need-cluster.sh
+	@$(MAKE) .venv/.operator
 	@scripts/e2e.sh
 
 demo-k8s: ## the demo on Kubernetes: cluster, chart, worker pool, a shop and its orders
 	@$(TIMED) demo-k8s $(MAKE) demo-k8s-steps
-demo-k8s-steps: .venv/.operator
-	@scripts/need-go.sh
+demo-k8s-steps:
+	@scripts/need-cluster.sh
+	@$(MAKE) .venv/.operator
 	@examples/kubernetes/demo.sh
 
 lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest
 	@$(TIMED) lint $(MAKE) lint-steps
-lint-steps: .venv/.operator
+lint-steps:
+	@$(NEED) python compiler cargo rustfmt clippy
+	@$(MAKE) .venv/.operator
 	@scripts/lint.sh
 
 bench: ## the benchmark suite, beside bare SQL
@@ -82,7 +89,9 @@ chaos: ## SEEDS=20 seeds of faults, 60 s each, against a load; a verdict
 	@$(TIMED) chaos $(MAKE) chaos-steps
 chaos-short: ## the same in short: 3 seeds of 20 s, as in CI
 	@$(TIMED) chaos-short $(MAKE) chaos-steps SEEDS=3 SECONDS_EACH=20
-chaos-steps: .venv/.built
+chaos-steps:
+	@$(NEED) python compiler cargo pgbouncer faketime
+	@$(MAKE) .venv/.built
 	@.venv/bin/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS_EACH)
 
 .PHONY: bench-soak
@@ -98,6 +107,7 @@ clean: ## remove what was built, installed, and run here
 	@rm -rf .venv core/target .currant .cluster worker-image/.cache core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/.created:
+	@$(NEED) python compiler cargo
 	@scripts/make-venv.sh
 
 .venv/.installed: .venv/.created core/pyproject.toml
@@ -106,7 +116,7 @@ clean: ## remove what was built, installed, and run here
 	@touch $@
 
 .venv/.built: .venv/.installed $(RUST_SOURCES) core/pyproject.toml
-	@scripts/need-cargo.sh
+	@$(NEED) compiler cargo
 	@echo "building the extension (about two minutes the first time) ..."
 	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
 	@touch $@

@@ -15,9 +15,11 @@ from chaos.pooler import PROGRAM, Pooler
 from chaos.postgres import Disk, Server, url_at, wait_until
 from chaos.relay import Relay
 from currant.rust_bridge import RustBridge
+from e2e.programs import SYSTEM_ROOT
 
 INVARIANTS = ROOT / "core/tests/invariants.sql"
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+# Debian's place for it, which differs by processor.
+FAKETIME = next(Path(f"{SYSTEM_ROOT}/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 # What is recorded, and how often, noted by the database itself; and the rows of customers who enqueue in a transaction.
 AUDIT = """
@@ -37,7 +39,7 @@ AUDIT = """
 # Faults that cannot be struck everywhere, and what to say then.
 NEEDS = {
     "disk": "a file system of its own can only be made by root",
-    "skew": f"libfaketime is not installed: apt-get install libfaketime ({FAKETIME})",
+    "skew": "libfaketime is not installed: apt-get install libfaketime",
     "pooler": "PgBouncer is not installed: apt-get install pgbouncer",
 }
 
@@ -62,13 +64,17 @@ class Arena:
     @property
     def missing(self) -> dict[str, str]:
         """The kinds of faults that cannot be struck here, and why."""
-        there = {"disk": not self.disks[0].refusal, "skew": FAKETIME.exists(), "pooler": PROGRAM is not None}
+        there = {"disk": not self.disks[0].refusal, "skew": FAKETIME is not None, "pooler": PROGRAM is not None}
         return {kind: NEEDS[kind] for kind, can in there.items() if not can}
 
     @property
     def to_primary(self) -> list[Relay]:
-        """The relays that lead straight to the primary."""
-        return [self.client, self.pooled, *(slot.relay for slot in self.fleet.slots if slot.name != "pooled")]
+        """The relays that lead straight to the primary, and that a fail-over has to lead to the next one."""
+        return [
+            self.client,
+            self.pooled,
+            *(slot.relay for slot in self.fleet.slots if self._through_pooler(slot.name) is None),
+        ]
 
     @property
     def ledger(self) -> Path:
@@ -143,16 +149,20 @@ class Arena:
         return {
             "plain": {},
             "forgetful": {"WORKFLOWS_WORKER_MAX_HOT": "5", "WORKFLOWS_WORKER_LONG_WAIT": "0.5"},
-            "skewed": skewed if FAKETIME.exists() else {},
+            "skewed": skewed if FAKETIME is not None else {},
             "pooled": {},
         }
 
+    def _through_pooler(self, slot_name: str) -> Pooler | None:
+        """The pooler between the slot of that name and the primary. Where PgBouncer is not installed there is none."""
+        return self.pooler if slot_name == "pooled" else None
+
     async def _add(self, name: str, variables: dict[str, str]) -> Slot:
-        through_pooler = name == "pooled" and self.pooler is not None
-        relay = Relay(self.pooler.port if through_pooler and self.pooler is not None else self.primary.port)
+        through_pooler = self._through_pooler(name)
+        relay = Relay(through_pooler.port if through_pooler is not None else self.primary.port)
         await relay.open()
         # Impatient, so that an outage outlasts what a workflow asks of its worker.
-        parameters = {"connect_timeout": "2"} | ({"pgbouncer": "true"} if through_pooler else {})
+        parameters = {"connect_timeout": "2"} | ({"pgbouncer": "true"} if through_pooler is not None else {})
         slot = Slot(name, relay, url_at(relay.port, **parameters), variables)
         self.fleet.slots.append(slot)
         return slot

@@ -72,6 +72,9 @@ class Battle:
             directory.chmod(0o711)
             arena = Arena(directory, self.naive)
             try:
+                for kind in self.kinds:
+                    if kind in arena.missing:
+                        self.say(f"NOT STRUCK HERE: {KINDS[kind].title}: {arena.missing[kind]}")
                 await arena.set_up()
                 return await self._fight(arena)
             finally:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from chaos.postgres import USER, free_port
 from chaos.relay import HOST
 from currant import embedded
+from e2e.programs import find
 
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-PROGRAM = shutil.which("pgbouncer", path=_PATH)
+PROGRAM = find("pgbouncer")
 
 
 class Pooler:

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from e2e.programs import needed
 
-
-def executable(name: str) -> str:
-    """Where a program of the package is. Where it is not installed the test is skipped, loudly; in CI it fails."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/bin:/usr/local/bin")
-    if found is None:
-        missing = f"{name.upper()} IS NOT INSTALLED, SO DASHBOARD AND ALERTS ARE NOT TESTED: apt-get install prometheus"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        warnings.warn_explicit(missing, category=UserWarning, filename=__file__, lineno=1)
-        pytest.skip(missing)
-    return found
+PACKAGE = "prometheus"
 
 
 def free_port() -> int:
@@ -72,7 +59,7 @@ def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> Iterator[Promethe
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     command = [
-        executable("prometheus"),
+        needed("prometheus", PACKAGE),
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -26,7 +26,7 @@ build_images() { worker-image/build.sh --out $images all; }
 # The node's own tests, and what needs the images' file systems but no cluster.
 test_tools() {
     if [ "$(id -u)" -ne 0 ]; then
-        echo "e2e: WARNING: NOT ROOT, SO THE NATIVE NODE AND THE IMAGES' FILE SYSTEMS ARE NOT TESTED BY THEMSELVES"
+        scripts/leave-out.sh "the native node, and the images' file systems by themselves" "run make e2e as root"
         return
     fi
     scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/node &&

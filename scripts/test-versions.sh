@@ -19,7 +19,7 @@ for version in 3.11 3.12 3.13; do
     [ "$version" = "$own" ] && continue
     python=$(find_python "$version")
     if [ -z "$python" ]; then
-        echo "test-versions: no Python $version here, so the loop is NOT tested on it"
+        scripts/leave-out.sh "the loop on Python $version" "put python$version on the PATH"
         continue
     fi
     venv=.venv/python$version

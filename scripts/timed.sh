@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# timed.sh NAME COMMAND...: run a command, say how long it took, give its exit code.
+# timed.sh NAME COMMAND...: run a command, say how long it took and, in the last line, what was left out; give its exit code.
 name=$1
 shift
 start=$SECONDS
+inner=${LEFT_OUT:-} # of a command around this one, which says it all at its own end
+export LEFT_OUT=${inner:-$(mktemp)}
 "$@"
 code=$?
 took=$((SECONDS - start))
 if [ $code -eq 0 ]; then verdict=ok; else verdict="FAILED (exit $code)"; fi
 printf 'make %s: %s, %d min %02d s\n' "$name" "$verdict" $((took / 60)) $((took % 60))
+if [ -z "$inner" ]; then
+    left_out=$(awk '!seen[$0]++ { printf "%s%s", separator, $0; separator = "; " }' "$LEFT_OUT")
+    [ -z "$left_out" ] || echo "make $name: NOT TESTED: $left_out"
+    rm -f "$LEFT_OUT"
+fi
 exit $code

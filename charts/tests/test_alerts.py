@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.prometheus import executable
+from e2e.programs import needed
+from e2e.prometheus import PACKAGE
 from helm import objects, one, render
 
 MINUTES = 40  # for which each case runs; the last minute is looked at
@@ -120,7 +121,7 @@ def promtool(rules: Path, *cases: dict[str, Any]) -> subprocess.CompletedProcess
     """Run these cases."""
     path = rules.with_name("cases.yaml")
     path.write_text(json.dumps({"rule_files": [rules.name], "evaluation_interval": "1m", "tests": cases}))
-    command = [executable("promtool"), "test", "rules", path.name]
+    command = [needed("promtool", PACKAGE), "test", "rules", path.name]
     return subprocess.run(command, cwd=rules.parent, capture_output=True, text=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -197,15 +196,10 @@ class Gate:
                 end.close()
 
 
-PGBOUNCER = shutil.which(
-    "pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-)
-
-
 class PgBouncer:
     """PgBouncer in transaction mode in front of a server, with few server connections, so that sessions do change."""
 
-    def __init__(self, directory: Path, url: str, pool_size: int = 3) -> None:
+    def __init__(self, program: str, directory: Path, url: str, pool_size: int = 3) -> None:
         parts = urlsplit(url)
         self._server = parts
         self.port = free_port()
@@ -221,7 +215,7 @@ class PgBouncer:
         self.log_path = directory / "pgbouncer.log"
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(PGBOUNCER), str(ini)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **unprivileged()
+                [program, str(ini)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **unprivileged()
             )  # type: ignore[call-overload]
         eventually(self._answers)
 

@@ -36,6 +36,8 @@ def main() -> int:
 def up(arguments: argparse.Namespace) -> None:
     """Bring up a cluster, and with --hold take it down again when stdin closes."""
     chosen = choose(arguments.backend, alone=arguments.control_plane_only)
+    if chosen == "native":
+        native.prepare()
     name = kind.name_for(arguments.dir) if chosen == "kind" else "currant"
     _clear(arguments.dir)
     cluster = layout.create(arguments.dir, backend=chosen, name=name, control_plane_only=arguments.control_plane_only)
@@ -56,7 +58,14 @@ def up(arguments: argparse.Namespace) -> None:
 
 def build_only(_arguments: argparse.Namespace) -> None:
     """Build what a native cluster needs, so that what comes after takes seconds."""
-    native.prepare(with_node=False)
+    native.check(with_node=False)
+    native.prepare()
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Install what `up` needs, and say what cannot be, without building anything."""
+    chosen = choose(arguments.backend, alone=False)
+    say(f"e2e/cluster: {chosen}: what it needs is here")
 
 
 def down(arguments: argparse.Namespace) -> None:
@@ -103,7 +112,7 @@ def env(arguments: argparse.Namespace) -> None:
 
 
 def choose(wanted: str, *, alone: bool) -> str:
-    """The backend, and everything it needs there. Raises ClusterError that says what is missing."""
+    """The backend, and everything on the machine that it needs. Raises ClusterError that says what is missing."""
     if wanted == "kind" and alone:
         raise ClusterError("kind makes no control plane alone: leave out --control-plane-only, or use --backend native")
     if wanted == "kind" or (wanted == "auto" and not alone and kind.usable()):
@@ -111,7 +120,7 @@ def choose(wanted: str, *, alone: bool) -> str:
         return "kind"
     if not sys.platform.startswith("linux"):
         raise ClusterError(f"the native cluster needs Linux, and this is {sys.platform}: use --backend kind")
-    native.prepare(with_node=not alone)
+    native.check(with_node=not alone)
     return "native"
 
 
@@ -157,16 +166,21 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--dir", type=_path, default=DEFAULT_DIRECTORY, help="the cluster's directory (%(default)s)")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=what, description=what, parents=[shared])
+    backend = argparse.ArgumentParser(add_help=False)
+    backend.add_argument("--backend", choices=("auto", "kind", "native"), default="auto", help="%(default)s")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], what: str, *more: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what, parents=[shared, *more])
         added.set_defaults(run=run)
         return added
 
-    starting = command("up", up, "bring up a cluster, building what is missing")
+    starting = command("up", up, "bring up a cluster, building what is missing", backend)
     starting.add_argument("--control-plane-only", action="store_true", help="no node: objects are kept, pods never run")
-    starting.add_argument("--backend", choices=("auto", "kind", "native"), default="auto", help="%(default)s")
     starting.add_argument("--hold", action="store_true", help="stay, and take the cluster down when stdin closes")
     command("build", build_only, "build the binaries if they are missing or out of date, which `up` does, too")
+    command("check", check, "install what `up` needs, or say what is missing; nothing is built", backend)
     command("down", down, "take the cluster down and delete its directory")
     loading = command("load-image", load_image, "load archives of images into the node")
     loading.add_argument("archives", metavar="ARCHIVE", type=_path, nargs="+")

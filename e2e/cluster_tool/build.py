@@ -46,6 +46,11 @@ def binaries() -> None:
         (BIN / ".built").write_text(wanted)
 
 
+def up_to_date() -> bool:
+    """Whether there is nothing to build."""
+    return _built() == _fingerprint()
+
+
 def kubernetes_version() -> str:
     """The version that `go.mod` pins, as `v1.34.4`."""
     found = re.search(r"^\tk8s\.io/kubernetes (v\S+)$", (TOOLS / "go.mod").read_text(), re.MULTILINE)

@@ -9,9 +9,15 @@ from .layout import Cluster
 from .report import step
 
 
-def prepare(*, with_node: bool) -> None:
-    """Build and install what is missing. Raises ClusterError with the line that says what this machine lacks."""
+def check(*, with_node: bool) -> None:
+    """Install the packages that are missing. Raises ClusterError with the line that says what this machine lacks."""
     packages.need(node=with_node)
+    if not build.up_to_date():
+        build.check_go()
+
+
+def prepare() -> None:
+    """Build what is missing or out of date. Raises ClusterError when that fails."""
     build.binaries()
 
 

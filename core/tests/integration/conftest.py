@@ -22,7 +22,8 @@ import currant
 from apps.board import Board, rhythm
 from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
-from servers import INVARIANTS, execute, with_database
+from e2e.programs import needed
+from servers import INVARIANTS, PgBouncer, execute, passable_directory, with_database
 from support import CHECKOUT, QUICK, Ledger, WorkerProcess, child_environment, eventually
 
 
@@ -91,6 +92,16 @@ def _no_database_is_left_configured() -> Iterator[None]:
     """What a test configured must not reach the tests behind it, unit tests among them."""
     yield
     currant.configure()
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(server_url: str) -> Iterator[PgBouncer]:
+    """PgBouncer in front of the server."""
+    program = needed("pgbouncer", "pgbouncer")
+    with passable_directory() as directory:
+        bouncer = PgBouncer(program, directory, server_url)
+        yield bouncer
+        bouncer.stop()
 
 
 @pytest.fixture

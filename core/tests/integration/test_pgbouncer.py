@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from urllib.parse import quote
@@ -17,24 +15,8 @@ import currant
 from apps import pooled
 from currant import Worker
 from currant.rust_bridge import RustBridge
-from servers import PGBOUNCER, PgBouncer, passable_directory
+from servers import PgBouncer
 from support import WorkerProcess
-
-MISSING = "PGBOUNCER IS NOT INSTALLED, SO NOTHING IS TESTED BEHIND A POOLER: apt-get install pgbouncer"
-
-
-@pytest.fixture(scope="module")
-def pgbouncer(server_url: str) -> Iterator[PgBouncer]:
-    """PgBouncer in front of the server. Where it is not installed the tests are skipped, loudly; in CI they fail."""
-    if PGBOUNCER is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        warnings.warn_explicit(MISSING, category=UserWarning, filename=__file__, lineno=1)
-        pytest.skip(MISSING)
-    with passable_directory() as directory:
-        bouncer = PgBouncer(directory, server_url)
-        yield bouncer
-        bouncer.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from currant.cli.bench.model import Plan
 from currant.client import default_client
 from currant.errors import CurrantError
 from currant.rust_bridge import RustBridge, new_id
-from servers import PGBOUNCER, PgBouncer, passable_directory
+from servers import PgBouncer
 from support import CHECKOUT, WorkerProcess, child_environment, eventually
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -335,18 +334,6 @@ def test_a_read_only_server_is_refused(run_currant: Run, make_role: Callable[...
 
 
 # Behind a pooler
-
-
-@pytest.fixture(scope="module")
-def pgbouncer(server_url: str) -> Iterator[PgBouncer]:
-    """PgBouncer in front of the server; as in test_pgbouncer, CI must have it."""
-    if PGBOUNCER is None:
-        assert not os.environ.get("CI"), "PgBouncer is not installed"
-        pytest.skip("PgBouncer is not installed")
-    with passable_directory() as directory:
-        bouncer = PgBouncer(directory, server_url)
-        yield bouncer
-        bouncer.stop()
 
 
 def test_behind_a_pooler_it_works_and_says_that_notifications_do_not_come(

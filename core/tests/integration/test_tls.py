@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import psutil
 import pytest
 import trustme
 
@@ -137,7 +138,7 @@ async def test_client_and_worker_work_with_a_certificate_that_is_verified(
     worker = worker_process("letters", "apps.letters", WORKFLOWS_DATABASE_URL=url)
     handle = await letters.write.queue("x")
     assert await handle.result(timeout=60) == "x"
-    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    lines = "\n".join(" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
     assert "currant worker -q letters" in lines
     assert tls.secret not in lines
     assert tls.secret not in worker.log

@@ -6,14 +6,18 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from chaos import arena as arena_module
 from chaos import ledger, report, stalls, verdict
 from chaos.__main__ import arguments
+from chaos.arena import Arena
 from chaos.battle import Outcome
 from chaos.facts import Facts, Record, Row, Signal, Wait
 from chaos.faults import FAULTS, Struck
+from chaos.fleet import Slot
 from chaos.ledger import Attempt
 from chaos.load import PROMISED, UNKNOWN, UNSAID, WITHDRAWN, Book, Order
 from chaos.naive import RULES, Rule
@@ -67,6 +71,57 @@ class TestSchedule:
     def test_only_the_kinds_that_were_asked_for_strike(self) -> None:
         assert {strike.kind for strike in plan(1, 60, ["kill"])} == {"kill"}
         assert plan(1, 60, []) == []
+
+
+class FakeRelay:
+    """Leads to a port, without listening anywhere."""
+
+    def __init__(self, upstream: int) -> None:
+        self.upstream, self.port = upstream, upstream + 1
+
+    async def open(self) -> None:
+        """As if it listened."""
+
+
+class TestArena:
+    @pytest.fixture
+    def arena(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arena:
+        """An arena of which nothing runs."""
+        ports = iter([5001, 5002])
+        monkeypatch.setattr(arena_module, "Disk", lambda home: SimpleNamespace(home=home, refusal="not root"))
+        monkeypatch.setattr(arena_module, "Server", lambda home: SimpleNamespace(home=home, port=next(ports)))
+        monkeypatch.setattr(arena_module, "Relay", FakeRelay)
+        return Arena(tmp_path)
+
+    async def place_workers(self, arena: Arena) -> dict[str, Slot]:
+        for name in arena._places():
+            await arena._add(name, {})
+        await arena.extra_slot("extra-1")
+        return {slot.name: slot for slot in arena.fleet.slots}
+
+    async def test_a_fail_over_moves_the_way_of_every_worker_when_there_is_no_pooler(self, arena: Arena) -> None:
+        slots = await self.place_workers(arena)
+        assert {slot.relay.upstream for slot in slots.values()} == {arena.primary.port}
+        assert "pgbouncer" not in slots["pooled"].url
+        assert {id(slot.relay) for slot in slots.values()} <= {id(relay) for relay in arena.to_primary}
+
+    async def test_with_a_pooler_its_own_way_is_moved_and_that_of_the_worker_behind_it_is_not(
+        self, arena: Arena
+    ) -> None:
+        arena.pooler = SimpleNamespace(port=6432)  # type: ignore[assignment]
+        slots = await self.place_workers(arena)
+        assert slots["pooled"].relay.upstream == 6432
+        assert "pgbouncer=true" in slots["pooled"].url
+        moved = {id(relay) for relay in arena.to_primary}
+        assert id(arena.pooled) in moved
+        assert [slot.name for slot in slots.values() if id(slot.relay) not in moved] == ["pooled"]
+
+    def test_what_cannot_be_struck_says_how_it_could(self, arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(arena_module, "PROGRAM", None)
+        monkeypatch.setattr(arena_module, "FAKETIME", None)
+        assert set(arena.missing) == {"disk", "skew", "pooler"}
+        assert arena.missing["pooler"] == "PgBouncer is not installed: apt-get install pgbouncer"
+        assert arena._places()["skewed"] == {}
 
 
 class TestLedger:

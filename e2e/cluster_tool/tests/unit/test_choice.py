@@ -16,7 +16,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was looked for on the machine, where everything is to be had."""
     asked: list[str] = []
     monkeypatch.setattr(kind, "prepare", lambda: asked.append("kind"))
-    monkeypatch.setattr(native, "prepare", lambda *, with_node: asked.append("node" if with_node else "control plane"))
+    monkeypatch.setattr(native, "check", lambda *, with_node: asked.append("node" if with_node else "control plane"))
     monkeypatch.setattr(kind, "usable", lambda: True)
     return asked
 

