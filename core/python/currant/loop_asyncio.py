@@ -1,42 +1,61 @@
 """`asyncio.wait_for`, `as_completed`, `gather` where the loop is a workflow's; on any other loop they are as they were.
 
 asyncio's own differ between Python versions (3.11's `wait_for` starts a task, its `gather` takes a turn of the loop for
-what is done already) or go through sets of coroutines, which iterate by address (`as_completed`). `install` runs once,
-when this module is imported; a module that said `from asyncio import as_completed` before that keeps asyncio's own.
+what is done already) or go through sets of coroutines, which iterate by address (`as_completed`).
+
+Importing this changes nothing. `install` gives asyncio's three functions another code while a worker runs, `uninstall`
+gives them their own back. The function objects stay, so a module that said `from asyncio import gather` has ours too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import inspect
+import threading
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from types import CodeType, FunctionType
 from typing import Any
 
 from currant.loop import WorkflowLoop
 
-_plain_wait_for = asyncio.wait_for
-_plain_as_completed = asyncio.as_completed
-_plain_gather = asyncio.gather
 _PlainGathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
 
-@functools.wraps(_plain_wait_for)
+def _own(name: str) -> FunctionType:
+    """asyncio's function of that name, below whatever an instrumentation has wrapped around it."""
+    function = inspect.unwrap(getattr(asyncio.tasks, name))
+    if not isinstance(function, FunctionType):
+        raise RuntimeError(f"asyncio.{name} is {function!r}, not asyncio's own: import currant before what replaces it")
+    return function
+
+
+def _copy(function: FunctionType) -> Callable[..., Any]:
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+_functions = [_own(name) for name in ("wait_for", "as_completed", "gather")]
+_plain_wait_for, _plain_as_completed, _plain_gather = map(_copy, _functions)
+
+
 async def wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109
+    """See `asyncio.wait_for`."""
     if isinstance(_get_running_loop(), WorkflowLoop):
         return await _wait_for(fut, timeout)
     return await _plain_wait_for(fut, timeout)
 
 
-@functools.wraps(_plain_as_completed)
 def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) -> Any:
+    """See `asyncio.as_completed`."""
     if isinstance(_get_running_loop(), WorkflowLoop):
         return _AsCompleted(fs, timeout)
     return _plain_as_completed(fs, timeout=timeout)
 
 
-@functools.wraps(_plain_gather)
 def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
+    """See `asyncio.gather`."""
     if coros_or_futures and isinstance(_get_running_loop(), WorkflowLoop):
         return _Gathering(coros_or_futures, return_exceptions).outer
     return _plain_gather(*coros_or_futures, return_exceptions=return_exceptions)
@@ -115,16 +134,13 @@ class _AsCompleted:
 
 
 class _GatheringFuture(_PlainGathering):  # type: ignore[misc]
-    """What `gather` returns. In a workflow its hash is its number in the run, like that of every future there."""
+    """The future that `gather` returns; its hash is its number in the run, like that of every future there."""
 
     _number: int | None = None
 
     def __hash__(self) -> int:
-        loop = self.get_loop()
-        if not isinstance(loop, WorkflowLoop):
-            return object.__hash__(self)
         if self._number is None:
-            self._number = loop.next_number()
+            self._number = self.get_loop().next_number()
         return self._number
 
 
@@ -175,14 +191,57 @@ def _value(future: asyncio.Future[Any]) -> Any:
     return future.result() if error is None else error
 
 
+class _Codes:
+    """The code of asyncio's functions while they are ours. Its globals are asyncio's, so it imports what it calls."""
+
+    @staticmethod
+    async def wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109
+        from currant import loop_asyncio
+
+        return await loop_asyncio.wait_for(fut, timeout)
+
+    @staticmethod
+    def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+        from currant import loop_asyncio
+
+        return loop_asyncio.as_completed(fs, timeout=timeout)
+
+    @staticmethod
+    def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
+        from currant import loop_asyncio
+
+        return loop_asyncio.gather(*coros_or_futures, return_exceptions=return_exceptions)
+
+
+_asyncios_codes = [function.__code__ for function in _functions]
+_our_codes = [getattr(_Codes, function.__name__).__code__ for function in _functions]
+_users = 0
+_lock = threading.Lock()
+
+
 def install() -> None:
-    """Put these in the place of asyncio's own, under both of their names."""
-    modules: tuple[Any, ...] = (asyncio, asyncio.tasks)
-    for module in modules:
-        module.wait_for = wait_for
-        module.as_completed = as_completed
-        module.gather = gather
-    modules[1]._GatheringFuture = _GatheringFuture
+    """Make asyncio's functions ours until `uninstall` has been called as often."""
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _put(_our_codes)
 
 
-install()
+def uninstall() -> None:
+    """Give asyncio's functions their own code back, if nobody else has called `install`."""
+    global _users
+    with _lock:
+        _users -= 1
+        if _users == 0:
+            _put(_asyncios_codes)
+
+
+def installed() -> bool:
+    """Whether asyncio's functions are ours at present."""
+    return _users > 0
+
+
+def _put(codes: list[CodeType]) -> None:
+    for function, code in zip(_functions, codes, strict=True):
+        function.__code__ = code

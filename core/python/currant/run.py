@@ -18,8 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import currant.loop_asyncio  # noqa: F401  (makes wait_for, as_completed and gather deterministic on our loop)
-from currant import codec
+from currant import codec, loop_asyncio
 from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException
 from currant.loop import Timer, WorkflowLoop, WorkflowTask
 from currant.steps import SignalWait, Step, StepFuture, Verb
@@ -117,7 +116,10 @@ class WorkflowRun:
         """Start the workflow, or rebuild it from its history. Gives the commands to send to the engine.
 
         `clock` is when the run started, in microseconds since 1970; `records` and `outcomes` are as in docs/engine.md.
+        Raises `RuntimeError` where `loop_asyncio.install` has not been called: no replay would be exact.
         """
+        if not loop_asyncio.installed():
+            raise RuntimeError("a workflow runs in a worker: `loop_asyncio.install` has not been called")
         outer = self._loop.enter()
         try:
             if not records and not outcomes:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
-from currant import context, settings, tracing
+from currant import context, loop_asyncio, settings, tracing
 from currant.builds import build_id
 from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
@@ -146,6 +146,7 @@ class Worker:
         except ValueError as error:  # the port for health and metrics
             raise WorkerStopped(str(error)) from None
         self._closed = False
+        loop_asyncio.install()
         self._loop.add_reader(engine.fileno(), self._pump)
         log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
         self._loop.call_soon(self._pump)
@@ -217,12 +218,15 @@ class Worker:
     async def _close(self, engine: Engine) -> None:
         # From here on nothing is answered: what has not ended is handed back by `stop`.
         self._closed = True
-        await self._abandon_tasks()
-        for id in list(self._runs):
-            self._put_out(id, "handed back")
-        await self._client.stop_engine(engine, _GOODBYE)
-        self._loop.remove_reader(engine.fileno())
-        self._threads.close()
+        try:
+            await self._abandon_tasks()
+            for id in list(self._runs):
+                self._put_out(id, "handed back")
+            await self._client.stop_engine(engine, _GOODBYE)
+        finally:
+            self._loop.remove_reader(engine.fileno())
+            self._threads.close()
+            loop_asyncio.uninstall()
         log.info("worker %s has stopped", self.name)
 
     async def _abandon_tasks(self) -> None:

@@ -102,6 +102,18 @@ def test_a_pool_of_forked_workers_as_in_multiprocessing(database: str, worker: W
     assert done.stdout == "[['a', 'a'], ['b', 'b'], ['c', 'c'], ['d', 'd']]\n", done.stderr
 
 
+def test_a_process_that_imports_and_enqueues_keeps_python_as_it_was_and_has_it_back_after_a_worker(
+    database: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "apps.untouched"],
+        env=child_environment(database), cwd=CHECKOUT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    looks = ("import", "enqueue", "worker", "await", "end")
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {look: [] for look in looks}
+
+
 async def test_many_at_once_are_enqueued_in_order_and_together(db: Db) -> None:
     handles = await letters.write.queue_many([("a",), {"text": "b", "copies": 2}, ("c", 3)])
     rows = {str(row["id"]): row for row in db.execute("select id, args, xmin::text as tx from currant.executions")}

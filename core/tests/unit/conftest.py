@@ -20,7 +20,7 @@ def _extension_is_built() -> bool:
 if not _extension_is_built():
     fake_core.install()
 
-from currant import client, codec, rust_bridge, worker  # noqa: E402  needs the above
+from currant import client, codec, loop_asyncio, rust_bridge, worker  # noqa: E402  needs the above
 from currant.decorators import registry  # noqa: E402
 
 URL = "postgresql://nobody@nowhere/nothing"
@@ -43,6 +43,14 @@ def engines(core: fake_core.Core, monkeypatch: pytest.MonkeyPatch) -> list[fake_
     monkeypatch.setattr(worker, "Engine", fake_core.Engine)
     monkeypatch.setattr(fake_core.Engine, "made", [])
     return fake_core.Engine.made
+
+
+@pytest.fixture(scope="module")
+def asyncio_is_ours() -> Iterator[None]:
+    """As while a worker runs: what drives workflows without a worker needs it."""
+    loop_asyncio.install()
+    yield
+    loop_asyncio.uninstall()
 
 
 @pytest.fixture(autouse=True)

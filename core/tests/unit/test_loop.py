@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from asyncio import as_completed, gather, wait_for
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from currant import context, loop_asyncio
 from currant.loop import WorkflowLoop, install_blocking_guard
 from fake_engine import FakeEngine, forever, kinds, running, step
+
+pytestmark = pytest.mark.usefixtures("asyncio_is_ours")
 
 OTHER = "01900000-0000-7000-8000-000000000002"
 
@@ -152,7 +155,7 @@ def test_sets_of_futures_iterate_in_the_same_order_in_every_process() -> None:
         made: list[Any] = [asyncio.create_task(asyncio.sleep(0)) for _ in range(20)]
         made += [loop.create_future() for _ in range(20)]
         made += [asyncio.gather(loop.create_future()) for _ in range(20)]
-        made += [loop_asyncio._plain_gather(loop.create_future()) for _ in range(20)]  # imported before Currant
+        made += [gather(loop.create_future()) for _ in range(20)]  # imported before Currant
         return [made.index(one) for one in set(made)]
 
     padding = []
@@ -249,9 +252,32 @@ async def test_on_another_loop_asyncio_is_as_it_was() -> None:
         await asyncio.wait_for(asyncio.Event().wait(), 0)
 
 
-def test_asyncio_names_the_functions_as_before() -> None:
-    assert asyncio.wait_for.__name__ == "wait_for"
-    assert asyncio.tasks.as_completed is asyncio.as_completed is loop_asyncio.as_completed
+def test_what_was_imported_from_asyncio_before_is_ours_in_a_workflow() -> None:
+    async def main() -> Any:
+        futures = [asyncio.ensure_future(asyncio.sleep(0, n)) for n in range(3)]
+        waiter = wait_for(asyncio.sleep(0, "x"), 1)
+        return [type(gather(*futures)).__module__, type(as_completed(futures)).__module__, await waiter]
+
+    assert running(main).result == ["currant.loop_asyncio", "currant.loop_asyncio", "x"]
+
+
+def test_asyncio_has_its_own_code_back_when_the_last_that_needs_ours_has_ended() -> None:
+    functions: Any = (asyncio.gather, asyncio.wait_for, asyncio.as_completed)
+    loop_asyncio.uninstall()  # the fixture's
+    try:
+        plain = [function.__code__ for function in functions]
+        assert {code.co_filename for code in plain} == {asyncio.tasks.__file__}
+        loop_asyncio.install()
+        loop_asyncio.install()
+        loop_asyncio.uninstall()
+        assert not {code.co_filename for code in plain} & {function.__code__.co_filename for function in functions}
+        loop_asyncio.uninstall()
+        assert [function.__code__ for function in functions] == plain
+        with pytest.raises(RuntimeError, match="a workflow runs in a worker"):
+            running(forever)  # type: ignore[arg-type]
+    finally:
+        loop_asyncio.install()
+    assert [function.__name__ for function in functions] == ["gather", "wait_for", "as_completed"]
 
 
 async def test_a_future_of_another_loop_cannot_be_awaited() -> None:

@@ -25,6 +25,8 @@ from currant.errors import (
 from currant.run import derive_id
 from fake_engine import RUN_ID, STARTED, FakeCall, FakeEngine, forever, kinds, running, step
 
+pytestmark = pytest.mark.usefixtures("asyncio_is_ours")
+
 OTHER = "01900000-0000-7000-8000-000000000002"
 FAILURE = {"type": "ValueError", "message": "no money", "traceback": "", "id": OTHER}
 

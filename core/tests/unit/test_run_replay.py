@@ -13,6 +13,8 @@ from currant.errors import ExecutionFailed, WorkflowSuspendException
 from currant.run import WorkflowRun
 from fake_engine import RUN_ID, STARTED, FakeCall, FakeEngine, Main, forever, kinds, running, step
 
+pytestmark = pytest.mark.usefixtures("asyncio_is_ours")
+
 
 async def two_steps() -> Any:
     return [await step("a"), await step("b")]
