@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import traceback as tracebacks
@@ -156,7 +157,12 @@ def _plain(value: Any) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON type")
+    hint = ""
+    if inspect.isawaitable(value):
+        hint = "; an `await` is missing"
+        if inspect.iscoroutine(value):
+            value.close()
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON type{hint}")
 
 
 @lru_cache(maxsize=1)

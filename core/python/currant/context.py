@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from currant.errors import NotRunning
+from currant.errors import NotRunning, mistake
 from currant.loop import WorkflowLoop
 from currant.run import WorkflowRun
 
@@ -56,7 +56,7 @@ def active_run() -> WorkflowRun | None:
 def _run(what: str) -> WorkflowRun:
     run = active_run()
     if run is None:
-        raise NotRunning(f"{what} was called outside a workflow")
+        raise mistake(NotRunning(f"{what} was called outside a workflow"))
     return run
 
 
@@ -65,7 +65,7 @@ def current() -> Attempt:
     try:
         return attempt.get()
     except LookupError:
-        raise NotRunning("current() was called outside a task") from None
+        raise mistake(NotRunning("current() was called outside a task")) from None
 
 
 async def sleep(seconds: float) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
-from currant import context, tracing, transactional
+from currant import context, duplicates, tracing, transactional
 from currant.client import Handle, default_client
-from currant.errors import CurrantError, NotRunning
+from currant.errors import CurrantError, NotRunning, mistake
 from currant.names import real_module
 from currant.options import DEFAULT, Default, Options, Retry, text, whole_number
 from currant.rust_bridge import Call, NewExecution, Policy, new_id
@@ -22,6 +22,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Kind = Literal["task", "workflow"]
 Item = tuple[Any, ...] | Mapping[str, Any]  # one call of `queue_many`: positional or keyword arguments
+
+_GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 registry: dict[str, Function[..., Any]] = {}
 
@@ -35,10 +37,6 @@ class Function(Generic[P, R]):
     version: int | None = None
 
     def __init__(self, plain: Callable[P, Any], name: str | None, options: Options, names: Mapping[str, Any]) -> None:
-        if not callable(plain) or not hasattr(plain, "__qualname__"):
-            raise TypeError(f"@{self.kind} decorates a function, not {plain!r}")
-        if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-            raise TypeError(f"@{self.kind} {plain.__qualname__}: a generator cannot be a {self.kind}; return a list")
         functools.update_wrapper(self, plain)  # type: ignore[arg-type]  # its __call__ is that of the subclasses
         self.plain = plain
         self.name = name or f"{real_module(plain.__module__)}.{plain.__qualname__}"
@@ -46,6 +44,7 @@ class Function(Generic[P, R]):
         self._options = options
         self._signature = Signature(plain, self.name, names)
         self._stored: tuple[Policy, float | None] | None = None
+        self.module_run = duplicates.module_run(plain)
         self.bind = self._signature.bind
         self.encode_args = self._signature.encode_args
         self.decode_args = self._signature.decode_args
@@ -54,6 +53,11 @@ class Function(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """The types of its parameters and its result, as far as they are known."""
+        return self._signature.hints
 
     @property
     def queue_name(self) -> str | None:
@@ -131,9 +135,11 @@ class Function(Generic[P, R]):
         """
         active = context.active_run()
         if active is None:
-            raise NotRunning(
-                f"{self.name}.run() was called outside a workflow: there, use .queue() for a durable execution, "
-                "or call the function itself"
+            raise mistake(
+                NotRunning(
+                    f"{self.name}.run() was called outside a workflow: there, use .queue() for a durable execution, "
+                    "or call the function itself"
+                )
             )
         if self._options.idempotency_key is not None or self._options.connection is not None:
             raise ValueError("idempotency_key and connection are for .queue(): a step is exactly once by itself")
@@ -274,7 +280,9 @@ class Workflow(Function[P, R]):
     ) -> None:
         super().__init__(plain, name, options, names)
         if not self.is_async:
-            raise TypeError(f"@workflow {plain.__qualname__}: a workflow is an `async def` function")
+            below = inspect.iscoroutinefunction(inspect.unwrap(plain))
+            hint = "; a decorator below @workflow makes a `def` of it" if below else ""
+            raise TypeError(f"@workflow {plain.__qualname__}: a workflow is an `async def` function{hint}")
         self.version = version
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
@@ -339,6 +347,7 @@ def task(
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
+        plain = _plain_function(plain, "task")
         kind = Task if inspect.iscoroutinefunction(plain) else SyncTask
         return _register(kind(plain, _checked_name(name), options, names))
 
@@ -381,6 +390,7 @@ def workflow(
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
+        plain = _plain_function(plain, "workflow")
         return _register(Workflow(plain, _checked_name(name), options, names, version))
 
     return decorate if function is None else decorate(function)
@@ -396,24 +406,58 @@ def _checked_name(name: str | None) -> str | None:
 
 def _register(function: Function[..., Any]) -> Function[..., Any]:
     known = registry.get(function.name)
-    if known is not None and not _same_source(known.plain, function.plain):
-        raise ValueError(
-            f"the name {function.name!r} is taken by the {known.kind} at {_place(known.plain)}; "
-            f"give the {function.kind} at {_place(function.plain)} another name="
-        )
+    if known is not None and not duplicates.is_same(known, function):
+        raise taken(known, function)
     registry[function.name] = function
     return function
 
 
-def _same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Whether it is one function whose module was run again: reloaded, or imported beside its run as a script."""
-    return _place(one) == _place(other) or (one.__module__ == other.__module__ == "__main__" and _interactive())
+def taken(known: Function[..., Any], other: Function[..., Any]) -> ValueError:
+    """The error for two functions under one name."""
+    return ValueError(
+        f"the name {other.name!r} is taken by the {known.kind} at {duplicates.place(known.plain)}; "
+        f"give the {other.kind} at {duplicates.place(other.plain)} another name: "
+        f"@{other.kind}(name=...)"
+    )
 
 
-def _interactive() -> bool:
-    return not hasattr(sys.modules["__main__"], "__file__")
+def by_name(functions: Iterable[Function[..., Any]]) -> dict[str, Function[..., Any]]:
+    """Some tasks and workflows by their names. Raises `TypeError` for anything else, `ValueError` for two of a name."""
+    found: dict[str, Function[..., Any]] = {}
+    for function in functions:
+        if not isinstance(function, Function):
+            raise TypeError(f"functions: a list of tasks and workflows, not {function!r}")
+        known = found.setdefault(function.name, function)
+        if known.plain is not function.plain and not duplicates.is_same(known, function):
+            raise taken(known, function)
+    return found
 
 
-def _place(function: Callable[..., Any]) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+def _plain_function(given: Any, kind: Kind) -> Callable[..., Any]:
+    """The function that a decorator was given. Raises `TypeError` for what could never run."""
+    if isinstance(given, staticmethod):
+        given = given.__func__
+    if isinstance(given, Function):
+        raise TypeError(f"@{kind} {given.plain.__qualname__}: it is a {given.kind} already; decorate it once")
+    if isinstance(given, classmethod):
+        raise TypeError(f"@{kind} {given.__qualname__}: a class method cannot be a {kind}; make it a static method")
+    if isinstance(given, type):
+        raise TypeError(f"@{kind} decorates a function, not the class {given.__qualname__}")
+    if not callable(given) or not hasattr(given, "__qualname__"):
+        raise TypeError(f"@{kind} decorates a function, not {given!r}")
+    if any(is_generator(inspect.unwrap(given)) for is_generator in _GENERATORS):
+        raise TypeError(f"@{kind} {given.__qualname__}: a generator cannot be a {kind}; return a list")
+    if _is_method(given):
+        raise TypeError(
+            f"@{kind} {given.__qualname__}: a method cannot be a {kind}, there is no object to call it on in a worker; "
+            "make it a function, or a static method"
+        )
+    return given  # type: ignore[no-any-return]
+
+
+def _is_method(function: Any) -> bool:
+    """Whether it is defined in a class and takes the object."""
+    if inspect.ismethod(function) or "." not in function.__qualname__.rpartition("<locals>")[2].lstrip("."):
+        return False
+    parameters = list(inspect.signature(function).parameters)
+    return bool(parameters) and parameters[0] in ("self", "cls")

@@ -1,5 +1,9 @@
 """Everything Currant raises. `WorkflowSuspendException` is apart on purpose: `except Exception` never catches it."""
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class CurrantError(Exception):
     """Base of every error of Currant."""
@@ -69,3 +73,14 @@ class DatabaseUnavailable(CurrantError):
 
 class WorkflowSuspendException(BaseException):
     """Thrown into a workflow that is put out of memory. Let it pass: `finally` blocks run, durable calls do not."""
+
+
+def mistake(error: E) -> E:
+    """Mark an error as a mistake in the program: what raised it would fail alike if it were tried again."""
+    error.__currant_mistake__ = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether a task that failed with this error is not to be tried again, whatever its retries are."""
+    return isinstance(error, SerializationError) or getattr(error, "__currant_mistake__", False) is True

@@ -12,7 +12,7 @@ from typing import Any, Never, NoReturn, Optional, get_type_hints
 import msgspec
 
 from currant import codec
-from currant.errors import SerializationError
+from currant.errors import SerializationError, mistake
 
 _Decode = Callable[[bytes], Any]
 _EMPTY = inspect.Parameter.empty
@@ -40,26 +40,31 @@ class Signature:
     def __init__(self, function: Callable[..., Any], name: str, local_names: Mapping[str, Any]) -> None:
         self.name = name
         self._result_name = f"the result of {name}"
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError:  # some functions that are written in C
+            raise TypeError(
+                f"{name}: the parameters of {function!r} are not known; write a function around it"
+            ) from None
         self._globals = getattr(inspect.unwrap(function), "__globals__", {})
-        self._hints: dict[str, Any] = {}
+        self.hints: dict[str, Any] = {}
         for key in [*self._signature.parameters, "return"]:
             self._resolve(key, local_names)
         self._least, self._most = self._positional_counts()
         self._decoders: tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode] | None = None
         self._result: _Decode | None = None
-        self._typed = any(self._hints.get(key) is not Any for key in self._signature.parameters)
+        self._typed = any(self.hints.get(key) is not Any for key in self._signature.parameters)
         self._certain = self._certain_types()
 
     # Arguments
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise `TypeError` if the function cannot be called so."""
+        """Raise `TypeError` if the function cannot be called so. A task that was enqueued so is not tried again."""
         if kwargs or not self._least <= len(args) <= self._most:
             try:
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{self.name}(): {error}") from None
+                raise mistake(TypeError(f"{self.name}(): {error}")) from None
 
     def encode_args(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Give arguments as they are stored. Raises `TypeError`, and `SerializationError` naming the argument."""
@@ -109,7 +114,7 @@ class Signature:
     def encode_result(self, value: Any) -> bytes:
         """Give a result as it is stored. Raises `SerializationError` also if it does not fit its annotation."""
         data = codec.encode(value, self._result_name)
-        if self._hints.get("return") is not Any:
+        if self.hints.get("return") is not Any:
             (self._result or self._make_result())(data)
         return data
 
@@ -135,15 +140,15 @@ class Signature:
                 return None
             if default is None and hint is not Any:
                 hint = Optional[hint]  # noqa: UP045  `hint | None` fails for some hints
-        self._hints[key] = hint
+        self.hints[key] = hint
         return hint
 
     def _hint(self, key: str) -> Any:
-        if key in self._hints:
-            return self._hints[key]
+        if key in self.hints:
+            return self.hints[key]
         self._resolve(key, {})
-        if key in self._hints:
-            return self._hints[key]
+        if key in self.hints:
+            return self.hints[key]
         what = "its result" if key == "return" else f"argument {key!r}"
         raise SerializationError(
             f"{self.name}: the annotation of {what} names something that is not defined at run time"
@@ -166,9 +171,9 @@ class Signature:
         """The types of positional arguments that come back as they are: the annotations, where these are plain."""
         types: list[type] = []
         for key, parameter in self._signature.parameters.items():
-            if parameter.kind > parameter.POSITIONAL_OR_KEYWORD or self._hints.get(key) not in _CERTAIN:
+            if parameter.kind > parameter.POSITIONAL_OR_KEYWORD or self.hints.get(key) not in _CERTAIN:
                 break
-            types.append(self._hints[key])
+            types.append(self.hints[key])
         return frozenset(tuple(types[:count]) for count in range(len(types) + 1))
 
     def _make_decoders(self) -> tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode]:

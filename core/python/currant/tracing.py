@@ -7,6 +7,7 @@ is enqueued, and goes on in whichever worker has it.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,18 @@ class Tracing:
         """The function of a task, in which the span is the current one: spans of the task's code are then below it."""
         quiet = {"end_on_exit": False, "record_exception": False, "set_status_on_exception": False}
 
-        async def call_async(*args: Any, **kwargs: Any) -> Any:
+        async def wait_for(result: Any) -> Any:
             with self._trace.use_span(span, **quiet):
-                return await plain(*args, **kwargs)
+                return await result
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._trace.use_span(span, **quiet):
-                return plain(*args, **kwargs)
+                result = plain(*args, **kwargs)
+            return wait_for(result) if inspect.isawaitable(result) else result
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            with self._trace.use_span(span, **quiet):
+                return await plain(*args, **kwargs)
 
         return call_async if is_async else call
 

@@ -19,8 +19,8 @@ from currant.builds import build_id
 from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
 from currant.context import Attempt
-from currant.decorators import Function, registry
-from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction
+from currant.decorators import Function, by_name, registry
+from currant.errors import CurrantError, ExecutionFailed, UnknownFunction, is_mistake
 from currant.names import class_name
 from currant.options import text, whole_number
 from currant.run import WorkflowRun
@@ -96,7 +96,7 @@ class Worker:
         if concurrency is not None:
             self.concurrency = whole_number(concurrency, "concurrency", 1, 100_000)
         self.name = text(name, "name") if name is not None else f"{socket.gethostname()}-{os.getpid()}"[:200]
-        self._functions = registry if functions is None else {function.name: function for function in functions}
+        self._functions = registry if functions is None else by_name(functions)
         if not self._functions:
             raise ValueError("no task or workflow is registered: import the modules that define them first")
         self._client = client or default_client()
@@ -288,7 +288,7 @@ class Worker:
             held.span = self._tracing.attempt(name, id, number, queue, headers)
             held.plain = self._tracing.within(held.span, function.plain, function.is_async)
         if function.is_async:
-            held.task = self._loop.create_task(self._run_async(held, args))
+            held.task = self._loop.create_task(self._run_async(held, lambda: _call_plain(held, args)))
         else:
             self._threads.submit(lambda: self._run_in_thread(held, args))
 
@@ -321,11 +321,10 @@ class Worker:
 
     # Tasks
 
-    async def _run_async(self, held: _Held, data: bytes) -> None:
+    async def _run_async(self, held: _Held, call: Callable[[], Any]) -> None:
         context.attempt.set(held.attempt)
         try:
-            args, kwargs = held.function.decode_args(data)
-            payload = held.function.encode_result(await held.plain(*args, **kwargs))
+            payload = held.function.encode_result(await call())
         except GeneratorExit:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its own failure
@@ -336,12 +335,27 @@ class Worker:
     def _run_in_thread(self, held: _Held, data: bytes) -> None:
         payload, error = None, None
         try:
-            payload = contextvars.Context().run(_call_plain, held, data)
+            own = contextvars.Context()
+            result = own.run(_call_plain, held, data)
+            if inspect.isawaitable(result):  # a decorator made a `def` of an `async def`
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._go_on, held, result, own)
+                return
+            payload = own.run(held.function.encode_result, result)
         except BaseException as raised:
             error = raised
         # A worker that has ended closed its loop; nobody waits for this outcome any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended, held, payload, error)
+
+    def _go_on(self, held: _Held, result: Any, own: contextvars.Context) -> None:
+        """Await on the loop what a function in a thread gave."""
+        if held.over or self._closed:
+            if inspect.iscoroutine(result):
+                result.close()
+            self._ended(held, None, asyncio.CancelledError())
+        else:
+            held.task = self._loop.create_task(self._run_async(held, lambda: result), context=own)
 
     def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
         attempt = held.attempt
@@ -365,7 +379,7 @@ class Worker:
 
     def _fail(self, held: _Held, error: BaseException) -> None:
         attempt, name = held.attempt, held.function.name
-        retryable = not isinstance(error, SerializationError) and not matches(error, held.non_retryable)
+        retryable = not is_mistake(error) and not matches(error, held.non_retryable)
         _log_failure(name, attempt.id, attempt.attempt, attempt.queue, error)
         self._answer_failure(attempt.id, held.lease, error, retryable)
 
@@ -498,14 +512,11 @@ class Worker:
     }
 
 
-def _call_plain(held: _Held, data: bytes) -> bytes:
+def _call_plain(held: _Held, data: bytes) -> Any:
     context.attempt.set(held.attempt)
     args, kwargs = held.function.decode_args(data)
-    result = held.plain(*args, **kwargs)
-    if inspect.iscoroutine(result):
-        result.close()
-        raise TypeError(f"{held.function.name} returned a coroutine: make it an `async def` function")
-    return held.function.encode_result(result)
+    held.function.bind(args, kwargs)
+    return held.plain(*args, **kwargs)
 
 
 def matches(error: BaseException, names: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import json
 import math
@@ -10,6 +11,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -103,6 +105,158 @@ def test_a_module_can_be_imported_again(tmp_path: Path, monkeypatch: pytest.Monk
     runpy.run_path(str(tmp_path / "shop_of_test.py"), run_name="shop_of_test")
 
 
+def make(n: Any) -> Task[[int], int]:
+    @task
+    async def times(value: int) -> int:
+        return value * n  # type: ignore[no-any-return]
+
+    return times
+
+
+def test_two_closures_under_one_name_are_refused_unless_they_hold_the_same() -> None:
+    twice = make(2)
+    assert make(2) is registry[twice.name]
+    for other in (3, 2.0, True, None, [2]):
+        with pytest.raises(
+            ValueError, match=r"times' is taken by the task at .*py:\d+; give the task .*name=\.\.\."
+        ) as e:
+            make(other)
+        assert str(e.value).count("test_decorators.py:") == 2
+    assert asyncio.run(registry[twice.name](5)) == 10
+
+
+def test_closures_over_what_can_change_are_two() -> None:
+    make([])
+    with pytest.raises(ValueError, match="is taken"):
+        make([])
+
+
+@pytest.mark.parametrize("second", ["default", "keyword", "annotation", "decorator", "bound", "constant", "body"])
+def test_functions_of_one_name_that_differ_anywhere_are_refused(second: str) -> None:
+    class Doer:
+        async def act(self, n: int) -> int:
+            return n
+
+    def around(n: int) -> Any:
+        def wrap(function: Any) -> Any:
+            @functools.wraps(function)
+            async def call(*args: Any) -> Any:
+                return await function(*args) + n
+
+            return call
+
+        return wrap
+
+    def made(kind: str) -> None:
+        other = kind == second
+
+        async def plain(n: int) -> int:
+            return n
+
+        async def same(n: int) -> int:
+            return n
+
+        if kind == "default":
+            plain.__defaults__ = same.__defaults__ = (other,)
+        if kind == "keyword":
+            plain.__kwdefaults__ = {"n": other}
+        if kind == "annotation":
+            plain.__annotations__["n"] = float if other else int
+        function: Any = plain
+        if kind == "decorator":
+            function = around(2 if other else 1)(plain)
+        if kind == "bound":
+            function = Doer().act
+        task(name="one")(function)
+
+    def constant(text: str) -> None:
+        names: dict[str, Any] = {"__name__": __name__, "task": task}
+        names = globals() | names if text == "" else globals()
+        exec(f"@task(name='one')\nasync def one() -> object:\n    return {text}\n", names)
+
+    if second in ("constant", "body"):
+        constant("0")
+        constant("0")
+        for text in ("False", "0.0", "-0.0", "[0]", "lambda: 0"):
+            with pytest.raises(ValueError, match="'one' is taken"):
+                constant(text)
+        return
+    made(second if second == "bound" else "plain")
+    with pytest.raises(ValueError, match="'one' is taken"):
+        made(second)
+
+
+def test_a_task_and_a_workflow_of_one_function_are_refused() -> None:
+    async def both() -> None: ...
+
+    task(both)
+    with pytest.raises(ValueError, match=r"taken by the task at .*; give the workflow at"):
+        workflow(both)
+
+
+def test_the_same_code_under_one_name_in_two_modules_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, rate in (("first_of_test", 1), ("second_of_test", 2)):
+        (tmp_path / f"{name}.py").write_text(
+            f"from currant import task\nRATE = {rate}\n@task(name='rate')\nasync def rate() -> int:\n    return RATE\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("first_of_test")
+    with pytest.raises(ValueError, match=r"'rate' is taken by the task at .*first_of_test.py:\d+; .*second_of_test"):
+        importlib.import_module("second_of_test")
+
+
+def test_a_module_that_was_edited_replaces_its_functions_when_it_is_reloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from currant import task\n\ndef make(n):\n    @task{}\n    async def pay() -> int:\n        return n\nmake({})\n"
+    (tmp_path / "edited_of_test.py").write_text(source.format("", 2))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = importlib.import_module("edited_of_test")
+    (tmp_path / "edited_of_test.py").write_text("\n" + source.format("(queue='new', retries=7)", 3))
+    importlib.reload(module)
+    new = registry["edited_of_test.make.<locals>.pay"]
+    assert (asyncio.run(new()), new.queue_name, new.call((), {}).policy.max_attempts) == (3, "new", 8)
+    (tmp_path / "edited_of_test.py").write_text(source.format("", 2) + "make(3)\n")
+    with pytest.raises(ValueError, match="is taken"):
+        importlib.reload(module)
+
+
+CELLS = r"""
+import sys
+sys.path.insert(0, {paths!r})
+import fake_core
+fake_core.install()
+from currant import registry, task
+def cell(source):
+    exec(compile(source, "<cell>", "exec"), globals())
+del __file__
+cell("@task\nasync def pay() -> int: return 1")
+cell("@task\nasync def pay() -> int: return 2")
+cell("def make(n):\n @task\n async def pay() -> int: return n")
+cell("make(2)")
+cell("make(2)")
+print(registry["__main__.pay"].plain.__code__.co_consts)
+try:
+    cell("make(3)")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_cell_of_a_notebook_can_be_run_again_but_what_factories_made_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "book.py").write_text(CELLS.format(paths=str(Path(__file__).parent)))
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    command = [sys.executable, str(tmp_path / "book.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown, said = done.stdout.splitlines()
+    assert "2" in shown
+    assert "'__main__.make.<locals>.pay' is taken" in said
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, {paths!r})
@@ -145,20 +299,87 @@ def test_a_script_registers_the_name_that_a_worker_imports(shop: Path, arguments
     assert done.stdout.split() == [f"{module}.pay", f"{module}.Declined"], done.stderr
 
 
-def test_what_is_not_a_function_is_refused() -> None:
-    async def generator():  # type: ignore[no-untyped-def]
-        yield 1
+class Registers:
+    """What is in it cannot be registered when it is defined, so that tests can."""
 
-    def plain() -> None: ...
+    def method(self, n: int) -> int:
+        return n
 
-    with pytest.raises(TypeError, match="a workflow is an `async def` function"):
-        workflow(plain)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="a generator cannot be a task"):
-        task(generator)
-    with pytest.raises(TypeError, match="@task decorates a function, not 5"):
-        task(5)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="@task decorates a function, not 'orders'"):
-        task("orders")  # type: ignore[call-overload]
+    @classmethod
+    def of_the_class(cls, n: int) -> int:
+        return n
+
+    async def __call__(self, n: int) -> int:
+        return n
+
+
+async def generator() -> AsyncIterator[int]:
+    yield 1
+
+
+@functools.wraps(generator)
+def around_generator() -> Any:
+    return generator()
+
+
+def plain_function() -> None: ...
+
+
+@functools.wraps(flow.plain)
+def around_async(*args: Any) -> Any:
+    return flow.plain(*args)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "given", "said"),
+    [
+        (workflow, plain_function, "a workflow is an `async def` function$"),
+        (workflow, around_async, "a decorator below @workflow makes a `def` of it"),
+        (task, generator, "a generator cannot be a task"),
+        (task, around_generator, "a generator cannot be a task"),
+        (task, 5, "@task decorates a function, not 5"),
+        (task, "orders", "@task decorates a function, not 'orders'"),
+        (task, Registers, "@task decorates a function, not the class Registers"),
+        (task, Registers(), "@task decorates a function, not <.*Registers object"),
+        (task, functools.partial(plain_function), r"@task decorates a function, not functools\.partial"),
+        (task, Registers.__dict__["method"], "@task Registers.method: a method cannot be a task"),
+        (task, Registers.__dict__["of_the_class"], "a class method cannot be a task"),
+        (task, add, "@task add: it is a task already"),
+        (task, flow, "@task flow: it is a workflow already"),
+        (workflow, flow, "@workflow flow: it is a workflow already"),
+        (workflow, staticmethod(flow), "@workflow flow: it is a workflow already"),
+        (task, max, "the parameters of .* are not known"),
+    ],
+)
+def test_what_could_never_run_is_refused(decorate: Any, given: Any, said: str) -> None:
+    before = dict(registry)
+    with pytest.raises(TypeError, match=said):
+        decorate(given)
+    assert registry == before
+
+
+def test_a_static_method_is_a_task_either_way_round() -> None:
+    class Shop:
+        @task
+        @staticmethod
+        async def close(n: int) -> int:
+            return n
+
+        @staticmethod
+        @task
+        def open(n: int) -> int:
+            return n
+
+    assert (Shop.close.is_async, Shop.open.is_async) == (True, False)
+    assert (asyncio.run(Shop().close(3)), Shop().open(4)) == (3, 4)
+    assert json.loads(Shop.close.encode_args((3,), {})) == {"args": [3], "kwargs": {}}
+
+
+def test_a_bound_method_and_a_lambda_are_tasks() -> None:
+    bound = task(Registers().method)
+    assert bound.decode_args(bound.encode_args((3,), {})) == ((3,), {})
+    assert bound(3) == 3
+    assert task(name="one")(lambda n: n)(4) == 4
 
 
 # Arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -76,9 +77,61 @@ def boom_sync() -> None:
     raise SystemExit("out")
 
 
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator as people write them: a `def` around whatever it decorates."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
+
+
 @task
-def forgot_async() -> Any:
+@logged
+async def wrapped_async(n: int) -> int:
+    await asyncio.sleep(0)
+    assert threading.current_thread() is threading.main_thread()
+    return n + current().attempt
+
+
+@task
+@logged
+async def wrapped_forever() -> None:
+    started.set()
+    await asyncio.Event().wait()
+
+
+@task
+def gives_a_coroutine() -> Any:
+    return double(4)
+
+
+@task
+async def forgot_await() -> Any:
     return double(1)
+
+
+@task
+async def step_in_a_task() -> int:
+    return await double.run(1)
+
+
+@task
+async def sleeps_for_a_signal() -> None:
+    await currant.wait_for_signal("go")
+
+
+@task
+def enqueues_wrongly() -> None:
+    double.queue_sync(1, 2)  # type: ignore[call-arg]
+
+
+class Shop:
+    @task
+    @staticmethod
+    async def close(n: int) -> int:
+        return n - 1
 
 
 @task
@@ -146,7 +199,14 @@ OWN = [
     who_sync,
     boom,
     boom_sync,
-    forgot_async,
+    wrapped_async,
+    wrapped_forever,
+    gives_a_coroutine,
+    forgot_await,
+    step_in_a_task,
+    sleeps_for_a_signal,
+    enqueues_wrongly,
+    Shop.close,
     wrong_result,
     forever,
     stubborn,
@@ -207,11 +267,18 @@ async def test_the_engine_is_told_what_the_worker_serves(engine: Engine) -> None
     assert engine.build.endswith(f"py3.{sys.version_info.minor}")
 
 
-@pytest.mark.parametrize(("function", "result"), [(double, b"10"), (triple, b"15")])
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [(double, b"10"), (triple, b"15"), (wrapped_async, b"7"), (Shop.close, b"4")],
+)
 async def test_a_task_is_run_and_completed_under_its_lease(
     engine: Engine, function: Function[..., Any], result: bytes
 ) -> None:
     assert await do(engine, task_item(function, 5, lease=9), "complete") == (9, result)
+
+
+async def test_a_coroutine_that_a_plain_function_gives_is_awaited(engine: Engine) -> None:
+    assert await do(engine, task_item(gives_a_coroutine), "complete") == (1, b"8")
 
 
 async def test_many_tasks_at_once_are_each_answered_once(engine: Engine) -> None:
@@ -244,10 +311,14 @@ async def test_current_tells_a_task_about_its_attempt(engine: Engine, function: 
         (task_item(double, "x"), "SerializationError", "argument 'n'", False),
         (task_item(triple, "x"), "SerializationError", "argument 'n'", False),
         (task_item(wrong_result), "SerializationError", "the result of", False),
-        (task_item(forgot_async), "TypeError", "make it an `async def` function", True),
+        (task_item(forgot_await), "SerializationError", "an `await` is missing", False),
+        (task_item(step_in_a_task), "NotRunning", "outside a workflow", False),
+        (task_item(sleeps_for_a_signal), "NotRunning", "outside a workflow", False),
+        (task_item(enqueues_wrongly), "TypeError", "double(): too many positional arguments", False),
         (task_item("no.such"), "UnknownFunction", "no task no.such is registered", True),
         (task_item(quadruple, 1), "UnknownFunction", "no task", True),
-        (task_item(double), "TypeError", "missing", True),
+        (task_item(double), "TypeError", "double(): missing a required argument: 'n'", False),
+        (task_item(triple, 1, 2), "TypeError", "triple(): too many positional arguments", False),
     ],
 )
 async def test_a_failed_attempt_is_answered_with_its_error(
@@ -268,7 +339,7 @@ async def test_a_failed_attempt_is_one_line_in_the_log(engine: Engine, caplog: p
     assert (record.execution_id, record.function) == (item[1], boom.name)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("function", [forever, stubborn])
+@pytest.mark.parametrize("function", [forever, stubborn, wrapped_forever])
 @pytest.mark.parametrize("kind", ["cancel", "drop"])
 async def test_an_attempt_that_is_over_is_cancelled_and_only_released(
     engine: Engine, function: Function[..., Any], kind: str
@@ -556,6 +627,8 @@ async def test_a_worker_can_run_again_but_not_twice_at_once(engines: list[Engine
         (lambda: Worker([""], functions=OWN), ValueError, "1 to 200 characters"),
         (lambda: Worker(["jobs"], concurrency=0, functions=OWN), ValueError, "concurrency must be from 1"),
         (lambda: Worker(["jobs"], concurrency=2.5, functions=OWN), TypeError, "concurrency is a whole number"),  # type: ignore[arg-type]
+        (lambda: Worker(["jobs"], functions=[print]), TypeError, "a list of tasks and workflows, not <built-in"),  # type: ignore[list-item]
+        (lambda: Worker(["jobs"], functions=two_of_a_name()), ValueError, "'one' is taken by the task at .*name="),
         (lambda: Worker(["jobs"], functions=[]), ValueError, "no task or workflow is registered"),
     ],
 )
@@ -564,6 +637,24 @@ def test_a_worker_that_could_do_nothing_is_refused(
 ) -> None:
     with pytest.raises(error, match=said):
         make()
+
+
+def two_of_a_name() -> list[Function[..., Any]]:
+    @task(name="one")
+    async def first() -> None: ...
+
+    registry.pop("one")
+
+    @task(name="one")
+    async def second() -> int:
+        return 2
+
+    return [first, second]
+
+
+async def test_a_worker_takes_two_copies_of_one_function(engines: list[Engine]) -> None:
+    async with Worker(["jobs"], functions=[double, double.options(priority=1)]):
+        assert engines[0].tasks == [double.name]
 
 
 async def test_a_worker_serves_all_that_is_registered(engines: list[Engine]) -> None:
