@@ -478,7 +478,7 @@ from counted c group by c.queue;
 
 -- One execution as `show` and `list` give it. For Currant itself: columns come and go with releases.
 create view currant.execution_details as
-select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts,
+select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.takeovers as worker_losses,
     currant.iso(e.created_at) as created_at, currant.iso(e.run_at) as run_at, currant.iso(e.started_at) as started_at,
     currant.iso(e.finished_at) as finished_at, e.parent_id, e.root_id, e.epoch, e.parent_epoch, e.step_key, e.seq,
     case when e.state = 'running' or e.finished_at is not null then e.worker_id end as worker_id,

@@ -180,6 +180,7 @@ struct Details {
     state: Option<String>,
     attempt: Option<i32>,
     max_attempts: Option<i32>,
+    worker_losses: Option<i32>,
     created_at: Option<String>,
     run_at: Option<String>,
     started_at: Option<String>,

@@ -49,7 +49,7 @@ class Operator:
         times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
         self._databases = Databases(open_bridge, times, self._notify, self._served_changed)
         self._endings = Endings(self._api, self._databases)
-        self._secrets = Secrets(self._api, settings.secret_interval)
+        self._secrets = Secrets(self._api, settings.secret_interval, settings.pod_namespace)
         recorder = Recorder(self._api, settings.pod_name)
         self._reconciler = Reconciler(
             self._api,
@@ -60,7 +60,7 @@ class Operator:
             self._queue.add_after,
             settings.status_interval,
         )
-        lease = ApiLease(self._api, settings.pod_namespace, settings.lease_name)
+        lease = ApiLease(self._api, settings.lease_namespace, settings.lease_name)
         self._election = Election(lease, _terms(settings))
         self._watcher = Watcher(settings, _ThreadSink(self))
         self._health = HealthServer(settings.http_port, self._why_not_alive, lambda: self._why_not_ready)
@@ -264,7 +264,7 @@ def _terms(settings: Settings) -> Terms:
     return Terms(
         identity=settings.pod_name,
         name=settings.lease_name,
-        namespace=settings.pod_namespace,
+        namespace=settings.lease_namespace,
         duration=settings.lease_duration,
         renew_deadline=settings.lease_renew_deadline,
         retry_period=settings.lease_retry_period,

@@ -76,7 +76,12 @@ class Election:
 
     async def acquire(self) -> None:
         """Return when this candidate leads."""
-        while not await self._try(self._terms.retry_period * 2):  # noqa: ASYNC110  # nobody tells us when it is free
+        named = ""
+        while not await self._try(self._terms.retry_period * 2):
+            if self.holder not in ("", named, self._terms.identity):
+                named = self.holder
+                # The last line of a stand-by's log: `kubectl logs deployment/...` takes any of the pods.
+                _log.info("standing by: %s leads, and its log has what is done", named)
             await asyncio.sleep(self._terms.retry_period)
         _log.info("leading, as %s", self._terms.identity)
 

@@ -123,31 +123,36 @@ def _defaults(pool: WorkerPool) -> dict[str, Any]:
         },
         "readinessProbe": {"httpGet": _page("/readyz"), "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 (the pod's own)
     }
     if pool.spec.image is not None:
         container["image"] = pool.spec.image
+    if pool.spec.pod_security != "None":
+        container["securityContext"] = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
     return {
         "metadata": {"labels": labels(pool)},
         "spec": {
             "serviceAccountName": pool.name,
             "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER_ID,
-                "runAsGroup": USER_ID,
-                "fsGroup": USER_ID,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            **_pod_security(pool),
             "volumes": [{"name": "tmp", "emptyDir": {}}],
             "containers": [container],
         },
     }
+
+
+def _pod_security(pool: WorkerPool) -> dict[str, Any]:
+    """The pod's security context. Ids that the cluster assigns are left out, which null in a template cannot do."""
+    if pool.spec.pod_security == "None":
+        return {}
+    ids = {"runAsUser": USER_ID, "runAsGroup": USER_ID, "fsGroup": USER_ID}
+    assigned = pool.spec.pod_security == "AssignedUser"
+    context = {"runAsNonRoot": True, **({} if assigned else ids), "seccompProfile": {"type": "RuntimeDefault"}}
+    return {"securityContext": context}
 
 
 def _arguments(pool: WorkerPool) -> list[str]:

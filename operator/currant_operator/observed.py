@@ -52,7 +52,14 @@ class DatabaseUrlInvalid:
     message: str
 
 
-SecretState: TypeAlias = SecretUnknown | SecretFound | SecretMissing | SecretKeyMissing | DatabaseUrlInvalid
+@dataclass(frozen=True)
+class SecretNotAllowed:
+    """The Secret beside the operator does not say that pools of this namespace may use it."""
+
+
+SecretState: TypeAlias = (
+    SecretUnknown | SecretFound | SecretMissing | SecretKeyMissing | DatabaseUrlInvalid | SecretNotAllowed
+)
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,8 @@ class ObservedPool:
     and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
     None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave
     for what came back from an apply: differences that are only the API server's way of writing the same.
-    `wish` is the scaler's, in the mode Native; None: it has not decided.
+    `wish` is the scaler's, in the mode Native; None: it has not decided. `admin_secret` is that of
+    `database.adminSecretRef`; None: the pool has none.
     """
 
     pool: WorkerPool
@@ -180,6 +188,7 @@ class ObservedPool:
     pod_disruption_budget: Object | None = None
     pods: tuple[Object, ...] = ()
     secret: SecretState = field(default_factory=SecretUnknown)
+    admin_secret: SecretState | None = None
     database: DatabaseState = field(default_factory=DatabaseUnknown)
     queue: QueueStats | None = None
     workers: tuple[Worker, ...] | None = None
@@ -224,6 +233,7 @@ class ObservedWorkflow:
     now: datetime
     pool: WorkerPool | None = None
     secret: SecretState = field(default_factory=SecretUnknown)
+    admin_secret: SecretState | None = None
     database: DatabaseState = field(default_factory=DatabaseUnknown)
     definitions: tuple[Mapping[str, Any], ...] | None = None
     stats: WorkflowStats | None = None

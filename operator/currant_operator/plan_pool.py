@@ -230,7 +230,7 @@ def _conditions(look: _Look) -> list[Condition]:
 def _ready(look: _Look, of_pods: Problem | None) -> Condition:
     observed = look.observed
     problem = (
-        pool_problems.of_secret(observed.pool, observed.secret)
+        pool_problems.of_secrets(observed.pool, observed.secret, observed.admin_secret)
         or pool_problems.of_objects(observed)
         or pool_problems.of_database(observed.database)
     )
@@ -248,7 +248,8 @@ def _ready(look: _Look, of_pods: Problem | None) -> Condition:
 
 
 def _blind(observed: ObservedPool) -> bool:
-    return isinstance(observed.secret, SecretUnknown) or isinstance(observed.database, DatabaseUnknown)
+    unread = isinstance(observed.secret, SecretUnknown) or isinstance(observed.admin_secret, SecretUnknown)
+    return unread or isinstance(observed.database, DatabaseUnknown)
 
 
 def _kept(look: _Look, kind: str) -> Condition | None:
@@ -283,7 +284,7 @@ def _progress(look: _Look) -> Problem:
 def _database_conditions(look: _Look) -> tuple[Condition, Condition]:
     """SchemaReady and DatabaseReachable."""
     state = look.observed.database
-    problem = pool_problems.of_secret(look.observed.pool, look.observed.secret)
+    problem = pool_problems.of_secrets(look.observed.pool, look.observed.secret, look.observed.admin_secret)
     if problem is not None:
         said = problem.reason, problem.message
         return Condition("SchemaReady", "Unknown", *said), Condition("DatabaseReachable", "False", *said)

@@ -84,9 +84,10 @@ def _database_lost(observed: ObservedWorkflow) -> str | None:
     """Why nobody can tell any more where the definition is."""
     if observed.pool is None:
         return f"WorkerPool {observed.workflow.spec.pool_ref.name} is gone"
-    if isinstance(observed.secret, SecretMissing | SecretKeyMissing):
-        ref = observed.pool.spec.database.secret_ref
-        return f"key {ref.key} of Secret {ref.name} is gone"
+    database = observed.pool.spec.database
+    for state, ref in ((observed.secret, database.secret_ref), (observed.admin_secret, database.admin_secret_ref)):
+        if ref is not None and isinstance(state, SecretMissing | SecretKeyMissing):
+            return f"key {ref.key} of Secret {ref.name} is gone"
     return None
 
 
@@ -151,7 +152,8 @@ def _ready(observed: ObservedWorkflow, wanted: Mapping[str, Any], registered: Co
 
 
 def _blind(observed: ObservedWorkflow) -> bool:
-    return isinstance(observed.secret, SecretUnknown) or isinstance(observed.database, DatabaseUnknown)
+    unread = isinstance(observed.secret, SecretUnknown) or isinstance(observed.admin_secret, SecretUnknown)
+    return unread or isinstance(observed.database, DatabaseUnknown)
 
 
 def _kept(observed: ObservedWorkflow, kind: str) -> Condition | None:
@@ -176,7 +178,7 @@ def _database_problem(observed: ObservedWorkflow) -> Problem | None:
     """What is wrong with the pool's database; of a pool that is gone, with the one that it had."""
     problem = None
     if observed.pool is not None:
-        problem = pool_problems.of_secret(observed.pool, observed.secret)
+        problem = pool_problems.of_secrets(observed.pool, observed.secret, observed.admin_secret)
     problem = problem or pool_problems.of_database(observed.database)
     if problem is None:
         return None

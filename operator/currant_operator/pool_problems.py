@@ -16,20 +16,32 @@ from currant_operator.observed import (
     SchemaTooNew,
     SecretKeyMissing,
     SecretMissing,
+    SecretNotAllowed,
     SecretState,
     SecretUnknown,
 )
 from currant_operator.pods import Pods
-from currant_operator.resources import WorkerPool
+from currant_operator.resources import SecretRef, WorkerPool
 
 
-def of_secret(pool: WorkerPool, state: SecretState) -> Problem | None:
-    """Whether the URL of the pool's database can be had."""
-    ref = pool.spec.database.secret_ref
+def of_secrets(pool: WorkerPool, state: SecretState, admin: SecretState | None) -> Problem | None:
+    """Whether the URLs of the pool's database can be had: that for the pods, and that for the operator."""
+    problem = _of_secret(pool.spec.database.secret_ref, state, f"namespace {pool.namespace}", f"-n {pool.namespace}")
+    admin_ref = pool.spec.database.admin_secret_ref
+    if problem is not None or admin_ref is None or admin is None:
+        return problem
+    if isinstance(admin, SecretNotAllowed):
+        what = f"the Secret {admin_ref.name} beside the operator does not allow pools of namespace {pool.namespace}"
+        how = f"annotate it there: kubectl annotate secret {admin_ref.name} currant.dev/pools-of={pool.namespace}"
+        return Problem("AdminSecretNotAllowed", f"{what}; {how} (more namespaces with commas between them)")
+    return _of_secret(admin_ref, admin, "the operator's namespace", "-n THE_OPERATORS_NAMESPACE")
+
+
+def _of_secret(ref: SecretRef, state: SecretState, where: str, flag: str) -> Problem | None:
     value = f"--from-literal={ref.key}=postgresql://user:password@host:5432/name"
     if isinstance(state, SecretMissing):
-        how = f"kubectl -n {pool.namespace} create secret generic {ref.name} {value}"
-        return Problem("SecretNotFound", f"there is no Secret {ref.name} in namespace {pool.namespace}: {how}")
+        how = f"kubectl {flag} create secret generic {ref.name} {value}"
+        return Problem("SecretNotFound", f"there is no Secret {ref.name} in {where}: {how}")
     if isinstance(state, SecretKeyMissing):
         keys = f"it has {', '.join(sorted(state.keys))}" if state.keys else "it has no keys"
         what = f"the Secret {ref.name} has no value under the key {ref.key} ({keys})"

@@ -60,6 +60,7 @@ class _PoolMemory:
     """What is remembered of a pool between two reconciles; nothing is lost when it is forgotten."""
 
     secret: SecretState = field(default_factory=SecretUnknown)
+    admin_secret: SecretState | None = None
     accepted: frozenset[str] = frozenset()
     scaler: Scaler = field(default_factory=Scaler)
 
@@ -137,7 +138,7 @@ class Reconciler:
             # Time alone may change what the scaler wants.
             self._later(key, INTERVAL)
         metrics.show_pool(key, plan.status)
-        if not isinstance(observed.secret, SecretFound) or _doubtful(observed.database):
+        if not _found(observed.secret, observed.admin_secret) or _doubtful(observed.database):
             # Nobody tells us of a secret that was made or mended.
             self._later(key, self._secrets.unusable_for * 1.1)
         return "changed" if changed else "unchanged"
@@ -168,6 +169,7 @@ class Reconciler:
             pod_disruption_budget=await self._look(kinds.DISRUPTION_BUDGET, pool),
             pods=tuple(self._store.pods(*at)),
             secret=memory.secret,
+            admin_secret=memory.admin_secret,
             database=_state(database),
             queue=None if database is None else database.queue(key),
             workers=None if database is None else database.workers(key),
@@ -184,23 +186,26 @@ class Reconciler:
         return await self._api.get(kind, pool.namespace, pool.name)
 
     async def _find_database(self, key: Key, pool: WorkerPool, memory: _PoolMemory) -> Database | None:
-        """The pool's database by its secret; what is known stays when the secret cannot be read just now."""
+        """The pool's database by its secrets; what is known stays when a secret cannot be read just now."""
         known = self._databases.of(key)
         doubted = known is not None and _doubtful(known.state)
-        ref = pool.spec.database.secret_ref
-        before = memory.secret
+        ref, admin_ref = pool.spec.database.secret_ref, pool.spec.database.admin_secret_ref
+        before = memory.secret, memory.admin_secret
         secret, url = await self._secrets.url(key.namespace, ref.name, ref.key, doubted)
-        if isinstance(secret, SecretUnknown) and not isinstance(before, SecretUnknown):
+        admin: SecretState | None = None
+        if admin_ref is not None:
+            admin, url = await self._secrets.admin_url(key.namespace, admin_ref.name, admin_ref.key, doubted)
+        if _unread(secret, before[0]) or _unread(admin, before[1]):
             return known
-        memory.secret = secret
-        if isinstance(secret, SecretFound):
+        memory.secret, memory.admin_secret = secret, admin
+        if _found(secret, admin):
             native = pool.spec.scaling.mode == "Native"
             horizon = memory.scaler.horizon(pool.spec) if native else None
             database = self._databases.use(key, url, pool.spec.queues, horizon)
         else:
             self._databases.release(key)
             database = None
-        if secret != before or database is not known:
+        if (secret, admin) != before or database is not known:
             for workflow in self._store.workflows(key.namespace, key.name):
                 self._later(workflow, 0)
         return database
@@ -315,6 +320,7 @@ class Reconciler:
             now=datetime.now(UTC),
             pool=pool,
             secret=SecretUnknown() if memory is None else memory.secret,
+            admin_secret=None if memory is None else memory.admin_secret,
             database=_state(database),
             definitions=None if database is None else database.definitions(key, function),
             stats=None if database is None else database.stats(function),
@@ -388,11 +394,12 @@ class Reconciler:
         self._status_written.pop(key, None)
 
     def secrets_in_use(self) -> set[tuple[str, str]]:
-        """`(namespace, name)` of the secret of every pool."""
+        """`(namespace, name)` of the secrets of every pool."""
         used = set()
         for body in self._store.all(kinds.WORKER_POOL):
-            ref = ((body.get("spec") or {}).get("database") or {}).get("secretRef") or {}
-            used.add((body["metadata"]["namespace"], str(ref.get("name"))))
+            database = (body.get("spec") or {}).get("database") or {}
+            homes = {"secretRef": body["metadata"]["namespace"], "adminSecretRef": self._secrets.home}
+            used |= {(home, str(database[ref].get("name"))) for ref, home in homes.items() if database.get(ref)}
         return used
 
 
@@ -428,6 +435,16 @@ def _wish(observed: ObservedPool, database: Database | None, scaler: Scaler, key
         load,
         observed.workers,
     )
+
+
+def _unread(state: SecretState | None, before: SecretState | None) -> bool:
+    """Whether a secret that was read before cannot be read just now."""
+    return isinstance(state, SecretUnknown) and before is not None and not isinstance(before, SecretUnknown)
+
+
+def _found(secret: SecretState, admin: SecretState | None) -> bool:
+    """Whether there is a URL for the pods, and one for the operator."""
+    return isinstance(secret, SecretFound) and (admin is None or isinstance(admin, SecretFound))
 
 
 def _doubtful(state: DatabaseState) -> bool:

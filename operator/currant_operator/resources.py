@@ -21,6 +21,7 @@ DRAIN_FINALIZER = f"{GROUP}/drain"
 DEFINITION_FINALIZER = f"{GROUP}/definition"
 
 Mode = Literal["Native", "Fixed", "External"]
+PodSecurity = Literal["Restricted", "AssignedUser", "None"]
 Overlap = Literal["Allow", "Forbid", "Replace"]
 CatchUp = Literal["None", "Last", "All"]
 Spec = TypeVar("Spec", bound="WorkerPoolSpec | WorkflowSpec")
@@ -57,9 +58,10 @@ class SecretRef(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Database(Struct, rename="camel", frozen=True, kw_only=True):
-    """The database of a pool."""
+    """The database of a pool. `admin_secret_ref`: a Secret beside the operator, with the URL of the schema's owner."""
 
     secret_ref: SecretRef
+    admin_secret_ref: SecretRef | None = None
 
 
 class ScaleDown(Struct, rename="camel", frozen=True, kw_only=True):
@@ -97,6 +99,7 @@ class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
     database: Database
     image: str | None = None
     concurrency: int = 100
+    pod_security: PodSecurity = "Restricted"
     scaling: Scaling = Scaling()
     drain: Drain = Drain()
     template: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from currant_operator.observed import (
     SecretFound,
     SecretKeyMissing,
     SecretMissing,
+    SecretNotAllowed,
     SecretState,
     SecretUnknown,
     fingerprint,
@@ -28,6 +29,7 @@ from currant_operator.observed import (
 
 _log = logging.getLogger(__name__)
 
+POOLS_OF = "currant.dev/pools-of"  # the annotation of a Secret beside the operator: namespaces whose pools may name it
 UNUSABLE_FOR = 10.0  # seconds at most for which a secret that is missing or of no use is believed to be so
 
 
@@ -39,10 +41,11 @@ class Reader(Protocol):
 
 
 class Secrets:
-    """The cache. URLs stay in memory only."""
+    """The cache. URLs stay in memory only. `home` is the operator's own namespace."""
 
-    def __init__(self, reader: Reader, believed_for: float) -> None:
+    def __init__(self, reader: Reader, believed_for: float, home: str = "default") -> None:
         self._reader = reader
+        self.home = home
         self._believed_for = believed_for
         self.unusable_for = min(UNUSABLE_FOR, believed_for)
         self._known: dict[tuple[str, str], tuple[float, Body | None]] = {}
@@ -64,6 +67,16 @@ class Secrets:
             return SecretUnknown(str(error)), ""
         return state, url
 
+    async def admin_url(
+        self, pools_namespace: str, name: str, key: str, doubted: bool = False
+    ) -> tuple[SecretState, str]:
+        """As `url`, of a secret beside the operator that a pool names; the secret must allow the pool's namespace."""
+        state, url = await self.url(self.home, name, key, doubted)
+        known = self._known.get((self.home, name))
+        if isinstance(state, SecretUnknown | SecretMissing) or pools_namespace in _allowed(known and known[1]):
+            return state, url
+        return SecretNotAllowed(), ""
+
     async def _read(self, namespace: str, name: str, max_age: float) -> Body | None:
         where = namespace, name
         # Pools that share a secret ask for it all at once after a start.
@@ -80,6 +93,22 @@ class Secrets:
         for where in self._known.keys() - used:
             del self._known[where]
             self._locks.pop(where, None)
+
+
+def _allowed(secret: Body | None) -> _Names:
+    """The namespaces that the annotation has."""
+    annotations = ((secret or {}).get("metadata") or {}).get("annotations") or {}
+    return _Names(str(annotations.get(POOLS_OF, "")))
+
+
+class _Names:
+    """A list of names with commas between them; `*` is every name."""
+
+    def __init__(self, text: str) -> None:
+        self._names = {name.strip() for name in text.split(",")} - {""}
+
+    def __contains__(self, name: str) -> bool:
+        return "*" in self._names or name in self._names
 
 
 def _state(secret: Body | None, key: str) -> tuple[SecretState, str]:

@@ -32,6 +32,7 @@ class Settings:
     http_port: int
     pod_name: str
     pod_namespace: str
+    lease_namespace: str
     lease_name: str
     lease_duration: float
     lease_renew_deadline: float
@@ -71,6 +72,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             values[option.field] = option.read(text)
         except ValueError as error:
             raise SettingsError(f"{name} must be {error}, not {text!r}") from None
+    values["lease_namespace"] = values["lease_namespace"] or values["pod_namespace"]
     settings = Settings(**values)
     _check_lease(settings)
     return settings
@@ -182,10 +184,18 @@ OPTIONS = (
     Option(
         "pod_namespace",
         "POD_NAMESPACE",
-        "--lease-namespace",
+        "--pod-namespace",
         _pod_namespace,
         "",
-        "namespace of the lease; empty: that of the service account, or `default`",
+        "the namespace of the operator's pod; empty: that of the service account, or `default`",
+    ),
+    Option(
+        "lease_namespace",
+        "CURRANT_OPERATOR_LEASE_NAMESPACE",
+        "--lease-namespace",
+        _optional_namespace,
+        "",
+        "namespace of the lease; empty: that of the pod. Operators that watch the same must have the same lease",
     ),
     Option(
         "lease_name",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from currant.cli.output import parse_time, seconds_between
 from currant.rust_bridge import RustBridge
 from support import CHECKOUT, WorkerProcess, child_environment, eventually
 
@@ -99,6 +100,45 @@ def test_a_function_of_a_module_that_cannot_be_imported_here_is_found_with_m(run
     done = run_currant("queue", "tidy-up", "-m", "odd_names", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert run_currant("status", done.stdout.strip()).stdout == "pending\n"
+
+
+def test_queue_takes_the_options_of_a_call(run_currant: Run) -> None:
+    options = {
+        "--queue": "elsewhere",
+        "--priority": "9",
+        "--delay": "1h",
+        "--retries": "2",
+        "--run-timeout": "1m30s",
+        "--idempotency-key": "trip-1",
+    }
+    words = [word for pair in options.items() for word in pair]
+    done = run_currant("queue", TRIP, '["t-1", "Rome"]', *words)
+    assert done.returncode == 0, done.stderr
+    id = done.stdout.strip()
+    row = RustBridge.get_execution(id)
+    kept = ("queue", "priority", "max_attempts", "timeout", "state")
+    assert [row[name] for name in kept] == ["elsewhere", 9, 3, 90, "pending"]
+    assert (seconds_between(row["created_at"], row["run_at"]) or 0) == pytest.approx(3600, abs=60)
+    assert run_currant("queue", TRIP, '["t-1", "Rome"]', "--idempotency-key", "trip-1").stdout.strip() == id
+    later = run_currant("queue", TRIP, '["t-2", "Rome"]', "--run-at", "2999-01-31T10:00:00+01:00").stdout.strip()
+    assert parse_time(RustBridge.get_execution(later)["run_at"]) == parse_time("2999-01-31T09:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--priority", "11"), "priority must be from 0 to 10, not 11"),
+        (("--delay", "1h", "--run-at", "2999-01-31T10:00:00Z"), "give delay or run_at, not both"),
+        (("-q", ""), "queue must have 1 to 200 characters, not 0"),
+        (("--delay", "1 hour"), "--delay: write a duration such as 30s, 5m, 1h30m or 7d, not '1 hour'"),
+        (("--run-at", "tomorrow"), "--run-at: write a time such as 2026-01-31T10:00:00+01:00, not 'tomorrow'"),
+        (("--run-at", "2999-01-31T10:00:00"), "run_at needs a time zone: 2999-01-31T10:00:00 could be meant in any"),
+    ],
+)
+def test_an_option_of_a_call_that_cannot_be_meant_is_one_line(
+    options: tuple[str, ...], said: str, run_currant: Run
+) -> None:
+    assert_one_line(run_currant("queue", TRIP, '["t-1", "Rome"]', *options), 2, said)
 
 
 def test_show_prints_the_run_as_a_tree_with_steps_attempts_and_errors(run_currant: Run, trips: WorkerProcess) -> None:

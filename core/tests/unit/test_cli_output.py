@@ -24,6 +24,7 @@ def execution(id: str, function: str, **values: Any) -> dict[str, Any]:
         "state": "completed",
         "attempt": 1,
         "max_attempts": 4,
+        "worker_losses": 0,
         "created_at": "2026-01-02T03:04:05+00:00",
         "run_at": None,
         "started_at": "2026-01-02T03:04:06+00:00",
@@ -132,6 +133,21 @@ def test_a_run_is_a_tree_of_its_steps_in_the_order_of_their_positions(
     assert keys == ["1", "2", "3", "10"]
     assert lines[0] == "shop.order  failed  2.5 s after 1.0 s in the queue"
     assert f"    [0]  shop.label  completed  2.5 s after 1.0 s in the queue  queue mail  {GRANDCHILD}" in lines
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"attempt": 2}, "attempt 2 of 4"),
+        ({"attempt": 2, "max_attempts": 1, "worker_losses": 1}, "attempt 2 of 2 (1 lost with its worker)"),
+        ({"attempt": 4, "max_attempts": 2, "worker_losses": 2}, "attempt 4 of 4 (2 lost with their workers)"),
+    ],
+)
+def test_attempts_that_were_lost_with_their_worker_are_not_counted_against_the_retries(
+    values: dict[str, Any], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_tree(build({"executions": [execution(ROOT, "f", **values)], "steps": [], "signals": []}, ROOT))
+    assert capsys.readouterr().out.splitlines()[0].endswith(f"  {shown}")
 
 
 def test_the_tree_shows_attempts_errors_timers_signals_and_versions(

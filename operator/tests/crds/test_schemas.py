@@ -50,6 +50,7 @@ def test_a_small_pool_gets_every_default(kubectl: Kubectl) -> None:
         "modules": ["shop.orders"],
         "image": "registry.example/shop-worker:1.4",
         "concurrency": 100,
+        "podSecurity": "Restricted",
         "database": {"secretRef": {"name": "currant-db", "key": "url"}},
         "scaling": {
             "mode": "Native",
@@ -98,6 +99,8 @@ def test_a_small_workflow_gets_every_default(kubectl: Kubectl) -> None:
         {"spec__drain__timeout": "1h30m"},
         {"spec__drain__timeout": "2d"},
         {"spec__modules": ["shop", "shop._inner.v2"]},
+        {"spec__podSecurity": "AssignedUser"},
+        {"spec__database__adminSecretRef": {"name": "currant-db-owner"}},
     ],
     ids=str,
 )
@@ -131,6 +134,14 @@ POOL_REFUSALS = {
     "min above max": (
         {"spec__scaling__minReplicas": 21},
         "spec.scaling.minReplicas: .*minReplicas is above maxReplicas .*write a lower minReplicas or a higher maxReplicas",
+    ),
+    "unknown pod security": (
+        {"spec__podSecurity": "Privileged"},
+        'supported values: "Restricted", "AssignedUser", "None"',
+    ),
+    "path as the operator's secret": (
+        {"spec__database__adminSecretRef": {"name": "system/owner"}},
+        "write the name of a Secret in the operator's namespace, such as currant-db-owner",
     ),
     "negative min": ({"spec__scaling__minReplicas": -1}, "spec.scaling.minReplicas .*greater than or equal to 0"),
     "fixed without replicas": ({"spec__scaling__mode": "Fixed"}, "mode Fixed needs replicas: write the number of pods"),

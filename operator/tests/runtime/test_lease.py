@@ -105,6 +105,19 @@ async def test_the_first_candidate_leads_and_the_second_waits(leases, clock):
     waiting.cancel()
 
 
+async def test_one_that_stands_by_says_who_leads_once_for_each_leader(leases, clock, caplog):
+    caplog.set_level("INFO", "currant_operator.lease")
+    await candidate(leases, clock, "first").acquire()
+    waiting = asyncio.create_task(candidate(leases, clock, "third").acquire())
+    for name in ("first", "second"):
+        leases.body["spec"]["holderIdentity"] = name
+        looked = len(leases.calls)
+        await until(lambda looked=looked: len(leases.calls) > looked + 5)
+    waiting.cancel()
+    said = [record.getMessage() for record in caplog.records if "standing by" in record.getMessage()]
+    assert said == [f"standing by: {name} leads, and its log has what is done" for name in ("first", "second")]
+
+
 async def test_of_two_that_see_a_free_lease_at_once_one_leads(leases, clock):
     both = [candidate(leases, clock, name) for name in ("first", "second")]
     tasks = [asyncio.create_task(each.acquire()) for each in both]

@@ -68,6 +68,12 @@ def test_two_processes_outside_a_pod_are_two_candidates():
     assert settings.load([], {"POD_NAME": "operator-0"}).pod_name == "operator-0"
 
 
+def test_the_lease_is_in_the_pods_namespace_unless_another_is_given():
+    assert settings.load([], {"POD_NAMESPACE": "system"}).lease_namespace == "system"
+    both = {"POD_NAMESPACE": "system", "CURRANT_OPERATOR_LEASE_NAMESPACE": "shop"}
+    assert (settings.load([], both).pod_namespace, settings.load([], both).lease_namespace) == ("system", "shop")
+
+
 def test_help_tells_of_every_setting():
     command = [sys.executable, "-m", "currant_operator", "--help"]
     told = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True, check=True).stdout

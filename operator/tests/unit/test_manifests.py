@@ -70,6 +70,22 @@ def test_the_last_line_of_a_worker_that_fails_is_kept() -> None:
     assert worker()["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
+def test_where_the_cluster_assigns_the_user_the_pods_name_none_and_are_as_restricted_for_the_rest() -> None:
+    spec = manifests.pod_template(pool(spec__podSecurity="AssignedUser"), None)["spec"]
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert worker(spec__podSecurity="AssignedUser")["securityContext"] == worker()["securityContext"]
+
+
+def test_without_pod_security_the_templates_is_all_there_is() -> None:
+    spec = manifests.pod_template(pool(spec__podSecurity="None"), None)["spec"]
+    assert "securityContext" not in spec
+    assert "securityContext" not in worker(spec__podSecurity="None")
+    own = manifests.pod_template(
+        pool(spec__podSecurity="None", **template({"securityContext": {"runAsUser": 7}})), None
+    )
+    assert own["spec"]["securityContext"] == {"runAsUser": 7}
+
+
 def test_the_pods_fit_the_restricted_standard() -> None:
     spec = manifests.pod_template(pool(), None)["spec"]
     assert (

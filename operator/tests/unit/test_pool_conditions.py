@@ -20,6 +20,7 @@ from currant_operator.observed import (
     SchemaTooNew,
     SecretKeyMissing,
     SecretMissing,
+    SecretNotAllowed,
     SecretUnknown,
 )
 from currant_operator.plan_pool import plan_pool
@@ -275,6 +276,40 @@ def test_the_objects_of_an_earlier_pool_of_the_same_name_are_waited_for() -> Non
     world.body["metadata"]["uid"] = "another"
     message = condition(world.plan().status, "Ready")[2]
     assert "belongs to an earlier pool of this name that is still being deleted" in message
+
+
+ADMIN = {"spec__database__adminSecretRef": {"name": "currant-db-owner"}}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (SecretMissing(), "SecretNotFound", "there is no Secret currant-db-owner in the operator's namespace: kubectl"),
+        (SecretKeyMissing(("uri",)), "SecretKeyNotFound", "the Secret currant-db-owner has no value under the key url"),
+        (DatabaseUrlInvalid("it is empty"), "DatabaseUrlInvalid", "key url of Secret currant-db-owner is no URL"),
+        (SecretUnknown("it is forbidden"), "SecretUnreadable", "the Secret currant-db-owner cannot be read"),
+        (
+            SecretNotAllowed(),
+            "AdminSecretNotAllowed",
+            "kubectl annotate secret currant-db-owner currant.dev/pools-of=shop",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_wrong_with_the_operators_own_secret_is_said(state: Any, reason: str, words: str) -> None:
+    world = settled(**ADMIN)
+    world.admin_secret, world.database = state, DatabaseUnknown()
+    status = world.plan().status
+    for kind in ("Ready", "DatabaseReachable"):
+        found = condition(status, kind)
+        assert found[:2] == ("False", reason)
+        assert words in found[2]
+
+
+def test_the_secret_of_the_pods_comes_before_the_operators_own() -> None:
+    world = settled(**ADMIN)
+    world.secret, world.admin_secret, world.database = SecretMissing(), SecretNotAllowed(), DatabaseUnknown()
+    assert condition(world.plan().status, "Ready")[1] == "SecretNotFound"
 
 
 def test_the_secret_comes_before_the_pods_that_suffer_from_it() -> None:

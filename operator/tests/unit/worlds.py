@@ -121,6 +121,7 @@ class World:
     pod_disruption_budget: Body | None = None
     pods: list[Body] = field(default_factory=list)
     secret: SecretState = FOUND
+    admin_secret: SecretState | None = None
     database: DatabaseState = REACHABLE
     queue: QueueStats | None = None
     workers: tuple[Worker, ...] | None = None
@@ -138,6 +139,7 @@ class World:
             pod_disruption_budget=copy.deepcopy(self.pod_disruption_budget),
             pods=tuple(copy.deepcopy(self.pods)),
             secret=self.secret,
+            admin_secret=self.admin_secret,
             database=self.database,
             queue=self.queue,
             workers=self.workers,

@@ -70,7 +70,7 @@ def _execution_line(execution: Row, parent: Row | None) -> str:
     if execution["started_at"]:
         parts.append(_timing(execution))
     if execution["kind"] == "task" and execution["attempt"] > 1:
-        parts.append(f"attempt {execution['attempt']} of {execution['max_attempts']}")
+        parts.append(_attempt(execution))
     elif execution["kind"] == "workflow" and execution["epoch"] > 0:
         parts.append(f"epoch {execution['epoch']}")
     if parent is not None:
@@ -79,6 +79,15 @@ def _execution_line(execution: Row, parent: Row | None) -> str:
             parts.append(f"queue {execution['queue']}")
         parts.append(execution["id"])
     return "  ".join(parts)
+
+
+def _attempt(execution: Row) -> str:
+    """Which attempt it is. Those lost with their worker cost no retry, so each of them allows one more."""
+    lost = execution["worker_losses"]
+    text = f"attempt {execution['attempt']} of {execution['max_attempts'] + lost}"
+    if lost:
+        text += f" ({lost} lost with {'its worker' if lost == 1 else 'their workers'})"
+    return text
 
 
 def _timing(execution: Row) -> str:

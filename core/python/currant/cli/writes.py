@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
+from typing import Any
 
 import click
 
@@ -11,26 +13,59 @@ from currant.cli.functions import Mistake, check_arguments, find_function, parse
 from currant.cli.output import for_people
 from currant.cli.reads import id_argument
 from currant.codec import decode_error, encode
+from currant.decorators import Function
+from currant.durations import parse_duration
 from currant.errors import CurrantError, ExecutionCancelled, InvalidInput
 from currant.rust_bridge import RustBridge
+
+
+def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise Mistake(f"{parameter.opts[0]}: {error}") from None
+
+
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else datetime.fromisoformat(value)
+    except ValueError:
+        how = "write a time such as 2026-01-31T10:00:00+01:00"
+        raise Mistake(f"{parameter.opts[0]}: {how}, not {value!r}") from None
 
 
 @click.command()
 @click.argument("function")
 @click.argument("json_args", required=False)
 @click.option("-m", "--module", "modules", multiple=True, help="Import this module and look FUNCTION up in it.")
+@click.option("-q", "--queue", help="The queue to put it in, in place of the function's own.")
+@click.option("--priority", type=int, help="0 to 10, higher first.")
+@click.option("--delay", callback=_duration, help="Not before this time has passed: 30s, 5m, 1h30m, 7d.")
+@click.option("--run-at", callback=_moment, help="Not before this moment: 2026-01-31T10:00:00+01:00.")
+@click.option("--retries", type=int, help="How many times it is tried again after it has failed.")
+@click.option("--run-timeout", callback=_duration, help="Time-out of an attempt of a task, or of the whole workflow.")
+@click.option("--idempotency-key", help="One that is there with this key already is not made again: its id is printed.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it as JSON.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="With --wait: seconds to wait at most.")
-def queue(function: str, json_args: str | None, modules: tuple[str, ...], wait: bool, timeout: float | None) -> None:
+def queue(
+    function: str,
+    json_args: str | None,
+    modules: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    run_timeout: float | None,
+    **given: Any,
+) -> None:
     """Enqueue FUNCTION and print the execution's id.
 
     FUNCTION is a registered name, module.function unless it was given another; its module is imported from the
     working directory, or with -m, so that the arguments are checked before anything is stored. JSON_ARGS is an array
-    (positional arguments), an object (arguments by name), or {"args": [...], "kwargs": {...}}.
+    (positional arguments), an object (arguments by name), or {"args": [...], "kwargs": {...}}. The options from
+    --queue to --idempotency-key are those of FUNCTION.options(): they outrank the function's definition and decorator.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
-    found = find_function(function, modules)
+    found = _with_options(find_function(function, modules), {**given, "timeout": run_timeout})
     args, kwargs = check_arguments(found, *parse_arguments(json_args))
     try:
         id = str(found.queue_sync(*args, **kwargs))
@@ -40,6 +75,14 @@ def queue(function: str, json_args: str | None, modules: tuple[str, ...], wait: 
     click.echo(id, err=wait)
     if wait:
         click.echo(_wait(id, timeout))
+
+
+def _with_options(function: Function[..., Any], given: dict[str, Any]) -> Function[..., Any]:
+    """The function with the options that were given on the command line. Raises `Mistake`."""
+    try:
+        return function.options(**{name: value for name, value in given.items() if value is not None})
+    except (TypeError, ValueError) as error:
+        raise Mistake(str(error)) from None
 
 
 def _wait(id: str, timeout: float | None) -> str:
