@@ -75,7 +75,7 @@ async def test_the_command_line_explains_what_a_pool_should_be(
     asked = run_currant("scale", "explain", "shop/orders", "-q", "orders", "--set", "concurrency=2")
     assert asked.returncode == 0, asked.stderr
     assert "shop/orders: 0 pods are there, 4 should take work" in asked.stdout
-    assert "8 ready: 8 slots to start them within 30 s; 2 slots a pod" in asked.stdout
+    assert "8 executions ready to start (8 slots to start them within 30 s); a pod has 2 slots" in asked.stdout
     worker_process("orders", "apps.takeover", options=("--concurrency", "4"), **POD, **SLOW)
     eventually(lambda: len(board.notes) == 4)
     there = run_currant("scale", "explain", "shop/orders").stdout

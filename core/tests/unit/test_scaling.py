@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -208,7 +209,7 @@ def test_a_burst_from_zero_gets_the_pods_that_let_it_start_in_time() -> None:
     )
     # 30 s less the start of a pod are 10: each slot runs two of 5 s.
     assert decision.desired == 25
-    assert decision.reason == "200 ready: 100 slots to start them within 30 s; 4 slots a pod"
+    assert decision.reason == "200 executions ready to start (100 slots to start them within 30 s); a pod has 4 slots"
 
 
 def test_a_load_that_keeps_up_is_not_scaled_to_nothing() -> None:
@@ -249,7 +250,7 @@ def test_pods_that_would_come_too_late_are_not_started() -> None:
 def test_work_that_comes_due_finds_its_pods_there() -> None:
     decision, _ = decide(Settings(concurrency=1), Snapshot(0.0, (Work("f", due=2, service=60.0),), ()), Memory())
     assert decision.desired == 2
-    assert "2 due soon" in decision.reason
+    assert "2 executions due soon" in decision.reason
 
 
 @pytest.mark.parametrize(("left", "desired"), [(None, 10), (3, 5), (0, 2)])
@@ -273,3 +274,157 @@ def test_the_last_pod_stays_without_work_for_as_long_as_was_said() -> None:
 def test_a_pool_without_pods_and_work_gets_none_however_short_it_is_known(pool: Settings) -> None:
     decision, _ = decide(pool, Snapshot(0.0, (), (), 0), Memory())
     assert decision.desired == pool.min_pods
+
+
+class SlowWorld:
+    """A pool that is looked at whenever something wakes the operator, and whose orders take their time.
+
+    What was asked of a worker shows after `heard` seconds, a pod that is to go is seen for `gone` seconds more, and the
+    number of pods asked for is there at once.
+    """
+
+    def __init__(self, pool: Settings, pods: int, heard: float, gone: float) -> None:
+        self.pool, self.memory, self.now = pool, Memory(began=-1e4), 0.0
+        self.heard, self.gone = heard, gone
+        self.pods = {f"p{number}": Pod(f"p{number}", "working", 0, False, -500.0) for number in range(pods)}
+        self.replicas, self.made = pods, pods
+        self.later: list[tuple[float, str, str]] = []  # when, what, which pod
+        self.desired = [pods]
+        self.steps: list[tuple[float, int]] = []
+
+    def look(self, after: float, *work: Work) -> Decision:
+        self.now += after
+        self._let_happen()
+        seen = Snapshot(self.now, work, tuple(self.pods.values()), self.replicas)
+        decision, self.memory = decide(self.pool, seen, self.memory)
+        for name in decision.drain:
+            self.later.append((self.now + self.heard, "draining", name))
+        for name in decision.undrain:
+            self.later.append((self.now + self.heard, "working", name))
+        for name in decision.remove:
+            self.later.append((self.now + self.gone, "gone", name))
+        for _ in range(decision.replicas - max(self.replicas, len(self.pods))):
+            self.made += 1
+            self.pods[f"p{self.made}"] = Pod(f"p{self.made}", "working", 0, False, self.now)
+        self.replicas = decision.replicas
+        if decision.desired < self.desired[-1]:
+            self.steps.append((self.now, self.desired[-1] - decision.desired))
+        self.desired.append(decision.desired)
+        return decision
+
+    def _let_happen(self) -> None:
+        for time, what, name in sorted(self.later):
+            if time > self.now or name not in self.pods:
+                continue
+            if what == "gone":
+                del self.pods[name]
+            elif what == "draining":
+                self.pods[name] = dataclasses.replace(self.pods[name], phase="draining", idle=True, since=time)
+            else:
+                self.pods[name] = dataclasses.replace(self.pods[name], phase="working", idle=False)
+        self.later = [each for each in self.later if each[0] > self.now]
+
+
+waits = st.lists(st.floats(0.01, 7.0), min_size=20, max_size=150)
+delays = st.floats(0.0, 6.0)
+
+
+@given(waits, st.integers(2, 30), st.integers(1, 60), delays, delays)
+@some
+def test_a_pool_that_shrinks_never_turns_and_makes_one_step_in_an_interval_whenever_it_is_looked_at(
+    waits: list[float], pods: int, percent: int, heard: float, gone: float
+) -> None:
+    world = SlowWorld(Settings(max_pods=30, concurrency=1, max_step_percent=percent), pods, heard, gone)
+    work = Work("a", running=1, service=3600.0, age=5000.0)
+    for wait in waits:
+        world.look(wait, work)
+    assert world.desired == sorted(world.desired, reverse=True), "down, and never up again"
+    for (before, _), (time, _) in itertools.pairwise(world.steps):
+        assert time - before >= INTERVAL
+    assert all(size <= max(1, math.ceil(pods * percent / 100)) for _, size in world.steps)
+
+
+@given(waits, st.lists(st.integers(0, 30), min_size=150, max_size=150), delays, delays)
+@some
+def test_whenever_it_is_looked_at_it_turns_no_more_often_than_a_surplus_is_kept_for(
+    waits: list[float], noise: list[int], heard: float, gone: float
+) -> None:
+    world = SlowWorld(Settings(max_pods=50, concurrency=1), 6, heard, gone)
+    ups, downs = [], []
+    for wait, number in zip(waits, noise, strict=False):
+        before = world.desired[-1]
+        after = world.look(wait, Work("a", number, 0, 4, 10.0)).desired
+        (ups if after > before else downs if after < before else []).append(world.now)
+    for down in downs:
+        last_up = max((up for up in ups if up < down), default=-math.inf)
+        assert down - last_up >= keep_time(world.pool, world.memory)
+
+
+def test_a_look_before_the_workers_have_heard_remembers_who_is_to_drain() -> None:
+    world = SlowWorld(Settings(max_pods=6, concurrency=1), 6, heard=0.5, gone=0.3)
+    work = Work("a", running=1, service=3600.0, age=5000.0)
+    first = next(decision for _ in range(20) if (decision := world.look(5.0, work)).drain)
+    assert first.desired == 5
+    assert [world.look(0.1, work).desired for _ in range(12)] == [5] * 12
+
+
+def test_an_order_that_nobody_follows_is_given_again_in_the_end() -> None:
+    world = SlowWorld(Settings(max_pods=6, concurrency=2), 2, heard=math.inf, gone=0.0)
+    given = [world.look(5.0, Work("a", running=1, service=3600.0, age=5000.0)).drain for _ in range(20)]
+    assert sum(bool(names) for names in given) > 1
+    assert {names for names in given if names} == {("p0",)}
+
+
+@pytest.mark.parametrize(
+    ("pool", "seen", "memory", "said"),
+    [
+        (Settings(), Snapshot(0.0, (), (), 0), Memory(), "there is no work"),
+        (
+            Settings(min_pods=2),
+            Snapshot(0.0, (), (), 0),
+            Memory(),
+            "minReplicas is 2, and 0 would be enough: there is no work",
+        ),
+        (
+            Settings(max_pods=2, concurrency=1),
+            Snapshot(0.0, (Work("a", ready=3, due=1),), (), 0),
+            Memory(),
+            "maxReplicas is 2, and 4 would be needed: 3 executions ready to start and 1 execution due soon "
+            "(4 slots to start them within 30 s); a pod has 1 slot",
+        ),
+        (
+            Settings(concurrency=4),
+            Snapshot(0.0, (Work("a", service=10.0),), (Pod("p"),), 1),
+            Memory(began=-500.0, running=((-50.0, 12), (-5.0, 12), (-1.0, 0))),
+            "0 attempts running, 11 on average in the last minute (24 slots with room for more); a pod has 4 slots",
+        ),
+        (
+            Settings(),
+            Snapshot(0.0, (Work("a", running=1, service=10.0),), (Pod("p", running=1),), 1),
+            Memory(began=-500.0),
+            "1 attempt running (5 slots with room for more); a pod has 100 slots",
+        ),
+        (
+            Settings(),
+            Snapshot(0.0, (), (Pod("p"),), 1),
+            Memory(began=-500.0, busy=-5.0),
+            "the last pod is kept until there has been no work for 60 s",
+        ),
+        (
+            Settings(),
+            Snapshot(0.0, None, None, 0),
+            Memory(),
+            "kept at 0 pods: the database has not told yet what waits in the queues",
+        ),
+        (
+            Settings(),
+            Snapshot(0.0, (), (Pod("p"),), 1, measured=-31.0),
+            Memory(),
+            "kept at 1 pod: the database last told more than 30 s ago what waits in the queues",
+        ),
+    ],
+)
+def test_the_reason_is_a_sentence_that_a_person_understands(
+    pool: Settings, seen: Snapshot, memory: Memory, said: str
+) -> None:
+    assert decide(pool, seen, memory)[0].reason == said

@@ -94,6 +94,9 @@ class Snapshot:
 class Memory:
     """What one look leaves to the next. `began`: the first look; None: there was none.
 
+    `orders`: by pod, what it was told to be (`draining`, `working`) and when, until a look sees it so: one that comes
+    before the workers have heard of it must not decide as if nothing had been asked.
+
     `running`: (time, attempts that ran) of the last minute. `wanted`: (time, pods that were needed) of the last window.
     `startup`: moving average of `Snapshot.startups`. `busy`: when there was work last. `stepped`: when the pool was
     made smaller last. `services`: the last known service times by function.
@@ -106,6 +109,7 @@ class Memory:
     busy: float | None = None
     stepped: float = -math.inf
     services: Mapping[str, float] = field(default_factory=dict)
+    orders: Mapping[str, tuple[Phase, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

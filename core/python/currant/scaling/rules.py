@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from currant.scaling.model import INTERVAL, Decision, Memory, Pod, Settings, Snapshot, Work
+from currant.scaling.model import INTERVAL, Decision, Memory, Phase, Pod, Settings, Snapshot, Work
 
 LOAD_PERIOD = 60.0
 """Seconds over which the attempts that run are averaged."""
@@ -31,6 +31,9 @@ DEVIATIONS = 4.0
 
 STALE = 30.0
 """Seconds after which counts are not decided by any more."""
+
+ORDER_LIFE = 30.0
+"""Seconds for which an order to a pod counts though it is not seen to be followed; then it is given anew."""
 
 BOOST = 1.25
 """By how much the pods grow when executions wait beyond the latency target and no pod is starting."""
@@ -55,34 +58,61 @@ def decide(settings: Settings, seen: Snapshot, memory: Memory) -> tuple[Decision
     unseen = _unseen(seen)
     if unseen is not None:
         return _blind(seen, unseen), memory
+    orders = _open_orders(seen, memory)
+    seen = replace(seen, pods=tuple(_as_told(pod, orders, seen.now) for pod in seen.pods or ()))
     work = tuple(_known(each, memory) for each in seen.work or ())
-    memory = _remember(settings, seen, work, memory)
+    memory = replace(_remember(settings, seen, work, memory), orders=orders)
     need = _limited(settings, seen, _need(settings, seen, work, memory))
     memory = replace(memory, wanted=(*memory.wanted, (seen.now, need.pods)))
     held = _held(settings, seen, need, memory)
     if held.pods < _have(seen):
         memory = replace(memory, stepped=seen.now)
-    return _act(settings, seen, held), memory
+    decision = _act(settings, seen, held)
+    given: dict[str, tuple[Phase, float]] = {
+        **dict.fromkeys(decision.drain, ("draining", seen.now)),
+        **dict.fromkeys(decision.undrain, ("working", seen.now)),
+    }
+    return decision, replace(memory, orders={**orders, **given})
 
 
 def _unseen(seen: Snapshot) -> str | None:
     """What of the snapshot cannot be decided by; None: nothing."""
-    if seen.pods is None:
-        return "the pods are not seen"
     if seen.work is None:
-        return "the queues are not seen"
+        return "the database has not told yet what waits in the queues"
+    if seen.pods is None:
+        return "the database has not told yet which workers run"
     if not seen.now - (seen.now if seen.measured is None else seen.measured) <= STALE:
-        return f"the queues were not seen for more than {STALE:g} s"
+        return f"the database last told more than {STALE:g} s ago what waits in the queues"
     counts = [number for each in seen.work for number in (each.ready, each.due, each.running)]
-    return (
-        None if all(math.isfinite(number) and number >= 0 for number in counts) else "the queues' counts are no numbers"
-    )
+    if all(math.isfinite(number) and number >= 0 for number in counts):
+        return None
+    return "what the database told of the queues are no numbers that can be counted with"
 
 
 def _blind(seen: Snapshot, why: str) -> Decision:
     """What is there stays."""
     desired = _have(seen)
-    return Decision(desired, seen.replicas, f"held at {_pods(desired)}: {why}", "blind")
+    return Decision(desired, seen.replicas, f"kept at {_pods(desired)}: {why}", "blind")
+
+
+# What was ordered before, and is not seen yet
+
+
+def _open_orders(seen: Snapshot, memory: Memory) -> dict[str, tuple[Phase, float]]:
+    """The orders to pods that are not what they were told to be; one that nobody followed for long is given up."""
+    phases = {pod.name: pod.phase for pod in seen.pods or ()}
+    return {
+        name: (phase, time)
+        for name, (phase, time) in memory.orders.items()
+        if name in phases and phases[name] != phase and seen.now - time <= ORDER_LIFE
+    }
+
+
+def _as_told(pod: Pod, orders: Mapping[str, tuple[Phase, float]], now: float) -> Pod:
+    """The pod as it will be. One that is not seen to drain yet is not done with it, whatever it runs."""
+    if pod.name not in orders:
+        return pod
+    return replace(pod, phase=orders[pod.name][0], idle=False, since=now)
 
 
 # What was seen
@@ -140,9 +170,9 @@ def _need(settings: Settings, seen: Snapshot, work: tuple[Work, ...], memory: Me
     ready, due, running = (sum(getattr(each, name) for each in work) for name in ("ready", "due", "running"))
     if not ready and not due and not running:
         if not _have(seen):  # the first look of an operator that has just begun is no reason for a pod
-            return _Need(0, "no work")
+            return _Need(0, "there is no work")
         if _idle_for(seen, memory) >= settings.zero_after:
-            return _Need(0, f"no work for {settings.zero_after:g} s")
+            return _Need(0, f"there has been no work for {settings.zero_after:g} s")
     steady, backlog = steady_slots(settings, work, memory), backlog_slots(settings, work, memory)
     # However fast it is wanted, no more can run at once than there is.
     slots = min(steady + backlog, ready + due + max(steady, running))
@@ -152,8 +182,9 @@ def _need(settings: Settings, seen: Snapshot, work: tuple[Work, ...], memory: Me
     if boosted is not None and boosted > pods:
         pods = min(boosted, max(pods, _ceil((ready + due + max(steady, running)) / settings.concurrency)))
     if pods > have and _comes_too_late(settings, seen, work, memory):
-        return _Need(max(1, have), f"{_pods(have)} will have done what waits before another could start", "startup")
-    return _Need(pods, _words(settings, ready, due, running, steady, backlog))
+        why = f"{_pods(have)} will have done what waits before another one could start"
+        return _Need(max(1, have), why, "startup")
+    return _Need(pods, _words(settings, (ready, due, running), (backlog, steady), load(memory)))
 
 
 def _idle_for(seen: Snapshot, memory: Memory) -> float:
@@ -211,14 +242,22 @@ def _comes_too_late(settings: Settings, seen: Snapshot, work: tuple[Work, ...], 
     return free > 0 and seconds <= free * memory.startup
 
 
-def _words(settings: Settings, ready: int, due: int, running: int, steady: float, backlog: float) -> str:
+def _words(settings: Settings, counts: tuple[int, int, int], slots: tuple[float, float], average: float) -> str:
+    """Why so many slots: `counts` are ready, due and running, `slots` those for the backlog and for the load."""
+    (ready, due, running), (backlog, steady) = counts, slots
     parts = []
     if ready or due:
-        waiting = " and ".join(f"{number} {what}" for number, what in ((ready, "ready"), (due, "due soon")) if number)
-        parts.append(f"{waiting}: {_ceil(backlog)} slots to start them within {settings.latency_target:g} s")
+        what = [f"{_number(ready, 'execution')} ready to start"] if ready else []
+        what += [f"{_number(due, 'execution')} due soon"] if due else []
+        within = f"within {settings.latency_target:g} s"
+        parts.append(f"{' and '.join(what)} ({_number(_ceil(backlog), 'slot')} to start them {within})")
     if running or steady >= 0.5:
-        parts.append(f"{running} running: {_ceil(steady)} slots at {settings.target_utilization:.0%}")
-    return f"{'; '.join(parts)}; {settings.concurrency} slots a pod"
+        ran = "" if round(average) == running else f", {average:.0f} on average in the last minute"
+        takes = f"{_number(_ceil(steady), 'slot')} with room for more"
+        parts.append(f"{_number(running, 'attempt')} running{ran} ({takes})")
+    if not parts:
+        return f"the last pod is kept until there has been no work for {settings.zero_after:g} s"
+    return f"{', and '.join(parts)}; a pod has {_number(settings.concurrency, 'slot')}"
 
 
 # What it may have
@@ -228,17 +267,25 @@ def _limited(settings: Settings, seen: Snapshot, need: _Need) -> _Need:
     have, wanted = _have(seen), need.pods
     if seen.connections_left is not None and wanted > have + max(0, seen.connections_left):
         most = have + max(0, seen.connections_left)
-        need = _Need(most, f"{need.reason}; the database has connections for {most} of {wanted} pods", "connections")
+        why = f"the database has connections for no more than {_pods(most)}, and {wanted} would be needed"
+        need = _Need(most, f"{why}: {need.reason}", "connections")
     if need.pods < settings.min_pods:
-        return _Need(settings.min_pods, f"minReplicas; {need.reason}", "minReplicas")
+        why = f"minReplicas is {settings.min_pods}, and {need.pods} would be enough"
+        return _Need(settings.min_pods, f"{why}: {need.reason}", "minReplicas")
     if need.pods > settings.max_pods:
-        return _Need(settings.max_pods, f"maxReplicas, {wanted} wanted; {need.reason}", "maxReplicas")
+        why = f"maxReplicas is {settings.max_pods}, and {wanted} would be needed"
+        return _Need(settings.max_pods, f"{why}: {need.reason}", "maxReplicas")
     return need
 
 
 def _have(seen: Snapshot) -> int:
-    """Pods that claim, or will: also those that are asked for and not there yet."""
-    return max(0, seen.replicas - sum(pod.phase == "draining" for pod in seen.pods or ()))
+    """Pods that claim, or will: also those that are asked for and not there yet.
+
+    Where fewer are asked for than there are, those go first that drain: they may still be seen.
+    """
+    pods = seen.pods or ()
+    draining = sum(pod.phase == "draining" for pod in pods)
+    return max(0, min(seen.replicas, max(len(pods) - draining, seen.replicas - draining)))
 
 
 def keep_time(settings: Settings, memory: Memory) -> float:
@@ -258,11 +305,14 @@ def _held(settings: Settings, seen: Snapshot, need: _Need, memory: Memory) -> _N
         return need
     # More than may be is no reason to stay, and nothing of the past is one to grow.
     lately = min(max(lately, need.pods), settings.max_pods, have)
-    step = max(1, _ceil(have * settings.max_step_percent / 100)) if seen.now - memory.stepped >= INTERVAL else 0
+    most = max(1, _ceil(have * settings.max_step_percent / 100))
+    step = most if seen.now - memory.stepped >= INTERVAL else 0
     if have - lately > step:
-        return _Need(have - step, f"{need.reason}; {_pods(step)} less in one step", "scaleDown.maxStepPercent")
+        how = f"going down to {_pods(lately)}, by {most} at a time (scaleDown.maxStepPercent)"
+        return _Need(have - step, f"{how}: {need.reason}", "scaleDown.maxStepPercent")
     if lately > need.pods:
-        return _Need(lately, f"as lately; {need.reason}", "scaleDown.window")
+        how = f"{_pods(lately)} kept for a while (scaleDown.window), though {need.pods} would be enough"
+        return _Need(lately, f"{how}: {need.reason}", "scaleDown.window")
     return need
 
 
@@ -303,7 +353,11 @@ def _names(pods: Iterable[Pod]) -> tuple[str, ...]:
 
 
 def _pods(number: int) -> str:
-    return f"{number} pod{'' if number == 1 else 's'}"
+    return _number(number, "pod")
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _ceil(value: float) -> int:
