@@ -19,6 +19,8 @@ use crate::types::Micros;
 const SECOND: Micros = 1_000_000;
 /// At most so many runs are started at a time, the newest: after a long outage of a schedule with many fire times.
 pub const MAX_FIRES: usize = 100;
+/// Names that stand for an expression, as crontab(5) has them; the schema of Workflows (`crds/workflows.yaml`) takes the same.
+const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"];
 /// A fire time is in time up to this age; an older one was missed. Seconds.
 const IN_TIME: f64 = 60.0;
 
@@ -82,6 +84,13 @@ pub struct Timetable {
 impl Timetable {
     /// Refuses an expression or a zone that is wrong, with one line that says what to write.
     pub fn parse(cron: &str, time_zone: &str) -> Result<Timetable, String> {
+        if cron.contains('@') && !MACROS.contains(&cron) {
+            return Err(format!(
+                "cron {cron:?} cannot be read: of names there are {}; a time of another kind is written in five fields, such as \"0 3 * * *\", \
+                 and a run at a start (@reboot) is not the clock's",
+                MACROS.join(", ")
+            ));
+        }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(cron).map_err(|error| {
             let reason = error.to_string();
@@ -290,6 +299,23 @@ mod tests {
             message,
             "there is no time zone \"Mars/Olympus\": write a name of the IANA database, such as Europe/Berlin or UTC"
         );
+    }
+
+    #[test]
+    fn a_name_stands_for_its_expression_and_any_other_is_refused_with_the_names_that_there_are() {
+        let after = at("2026-03-04T05:06:07Z");
+        let meant = ["0 * * * *", "0 0 * * *", "0 0 * * SUN", "0 0 1 * *", "0 0 1 1 *", "0 0 1 1 *"];
+        for (name, cron) in MACROS.into_iter().zip(meant) {
+            let next = |cron| Timetable::parse(cron, "Europe/Berlin").unwrap().next(after);
+            assert_eq!(next(name), next(cron), "{name}");
+        }
+        for cron in ["@reboot", "@midnight", "@every 5m", "@Daily", "0 @daily", "@daily * * * *", "@"] {
+            let message = Timetable::parse(cron, "UTC").unwrap_err();
+            assert!(
+                message.contains("@hourly, @daily, @weekly, @monthly, @yearly, @annually") && !message.contains('\n'),
+                "{message}"
+            );
+        }
     }
 
     #[test]
