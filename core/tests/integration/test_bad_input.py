@@ -251,7 +251,7 @@ def test_blocking_io_in_a_workflow_is_found_where_the_guard_is_installed(
 async def test_code_that_no_longer_fits_its_history_is_held_and_goes_on_with_code_that_fits(
     database: str, bridge: RustBridge, run_currant: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is not lost: `list --held` and `show` have it and the reason in one line."""
+    """The run is not lost: `list --incompatible` and `show` have it and the step that differs in one line."""
 
     def release(step: Any) -> list[Any]:
         registry.pop("changing", None)
@@ -272,8 +272,11 @@ async def test_code_that_no_longer_fits_its_history_is_held_and_goes_on_with_cod
     monkeypatch.setenv("WORKFLOWS_BUILD_ID", "new")
     async with Worker(queues=["mistakes"], functions=new):
         await eventually_async(lambda: bridge.list_executions(held=True))
-    listed = run_currant("list", "--held")
-    assert str(handle) in listed.stdout
+    for option in ("--incompatible", "--held"):
+        (row,) = (line for line in run_currant("list", option).stdout.splitlines() if str(handle) in line)
+        assert "apps.mistakes.fine" in row, "what was recorded"
+        assert "anything_else" in row, "what the code asks for"
+    assert "apps.mistakes.fine" not in run_currant("list", "--roots").stdout
     shown = run_currant("show", str(handle))
     (line,) = (line for line in shown.stdout.splitlines() if "NonDeterminismError" in line)
     assert "apps.mistakes.fine" in line

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from currant.cli import slow_imports
 from currant.cli.functions import Mistake, check_arguments, find_function, import_module, parse_arguments
 from currant.decorators import registry
 from currant.errors import UnknownFunction
@@ -133,3 +136,33 @@ def test_arguments_that_do_not_fit_are_a_mistake_that_names_them(
 ) -> None:
     with pytest.raises(Mistake, match=message):
         check_arguments(find_function(f"{shop}.pack", []), args, kwargs)
+
+
+class Heard(logging.Handler):
+    """What is logged, and that something is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.once = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        self.once.set()
+
+
+def test_an_import_that_does_not_end_is_told_of_in_the_log_by_the_module_that_it_is_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "waits_for_the_log.py").write_text("import builtins\nbuiltins.heard_of_the_import.wait(60)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(slow_imports, "TOLD_AFTER", (0.01,))
+    handler = Heard()
+    monkeypatch.setattr("builtins.heard_of_the_import", handler.once, raising=False)
+    log = logging.getLogger("currant.worker")
+    log.addHandler(handler)
+    try:
+        import_module("waits_for_the_log")
+    finally:
+        log.removeHandler(handler)
+    assert handler.messages == ["still importing waits_for_the_log after 0.01 s"]

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from currant.cli import slow_imports
 from currant.decorators import Function, registry
 from currant.errors import SerializationError, UnknownFunction
 
@@ -32,7 +33,9 @@ def import_module(name: str) -> None:
     if name.endswith(".py") or "/" in name:
         guess = name.removesuffix(".py").strip("./").replace("/", ".")
         raise Mistake(f"{name} is a file; -m takes the name that one imports, such as {guess}")
-    if not _try_import(name):
+    with slow_imports.told_of(name):
+        found = _try_import(name)
+    if not found:
         raise Mistake(
             f"ModuleNotFoundError: no module {name} (looked in {os.getcwd()} and the installed packages): check its "
             "spelling, and that you are in the directory it is imported from"

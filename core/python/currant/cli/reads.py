@@ -71,7 +71,13 @@ def show(id: str, as_json: bool) -> None:
 @click.option("--state", type=click.Choice(STATES), help="Only in this state.")
 @click.option("--function", help="Only of this function (its registered name).")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
-@click.option("--held", is_flag=True, help="Only runs that are held: their code no longer fits their history.")
+@click.option(
+    "--incompatible",
+    "--held",
+    "held",
+    is_flag=True,
+    help="Only runs that do not fit the code that is deployed, with the step that differs.",
+)
 @click.option("--roots", is_flag=True, help="Only runs, not their steps.")
 @as_json
 def list_(
@@ -86,8 +92,15 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    columns = ("id", "function", "queue", "state", "attempt", "created", "took")
-    print_table(columns, [_list_cells(row) for row in rows])
+    columns = ["id", "function", "queue", "state", "attempt", "created", "took"]
+    cells = [_list_cells(row) for row in rows]
+    if held:
+        columns.append("difference")
+        cells = [
+            [*shown, " ".join(str((row["error"] or {}).get("message") or "").split())]
+            for shown, row in zip(cells, rows, strict=True)
+        ]
+    print_table(columns, cells)
 
 
 def _list_cells(row: Row) -> list[str]:

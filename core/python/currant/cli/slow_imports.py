@@ -1,0 +1,34 @@
+"""An import that takes long is told of in the log: until it is over a worker serves nothing and answers no probe."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+_log = logging.getLogger("currant.worker")
+
+TOLD_AFTER = (10.0, 30.0, 60.0, 120.0, 240.0, 600.0, 1800.0, 3600.0)
+"""Seconds after the beginning of an import at which it is told of."""
+
+
+@contextmanager
+def told_of(module: str) -> Iterator[None]:
+    """Log a warning at each of `TOLD_AFTER` while the body imports the module."""
+    over = threading.Event()
+    thread = threading.Thread(target=_tell, args=(module, TOLD_AFTER, over), name="slow-imports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _tell(module: str, after: Sequence[float], over: threading.Event) -> None:
+    before = 0.0
+    for seconds in after:
+        if over.wait(seconds - before):
+            return
+        before = seconds
+        _log.warning("still importing %s after %g s", module, seconds)
