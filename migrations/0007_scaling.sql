@@ -187,6 +187,12 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
             select w.key, jsonb_agg(jsonb_build_object('function', w.function, 'kind', w.kind, 'ready', w.ready, 'spare', coalesce(w.spare, 0),
                 'due', w.due, 'running', coalesce(w.running, 0), 'seconds', coalesce(w.seconds, 0)) order by w.function) as functions
             from work w group by w.key) k),
+        'incompatible', (select coalesce(jsonb_object_agg(k.key, k.functions), '{}') from (
+            select pool.key, jsonb_object_agg(kept.function, kept.number) as functions from pool cross join lateral (
+                select one.function, count(*) as number from unnest(pool.queues) lane(queue) cross join lateral (
+                    select e.function from currant.executions e where e.queue = lane.queue and e.held limit 10000) one
+                group by one.function) kept
+            group by pool.key) k),
         'service', (select coalesce(jsonb_object_agg(s.function, jsonb_build_object('ended', s.ended, 'seconds', s.seconds)), '{}') from (
             select l.function, count(*) as ended, sum(extract(epoch from l.finished_at - l.attempt_at))::double precision as seconds
             from lately l

@@ -44,6 +44,17 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f'currant_pool_condition{{{POOL},condition="Ready"}}': stays(-1)},
         {f'currant_pool_condition{{{POOL},condition="Ready"}}': stays(1)},
     ),
+    "CurrantPoolDegraded": (
+        {f'currant_pool_condition{{{POOL},condition="Degraded"}}': stays(1)},
+        {f'currant_pool_condition{{{POOL},condition="Degraded"}}': f"1x{MINUTES - 5} 0x5"},
+    ),
+    "CurrantRolloutStandsStill": (
+        {f"currant_pool_rolled_out{{{POOL}}}": stays(0), f"currant_pool_desired_replicas{{{POOL}}}": stays(1)},
+        {
+            f"currant_pool_rolled_out{{{POOL}}}": f"1x{MINUTES - 10} 0x10",
+            f"currant_pool_desired_replicas{{{POOL}}}": stays(1),
+        },
+    ),
     "CurrantQueueLate": (
         {f"currant_pool_oldest_ready_seconds{{{POOL}}}": stays(301)},
         {f"currant_pool_oldest_ready_seconds{{{POOL}}}": stays(299)},
@@ -67,12 +78,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f"currant_worker_takeovers_total{{{WORKER}}}": f"0x{MINUTES - 5} 1x5"},
         {f"currant_worker_takeovers_total{{{WORKER}}}": stays(4)},
     ),
-    "CurrantRunsHeld": (
-        {f'currant_worker_executions_total{{{WORKER},function="f",outcome="held"}}': f"0x{MINUTES - 5} 1x5"},
-        {
-            f'currant_worker_executions_total{{{WORKER},function="f",outcome="held"}}': stays(2),
-            f'currant_worker_executions_total{{{WORKER},function="f",outcome="completed"}}': grows(60),
-        },
+    "CurrantRunsIncompatible": (
+        # They are still there long after the attempt that found it out: the alert stays.
+        {f'currant_pool_incompatible_runs{{{POOL},function="f"}}': stays(2)},
+        {f'currant_pool_incompatible_runs{{{POOL},function="f"}}': f"2x{MINUTES - 5} 0x5"},
     ),
     "CurrantLeasesLost": (
         {f"currant_worker_leases_lost_total{{{WORKER}}}": grows(12)},

@@ -7,7 +7,7 @@ import re
 import runpy
 from typing import Any
 
-from currant_operator import metrics
+from currant_operator import manifests, metrics
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
 METRIC = re.compile(r"currant_[a-z_]+")
@@ -116,4 +116,10 @@ def test_the_pod_monitor_finds_the_workers_of_the_namespaces_that_the_operator_s
         "app.kubernetes.io/name": "currant-worker",
         "app.kubernetes.io/managed-by": "currant",
     }
-    assert everywhere["podMetricsEndpoints"][0]["port"] == "http"
+    (endpoint,) = everywhere["podMetricsEndpoints"]
+    assert "port" not in endpoint, "a template may name the port as it likes"
+    assert endpoint["relabelings"][0] == {
+        "sourceLabels": ["__meta_kubernetes_pod_container_name", "__meta_kubernetes_pod_container_port_number"],
+        "regex": f"{manifests.CONTAINER};{manifests.PORT}",
+        "action": "keep",
+    }

@@ -32,8 +32,8 @@ def expand(table: dict[tuple[str, str], str]) -> set[Grant]:
 _OWNED = "get list watch create patch delete"  # server-side apply is a patch, and a create where there is nothing yet
 USED = expand(
     {
-        ("currant.dev", "workerpools"): "list watch patch",  # patch: for their finalizers
-        ("currant.dev", "workflows"): "list watch patch",
+        ("currant.dev", "workerpools"): "list watch patch",  # patch: the first replicas of mode External
+        ("currant.dev", "workflows"): "list watch",
         ("currant.dev", "workerpools/status"): "patch",
         ("currant.dev", "workflows/status"): "patch",
         ("currant.dev", "workerpools/finalizers"): "update",  # for owner references that block the owner's deletion

@@ -98,9 +98,6 @@ def shop(kubectl: Kubectl) -> Iterator[Kubectl]:
         yield kubectl
         for kind in ("workflow", "workerpool"):
             kubectl("delete", kind, "orders", "-n", "shop", "--ignore-not-found", "--wait=false")
-            left = kubectl("get", kind, "orders", "-n", "shop", "--ignore-not-found", "-o", "name")
-            if left:
-                kubectl("patch", kind, "orders", "-n", "shop", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         kubectl("delete", "secret", "orders-db", "-n", "shop")
 
 

@@ -27,7 +27,7 @@ LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/currant-ope
 POOL = {
     "apiVersion": "currant.dev/v1alpha1",
     "kind": "WorkerPool",
-    "metadata": {"name": "orders", "finalizers": ["currant.dev/drain"]},
+    "metadata": {"name": "orders", "finalizers": ["example.com/pods"]},
     "spec": {
         "queues": ["orders"],
         "modules": ["shop.orders"],
@@ -94,7 +94,7 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
 
 
 class TestCleanup:
-    def test_it_deletes_workflows_and_pools_and_waits_for_the_operator_to_let_them_go(
+    def test_it_deletes_workflows_and_pools_and_waits_until_their_pods_have_ended(
         self, kubectl: Kubectl, start_script: StartScript
     ) -> None:
         kubectl.apply(POOL, WORKFLOW, namespace="shop")
@@ -102,7 +102,9 @@ class TestCleanup:
         said = read_until(process, "workerpools: waiting")
         assert said[-1] == "workerpools: waiting for shop/orders"
         assert "workflows: none left" in said
-        # The operator has drained the pool.
+        # Its pods have ended: in the foreground it waits for them, and here for a finalizer in their place.
+        found = kubectl.json("get", "workerpool", "orders", "-n", "shop")
+        assert "foregroundDeletion" in found["metadata"]["finalizers"]
         patch = json.dumps({"metadata": {"finalizers": None}})
         kubectl("patch", "workerpool", "orders", "-n", "shop", "--type=merge", "-p", patch)
         rest, _ = process.communicate(timeout=60)

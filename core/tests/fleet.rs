@@ -228,6 +228,21 @@ async fn a_pool_is_sized_by_what_is_ready_comes_due_and_runs_of_each_function() 
 }
 
 #[tokio::test]
+async fn runs_that_do_not_fit_the_code_are_counted_by_function_in_the_queues_of_each_pool() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    for queue in ["a", "a", "b", "c", "a"] {
+        enqueue(&mut conn, Kind::Workflow, queue).await;
+    }
+    let hold = "update currant.executions set state = 'suspended', held = true, refused_builds = array['1']
+        where id in (select id from currant.executions order by id limit 4)";
+    run(&mut conn, hold.into()).await;
+
+    assert_eq!(sized_by(&mut conn, &["a", "b"]).await["incompatible"], json!({"n/p": {"f.workflow": 3}}));
+    assert_eq!(sized_by(&mut conn, &["z"]).await["incompatible"], json!({}));
+}
+
+#[tokio::test]
 async fn what_is_overdue_or_was_run_by_a_dead_worker_is_as_good_as_ready() {
     let database = Database::new().await;
     let mut conn = database.connect().await;

@@ -57,6 +57,7 @@ a pod has one worker;takeover;starts_in_the_pod;register_worker|if v_new and|if 
 a pod has one worker, of that pod;takeover;starts_in_the_pod;register_worker|w.pod_uid = p_pod_uid|true
 a pod has one worker, once;takeover;share_a_pod;register_worker|if v_new and|if
 a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000|limit 200000
+incompatible runs are those of the pool's queues;fleet;that_do_not_fit_the_code;scaling|where e.queue = lane.queue and e.held limit|where e.held limit
 limits, places are counted;definitions;never_more_have_started;room|and e.slot limit|and false limit
 limits, the gate is locked before it is counted;definitions;never_more_have_started;pick|order by d.function for update|order by d.function
 limits, a place is kept until the end;definitions;holds_its_place;room|e.state in ('pending', 'running', 'suspended')|e.state = 'running'

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from e2e.clusters import KubectlError
 from e2e.tests import manifests
-from e2e.tests.kube import Database, Namespace, Object, cluster, eventually, helm, say
+from e2e.tests.kube import Database, Namespace, Object, cluster, eventually, helm
 from e2e.tests.manifests import CHART, Images
 
 SYSTEM = Namespace("e2e-system")
@@ -152,35 +150,15 @@ def leftovers() -> list[str]:
 
 
 def remove_namespaces(*names: str) -> None:
-    """Delete namespaces, and wait until they are gone. Where no operator is left to do it, take the finalizers off."""
+    """Delete namespaces, and wait until they are gone."""
     if not names:
         return
-    if SYSTEM.name in names:
-        cluster()("-n", SYSTEM.name, "delete", "deployments", "--all", "--cascade=foreground")
     cluster()("delete", "namespace", *names, "--ignore-not-found", "--wait=false")
-    limit = time.monotonic() + (0 if SYSTEM.name in names else 60)
 
     def gone() -> bool:
-        left = [name for name in names if cluster()("get", "namespace", name, "--ignore-not-found").strip()]
-        if left and time.monotonic() > limit:
-            release_objects(*left)
-        return not left
+        return not [name for name in names if cluster()("get", "namespace", name, "--ignore-not-found").strip()]
 
     eventually(f"{', '.join(names)} gone", gone, timeout=150, interval=1)
-
-
-def release_objects(*names: str) -> None:
-    """Take the operator's finalizers off."""
-    for name in names:
-        for kind in ("workflows.currant.dev", "workerpools.currant.dev"):
-            try:
-                held = [item["metadata"] for item in Namespace(name).items(kind)]
-            except KubectlError:  # the cluster has no such kind yet
-                continue
-            for metadata in held:
-                if metadata.get("finalizers") and metadata.get("deletionTimestamp"):
-                    say(f"nobody lets go of {kind} {name}/{metadata['name']}: taking its finalizers off")
-                    Namespace(name).patch(kind, metadata["name"], {"metadata": {"finalizers": None}})
 
 
 @pytest.fixture(scope="session")

@@ -88,8 +88,7 @@ def test_a_deleted_pool_drains_and_takes_what_it_owns_along(pools: Namespace, da
     database.enqueue("e2e_app.work", 8, queue="deleted", seconds=4)
     running = "select count(*) from currant.executions where queue = 'deleted' and state = 'running' and function = 'e2e_app.work'"
     eventually("all tasks run", lambda: database.number(running) == 8)
-    pools("delete", "wp", "deleted", "--wait=false")
-    assert pools.get("workerpool", "deleted")["metadata"]["finalizers"]
+    pools("delete", "wp", "deleted", "--cascade=foreground", "--wait=false")
     pools.show("get", "wp", "deleted")
     pools.gone("workerpool", "deleted")
 

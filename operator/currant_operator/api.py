@@ -179,10 +179,18 @@ class Api:
         path = kinds.BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         return await self._write("PATCH", path, manifest, APPLY_PATCH, {"fieldManager": manager, "force": "true"})
 
-    async def patch(self, kind: Kind, namespace: str, name: str, body: Body, subresource: str | None = None) -> Body:
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Body,
+        subresource: str | None = None,
+        manager: str = OPERATOR_MANAGER,
+    ) -> Body:
         """Merge patch; gives the object as it is now."""
         path = kind.path(namespace, name, subresource)
-        return await self._write("PATCH", path, body, MERGE_PATCH, {"fieldManager": OPERATOR_MANAGER})
+        return await self._write("PATCH", path, body, MERGE_PATCH, {"fieldManager": manager})
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
         """Delete an object, unless another has its name now (`uid`). Does nothing when it is gone."""

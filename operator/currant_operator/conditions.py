@@ -139,6 +139,18 @@ def rounded(number: int, digits: int) -> int:
     return number // unit * unit
 
 
+def next_step(seconds: float) -> float:
+    """The least number of seconds above for which `stepped` gives another number."""
+    return min((step for step in _STEPS if step > seconds), default=(seconds // 3600 + 1) * 3600)
+
+
+def duration(seconds: int) -> str:
+    """As people write it: `50s`, `2m`, `1h30m`."""
+    hours, minutes = divmod(seconds // 60, 60)
+    parts = [(hours, "h"), (minutes, "m"), (seconds % 60, "s")]
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def stepped(seconds: float) -> int:
     """The greatest of some round numbers of seconds that is not above; whole hours beyond one."""
     if not seconds >= 1:  # NaN too

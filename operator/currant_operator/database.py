@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -120,6 +120,7 @@ class _Pool:
     numbers: tuple[Any, ...] = ()
     due: float = -1e9  # when the last notice of its numbers was due
     served: tuple[Any, ...] = ()
+    incompatible: Row = field(default_factory=dict)
 
 
 class Database:
@@ -175,6 +176,12 @@ class Database:
         """The live workers of a pool; None: not known."""
         return None if self._workers is None else self._workers.get(_name(pool), ())
 
+    def incompatible(self, pool: Key) -> dict[str, int] | None:
+        """By function, the runs in a pool's queues that do not fit the code that is deployed; None: not known."""
+        if self._load is None:
+            return None
+        return dict((self._load.get("incompatible") or {}).get(_name(pool)) or {})
+
     def load(self, pool: Key) -> PoolLoad | None:
         """What a pool is sized by; None: not known."""
         if self._load is None:
@@ -226,8 +233,8 @@ class Database:
 
     @property
     def busy(self) -> bool:
-        """Whether a definition waits for its removal."""
-        return not all(self._removals.values())
+        """Whether a definition waits for its removal, from a database that answers."""
+        return not all(self._removals.values()) and not isinstance(self.state, DatabaseUnreachable)
 
     def end_pod(self, uid: str, reason: str) -> None:
         """Have it told that a pod has ended, and why."""
@@ -441,6 +448,7 @@ class Database:
             self._fleet_due = 0.0
         for pool, known in list(self.pools.items()):
             self._tell(pool, known)
+            metrics.show_incompatible(pool, self.incompatible(pool) or {})
             if (queue := self.queue(pool)) is not None:
                 metrics.show_queue(pool, queue.ready, queue.due, queue.running, queue.oldest_ready_seconds)
         self._sleeper.over(self._unserved())
@@ -464,6 +472,11 @@ class Database:
         known.busy = busy
         if served != known.served:
             known.served = served
+            self._notify(pool)
+            self._served_changed(pool)
+        incompatible = self.incompatible(pool) or {}
+        if incompatible != known.incompatible:
+            known.incompatible = incompatible
             self._notify(pool)
             self._served_changed(pool)
         if numbers != known.numbers:

@@ -53,6 +53,10 @@ class Databases:
         """The database that a pool uses, or used last; None: it is not known."""
         return self._of_pool.get(pool)
 
+    def pools(self) -> list[Key]:
+        """The pools whose database is remembered."""
+        return list(self._of_pool)
+
     def defining(self, workflow: Key) -> list[Database]:
         """The databases that have a Workflow's definition, as far as is known."""
         return [database for database, _ in self._databases.values() if database.defines(workflow)]
@@ -80,6 +84,7 @@ class Databases:
         """Read every definition again."""
         for database, _ in self._databases.values():
             database.recheck()
+        self._sweep()
 
     def _sweep(self) -> None:
         """Close the databases that nobody uses."""

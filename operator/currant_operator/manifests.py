@@ -25,6 +25,8 @@ OPERATOR_MANAGER = "currant-operator"
 SCALER_MANAGER = "currant-scaler"
 CONTAINER = "worker"
 PORT = 8080
+PORT_NAME = "http"
+OWN_PORT = {"containerPort": PORT, "name": PORT_NAME, "protocol": "TCP"}
 USER_ID = 10001
 GRACE_FOR_HANDING_BACK = 5  # seconds that the worker keeps of its pod's grace period
 
@@ -61,8 +63,11 @@ def deployment(pool: WorkerPool, database: str | None) -> dict[str, Any]:
     spec = {
         "selector": {"matchLabels": selector(pool)},
         "revisionHistoryLimit": 3,
-        # A new pod is ready before an old one begins to drain.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        # Unless the pool says otherwise, a new pod is ready before an old one begins to drain.
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": pool.spec.rollout.max_unavailable},
+        },
         "template": pod_template(pool, database),
     }
     return _signed({**_head(pool, "apps/v1", "Deployment"), "spec": spec})
@@ -89,7 +94,7 @@ def pod_template(pool: WorkerPool, database: str | None) -> dict[str, Any]:
     spec.pop("restartPolicy", None)
     spec["terminationGracePeriodSeconds"] = grace_period(pool)
     spec["containers"] = [
-        {**container, "env": _environment(pool, container.get("env") or [])}
+        {**container, "env": _environment(pool, container.get("env") or []), "ports": _ports(container)}
         if container.get("name") == CONTAINER
         else container
         for container in spec["containers"]
@@ -107,7 +112,7 @@ def _defaults(pool: WorkerPool) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": CONTAINER,
         "args": _arguments(pool),
-        "ports": [{"containerPort": PORT, "name": "http", "protocol": "TCP"}],
+        "ports": [OWN_PORT],
         # Modules may take long to import; until then nobody listens.
         "startupProbe": {
             "httpGet": _page("/healthz"),
@@ -167,7 +172,15 @@ def _literal(text: str) -> str:
 
 
 def _page(path: str) -> dict[str, Any]:
-    return {"path": path, "port": "http"}
+    """By number: a template may give the port another name."""
+    return {"path": path, "port": PORT}
+
+
+def _ports(container: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Ours has another name where the template gives its name to another port: names must be unique."""
+    ports = list(container.get("ports") or [])
+    named = [port for port in ports if port.get("name") == PORT_NAME]
+    return [{**port, "name": f"currant-{PORT_NAME}"} if len(named) > 1 and port == OWN_PORT else port for port in ports]
 
 
 def _environment(pool: WorkerPool, more: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -113,7 +113,21 @@ POOL_CONDITION = Gauge(
     [*_POOL, "condition"],
     registry=REGISTRY,
 )
+POOL_INCOMPATIBLE = Gauge(
+    "currant_pool_incompatible_runs",
+    "Runs that do not fit the code that is deployed, by function; they wait for code that does",
+    [*_POOL, "function"],
+    registry=REGISTRY,
+)
+POOL_ROLLED_OUT = Gauge(
+    "currant_pool_rolled_out",
+    "1 when all pods are of the newest template and available, 0 while a roll-out goes on",
+    _POOL,
+    registry=REGISTRY,
+)
 _OF_POOLS = (
+    POOL_INCOMPATIBLE,
+    POOL_ROLLED_OUT,
     POOL_READY,
     POOL_DUE,
     POOL_RUNNING,
@@ -139,6 +153,7 @@ _LIMITS = (
     "scaleDown.maxStepPercent",
     "other",
 )
+_incompatible: dict[Key, set[str]] = {}
 _RESOURCES = {kind.plural for kind in kinds.BY_NAME.values()}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -188,8 +203,19 @@ def show_queue(key: Key, ready: int, due: int, running: int, oldest_ready_second
     POOL_LOOKED.labels(key.namespace, key.name).set_to_current_time()
 
 
-def show_pool(key: Key, status: Mapping[str, Any]) -> None:
+def show_incompatible(key: Key, runs: Mapping[str, int]) -> None:
+    """Set the series of a pool's incompatible runs; a function without any has none."""
+    known = _incompatible.setdefault(key, set())
+    for function in known - runs.keys():
+        POOL_INCOMPATIBLE.remove(key.namespace, key.name, function)
+    for function, number in runs.items():
+        POOL_INCOMPATIBLE.labels(key.namespace, key.name, function).set(number)
+    _incompatible[key] = set(runs)
+
+
+def show_pool(key: Key, status: Mapping[str, Any], rolled_out: bool) -> None:
     """Set the series of a pool from its status."""
+    POOL_ROLLED_OUT.labels(key.namespace, key.name).set(rolled_out)
     scaling = status.get("scaling") or {}
     values = {
         POOL_DESIRED: scaling.get("desired"),
@@ -212,6 +238,7 @@ def show_pool(key: Key, status: Mapping[str, Any]) -> None:
 
 def forget_pool(key: Key) -> None:
     """Drop the series of a pool that is gone."""
+    _incompatible.pop(key, None)
     for gauge in _OF_POOLS:
         gauge.remove_by_labels({"namespace": key.namespace, "pool": key.name})
 

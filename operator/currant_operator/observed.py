@@ -175,8 +175,9 @@ class ObservedPool:
     `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: what is
     not seen is made by force, so what is somebody else's must be seen. `pods` are those labelled with the pool. `queue`
     and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
-    None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave
-    for what came back from an apply: differences that are only the API server's way of writing the same.
+    None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave for
+    what came back from an apply: differences that are only the API server's way of writing the same. `incompatible`: by
+    function, the runs in its queues that do not fit the code that is deployed; None: the database has not told.
     `wish` is the scaler's, in the mode Native; None: it has not decided. `admin_secret` is that of
     `database.adminSecretRef`; None: the pool has none.
     """
@@ -192,6 +193,7 @@ class ObservedPool:
     database: DatabaseState = field(default_factory=DatabaseUnknown)
     queue: QueueStats | None = None
     workers: tuple[Worker, ...] | None = None
+    incompatible: Mapping[str, int] | None = None
     rejection: Rejection | None = None
     accepted: frozenset[str] = frozenset()
     wish: Wish | None = None
@@ -238,6 +240,7 @@ class ObservedWorkflow:
     definitions: tuple[Mapping[str, Any], ...] | None = None
     stats: WorkflowStats | None = None
     workers: tuple[Worker, ...] | None = None
+    incompatible: Mapping[str, int] | None = None
     applied: Applied | None = None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from currant_operator import conditions, manifests, pods, pool_problems, scaling
@@ -20,15 +19,11 @@ from currant_operator.observed import (
     SecretFound,
     SecretUnknown,
 )
-from currant_operator.plans import Event, ObjectRef, PoolPlan
+from currant_operator.plans import DEFINITIONS, UNCHANGED, Event, ObjectRef, PoolPlan
 from currant_operator.pods import Pods
-from currant_operator.resources import DRAIN_FINALIZER
 from currant_operator.scaling import Decision
 
 __all__ = ["PoolPlan", "plan_pool"]
-
-DRAIN_SLACK = timedelta(seconds=60)
-"""How long after the pods' grace period a deleted pool still waits for them: on a lost node they never end."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,11 @@ def _look(observed: ObservedPool) -> _Look:
 def _run(look: _Look) -> PoolPlan:
     """The plan of a pool that is wanted."""
     observed = look.observed
-    pool = observed.pool
     may_have_deployment = observed.deployment is None or look.ours is not None
-    has_finalizer = DRAIN_FINALIZER in pool.metadata.finalizers
-    needs_finalizer = look.pods.any or (may_have_deployment and bool(look.decision.asked or look.current))
     wished = _conditions(look)
     status = _status(look, wished)
     return PoolPlan(
-        add_finalizer=needs_finalizer and not has_finalizer,
+        spec_replicas=_spec_replicas(look),
         apply=_apply(look),
         deletion_costs=_deletion_costs(look),
         drain=_asked_to_drain(look),
@@ -85,9 +77,17 @@ def _run(look: _Look) -> PoolPlan:
         status=status,
         status_write=conditions.status_write(look.old, status, "queue"),
         events=[*_scaled(look), *conditions.events(look.old, wished)],
-        remove_finalizer=has_finalizer and not needs_finalizer,
-        requeue_after=look.pods.forget_oom_after,
+        requeue_after=look.pods.look_again_after,
+        rolled_out=_rolled_out(look),
     )
+
+
+def _spec_replicas(look: _Look) -> int | None:
+    """An autoscaler that reads /scale must find a number; the mode Native has none, whatever mode was before."""
+    spec = look.observed.pool.spec.scaling
+    if spec.mode == "External" and spec.replicas is None:
+        return scaling.begin_with(look.current)
+    return None if spec.mode == "Native" and spec.replicas is not None else UNCHANGED
 
 
 def _apply(look: _Look) -> list[dict[str, Any]]:
@@ -176,39 +176,28 @@ def _delete(look: _Look) -> list[ObjectRef]:
 
 
 def _drain(look: _Look) -> PoolPlan:
-    """The plan of a pool that is being deleted: its pods drain, then our finalizer goes and the rest with it."""
-    pool, now = look.observed.pool, look.observed.now
-    has_finalizer = DRAIN_FINALIZER in pool.metadata.finalizers
-    deadline = conditions.parse_timestamp(pool.metadata.deletion_timestamp or "") + _longest_drain(look)
+    """The plan of a pool that is being deleted, while others (a finalizer, `--cascade=foreground`) still hold it.
+
+    The operator has no finalizer on it: without an operator it would never go. What it owns goes by the owner
+    references, and its pods drain by their own grace period.
+    """
     waiting = look.pods.any or not _at_rest(look.ours)
-    overdue = waiting and now >= deadline
     message = _draining_message(look) if waiting else "all pods have ended"
     wished = [Condition("Ready", "False", "Draining", message), *_conditions(look)[1:]]
     status = _status(look, wished)
-    told = [Event("Warning", "DrainTimedOut", f"no longer waited for: {message}")] if overdue and has_finalizer else []
     return PoolPlan(
-        replicas=0 if look.current and has_finalizer else None,
+        replicas=0 if look.current else None,
         status=status,
         status_write=conditions.status_write(look.old, status, "queue"),
-        events=told,
-        remove_finalizer=has_finalizer and (not waiting or overdue),
-        requeue_after=(deadline - now).total_seconds() if waiting and not overdue else None,
     )
-
-
-def _longest_drain(look: _Look) -> timedelta:
-    """The pods' own grace period may be longer than the one that the pool has now."""
-    graces = [manifests.get(pod, "spec", "terminationGracePeriodSeconds") or 0 for pod in look.observed.pods]
-    return timedelta(seconds=max([manifests.grace_period(look.observed.pool), *graces])) + DRAIN_SLACK
 
 
 def _at_rest(deployment: Object | None) -> bool:
     """Whether no pod can come of the Deployment any more."""
     if deployment is None:
         return True
-    status = deployment.get("status") or {}
-    seen = status.get("observedGeneration", 0) >= (manifests.get(deployment, "metadata", "generation") or 0)
-    return bool(seen and not manifests.get(deployment, "spec", "replicas") and not status.get("replicas"))
+    asked, there = (manifests.get(deployment, part, "replicas") for part in ("spec", "status"))
+    return _controller_has_seen(deployment) and not asked and not there
 
 
 def _draining_message(look: _Look) -> str:
@@ -224,7 +213,8 @@ def _conditions(look: _Look) -> list[Condition]:
     """Ready first; the others say what of."""
     schema, reachable = _database_conditions(look)
     problem = pool_problems.of_pods(look.observed, look.pods)
-    return [_ready(look, problem), schema, reachable, _scaling_active(look), _degraded(look, problem)]
+    compatible = pool_problems.compatible(look.observed.incompatible, look.observed.pool, look.old)
+    return [_ready(look, problem), schema, reachable, _scaling_active(look), _degraded(look, problem), compatible]
 
 
 def _ready(look: _Look, of_pods: Problem | None) -> Condition:
@@ -260,13 +250,23 @@ def _kept(look: _Look, kind: str) -> Condition | None:
 
 
 def _rolled_out(look: _Look) -> bool:
-    """Whether all pods are of the newest template, as far as the Deployment's controller has got."""
+    """What `kubectl rollout status` waits for: this generation, no pod of an older template, the new ones available.
+
+    Pods that were asked to drain are not ready, and need not be.
+    """
     live = look.ours
-    if live is None or _differs(look):
+    if live is None or _differs(look) or look.decision.asked != look.current or not _controller_has_seen(live):
         return False
     status = live.get("status") or {}
-    seen = status.get("observedGeneration", 0) >= (manifests.get(live, "metadata", "generation") or 0)
-    return bool(seen and status.get("updatedReplicas", 0) >= look.decision.asked == look.current)
+    there, updated, available = (status.get(f"{which}eplicas") or 0 for which in ("r", "updatedR", "availableR"))
+    draining = len(pods.asked_to_drain(look.observed.pods, look.observed.workers))
+    return bool(updated >= look.decision.asked and there <= updated and available >= updated - draining)
+
+
+def _controller_has_seen(deployment: Object) -> bool:
+    """Whether the status of the Deployment is about the Deployment as it is."""
+    seen = manifests.get(deployment, "status", "observedGeneration") or 0
+    return bool(seen >= (manifests.get(deployment, "metadata", "generation") or 0))
 
 
 def _differs(look: _Look) -> bool:
@@ -275,10 +275,14 @@ def _differs(look: _Look) -> bool:
 
 def _progress(look: _Look) -> Problem:
     desired = look.decision.desired
-    updated = manifests.get(look.ours or {}, "status", "updatedReplicas") or 0
-    if look.pods.ready >= desired:
-        return Problem("Progressing", f"{min(updated, desired)} of {desired} pods are of the newest template")
-    return Problem("Progressing", f"{look.pods.ready} of {desired} pods are ready")
+    if look.pods.ready < desired:
+        return Problem("Progressing", f"{look.pods.ready} of {desired} pods are ready")
+    live = look.ours or {}
+    there, updated = (manifests.get(live, "status", which) or 0 for which in ("replicas", "updatedReplicas"))
+    if there > updated or updated < desired:
+        kept = f", and {there - updated} of an older one are kept until these are ready" if there > updated else ""
+        return Problem("Progressing", f"{min(updated, desired)} of {desired} pods are of the newest template{kept}")
+    return Problem("Progressing", f"the Deployment has not told yet that {desired} pods are available")
 
 
 def _database_conditions(look: _Look) -> tuple[Condition, Condition]:
@@ -340,10 +344,20 @@ def _status(look: _Look, wished: list[Condition]) -> dict[str, Any]:
         "drainingReplicas": len(look.pods.draining)
         + len(pods.asked_to_drain(look.observed.pods, look.observed.workers)),
         "selector": selector,
+        **_incompatible(look),
+        **({DEFINITIONS: look.old[DEFINITIONS]} if DEFINITIONS in look.old else {}),
         **({"queue": queue} if queue else {}),
         "scaling": _scaling(look),
         "conditions": conditions.written(look.old, wished, pool.metadata.generation, look.observed.now),
     }
+
+
+def _incompatible(look: _Look) -> dict[str, int]:
+    """How many runs do not fit the code; what was said last while the database does not tell."""
+    known = look.observed.incompatible
+    if known is None:
+        return {key: look.old[key] for key in ("incompatibleRuns",) if key in look.old}
+    return {"incompatibleRuns": sum(known.values())}
 
 
 def _queue(look: _Look) -> dict[str, int] | None:

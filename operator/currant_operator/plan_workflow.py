@@ -12,13 +12,11 @@ from currant_operator.observed import (
     DatabaseReachable,
     DatabaseUnknown,
     ObservedWorkflow,
-    SecretKeyMissing,
-    SecretMissing,
     SecretUnknown,
     Worker,
 )
-from currant_operator.plans import Event, WorkflowPlan
-from currant_operator.resources import DEFINITION_FINALIZER, WorkerPool
+from currant_operator.plans import WorkflowPlan
+from currant_operator.resources import WorkerPool
 
 __all__ = ["WorkflowPlan", "plan_workflow"]
 
@@ -28,67 +26,29 @@ _NAMES_SHOWN = 5
 
 
 def plan_workflow(observed: ObservedWorkflow) -> WorkflowPlan:
-    """Everything that is to be done for a workflow now. The same observation gives the same plan."""
-    return _remove(observed) if observed.workflow.deleting else _have(observed)
+    """Everything that is to be done for a workflow now. The same observation gives the same plan.
+
+    One that is being deleted, while others still hold it, loses its definition as one that is gone does.
+    """
+    if observed.workflow.deleting:
+        return WorkflowPlan(delete_definition=True, status=observed.workflow.status)
+    return _have(observed)
 
 
 def _have(observed: ObservedWorkflow) -> WorkflowPlan:
     """The plan of a workflow that is wanted."""
     wanted = definitions.definition(observed.workflow)
     write = _may_write(observed) and not _stored(observed, wanted) and _other_owner(observed) is None
-    has_finalizer = DEFINITION_FINALIZER in observed.workflow.metadata.finalizers
-    nothing_there = observed.definitions is not None and _own(observed) is None and observed.applied is None
     wished = _conditions(observed, wanted)
     status = _status(observed, wished)
     old = observed.workflow.status
     return WorkflowPlan(
-        add_finalizer=(write or _own(observed) is not None) and not has_finalizer,
         definition=wanted if write else None,
         status=status,
         status_write=conditions.status_write(old, status, "runs"),
         events=conditions.events(old, wished),
-        remove_finalizer=has_finalizer and nothing_there and not write and _reachable(observed),
         requeue_after=ASK_AGAIN if wished[0].reason == "OwnedByAnother" else None,
     )
-
-
-def _remove(observed: ObservedWorkflow) -> WorkflowPlan:
-    """The plan of a workflow that is being deleted: its definition goes, runs are never touched.
-
-    Where the database can never be reached again, as its URL is gone, the definition is left there, aloud.
-    """
-    workflow = observed.workflow
-    has_finalizer = DEFINITION_FINALIZER in workflow.metadata.finalizers
-    if not has_finalizer:
-        return WorkflowPlan(status=workflow.status)
-    if _reachable(observed):
-        return WorkflowPlan(delete_definition=True, status=workflow.status, remove_finalizer=True)
-    lost = _database_lost(observed)
-    if lost is not None:
-        message = f"{lost}, so the definition of {workflow.spec.function} stays in its database, if it is there"
-        event = Event("Warning", "DefinitionLeft", message)
-        return WorkflowPlan(status=workflow.status, events=[event], remove_finalizer=True)
-    problem = _database_problem(observed) or Problem("NotYetKnown", "the database has not been asked yet")
-    message = f"the definition is removed as soon as the database can be used: {problem.message}"
-    wished = [Condition("Ready", "False", problem.reason, message), _registered(observed)]
-    status = _status(observed, wished)
-    old = workflow.status
-    return WorkflowPlan(
-        status=status,
-        status_write=conditions.status_write(old, status, "runs"),
-        events=conditions.events(old, wished),
-    )
-
-
-def _database_lost(observed: ObservedWorkflow) -> str | None:
-    """Why nobody can tell any more where the definition is."""
-    if observed.pool is None:
-        return f"WorkerPool {observed.workflow.spec.pool_ref.name} is gone"
-    database = observed.pool.spec.database
-    for state, ref in ((observed.secret, database.secret_ref), (observed.admin_secret, database.admin_secret_ref)):
-        if ref is not None and isinstance(state, SecretMissing | SecretKeyMissing):
-            return f"key {ref.key} of Secret {ref.name} is gone"
-    return None
 
 
 def _reachable(observed: ObservedWorkflow) -> bool:
@@ -132,7 +92,16 @@ def _other_owner(observed: ObservedWorkflow) -> str | None:
 
 def _conditions(observed: ObservedWorkflow, wanted: Mapping[str, Any]) -> list[Condition]:
     registered = _registered(observed)
-    return [_ready(observed, wanted, registered), registered]
+    return [_ready(observed, wanted, registered), registered, _compatible(observed)]
+
+
+def _compatible(observed: ObservedWorkflow) -> Condition:
+    """Whether every run of the function fits the code that is deployed."""
+    if observed.pool is None:
+        problem = _pool_problem(observed) or Problem("PoolNotFound", "")
+        return Condition("RunsCompatible", "Unknown", problem.reason, problem.message)
+    function, old = observed.workflow.spec.function, observed.workflow.status
+    return pool_problems.compatible(observed.incompatible, observed.pool, old, function)
 
 
 def _ready(observed: ObservedWorkflow, wanted: Mapping[str, Any], registered: Condition) -> Condition:
@@ -263,6 +232,8 @@ def _seen_runs(observed: ObservedWorkflow) -> dict[str, Any]:
         return {key: old[key] for key in ("runs", "lastScheduleTime", "nextScheduleTime") if key in old}
     counts = ("pending", "running", "suspended", "completed", "failed", "cancelled")
     seen: dict[str, Any] = {"runs": {name: conditions.rounded(getattr(stats, name), 3) for name in counts}}
+    if observed.incompatible is not None:
+        seen["runs"]["incompatible"] = observed.incompatible.get(observed.workflow.spec.function, 0)
     if stats.last_schedule is not None:
         seen["lastScheduleTime"] = conditions.timestamp(stats.last_schedule)
     if stats.next_schedule is not None and not observed.workflow.spec.suspended:

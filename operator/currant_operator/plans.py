@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+UNCHANGED = -1
+"""Of `PoolPlan.spec_replicas`."""
+
+DEFINITIONS = "definitions"
+"""The field of a pool's status that is written beside the plans (`notes`); a plan leaves it as it is."""
+
 StatusWrite = Literal["none", "now", "later"]
 
 
@@ -32,6 +38,8 @@ class Event:
 class PoolPlan:
     """To be done in the order of the fields; what fails leaves the rest undone and is tried again.
 
+    `spec_replicas`: what `spec.scaling.replicas` of the pool itself is to become (None: nobody's any more); UNCHANGED:
+    it stays. Written by `currant-scaler`, so that a manifest without it conflicts with nobody and takes nothing back.
     `apply`: manifests for server-side apply by `currant-operator`, forced. Only those that differ from what is there. A
     Deployment has no `spec.replicas`, except when it is made: it keeps them until `currant-scaler` has them.
     `deletion_costs`: by pod, what it is to be worth when there are to be fewer; None: as much as others. `drain`: by
@@ -41,9 +49,10 @@ class PoolPlan:
     `status`: the whole wished status. `status_write`: `none` (it is there already), `now`, or `later` (only counts
     differ: every half minute is soon enough).
     `requeue_after`: seconds until time alone may change the plan; None: only an event can.
+    `rolled_out`: whether all pods are of the newest template and available, as `kubectl rollout status` has it.
     """
 
-    add_finalizer: bool = False
+    spec_replicas: int | None = UNCHANGED
     apply: list[dict[str, Any]] = field(default_factory=list)
     deletion_costs: dict[str, int | None] = field(default_factory=dict)
     drain: dict[str, bool] = field(default_factory=dict)
@@ -52,8 +61,8 @@ class PoolPlan:
     status: dict[str, Any] = field(default_factory=dict)
     status_write: StatusWrite = "none"
     events: list[Event] = field(default_factory=list)
-    remove_finalizer: bool = False
     requeue_after: float | None = None
+    rolled_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,9 @@ class WorkflowPlan:
     `status`, `status_write`, `requeue_after`: as in `PoolPlan`.
     """
 
-    add_finalizer: bool = False
     delete_definition: bool = False
     definition: dict[str, Any] | None = None
     status: dict[str, Any] = field(default_factory=dict)
     status_write: StatusWrite = "none"
     events: list[Event] = field(default_factory=list)
-    remove_finalizer: bool = False
     requeue_after: float | None = None

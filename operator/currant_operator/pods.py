@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from currant_operator.conditions import Problem, one_line, parse_timestamp
+from currant_operator.conditions import Problem, duration, next_step, one_line, parse_timestamp, stepped
 from currant_operator.manifests import CONTAINER, get
 from currant_operator.observed import Object, Worker
 
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 DRAINING_COST, REMOVED_COST = -1000, -2000
 
+SLOW_IMPORT = 60.0
+"""Seconds after which a worker that still imports its modules is told of. It answers its startup probe after that."""
+
 OOM_REMEMBERED = timedelta(minutes=10)
 """For how long a pod that runs again is told of as having been killed for its memory."""
 
 # The first of these that some pod has is the one to tell of: it explains the others, or is the surest.
-_ORDER = ("ImagePullFailed", "ImportFailed", "OOMKilled", "ContainerNotStarted", "CrashLooping", "Unschedulable")
+_ORDER = (
+    "ImagePullFailed",
+    "ImportFailed",
+    "OOMKilled",
+    "ContainerNotStarted",
+    "ImportSlow",
+    "CrashLooping",
+    "Unschedulable",
+)
 _IMAGE_REASONS = frozenset(
     {
         "ImagePullBackOff",
@@ -57,8 +68,8 @@ class Pods:
     draining: tuple[str, ...]
     problems: tuple[PodProblem, ...]
     recent_ooms: tuple[str, ...]
-    forget_oom_after: float | None
-    """Seconds until the oldest of the recent kills is not told of any more."""
+    look_again_after: float | None
+    """Seconds until time alone changes what is told: of a recent kill no more, of a slow import another time."""
 
     @property
     def any(self) -> bool:
@@ -70,16 +81,16 @@ def look(pods: Iterable[Object], now: datetime) -> Pods:
     there = sorted((pod for pod in pods if not ended(pod)), key=name)
     live = living(there)
     ooms = {name(pod): moment for pod in live if _ready(pod) and (moment := _recent_oom(pod, now))}
-    problems = (problem for pod in live if not _ready(pod) for problem in _problems(pod))
+    problems = (problem for pod in live if not _ready(pod) for problem in _problems(pod, now))
+    again = [max(1.0, (moment + OOM_REMEMBERED - now).total_seconds()) for moment in ooms.values()]
+    again += [_next_step(seconds) for pod in live if (seconds := _importing_for(pod, now)) is not None]
     return Pods(
         live=len(live),
         ready=sum(map(_ready, live)),
         draining=tuple(name(pod) for pod in there if get(pod, "metadata", "deletionTimestamp")),
         problems=tuple(sorted(problems, key=lambda problem: (_ORDER.index(problem.reason), problem.pod))),
         recent_ooms=tuple(ooms),
-        forget_oom_after=min(
-            (max(1.0, (moment + OOM_REMEMBERED - now).total_seconds()) for moment in ooms.values()), default=None
-        ),
+        look_again_after=min(again, default=None),
     )
 
 
@@ -100,20 +111,29 @@ def asked_to_drain(pods: Iterable[Object], workers: Iterable[Worker] | None) -> 
     return tuple(sorted(uid(pod) for pod in living(pods) if uid(pod) in draining))
 
 
-def worst(pods: Pods, namespace: str) -> Problem | None:
+def worst(pods: Pods, namespace: str, modules: Sequence[str]) -> Problem | None:
     """The problem that is most worth telling, with how many pods have it and where to look."""
     if not pods.problems:
         return None
     first = pods.problems[0]
     affected = {problem.pod for problem in pods.problems if problem.reason == first.reason}
     how_many = f"{len(affected)} of {pods.live} pods"
-    return Problem(first.reason, f"{how_many}: {first.text}{_advice(first, namespace)}")
+    text = first.text
+    if first.reason == "ImportSlow":
+        text = f"the worker has not finished importing {_one_of(modules)} for {first.text}"
+    return Problem(first.reason, f"{how_many}: {text}{_advice(first, namespace)}")
+
+
+def _one_of(modules: Sequence[str]) -> str:
+    return modules[0] if len(modules) == 1 else f"one of {', '.join(modules)}"
 
 
 def _advice(problem: PodProblem, namespace: str) -> str:
     where = f"kubectl -n {namespace}"
     if problem.reason in ("CrashLooping", "ImportFailed"):
         return f" (kubectl logs: {where} logs {problem.pod} -c {CONTAINER} --previous)"
+    if problem.reason == "ImportSlow":
+        return f" (kubectl logs: {where} logs {problem.pod} -c {CONTAINER}); after 5m it is started again"
     if problem.reason == "OOMKilled":
         return "; raise template.spec.containers[worker].resources.limits.memory or lower concurrency"
     if problem.reason == "ImagePullFailed":
@@ -154,10 +174,27 @@ def _containers(pod: Object) -> Iterator[Mapping[str, Any]]:
     yield from get(pod, "status", "containerStatuses") or ()
 
 
-def _problems(pod: Object) -> Iterator[PodProblem]:
+def _importing_for(pod: Object, now: datetime) -> float | None:
+    """Seconds for which the worker's container runs without having begun to serve: until then it imports modules."""
+    for container in get(pod, "status", "containerStatuses") or ():
+        began = get(container, "state", "running", "startedAt")
+        if container.get("name") == CONTAINER and began and container.get("started") is False:
+            return (now - parse_timestamp(began)).total_seconds()
+    return None
+
+
+def _next_step(importing: float) -> float:
+    """Seconds until more is to be said of an import that has taken so long."""
+    return max(1.0, (SLOW_IMPORT if importing < SLOW_IMPORT else next_step(importing)) - importing)
+
+
+def _problems(pod: Object, now: datetime) -> Iterator[PodProblem]:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         yield PodProblem(name(pod), "Unschedulable", one_line(scheduled.get("message") or "no node takes it"))
+    importing = _importing_for(pod, now)
+    if importing is not None and importing >= SLOW_IMPORT:
+        yield PodProblem(name(pod), "ImportSlow", duration(stepped(importing)))
     for container in _containers(pod):
         found = _of_container(container)
         if found is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from currant_operator import pods
-from currant_operator.conditions import Problem, one_line
+from currant_operator.conditions import Condition, Problem, found, one_line
 from currant_operator.manifests import belongs, controller, get, own_account
 from currant_operator.observed import (
     DatabaseMigrating,
@@ -22,6 +26,9 @@ from currant_operator.observed import (
 )
 from currant_operator.pods import Pods
 from currant_operator.resources import SecretRef, WorkerPool
+
+_FUNCTIONS_SHOWN = 5
+_QUOTA = re.compile(r"exceeded quota: (?P<name>[^,\s]+)")
 
 
 def of_secrets(pool: WorkerPool, state: SecretState, admin: SecretState | None) -> Problem | None:
@@ -96,23 +103,59 @@ def _taken(pool: WorkerPool, live: Object) -> Problem:
     return Problem("NameTaken", f"{kind} {pool.name} {whose}: {how}")
 
 
+def compatible(
+    runs: Mapping[str, int] | None, pool: WorkerPool, old: Mapping[str, Any], function: str | None = None
+) -> Condition:
+    """The condition RunsCompatible of a pool, or of the Workflow of one function; `old` is the status written last."""
+    if runs is None:
+        kept = found(old, "RunsCompatible")
+        return kept or Condition("RunsCompatible", "Unknown", "NotYetKnown", "the database has not been asked yet")
+    wrong = {name: number for name, number in sorted(runs.items()) if number and function in (None, name)}
+    if not wrong:
+        return Condition("RunsCompatible", "True", "AllFit", "every run fits the code that is deployed")
+    shown = ", ".join(f"{number} of {name}" for name, number in list(wrong.items())[:_FUNCTIONS_SHOWN])
+    more = ", ..." if len(wrong) > _FUNCTIONS_SHOWN else ""
+    what = f"{sum(wrong.values())} runs do not fit the code that is deployed ({shown}{more})"
+    how = f"kubectl -n {pool.namespace} exec deploy/{pool.name} -- currant list --incompatible"
+    return Condition(
+        "RunsCompatible",
+        "False",
+        "IncompatibleRuns",
+        f"{what}; they wait, and go on when code that fits is deployed; the step that differs: {how}",
+    )
+
+
 def of_pods(observed: ObservedPool, seen: Pods) -> Problem | None:
     """Why there are fewer pods that are ready than wanted: what the pods say, else what the Deployment says."""
-    worst = pods.worst(seen, observed.pool.namespace)
+    worst = pods.worst(seen, observed.pool.namespace, observed.pool.spec.modules)
     if worst is not None and worst.reason != "Unschedulable":
         return worst
-    return _of_deployment(observed.deployment, "ReplicaFailure") or worst or _stuck(observed.deployment)
+    return _of_failure(observed.deployment) or worst or _stuck(observed.deployment)
 
 
-def _of_deployment(deployment: Object | None, kind: str) -> Problem | None:
-    condition = _condition(deployment, kind)
+def _of_failure(deployment: Object | None) -> Problem | None:
+    """Why the API server does not let the pods be made."""
+    condition = _condition(deployment, "ReplicaFailure")
     if condition.get("status") != "True":
         return None
     message = one_line(condition.get("message") or "")
-    if "exceeded quota" in message:
-        how = "ask for a greater quota, or lower the replicas or the resources in template"
-        return Problem("QuotaExceeded", f"a quota stops new pods: {message}; {how}")
+    if quota := _QUOTA.search(message):
+        return _of_quota(quota["name"], message, deployment)
     return Problem("PodsRefused", f"the API server refuses the pods: {message}; mend template")
+
+
+def _of_quota(quota: str, message: str, deployment: Object | None) -> Problem:
+    there, updated = (get(deployment, "status", which) or 0 for which in ("replicas", "updatedReplicas"))
+    if there > updated:  # pods of the old template are kept until new ones are ready
+        what = f"the ResourceQuota {quota} has no room for the one pod more that a roll-out needs"
+        how = (
+            "raise the quota by one pod, or write rollout: {maxUnavailable: 1}, "
+            "so that an old pod goes before its successor comes"
+        )
+    else:
+        what = f"the ResourceQuota {quota} has no room for more pods"
+        how = "raise it, or lower the replicas or the resources in template"
+    return Problem("QuotaExceeded", f"{what}: {how} ({message})")
 
 
 def _stuck(deployment: Object | None) -> Problem | None:

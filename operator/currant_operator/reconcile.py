@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from currant.scaling import INTERVAL
-from currant_operator import conditions, kinds, manifests, metrics, pods
+from currant_operator import conditions, kinds, manifests, metrics, notes, pods
 from currant_operator.api import Api, ApiError, Body, NotLeading
 from currant_operator.database import Database
 from currant_operator.databases import Databases
@@ -33,15 +32,8 @@ from currant_operator.observed import (
 )
 from currant_operator.plan_pool import plan_pool
 from currant_operator.plan_workflow import plan_workflow
-from currant_operator.plans import PoolPlan, WorkflowPlan
-from currant_operator.resources import (
-    DEFINITION_FINALIZER,
-    DRAIN_FINALIZER,
-    InvalidResource,
-    WorkerPool,
-    parse_pool,
-    parse_workflow,
-)
+from currant_operator.plans import DEFINITIONS, UNCHANGED, PoolPlan, WorkflowPlan
+from currant_operator.resources import InvalidResource, WorkerPool, parse_pool, parse_workflow
 from currant_operator.scaler import Scaler
 from currant_operator.secrets import Secrets
 from currant_operator.store import Store
@@ -63,6 +55,8 @@ class _PoolMemory:
     admin_secret: SecretState | None = None
     accepted: frozenset[str] = frozenset()
     scaler: Scaler = field(default_factory=Scaler)
+    noted: tuple[str, ...] = ()
+    """The Workflows whose definitions may be in its database."""
 
 
 class Reconciler:
@@ -137,28 +131,36 @@ class Reconciler:
         if observed.wish is not None and (observed.wish.replicas or observed.wish.desired):
             # Time alone may change what the scaler wants.
             self._later(key, INTERVAL)
-        metrics.show_pool(key, plan.status)
+        metrics.show_pool(key, plan.status, plan.rolled_out)
+        for workflow in notes.orphans(self._store, key):
+            self._later(workflow, 0)
         if not _found(observed.secret, observed.admin_secret) or _doubtful(observed.database):
             # Nobody tells us of a secret that was made or mended.
             self._later(key, self._secrets.unusable_for * 1.1)
         return "changed" if changed else "unchanged"
 
     def _pool_gone(self, key: Key) -> str:
-        self._pools.pop(key, None)
+        memory = self._pools.pop(key, None)
+        database = self._databases.of(key)
+        for name in memory.noted if memory is not None and database is not None else ():
+            # Its Workflow may have gone in the same moment, and nobody would know the database any more.
+            if database is not None and self._store.get(kinds.WORKFLOW, key.namespace, name) is None:
+                database.undefine(Key(kinds.WORKFLOW.name, key.namespace, name))
         self._forget_status(key)
         metrics.forget_pool(key)
         self._leave_database(key)
         return "gone"
 
     def _leave_database(self, pool: Key) -> None:
-        """A pool without an object; as long as Workflows refer to it, where their definitions are must be known."""
-        if self._store.workflows(pool.namespace, pool.name):
+        """A pool without an object; its database must be known for its Workflows and for its pods that still end."""
+        if self._store.workflows(pool.namespace, pool.name) or self._store.pods(pool.namespace, pool.name):
             self._databases.leave(pool)
         else:
             self._databases.release(pool)
 
     async def _observe_pool(self, key: Key, pool: WorkerPool) -> ObservedPool:
         memory = self._pools.setdefault(key, _PoolMemory())
+        memory.noted = tuple(notes.noted(self._store.get(kinds.WORKER_POOL, key.namespace, key.name)))
         database = await self._find_database(key, pool, memory)
         at = key.namespace, key.name
         observed = ObservedPool(
@@ -173,6 +175,7 @@ class Reconciler:
             database=_state(database),
             queue=None if database is None else database.queue(key),
             workers=None if database is None else database.workers(key),
+            incompatible=None if database is None else database.incompatible(key),
             accepted=memory.accepted,
         )
         return replace(observed, wish=_wish(observed, database, memory.scaler, key))
@@ -212,8 +215,8 @@ class Reconciler:
 
     async def _carry_out_pool(self, key: Key, body: Body, plan: PoolPlan) -> bool:
         """Do what the plan says, in its order; gives whether anything was written but a status."""
-        if plan.add_finalizer:
-            body = await self._set_finalizer(kinds.WORKER_POOL, body, DRAIN_FINALIZER, True)
+        if plan.spec_replicas != UNCHANGED:
+            await self._write_replicas(key, body, plan.spec_replicas)
         for manifest in plan.apply:
             await self._apply(key, manifest)
         await self._prepare(key, plan)
@@ -223,9 +226,16 @@ class Reconciler:
             await self._api.delete(kinds.BY_NAME[ref.kind], ref.namespace, ref.name, ref.uid)
             _log.info("%s: deleted %s %s", key, ref.kind, ref.name, extra=_fields(key))
         await self._tell(kinds.WORKER_POOL, key, plan)
-        if plan.remove_finalizer:
-            await self._set_finalizer(kinds.WORKER_POOL, body, DRAIN_FINALIZER, False)
         return bool(plan.apply or plan.delete or plan.replicas is not None)
+
+    async def _write_replicas(self, key: Key, body: Body, replicas: int | None) -> None:
+        """The pool's own number of replicas, as an autoscaler would write it; only if nobody has written meanwhile."""
+        newest = self._store.get(kinds.WORKER_POOL, key.namespace, key.name) or body
+        version = {"resourceVersion": newest["metadata"]["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"scaling": {"replicas": replicas}}}
+        at = key.namespace, key.name
+        answer = await self._api.patch(kinds.WORKER_POOL, *at, patch, manager=manifests.SCALER_MANAGER)
+        self._store.accept(kinds.WORKER_POOL, answer)
 
     async def _apply(self, key: Key, manifest: Body) -> None:
         kind, name = kinds.BY_NAME[manifest["kind"]], manifest["metadata"]["name"]
@@ -277,32 +287,75 @@ class Reconciler:
     async def _workflow(self, key: Key) -> str:
         body = self._store.get(kinds.WORKFLOW, key.namespace, key.name)
         if body is None:
-            self._forget_status(key)
-            self._databases.forget(key)
-            return "gone"
+            return await self._workflow_gone(key)
         observed, database = self._observe_workflow(key, body)
         plan = plan_workflow(observed)
-        if plan.add_finalizer:
-            body = await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, True)
-        if plan.delete_definition and not self._remove_definition(key, database):
-            return "waiting"
-        if plan.definition is not None:
-            answer = None if database is None else database.define(key, plan.definition)
+        if plan.delete_definition:
+            return await self._remove_definition(key, None)
+        await self._remove_definition(key, observed.workflow.spec.pool_ref.name)
+        if plan.definition is not None and database is not None:
+            function, pool = plan.definition["function"], observed.workflow.spec.pool_ref.name
+            if self._noted(key, pool) not in (None, function) and not database.undefine(key):
+                return "waiting"  # a Workflow of this name was deleted just now, and was for another function
+            await self._note(key, pool, function)
+            answer = database.define(key, plan.definition)
             if answer is None:
                 return "waiting"
             plan = plan_workflow(replace(observed, applied=answer))
         await self._tell(kinds.WORKFLOW, key, plan)
-        if plan.remove_finalizer:
-            await self._set_finalizer(kinds.WORKFLOW, body, DEFINITION_FINALIZER, False)
         return "unchanged" if plan.status_write == "none" else "changed"
 
-    def _remove_definition(self, key: Key, database: Database | None) -> bool:
-        """Whether the definition is gone from every database that has it; what is not yet, wakes us when it is."""
-        having = self._databases.defining(key)
-        if database is not None and database not in having:
-            having.append(database)
-        waiting = [each for each in having if not each.undefine(key)]
-        return not waiting
+    async def _workflow_gone(self, key: Key) -> str:
+        """Its definition goes, from every database that may have it; runs are never touched."""
+        outcome = await self._remove_definition(key, None)
+        if outcome == "waiting":
+            return outcome
+        self._forget_status(key)
+        self._databases.forget(key)
+        for pool in self._databases.pools():
+            if self._store.get(kinds.WORKER_POOL, pool.namespace, pool.name) is None:
+                self._leave_database(pool)
+        return outcome
+
+    async def _remove_definition(self, key: Key, pool: str | None) -> str:
+        """Remove a Workflow's definition from all databases but that of the pool which it is for, if there is one.
+
+        What is not gone yet wakes us when it is: `waiting`.
+        """
+        others = [body for body in notes.noting(self._store, key) if body["metadata"]["name"] != pool]
+        kept = None if pool is None else self._databases.of(Key(kinds.WORKER_POOL.name, key.namespace, pool))
+        databases = {self._databases.of(notes.key_of(body)) for body in others}
+        if pool is None:
+            databases.update(self._databases.defining(key))
+        # Of a pool whose database is not known yet the reconcile comes back here.
+        gone = [each is not None and each.undefine(key) for each in databases - ({kept} if kept else set())]
+        if not all(gone):
+            return "waiting"
+        for body in others:
+            await self._note(key, body["metadata"]["name"], None)
+        return "gone"
+
+    def _noted(self, workflow: Key, pool: str) -> str | None:
+        """The function of a Workflow whose definition the database of a pool may have."""
+        body = self._store.get(kinds.WORKER_POOL, workflow.namespace, pool)
+        return notes.noted(body).get(workflow.name)
+
+    async def _note(self, workflow: Key, pool: str, function: str | None) -> None:
+        """Note in a pool's status that its database may have a Workflow's definition, or (None) has it no more."""
+        body = self._store.get(kinds.WORKER_POOL, workflow.namespace, pool)
+        if body is None or notes.noted(body).get(workflow.name) == function:
+            return
+        patch = {"status": {DEFINITIONS: {workflow.name: function}}}
+        try:
+            answer = await self._api.patch(kinds.WORKER_POOL, workflow.namespace, pool, patch, "status")
+        except ApiError as error:
+            if error.missing:
+                return
+            raise
+        self._store.accept(kinds.WORKER_POOL, answer, told=False)
+        memory = self._pools.get(notes.key_of(body))
+        if memory is not None:
+            memory.noted = tuple(notes.noted(answer))
 
     def _observe_workflow(self, key: Key, body: Body) -> tuple[ObservedWorkflow, Database | None]:
         workflow = parse_workflow(body)
@@ -325,6 +378,7 @@ class Reconciler:
             definitions=None if database is None else database.definitions(key, function),
             stats=None if database is None else database.stats(function),
             workers=None if database is None else database.workers(pool_key),
+            incompatible=None if database is None else database.incompatible(pool_key),
         )
         return observed, database
 
@@ -356,7 +410,10 @@ class Reconciler:
         return self._status_written.get(key, -self._status_interval) + self._status_interval - time.monotonic()
 
     async def _write_status(self, kind: Kind, key: Key, body: Body, status: Body) -> None:
-        patch = merge_patch(body.get("status"), status)
+        before = body.get("status") or {}
+        if DEFINITIONS in before:  # written beside the plans
+            status = {**status, DEFINITIONS: before[DEFINITIONS]}
+        patch = merge_patch(before, status)
         if not patch:
             return
         try:
@@ -367,28 +424,6 @@ class Reconciler:
             raise
         self._status_written[key] = time.monotonic()
         self._store.accept(kind, answer, told=False)
-
-    async def _set_finalizer(self, kind: Kind, body: Body, finalizer: str, present: bool) -> Body:
-        """Add or remove our finalizer, leaving those of others; under the resourceVersion, as it replaces the list."""
-        metadata = body["metadata"]
-        others = [one for one in metadata.get("finalizers") or () if one != finalizer]
-        wished = [*others, finalizer] if present else others
-        patch: Body = {"metadata": {"finalizers": wished or None, "resourceVersion": self._version(kind, body)}}
-        try:
-            answer = await self._api.patch(kind, metadata["namespace"], metadata["name"], patch)
-        except ApiError as error:
-            if error.missing and not present:
-                return body
-            raise
-        if present:
-            self._store.accept(kind, answer, told=False)
-        return answer
-
-    def _version(self, kind: Kind, body: Body) -> Any:
-        """The newest version seen: our own write of the status a moment ago made another."""
-        metadata = body["metadata"]
-        newest = self._store.get(kind, metadata["namespace"], metadata["name"]) or body
-        return newest["metadata"]["resourceVersion"]
 
     def _forget_status(self, key: Key) -> None:
         self._status_written.pop(key, None)

@@ -17,8 +17,6 @@ from currant.durations import parse_duration
 GROUP = "currant.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-DRAIN_FINALIZER = f"{GROUP}/drain"
-DEFINITION_FINALIZER = f"{GROUP}/definition"
 
 Mode = Literal["Native", "Fixed", "External"]
 PodSecurity = Literal["Restricted", "AssignedUser", "None"]
@@ -45,7 +43,6 @@ class Metadata(Struct, rename="camel", frozen=True, kw_only=True):
     resource_version: str = ""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    finalizers: tuple[str, ...] = ()
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
 
@@ -91,6 +88,12 @@ class Drain(Struct, rename="camel", frozen=True, kw_only=True):
     timeout: Seconds = Seconds(300)
 
 
+class Rollout(Struct, rename="camel", frozen=True, kw_only=True):
+    """How pods of a new template take the place of the old ones."""
+
+    max_unavailable: int | str = 0
+
+
 class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
     """What is wanted of a pool. `template` is a partial PodTemplateSpec, as it was written."""
 
@@ -102,6 +105,7 @@ class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
     pod_security: PodSecurity = "Restricted"
     scaling: Scaling = Scaling()
     drain: Drain = Drain()
+    rollout: Rollout = Rollout()
     template: dict[str, Any] = {}
 
 

@@ -41,22 +41,32 @@ def decide(scaling: Scaling, current: int | None, can_work: bool, wish: Wish | N
     """
     wanted = _wanted(scaling, current, wish)
     if not can_work and not current and wanted.desired > 0:
-        return Decision(0, f"no pod is started until the database can be used; then {wanted.desired}", "database")
+        return Decision(
+            0, f"no pod is started until the database can be used; then {_pods(wanted.desired)}", "database"
+        )
     if not can_work and current and scaling.mode == "Native" and wanted.asked != current:
         return Decision(
-            current, f"held at {current} until the database can be used", "database", wanted.inactive_reason
+            current, f"kept at {_pods(current)} until the database can be used", "database", wanted.inactive_reason
         )
     return wanted
 
 
 def _wanted(scaling: Scaling, current: int | None, wish: Wish | None) -> Decision:
     if scaling.paused and current is not None:
-        return Decision(current, f"held at {current}: scaling.paused is true", "paused", "Paused")
+        return Decision(current, f"kept at {_pods(current)}: scaling.paused is true", "paused", "Paused")
     if scaling.mode == "Native":
         return _native(scaling, current, wish)
-    number = scaling.replicas or 0
-    who = "mode Fixed" if scaling.mode == "Fixed" else "mode External, whoever writes to /scale decides"
+    number = begin_with(current) if scaling.replicas is None else scaling.replicas
+    who = "mode Fixed" if scaling.mode == "Fixed" else "mode External: an autoscaler writes it through /scale"
     return Decision(number, f"scaling.replicas is {number} ({who})")
+
+
+def begin_with(current: int | None) -> int:
+    """The replicas of a pool in the mode External whose manifest leaves them to an autoscaler that has not written any.
+
+    At least 1: an HPA leaves alone what has none. What is there stays, if a manifest had replicas and no longer does.
+    """
+    return max(1, current or 0)
 
 
 def _native(scaling: Scaling, current: int | None, wish: Wish | None) -> Decision:
@@ -64,5 +74,10 @@ def _native(scaling: Scaling, current: int | None, wish: Wish | None) -> Decisio
     if wish is not None:
         return Decision(wish.desired, wish.reason, wish.limited_by, replicas=wish.replicas)
     if current is None:
-        return Decision(scaling.min_replicas, "minReplicas, until the queues have been seen")
-    return Decision(current, f"held at {current}: the queues have not been seen yet", "blind")
+        return Decision(scaling.min_replicas, "minReplicas, until the database has told what waits in the queues")
+    why = "the database has not told yet what waits in the queues"
+    return Decision(current, f"kept at {_pods(current)}: {why}", "blind")
+
+
+def _pods(number: int) -> str:
+    return f"{number} pod{'' if number == 1 else 's'}"

@@ -31,7 +31,7 @@ _POD_META = (
 _POD_SPEC = ("nodeName", "terminationGracePeriodSeconds")
 _POD_STATUS = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "startTime")
 _OURS = (OPERATOR_MANAGER, SCALER_MANAGER)
-_CONTAINER_STATUS = ("name", "ready", "restartCount", "state", "lastState", "image")
+_CONTAINER_STATUS = ("name", "ready", "started", "restartCount", "state", "lastState", "image")
 
 
 class Store:

@@ -28,6 +28,24 @@
       {{ `Pool {{ $labels.namespace }}/{{ $labels.pool }} is not ready` }}
     description: >-
       {{ `The message of the condition says why: kubectl -n {{ $labels.namespace }} describe workerpool {{ $labels.pool }}` }}
+- alert: CurrantPoolDegraded
+  expr: currant_pool_condition{condition="Degraded"} == 1
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `Pods of pool {{ $labels.namespace }}/{{ $labels.pool }} do not work` }}
+    description: >-
+      {{ `Others may still do the work. The message of the condition Degraded says why: kubectl -n {{ $labels.namespace }} describe workerpool {{ $labels.pool }}` }}
+- alert: CurrantRolloutStandsStill
+  expr: currant_pool_rolled_out == 0 and currant_pool_desired_replicas > 0
+  for: 15m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `The new version of pool {{ $labels.namespace }}/{{ $labels.pool }} has not taken over for a quarter of an hour` }}
+    description: >-
+      {{ `The pods of the old version are kept until the new ones are ready. What keeps these from it: kubectl -n {{ $labels.namespace }} describe workerpool {{ $labels.pool }}` }}
 - alert: CurrantQueueLate
   expr: currant_pool_oldest_ready_seconds > {{ int .Values.monitoring.prometheusRule.oldestReadySeconds }}
   for: 5m
@@ -72,14 +90,15 @@
       {{ `{{ $value | humanize }} workers of or beside pool {{ $labels.namespace }}/{{ $labels.pool }} died without a word` }}
     description: >-
       {{ `Others have taken over what they ran. Whether memory ran out: kubectl -n {{ $labels.namespace }} get pods,events` }}
-- alert: CurrantRunsHeld
-  expr: sum by (namespace, pool, function) (increase(currant_worker_executions_total{outcome="held"}[15m])) > 0
+- alert: CurrantRunsIncompatible
+  expr: max by (namespace, pool, function) (currant_pool_incompatible_runs) > 0
+  for: 1m
   labels: {severity: warning}
   annotations:
     summary: >-
-      {{ `Runs of {{ $labels.function }} do not fit the code that is deployed, and are held` }}
+      {{ `{{ $value }} runs of {{ $labels.function }} do not fit the code that is deployed, and wait` }}
     description: >-
-      {{ `They go on when code that fits is deployed. Which step differs: kubectl -n {{ $labels.namespace }} exec deployment/{{ $labels.pool }} -- currant list --held` }}
+      {{ `They go on when code that fits is deployed. Which step differs: kubectl -n {{ $labels.namespace }} exec deployment/{{ $labels.pool }} -- currant list --incompatible` }}
 - alert: CurrantLeasesLost
   expr: sum by (namespace, pool) (rate(currant_worker_leases_lost_total[10m])) > 0.1
   for: 5m

@@ -157,11 +157,11 @@ def test_a_deployment_of_somebody_else_is_not_touched(ready_cluster: Cluster) ->
 
 def test_a_pool_that_is_deleted_is_gone_when_its_pods_are(ready_cluster: Cluster) -> None:
     made(ready_cluster)
-    pods = eventually(lambda: ready_cluster("get", "pods", "-o", "name").split())
-    ready_cluster("delete", "wp", "orders", "--wait=false")
-    # No kubelet ends them here: it is told in its stead.
-    ready_cluster("delete", *pods, "--force", "--grace-period=0", "--ignore-not-found")
-    eventually(lambda: not ready_cluster.get("wp", "orders"))
+    eventually(lambda: ready_cluster("get", "pods", "-o", "name").split())
+    # In the foreground it is there until its pods are gone, as at an uninstall.
+    ready_cluster("delete", "wp", "orders", "--cascade=foreground", "--timeout=60s")
+    assert not ready_cluster.get("wp", "orders")
+    assert ready_cluster("get", "pods", "-o", "name").split() == []
     eventually(lambda: not ready_cluster.get("deployment", "orders"))
 
 

@@ -88,7 +88,7 @@ def test_a_workflow_that_is_deleted_leaves_its_runs(shop: Cluster, bridge: RustB
     wait_defined(shop, bridge)
     run = bridge.create_execution(Call("workflow", function(shop), "nobody", 5, b"[[],{}]", Policy(1, 1, 2, 60, 0, [])))
     shop("delete", "cwf", "process-order", "--timeout=30s")
-    assert definition(bridge, function(shop)) == {}
+    eventually(lambda: definition(bridge, function(shop)) == {})
     assert bridge.get_execution(run)["state"] == "pending"
 
 
@@ -122,7 +122,7 @@ def test_a_workflow_outlives_its_pool_and_can_be_deleted_after_it(shop: Cluster,
     shop.wait_reason("cwf", "process-order", "Ready", "PoolNotFound")
     assert definition(bridge, function(shop))
     shop("delete", "cwf", "process-order", "--timeout=30s")
-    assert definition(bridge, function(shop)) == {}
+    eventually(lambda: definition(bridge, function(shop)) == {})
 
 
 def test_a_bad_schedule_is_told_with_the_words_of_the_database(shop: Cluster) -> None:

@@ -90,6 +90,10 @@ def test_a_small_workflow_gets_every_default(kubectl: Kubectl) -> None:
         {"spec__scaling": {"mode": "Fixed", "replicas": 0}},
         {"spec__scaling": {"mode": "Fixed", "replicas": 30}},  # the bounds are for Native
         {"spec__scaling": {"mode": "External", "replicas": 1}},
+        {"spec__scaling": {"mode": "External"}},  # the number is the autoscaler's
+        {"spec__scaling__targetUtilization": 0.1},
+        {"spec__scaling__targetUtilization": 1},
+        {"spec__drain__timeout": "0.5d"},
         {"spec__scaling__minReplicas": 20},
         {"spec__image": REMOVED, "spec__template": {"spec": {"containers": [WORKER]}}},
         {"spec__template": {"spec": {"containers": [{"name": "worker", "resources": {"limits": {"cpu": 1}}}]}}},
@@ -109,7 +113,11 @@ def test_a_pool_may_also_be(kubectl: Kubectl, changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "cron", ["*/5 * * * *", "0 8-17 1,15 * mon-fri", "59 23 31 12 7", "0-30/10 */6 * JAN,jul 0", "05 03 01 01 sun"]
+    "cron",
+    [
+        *("*/5 * * * *", "0 8-17 1,15 * mon-fri", "59 23 31 12 7", "0-30/10 */6 * JAN,jul 0", "05 03 01 01 sun"),
+        *("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"),
+    ],
 )
 def test_a_schedule_may_be_any_line_of_crontab(kubectl: Kubectl, cron: str) -> None:
     create(kubectl, workflow(spec__schedules__0__cron=cron))
@@ -145,7 +153,6 @@ POOL_REFUSALS = {
     ),
     "negative min": ({"spec__scaling__minReplicas": -1}, "spec.scaling.minReplicas .*greater than or equal to 0"),
     "fixed without replicas": ({"spec__scaling__mode": "Fixed"}, "mode Fixed needs replicas: write the number of pods"),
-    "external without replicas": ({"spec__scaling__mode": "External"}, "mode External needs replicas"),
     "native with replicas": (
         {"spec__scaling__replicas": 3},
         "mode Native has no replicas, .*leave replicas out and write minReplicas and maxReplicas, or write mode: Fixed",
@@ -186,6 +193,13 @@ POOL_REFUSALS = {
     "no latency at all": ({"spec__scaling__latencyTarget": "0s"}, LONGER_DURATION),
     "drain too short": ({"spec__drain__timeout": "5s"}, "write at least 10s"),
     "no concurrency": ({"spec__concurrency": 0}, "spec.concurrency .*greater than or equal to 1"),
+    "no utilization": ({"spec__scaling__targetUtilization": 0}, "targetUtilization: .*write a number from 0.1 to 1"),
+    "tiny utilization": ({"spec__scaling__targetUtilization": 1e-300}, "write a number from 0.1 to 1"),
+    "negative utilization": ({"spec__scaling__targetUtilization": -1}, "write a number from 0.1 to 1"),
+    "utilization that is no number": ({"spec__scaling__targetUtilization": "NaN"}, "must be of type number"),
+    "no step": ({"spec__scaling__scaleDown__maxStepPercent": 0}, "maxStepPercent .*greater than or equal to 1"),
+    "no drain in days": ({"spec__drain__timeout": "0d"}, "write at least 10s"),
+    "hardly any drain in days": ({"spec__drain__timeout": "0.0001d"}, "write at least 10s"),
     "utilization above 1": ({"spec__scaling__targetUtilization": 80}, "less than or equal to 1"),
     "name with a dot": ({"metadata__name": "a.b"}, "metadata.name: write at most 63 lower-case letters, digits and -"),
     "name too long": ({"metadata__name": "a" * 64}, "metadata.name: write at most 63"),
@@ -217,7 +231,14 @@ WORKFLOW_REFUSALS = {
     "no runs at once": ({"spec__concurrency__limit": 0}, "spec.concurrency.limit .*greater than or equal to 1"),
     "schema as text": ({"spec__inputSchema": "{}"}, 'spec.inputSchema in body must be of type object: "string"'),
     "four fields": ({"spec__schedules__0__cron": "0 3 * *"}, "write five fields with one space between them"),
-    "alias": ({"spec__schedules__0__cron": "@daily"}, 'such as "0 3 * * *" for 3 o\'clock each day'),
+    "at the start": (
+        {"spec__schedules__0__cron": "@reboot"},
+        "of names there are @hourly, @daily, @weekly, @monthly, @yearly and @annually",
+    ),
+    "unknown name": ({"spec__schedules__0__cron": "@midnight"}, "of names there are @hourly, @daily"),
+    "name and fields": ({"spec__schedules__0__cron": "@daily * * * *"}, "of names there are @hourly, @daily"),
+    "name in a field": ({"spec__schedules__0__cron": "@daily @daily * * *"}, "of names there are @hourly, @daily"),
+    "word": ({"spec__schedules__0__cron": "daily"}, 'such as "0 3 * * *" for 3 o\'clock each day'),
     "two spaces": ({"spec__schedules__0__cron": "0  3 * * *"}, "write five fields with one space between them"),
     "minute 60": (
         {"spec__schedules__0__cron": "60 3 * * *"},

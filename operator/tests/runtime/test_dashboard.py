@@ -100,7 +100,7 @@ def operator(database: str) -> Iterator[int]:
         databases.use(POOL, database, ["orders"])
         metrics.LEADING.set(1)
         while not await asyncio.to_thread(end.wait, 0.5):
-            metrics.show_pool(POOL, STATUS)
+            metrics.show_pool(POOL, STATUS, True)
             metrics.RECONCILES.labels(POOL.kind, "ok").inc()
             metrics.RECONCILE_SECONDS.labels(POOL.kind).observe(0.01)
             metrics.api_request("GET", "/apis/currant.dev/v1alpha1/workerpools", {}, 200)

@@ -38,7 +38,7 @@ def test_a_call_is_counted_as_kubernetes_would_name_it(method, path, query, verb
 def test_the_series_of_a_pool_go_with_it():
     key = Key("WorkerPool", "shop", "orders")
     condition = {"type": "Ready", "status": "False"}
-    metrics.show_pool(key, {"replicas": 2, "scaling": {"desired": 3}, "conditions": [condition]})
+    metrics.show_pool(key, {"replicas": 2, "scaling": {"desired": 3}, "conditions": [condition]}, True)
     metrics.show_queue(key, 5, 0, 1, 2.5)
     page = metrics.page().decode()
     assert 'currant_pool_desired_replicas{namespace="shop",pool="orders"} 3.0' in page
@@ -46,6 +46,30 @@ def test_the_series_of_a_pool_go_with_it():
     assert 'currant_pool_ready{namespace="shop",pool="orders"} 5.0' in page
     metrics.forget_pool(key)
     assert 'pool="orders"' not in metrics.page().decode()
+
+
+def test_incompatible_runs_are_told_by_function_and_a_function_without_any_has_no_series():
+    key = Key("WorkerPool", "shop", "orders")
+
+    def shown():
+        samples = metrics.POOL_INCOMPATIBLE.collect()[0].samples
+        return {sample.labels["function"]: sample.value for sample in samples}
+
+    metrics.show_incompatible(key, {"f": 3, "g": 1})
+    assert shown() == {"f": 3, "g": 1}
+    metrics.show_incompatible(key, {"g": 2})
+    assert shown() == {"g": 2}
+    metrics.show_incompatible(key, {"g": 2, "f": 1})
+    metrics.forget_pool(key)
+    assert shown() == {}
+
+
+def test_whether_a_pool_is_rolled_out_is_told():
+    key = Key("WorkerPool", "shop", "orders")
+    for rolled_out in (False, True):
+        metrics.show_pool(key, {}, rolled_out)
+        assert metrics.POOL_ROLLED_OUT.labels("shop", "orders")._value.get() == rolled_out
+    metrics.forget_pool(key)
 
 
 def test_what_limits_a_pool_is_one_of_a_few_words():
@@ -56,7 +80,7 @@ def test_what_limits_a_pool_is_one_of_a_few_words():
         return {sample.labels["by"]: sample.value for sample in series if sample.value}
 
     for given, shown in [(None, "nothing"), ("maxReplicas", "maxReplicas"), ("the moon", "other")]:
-        metrics.show_pool(key, {"drainingReplicas": 1, "scaling": {"desired": 3, "limitedBy": given}})
+        metrics.show_pool(key, {"drainingReplicas": 1, "scaling": {"desired": 3, "limitedBy": given}}, False)
         assert limits() == {shown: 1}
     metrics.forget_pool(key)
     assert limits() == {}

@@ -141,6 +141,29 @@ def test_the_template_is_merged_by_names_as_server_side_apply_does() -> None:
     assert [each["name"] for each in merged["env"]][-1] == "TZ"
 
 
+def probes(found: Body) -> list[Any]:
+    return [found[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "liveness", "readiness")]
+
+
+def test_the_probes_ask_for_the_port_by_its_number_whatever_a_template_calls_it() -> None:
+    for ports in ([], [{"containerPort": 8080, "name": "metrics"}], [{"containerPort": 9000, "name": "http"}]):
+        assert probes(worker(**container(ports=ports))) == [8080, 8080, 8080]
+
+
+def test_our_port_has_another_name_where_a_template_gives_its_name_to_another_port() -> None:
+    found = worker(**container(ports=[{"containerPort": 9000, "name": "http"}, {"containerPort": 9001}]))["ports"]
+    assert [(port["containerPort"], port.get("name")) for port in found] == [
+        (8080, "currant-http"),
+        (9000, "http"),
+        (9001, None),
+    ]
+
+
+def test_a_probe_of_the_template_may_ask_another_port() -> None:
+    probe = worker(**container(livenessProbe={"httpGet": {"port": "other"}}))["livenessProbe"]
+    assert probe["httpGet"] == {"port": "other"}, "a handler of the template is whole"
+
+
 def test_a_probe_of_another_kind_replaces_ours() -> None:
     probe = worker(**container(livenessProbe={"exec": {"command": ["true"]}}))["livenessProbe"]
     assert "httpGet" not in probe

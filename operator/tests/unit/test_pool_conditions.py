@@ -24,7 +24,6 @@ from currant_operator.observed import (
     SecretUnknown,
 )
 from currant_operator.plan_pool import plan_pool
-from currant_operator.resources import DRAIN_FINALIZER
 from worlds import NOW, World, at, condition, crashed, later, pod, pool_body, settled, waiting
 
 Body = dict[str, Any]
@@ -45,6 +44,27 @@ def with_failure(kind: str, status: str, reason: str, message: str) -> World:
     failure = {"type": kind, "status": status, "reason": reason, "message": message}
     world.deployment["status"]["conditions"] = [failure]
     return world
+
+
+def rolling(world: World, updated: int) -> World:
+    """In the middle of a roll-out: the old pods are ready, and so many of the new ones have been made."""
+    live = world.deployment
+    assert live is not None
+    wanted = live["spec"]["replicas"]
+    world.pods = [pod(f"orders-{number}") for number in range(wanted)]
+    live["status"] |= {
+        "replicas": wanted + updated,
+        "updatedReplicas": updated,
+        "availableReplicas": wanted,
+    }
+    return world
+
+
+def importing(seconds: float, name: str = "orders-a") -> Body:
+    """A pod whose container runs, and whose worker has not begun to serve."""
+    running = {"running": {"startedAt": at(later(-seconds))}}
+    changes = {"status__containerStatuses__0__state": running, "status__containerStatuses__0__started": False}
+    return pod(name, ready=False, **changes)
 
 
 def without(attribute: str, value: Any) -> World:
@@ -171,7 +191,30 @@ NOT_READY: dict[str, tuple[World, str, list[str], bool]] = {
     "quota": (
         with_failure("ReplicaFailure", "True", "FailedCreate", QUOTA),
         "QuotaExceeded",
-        ["a quota stops new pods", "limited: pods=2", "ask for a greater quota"],
+        ["the ResourceQuota small has no room for more pods", "raise it, or lower the replicas", "limited: pods=2"],
+        True,
+    ),
+    "quota in a roll-out": (
+        rolling(with_failure("ReplicaFailure", "True", "FailedCreate", QUOTA), updated=0),
+        "QuotaExceeded",
+        [
+            "the ResourceQuota small has no room for the one pod more that a roll-out needs",
+            "raise the quota by one pod",
+            "rollout: {maxUnavailable: 1}",
+            "limited: pods=2",
+        ],
+        True,
+    ),
+    "slow import": (
+        with_pods(importing(130)),
+        "ImportSlow",
+        ["1 of 1 pods: the worker has not finished importing shop.orders for 2m", "logs orders-a -c worker"],
+        True,
+    ),
+    "slow import of several": (
+        with_pods(importing(61), spec__modules=["shop.orders", "shop.mail"]),
+        "ImportSlow",
+        ["the worker has not finished importing one of shop.orders, shop.mail for 1m"],
         True,
     ),
     "policy": (
@@ -327,14 +370,11 @@ def test_what_a_pod_says_comes_before_a_quota_and_a_quota_before_a_lack_of_nodes
     assert condition(world.plan().status, "Ready")[1] == "CrashLooping"
 
 
-def test_pods_that_have_ended_are_not_counted_and_not_waited_for() -> None:
+def test_pods_that_have_ended_are_not_counted() -> None:
     world = settled()
     world.pods = [pod(), pod("orders-b", ready=False, status__phase="Failed", status__reason="Evicted")]
     status = world.plan().status
     assert (status["replicas"], status["readyReplicas"]) == (1, 1)
-    world.body["spec"]["scaling"]["replicas"] = 0
-    world.settle()
-    assert DRAIN_FINALIZER not in world.body["metadata"]["finalizers"]
 
 
 @pytest.mark.parametrize("module", ["no_such_module", "shop/orders.py", "broken_module"])
@@ -372,11 +412,64 @@ def test_a_rollout_whose_new_pods_crash_is_not_ready_though_the_old_ones_are() -
     assert condition(world.plan().status, "Ready")[1] == "ImportFailed"
 
 
-def test_a_rollout_on_its_way_counts_the_new_pods() -> None:
-    world = settled()
+def test_a_rollout_on_its_way_counts_the_new_pods_and_the_old_ones() -> None:
+    world = rolling(settled(), updated=1)
+    assert condition(world.plan().status, "Ready") == (
+        "False",
+        "Progressing",
+        "1 of 2 pods are of the newest template, and 2 of an older one are kept until these are ready",
+    )
+    assert not world.plan().rolled_out
+
+
+def one_pod(new: Body, **status: int) -> World:
+    """A pool of one pod whose old pod is ready, while the new one is there."""
+    world = settled(spec__scaling={"mode": "Fixed", "replicas": 1})
+    world.pods = [pod("orders-old"), new]
     assert world.deployment is not None
-    world.deployment["status"]["updatedReplicas"] = 1
-    assert condition(world.plan().status, "Ready")[2] == "1 of 2 pods are of the newest template"
+    world.deployment["status"] |= {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1, **status}
+    return world
+
+
+def test_a_pool_of_one_pod_is_not_ready_while_its_new_pod_is_not() -> None:
+    """The one of the newest template is there, and so are as many ready ones as wanted: an old one."""
+    for new, reason in [
+        (importing(5, "orders-new"), "Progressing"),
+        (importing(130, "orders-new"), "ImportSlow"),
+        (crashed("", exit_code=3, name="orders-new"), "CrashLooping"),
+    ]:
+        plan = one_pod(new).plan()
+        assert condition(plan.status, "Ready")[:2] == ("False", reason)
+        assert not plan.rolled_out
+
+
+@pytest.mark.parametrize(
+    ("status", "done"),
+    [
+        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
+        ({"replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, False),  # an old one is there
+        ({"replicas": 1, "updatedReplicas": 0, "availableReplicas": 1}, False),  # no new one is
+        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 0}, False),  # it is not available
+        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 0}, False),
+    ],
+)
+def test_ready_means_what_kubectl_rollout_status_means(status: dict[str, int], done: bool) -> None:
+    plan = one_pod(pod("orders-new"), **status).plan()
+    assert plan.rolled_out == done
+    assert condition(plan.status, "Ready")[0] == str(done)
+    assert plan.status["observedGeneration"] == plan.status["conditions"][0]["observedGeneration"] == 1
+
+
+def test_a_slow_import_is_told_of_in_steps_and_it_is_looked_at_again_for_each() -> None:
+    assert with_pods(importing(20)).plan().requeue_after == 40
+    world = with_pods(importing(60))
+    world.carry_out(world.plan())
+    world.pods = [importing(60)]
+    assert world.plan().requeue_after == 60
+    world.now = later(59)
+    assert world.plan().status_write == "none"
+    world.now = later(61)
+    assert "for 2m" in condition(world.plan().status, "Ready")[2]
 
 
 def test_a_change_that_is_not_applied_yet_is_not_ready() -> None:
@@ -404,25 +497,19 @@ def test_an_operator_that_has_just_started_does_not_unsay_what_was_known() -> No
     assert condition(new.plan().status, "Ready")[:2] == ("Unknown", "NotYetKnown")
 
 
-def test_a_pool_tells_how_long_it_waits_for_its_pods_to_end() -> None:
+def test_a_pool_that_others_hold_while_it_is_being_deleted_says_which_pods_it_waits_for() -> None:
     world = settled()
     world.body["metadata"]["deletionTimestamp"] = at(NOW)
     for each in world.pods:
         each["metadata"]["deletionTimestamp"] = at(NOW)
     plan = world.plan()
     assert plan.replicas == 0
-    assert not plan.remove_finalizer
     assert condition(plan.status, "Ready") == (
         "False",
         "Draining",
         "2 pods finish what they run (orders-0, orders-1), for up to 300 s",
     )
     assert plan.status["drainingReplicas"] == 2
-    assert plan.requeue_after == 360
-    world.now = later(361)
-    overdue = world.plan()
-    assert overdue.remove_finalizer
-    assert [event.reason for event in overdue.events] == ["DrainTimedOut"]
 
 
 def test_the_message_of_a_database_is_shown_as_it_is_and_never_longer_than_a_line() -> None:
@@ -479,3 +566,38 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
     assert times["Ready"] == at(later(100))  # False all the time, of another reason
     assert times["DatabaseReachable"] == at(later(200))
     assert times["ScalingActive"] == at(NOW)
+
+
+# Runs that do not fit the code
+
+
+def test_incompatible_runs_are_counted_told_and_an_event_until_they_are_gone() -> None:
+    world = settled()
+    world.incompatible = {}
+    world.settle()
+    assert condition(world.body["status"], "RunsCompatible") == (
+        "True",
+        "AllFit",
+        "every run fits the code that is deployed",
+    )
+    world.incompatible = {"shop.g": 1, "shop.f": 2}
+    plan = world.plan()
+    assert plan.status["incompatibleRuns"] == 3
+    status, reason, message = condition(plan.status, "RunsCompatible")
+    assert (status, reason) == ("False", "IncompatibleRuns")
+    assert_in_order(
+        message,
+        [
+            "3 runs do not fit the code that is deployed (2 of shop.f, 1 of shop.g)",
+            "kubectl -n shop exec deploy/orders -- currant list --incompatible",
+        ],
+    )
+    assert [(event.type, event.reason) for event in plan.events] == [("Warning", "IncompatibleRuns")]
+    assert condition(plan.status, "Ready")[0] == "True", "its pods are"
+    world.carry_out(plan)
+    world.incompatible = None  # the database does not tell
+    assert world.plan().status["incompatibleRuns"] == 3
+    assert condition(world.plan().status, "RunsCompatible")[0] == "False"
+    world.incompatible = {}
+    assert condition(world.plan().status, "RunsCompatible")[0] == "True"
+    assert world.plan().status["incompatibleRuns"] == 0

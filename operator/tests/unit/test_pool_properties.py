@@ -33,7 +33,7 @@ from currant_operator.observed import (
     Worker,
 )
 from currant_operator.plan_pool import plan_pool
-from currant_operator.resources import DRAIN_FINALIZER
+from currant_operator.plans import UNCHANGED
 from worlds import (
     FOUND,
     NAMESPACE,
@@ -94,7 +94,7 @@ GIVEN = st.builds(
     st.sampled_from(["Fixed", "External"]),
     st.integers(0, 5),
     st.booleans(),
-)
+) | st.builds(lambda paused: {"mode": "External", "paused": paused}, st.booleans())
 TEMPLATES: list[Body] = [
     {},
     {"metadata": {"labels": {"team": "a"}, "annotations": {"x/y": "z"}}},
@@ -130,7 +130,7 @@ def bodies(draw: st.DrawFn) -> Body:
     body = pool_body(spec__scaling=draw(NATIVE | GIVEN), spec__template=copy.deepcopy(draw(st.sampled_from(TEMPLATES))))
     body["metadata"]["generation"] = draw(st.integers(1, 3))
     if draw(st.booleans()):
-        body["metadata"]["finalizers"] = ["other/finalizer", DRAIN_FINALIZER]
+        body["metadata"]["finalizers"] = ["other/finalizer"]
         if draw(st.booleans()):
             body["metadata"]["deletionTimestamp"] = at(NOW - timedelta(seconds=draw(st.integers(0, 1000))))
     return body
@@ -247,7 +247,8 @@ def test_the_replicas_are_within_the_bounds_or_as_they_were(world: World) -> Non
     if scaling.mode == "Native":
         allowed = range(scaling.min_replicas, scaling.max_replicas + 1)
     else:
-        allowed = range(scaling.replicas or 0, (scaling.replicas or 0) + 1)
+        number = max(1, current or 0) if scaling.replicas is None else scaling.replicas
+        allowed = range(number, number + 1)
     assert plan.replicas in allowed or plan.replicas == (current or 0)
 
 
@@ -264,7 +265,7 @@ def test_a_pool_whose_database_is_not_known_to_work_never_shrinks_by_itself(worl
 def test_every_condition_is_there_with_a_reason_and_one_line(world: World) -> None:
     plan = world.plan()
     kinds = [condition["type"] for condition in plan.status["conditions"]]
-    assert kinds == ["Ready", "SchemaReady", "DatabaseReachable", "ScalingActive", "Degraded"]
+    assert kinds == ["Ready", "SchemaReady", "DatabaseReachable", "ScalingActive", "Degraded", "RunsCompatible"]
     for condition in plan.status["conditions"]:
         assert condition["status"] in ("True", "False", "Unknown")
         assert condition["reason"].isalnum()
@@ -295,33 +296,14 @@ def test_a_plan_that_waits_for_time_says_for_how_long(world: World) -> None:
 
 
 @given(worlds())
-def test_a_deleted_pool_lets_go_in_the_end_whatever_is_the_matter(world: World) -> None:
+def test_a_pool_that_is_being_deleted_gets_nothing_any_more_and_no_plan_touches_its_finalizers(world: World) -> None:
+    before = world.body["metadata"].get("finalizers")
     world.body["metadata"]["deletionTimestamp"] = at(NOW)
-    world.body["metadata"]["finalizers"] = [DRAIN_FINALIZER]
-    for _ in range(10):
-        plan = world.plan()
-        assert not plan.add_finalizer
-        assert plan.apply == []
-        if plan.remove_finalizer:
-            return
-        world.pods_start = False  # as on a node that is lost: pods never end
-        world.carry_out(plan)
-        assert plan.requeue_after is not None, "nothing would wake the operator"
-        world.now += timedelta(seconds=plan.requeue_after)
-    raise AssertionError("the finalizer stays for ever")
-
-
-@given(worlds())
-def test_the_finalizer_is_there_before_pods_are_and_goes_with_them(world: World) -> None:
+    plan = world.plan()
+    assert (plan.apply, plan.delete, plan.spec_replicas) == ([], [], UNCHANGED)
+    assert plan.replicas in (None, 0)
     world.settle()
-    if world.body["metadata"].get("deletionTimestamp"):
-        return
-    has = DRAIN_FINALIZER in world.body["metadata"].get("finalizers", [])
-    observed = world.observe()
-    ours = observed.deployment is not None and belongs(observed.pool, observed.deployment)
-    asked = ours and observed.deployment is not None and observed.deployment["spec"]["replicas"] > 0
-    living = [each for each in world.pods if each["status"]["phase"] not in ("Failed", "Succeeded")]
-    assert has == bool(asked or living)
+    assert world.body["metadata"].get("finalizers") == before
 
 
 @given(worlds())

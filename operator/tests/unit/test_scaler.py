@@ -67,7 +67,9 @@ def test_a_queue_that_fills_asks_for_pods_by_how_long_its_function_takes() -> No
 def test_of_a_backlog_that_was_not_counted_to_its_end_the_first_give_the_shares() -> None:
     seen = Seen()
     seen.work(FunctionLoad("f", ready=2000), ready=20_000, service={"f": (1000, 5.0)})
-    assert seen.look().reason == "20000 ready: 10 slots to start them within 30 s; 4 slots a pod"
+    assert seen.look().reason == (
+        "20000 executions ready to start (10 slots to start them within 30 s); a pod has 4 slots"
+    )
 
 
 def test_workflows_ask_for_little_and_none_of_those_that_wait_for_anything() -> None:

@@ -49,3 +49,10 @@ def test_the_owner_may_shrink_a_pool_at_any_time() -> None:
 def test_a_paused_pool_keeps_what_it_has(mode: Mode) -> None:
     decision = decide(Scaling(mode=mode, replicas=2, paused=True), 7, can_work=True, wish=WISH)
     assert (decision.asked, decision.limited_by, decision.inactive_reason) == (7, "paused", "Paused")
+
+
+@pytest.mark.parametrize(("current", "number"), [(None, 1), (0, 1), (1, 1), (6, 6)])
+def test_an_external_pool_without_a_number_begins_with_one_and_never_loses_what_is_there(
+    current: int | None, number: int
+) -> None:
+    assert decide(Scaling(mode="External"), current, can_work=True).desired == number

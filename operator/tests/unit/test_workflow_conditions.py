@@ -24,7 +24,6 @@ from currant_operator.observed import (
     WorkflowStats,
 )
 from currant_operator.plan_workflow import plan_workflow
-from currant_operator.resources import DEFINITION_FINALIZER
 from worlds import (
     NOW,
     REACHABLE,
@@ -164,7 +163,7 @@ def test_a_workflow_that_is_written_and_served_is_ready() -> None:
     world.settle()
     assert condition(world.body["status"], "Ready")[:2] == ("True", "Applied")
     assert condition(world.body["status"], "Registered")[:2] == ("True", "Served")
-    assert world.body["metadata"]["finalizers"] == [DEFINITION_FINALIZER]
+    assert "finalizers" not in world.body["metadata"], "with one, a namespace that loses its operator never goes"
 
 
 def test_a_suspended_workflow_is_ready_and_says_that_its_runs_wait() -> None:
@@ -238,21 +237,20 @@ def test_the_loser_of_two_gets_the_function_when_the_winner_lets_go() -> None:
     world = WorkflowWorld(stored=[dict(OTHERS)])
     world.settle()
     assert world.plan().requeue_after == 60
-    assert DEFINITION_FINALIZER not in world.body["metadata"].get("finalizers", [])
     world.stored.clear()
     world.settle()
     assert condition(world.body["status"], "Ready")[1] == "Applied"
 
 
-@pytest.mark.parametrize(
-    "answer", [Applied("applied"), Applied("unchanged"), Applied("taken", "a/b"), Applied("invalid")]
-)
-def test_an_answer_of_the_database_does_not_take_the_finalizer_away_again(answer: Applied) -> None:
-    """The list of definitions may be older than the answer."""
-    body = workflow(metadata__finalizers=[DEFINITION_FINALIZER])
-    plan = plan_workflow(observed_workflow(workflow=body, applied=answer))
-    assert not plan.remove_finalizer
-    assert not plan.add_finalizer
+def test_runs_of_the_function_that_do_not_fit_the_code_are_counted_and_told() -> None:
+    seen = observed_workflow(incompatible={"shop.orders.process_order": 2, "shop.other": 9})
+    status = plan_workflow(seen).status
+    assert status["runs"]["incompatible"] == 2
+    told = condition(status, "RunsCompatible")
+    assert told[:2] == ("False", "IncompatibleRuns")
+    assert "2 runs do not fit the code that is deployed (2 of shop.orders.process_order)" in told[2]
+    others = plan_workflow(observed_workflow(incompatible={"shop.other": 9})).status
+    assert condition(others, "RunsCompatible")[0] == "True"
 
 
 # Deleting
@@ -265,53 +263,21 @@ def deleted() -> WorkflowWorld:
     return world
 
 
-def test_deleting_a_workflow_removes_its_definition_and_lets_go() -> None:
-    world = deleted()
-    plan = world.plan()
-    assert (plan.delete_definition, plan.remove_finalizer, plan.definition) == (True, True, None)
-    world.carry_out(plan)
-    assert world.stored == []
-
-
 @pytest.mark.parametrize(
-    ("gone", "why"),
+    "given",
     [
-        ({"pool": None, "secret": SecretUnknown(), "database": DatabaseUnknown()}, "WorkerPool orders is gone"),
-        ({"secret": SecretMissing(), "database": DatabaseUnknown()}, "key url of Secret currant-db is gone"),
-        ({"secret": SecretKeyMissing(), "database": DatabaseUnreachable("x")}, "key url of Secret currant-db is gone"),
+        {},
+        {"pool": None, "secret": SecretUnknown(), "database": REACHABLE},
+        {"database": DatabaseUnreachable("refused"), "definitions": None},
+        {"secret": SecretMissing(), "database": DatabaseUnknown(), "definitions": None},
     ],
 )
-def test_a_definition_that_cannot_be_reached_any_more_is_left_aloud(gone: Body, why: str) -> None:
+def test_a_workflow_that_is_being_deleted_loses_its_definition_whatever_is_the_matter(given: Body) -> None:
     world = deleted()
-    world.given = {**gone, "definitions": None, "workers": None}
+    world.given = given
     plan = world.plan()
-    assert (plan.delete_definition, plan.remove_finalizer) == (False, True)
-    (event,) = plan.events
-    assert (event.type, event.reason) == ("Warning", "DefinitionLeft")
-    assert event.message.startswith(why)
-
-
-def test_the_definition_of_a_pool_that_is_gone_is_removed_while_its_database_is_known() -> None:
-    world = deleted()
-    world.given = {"pool": None, "secret": SecretUnknown(), "database": REACHABLE}
-    assert world.plan().delete_definition
-
-
-@pytest.mark.parametrize("database", [DatabaseUnreachable("refused"), MigrationFailed("x"), DatabaseUnknown()])
-def test_a_database_that_is_away_is_waited_for(database: Any) -> None:
-    world = deleted()
-    world.given = {"database": database, "definitions": None}
-    plan = world.plan()
-    assert (plan.delete_definition, plan.remove_finalizer) == (False, False)
-    ready, _, message = condition(plan.status, "Ready")
-    assert ready == "False"
-    assert message.startswith("the definition is removed as soon as the database can be used")
-
-
-def test_a_workflow_that_never_had_a_definition_is_not_held() -> None:
-    body = workflow_body(metadata__deletionTimestamp=at(NOW))
-    plan = WorkflowWorld(body, given={"database": DatabaseUnreachable("x")}).plan()
-    assert not any((plan.delete_definition, plan.add_finalizer, plan.remove_finalizer, plan.events))
+    assert (plan.delete_definition, plan.definition, plan.events) == (True, None, [])
+    assert plan.status == world.body["status"]
 
 
 def test_a_pool_is_looked_for_in_the_workflows_own_namespace_only() -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from currant_operator.observed import (
-    Applied,
     DatabaseMigrating,
     DatabaseReachable,
     DatabaseUnknown,
@@ -26,7 +25,6 @@ from currant_operator.observed import (
     WorkflowStats,
 )
 from currant_operator.plan_workflow import plan_workflow
-from currant_operator.resources import DEFINITION_FINALIZER
 from worlds import FOUND, NOW, REACHABLE, WorkflowWorld, at, is_nothing, pool, workflow_body
 
 Body = dict[str, Any]
@@ -99,7 +97,8 @@ def test_the_same_observation_gives_the_same_plan(world: WorkflowWorld) -> None:
 @given(worlds())
 def test_once_carried_out_there_is_nothing_left_to_do(world: WorkflowWorld) -> None:
     world.settle()
-    assert is_nothing(world.plan())
+    plan = world.plan()
+    assert is_nothing(plan) or (plan.delete_definition and not world.defined)
 
 
 @given(worlds(), st.randoms())
@@ -118,10 +117,9 @@ def test_the_order_in_which_things_are_seen_does_not_matter(world: WorkflowWorld
 
 
 @given(worlds())
-def test_a_definition_is_only_written_where_it_can_be_removed_again(world: WorkflowWorld) -> None:
+def test_a_definition_is_only_written_to_a_database_that_can_be_used(world: WorkflowWorld) -> None:
     plan = world.plan()
     if plan.definition is not None:
-        assert plan.add_finalizer or DEFINITION_FINALIZER in world.body["metadata"].get("finalizers", [])
         assert isinstance(world.given["database"], DatabaseReachable)
         assert "deletionTimestamp" not in world.body["metadata"]
         assert plan.definition["owner"] == "shop/process-order"
@@ -140,7 +138,7 @@ def test_every_condition_is_there_with_a_reason_and_one_line(world: WorkflowWorl
     status = world.plan().status
     if deleting and not status.get("conditions"):
         return
-    assert [condition["type"] for condition in status["conditions"]] == ["Ready", "Registered"]
+    assert [condition["type"] for condition in status["conditions"]] == ["Ready", "Registered", "RunsCompatible"]
     for condition in status["conditions"]:
         assert condition["reason"].isalnum()
         assert condition["message"].strip() == condition["message"] != ""
@@ -148,34 +146,13 @@ def test_every_condition_is_there_with_a_reason_and_one_line(world: WorkflowWorl
 
 
 @given(worlds())
-def test_a_finalizer_is_there_exactly_while_the_database_may_have_the_definition(world: WorkflowWorld) -> None:
-    world.settle()
-    has = DEFINITION_FINALIZER in world.body["metadata"].get("finalizers", [])
-    stored = any(item["owner"] == "shop/process-order" for item in world.stored)
-    if isinstance(world.given["database"], DatabaseReachable):
-        assert has == stored
-
-
-@given(worlds())
-def test_a_deleted_workflow_waits_only_for_a_database_that_may_come_back(world: WorkflowWorld) -> None:
+def test_a_workflow_that_is_being_deleted_has_no_definition_in_the_end_and_is_never_written(
+    world: WorkflowWorld,
+) -> None:
     world.body["metadata"]["deletionTimestamp"] = at(NOW)
+    assert world.plan().definition is None
     world.settle()
-    if DEFINITION_FINALIZER in world.body["metadata"].get("finalizers", []):
-        assert world.given["pool"] is not None
-        assert not isinstance(world.given["secret"], SecretMissing | SecretKeyMissing)
-        assert not isinstance(world.given["database"], DatabaseReachable)
-
-
-@given(
-    worlds(), st.sampled_from([Applied("taken", "shop/older"), Applied("invalid", None, "no"), Applied("unchanged")])
-)
-def test_an_answer_of_the_database_never_makes_the_finalizer_come_and_go(world: WorkflowWorld, answer: Applied) -> None:
-    plan = world.plan()
-    if plan.definition is None:
-        return
-    if plan.add_finalizer:
-        world.body["metadata"].setdefault("finalizers", []).append(DEFINITION_FINALIZER)
-    assert not plan_workflow(replace(world.observe(), applied=answer)).remove_finalizer
+    assert not world.defined
 
 
 settings.register_profile("operator", max_examples=100, deadline=None)

@@ -23,10 +23,8 @@ from currant_operator.observed import (
 )
 from currant_operator.plan_pool import plan_pool
 from currant_operator.plan_workflow import plan_workflow
-from currant_operator.plans import PoolPlan, WorkflowPlan
+from currant_operator.plans import UNCHANGED, PoolPlan, WorkflowPlan
 from currant_operator.resources import (
-    DEFINITION_FINALIZER,
-    DRAIN_FINALIZER,
     WorkerPool,
     Workflow,
     parse_pool,
@@ -125,6 +123,7 @@ class World:
     database: DatabaseState = REACHABLE
     queue: QueueStats | None = None
     workers: tuple[Worker, ...] | None = None
+    incompatible: dict[str, int] | None = None
     wish: Wish | None = None
     now: datetime = NOW
     pods_start: bool = True
@@ -143,6 +142,7 @@ class World:
             database=self.database,
             queue=self.queue,
             workers=self.workers,
+            incompatible=self.incompatible,
             wish=self.wish,
         )
 
@@ -151,8 +151,11 @@ class World:
 
     def carry_out(self, plan: PoolPlan) -> None:
         """What the operator and the cluster make of a plan."""
-        if plan.add_finalizer:
-            self._finalizers().append(DRAIN_FINALIZER)
+        if plan.spec_replicas != UNCHANGED:
+            scaling = self.body["spec"]["scaling"]
+            scaling.pop("replicas", None)
+            if plan.spec_replicas is not None:
+                scaling["replicas"] = plan.spec_replicas
         for wanted in plan.apply:
             attribute = ATTRIBUTES[wanted["kind"]]
             setattr(self, attribute, applied(getattr(self, attribute), wanted, "currant-operator"))
@@ -162,8 +165,6 @@ class World:
         for ref in plan.delete:
             setattr(self, ATTRIBUTES[ref.kind], None)
         self.body["status"] = copy.deepcopy(plan.status)
-        if plan.remove_finalizer:
-            self._finalizers().remove(DRAIN_FINALIZER)
         self._run_controllers()
 
     def settle(self) -> None:
@@ -174,10 +175,6 @@ class World:
                 return
             self.carry_out(plan)
         raise AssertionError(f"still something to do: {self.plan()}")
-
-    def _finalizers(self) -> list[str]:
-        finalizers: list[str] = self.body["metadata"].setdefault("finalizers", [])
-        return finalizers
 
     def _run_controllers(self) -> None:
         """The Deployment's controller, the kubelet and the scheduler, all at once."""
@@ -191,6 +188,7 @@ class World:
             "observedGeneration": live["metadata"]["generation"],
             "replicas": wanted,
             "updatedReplicas": wanted,
+            "availableReplicas": wanted,
         }
 
 
@@ -218,14 +216,13 @@ def applied(live: Body | None, manifest: Body, manager: str) -> Body:
 def is_empty(plan: PoolPlan) -> bool:
     """Whether nothing at all is to be written."""
     writes = (
-        plan.add_finalizer,
+        plan.spec_replicas != UNCHANGED,
         plan.apply,
         plan.deletion_costs,
         plan.drain,
         plan.replicas is not None,
         plan.delete,
         plan.events,
-        plan.remove_finalizer,
     )
     return not any(writes) and plan.status_write == "none"
 
@@ -269,23 +266,23 @@ class WorkflowWorld:
             }
         )
 
+    @property
+    def defined(self) -> bool:
+        """Whether the database has its definition."""
+        return any(item["owner"] == f"{NAMESPACE}/{self.body['metadata']['name']}" for item in self.stored)
+
     def plan(self) -> WorkflowPlan:
         return plan_workflow(self.observe())
 
     def carry_out(self, plan: WorkflowPlan) -> None:
         """What the operator and the database make of a plan."""
         owner = f"{NAMESPACE}/{self.body['metadata']['name']}"
-        finalizers = self.body["metadata"].setdefault("finalizers", [])
-        if plan.add_finalizer:
-            finalizers.append(DEFINITION_FINALIZER)
         if plan.delete_definition:
             self.stored = [item for item in self.stored if item["owner"] != owner]
         if plan.definition is not None:
             answer = self._apply(plan.definition, owner)
             plan = plan_workflow(replace(self.observe(), applied=answer))
         self.body["status"] = copy.deepcopy(plan.status)
-        if plan.remove_finalizer:
-            finalizers.remove(DEFINITION_FINALIZER)
 
     def _apply(self, item: Body, owner: str) -> Applied:
         others = [each for each in self.stored if each["function"] == item["function"] and each["owner"] != owner]
@@ -297,14 +294,14 @@ class WorkflowWorld:
     def settle(self) -> None:
         for _ in range(6):
             plan = self.plan()
-            if is_nothing(plan):
+            if is_nothing(plan) or (plan.delete_definition and not self.defined):
                 return
             self.carry_out(plan)
         raise AssertionError(f"still something to do: {self.plan()}")
 
 
 def is_nothing(plan: WorkflowPlan) -> bool:
-    writes = (plan.add_finalizer, plan.delete_definition, plan.definition, plan.events, plan.remove_finalizer)
+    writes = (plan.delete_definition, plan.definition, plan.events)
     return not any(writes) and plan.status_write == "none"
 
 

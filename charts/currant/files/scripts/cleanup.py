@@ -1,7 +1,8 @@
 """Before an uninstall that deletes the definitions: delete every Workflow and WorkerPool, and wait until they are gone.
 
-The operator is still there to drain the pools; without it they would wait for their finalizers for ever. Runs in the
-operator's image, for as long as `helm uninstall --timeout` lets it.
+A pool is deleted in the foreground: it is there until its pods have drained and ended. The operator still runs, and
+removes the rules of the Workflows from their databases. Runs in the operator's image, for as long as
+`helm uninstall --timeout` lets it.
 """
 
 import http.client
@@ -13,23 +14,24 @@ import time
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
-def call(method, path):
+def call(method, path, body=None):
     """One call of the API server, as this pod's account; gives the answer."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
     context = ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")
     connection = http.client.HTTPSConnection(host, port, timeout=30, context=context)
     try:
         with open(f"{ACCOUNT}/token") as token:
-            connection.request(method, path, headers={"Authorization": f"Bearer {token.read()}"})
+            headers = {"Authorization": f"Bearer {token.read()}", "Content-Type": "application/json"}
+        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        said = json.loads(answer.read())
     finally:
         connection.close()
     if answer.status == 404:
         return {"items": []}
     if answer.status >= 300:
-        raise RuntimeError(f"{method} {path}: {body.get('message', answer.reason)}")
-    return body
+        raise RuntimeError(f"{method} {path}: {said.get('message', answer.reason)}")
+    return said
 
 
 def delete_all(plural):
@@ -45,7 +47,8 @@ def delete_all(plural):
             return
         for item in items:
             if "deletionTimestamp" not in item:
-                call("DELETE", f"/apis/currant.dev/v1alpha1/namespaces/{item['namespace']}/{plural}/{item['name']}")
+                path = f"/apis/currant.dev/v1alpha1/namespaces/{item['namespace']}/{plural}/{item['name']}"
+                call("DELETE", path, {"propagationPolicy": "Foreground"})
         time.sleep(1)
 
 
