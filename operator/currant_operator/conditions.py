@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from currant import printable
 from currant_operator.plans import Event, StatusWrite
 
 Status = Literal["True", "False", "Unknown"]
@@ -48,8 +49,8 @@ class Problem:
 
 
 def one_line(text: str) -> str:
-    """The text without colours and line breaks, cut where it gets too long to read."""
-    line = " ".join(_ESCAPES.sub("", text).split())
+    """The text without colours and line breaks, what else would act as text, cut where it gets too long to read."""
+    line = printable.one_line(" ".join(_ESCAPES.sub("", text).split()))
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 4] + " ..."
 
 

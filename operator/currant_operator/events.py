@@ -8,6 +8,7 @@ import uuid
 from collections import OrderedDict
 from datetime import UTC, datetime
 
+from currant.printable import one_line
 from currant_operator import kinds, metrics
 from currant_operator.api import Api, ApiError, Body
 from currant_operator.plans import Event
@@ -61,7 +62,7 @@ class Recorder:
             "action": "Reconcile",
             "type": event.type,
             "reason": event.reason,
-            "note": event.message.encode()[:_NOTE_LIMIT].decode(errors="ignore"),
+            "note": one_line(event.message).encode()[:_NOTE_LIMIT].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": about["apiVersion"],
                 "kind": about["kind"],

@@ -6,6 +6,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from currant.logs import TextFormatter
+
 _FIELDS = ("kind", "namespace", "object")
 
 
@@ -31,9 +33,7 @@ class JsonFormatter(logging.Formatter):
 def set_up(level: str, form: str) -> None:
     """Log from now on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(_kopf_is_quiet)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 

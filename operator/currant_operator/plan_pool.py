@@ -386,7 +386,7 @@ def _scaling(look: _Look) -> dict[str, Any]:
         reason = old["reason"]  # why it became so: the counts in it change with every look
     return {
         "desired": desired,
-        "reason": reason,
+        "reason": conditions.one_line(reason),
         **({"limitedBy": decision.limited_by} if decision.limited_by and not look.observed.pool.deleting else {}),
         **({"lastScaleTime": time} if time else {}),
     }

@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from currant.errors import CurrantError
+from currant.printable import lines, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -415,7 +416,7 @@ def main(arguments: list[str]) -> int:
                 stop_left_behind(directory)
                 return 0
     except EmbeddedPostgresError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {lines(str(error))}", file=sys.stderr)
         return 1
     print(USAGE, file=sys.stderr)
     return 2
@@ -433,7 +434,7 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
     try:
         process = subprocess.Popen(command, env=environment)
     except OSError as error:
-        print(f"error: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        print(f"error: cannot run {one_line(command[0])}: {error.strerror}", file=sys.stderr)
         return 127
     # Ctrl-C reaches the command by itself; we wait for it, then stop the server.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

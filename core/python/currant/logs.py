@@ -10,12 +10,24 @@ from typing import Any
 import msgspec
 
 from currant import context, tracing
+from currant.printable import json_text, lines
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _FIELDS = ("function", "execution_id", "attempt", "queue", "workflow_id", "trace_id", "span_id")
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people. What a message or an error has in it cannot forge a line or act on a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`. Further lines, as those of a traceback, are indented."""
+        return lines(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,7 +47,7 @@ class JsonFormatter(logging.Formatter):
                 line[field] = value
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return json_text(msgspec.json.encode(line, enc_hook=str).decode())
 
 
 def about_execution(record: logging.LogRecord) -> bool:
@@ -65,6 +77,6 @@ def _execution() -> dict[str, Any]:
 def set_up(level: str, form: str) -> None:
     """Log to standard error from now on, unless the program has set up its logging itself."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(about_execution)
     logging.basicConfig(level=level, handlers=[handler])

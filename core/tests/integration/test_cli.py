@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ import pytest
 from apps import letters
 from currant.rust_bridge import RustBridge
 from support import CHECKOUT, WorkerProcess, child_environment, eventually
+from terminals import on_a_terminal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = [
@@ -130,27 +129,10 @@ def test_a_pipe_gets_plain_text_and_a_terminal_gets_colour(database: str, run_cu
     letters.write.queue_sync("x")
     assert "\x1b[" not in run_currant("list").stdout
     environment = {**child_environment(database), "TERM": "xterm-256color", "COLUMNS": "200"}
-    assert "\x1b[" in on_a_terminal(["list"], environment)
-    assert "pending" in on_a_terminal(["queues"], environment) or "ready" in on_a_terminal(["queues"], environment)
-
-
-def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """What a command writes to a terminal."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "currant", *arguments]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=CHECKOUT
-    ) as process:
-        os.close(theirs)
-        output = b""
-        try:
-            while data := os.read(ours, 65_536):
-                output += data
-        except OSError:  # how Linux says that the other side has been closed
-            pass
-        os.close(ours)
-    assert process.returncode == 0, output
-    return output.decode()
+    code, listed = on_a_terminal(["list"], environment)
+    assert (code, "\x1b[" in listed) == (0, True)
+    code, queues = on_a_terminal(["queues"], environment)
+    assert (code, "ready" in queues) == (0, True)
 
 
 def test_ctrl_c_while_waiting_is_silent_and_the_run_goes_on(database: str) -> None:

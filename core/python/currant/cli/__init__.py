@@ -12,6 +12,8 @@ import sys
 import click
 
 from currant.cli import bench, doctor, operations, reads, retention, scale, workers, writes
+from currant.cli.functions import Mistake
+from currant.cli.output import say_error, say_usage_error
 from currant.errors import CurrantError
 from currant.settings import SettingsError
 
@@ -56,8 +58,11 @@ def run(arguments: list[str]) -> int:
         # What a command returns, or the code it exits with.
         code = cli.main(arguments, prog_name="currant", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
+    except Mistake as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        say_usage_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -72,6 +77,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _say(error: CurrantError, code: int) -> int:
-    text = " ".join(str(error).split()) or type(error).__name__
-    click.echo(f"{click.style('error:', fg='red')} {text}", err=True)
+    say_error(str(error).strip() or type(error).__name__)
     return code

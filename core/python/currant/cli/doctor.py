@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from currant.cli.output import Row, format_duration, print_json, shorten
+from currant.cli.output import Row, format_duration, print_json, say, shorten
 from currant.cli.reads import as_json
 from currant.rust_bridge import RustBridge
 
@@ -247,12 +247,12 @@ def _print(facts: Facts, findings: list[Finding]) -> None:
     for check in CHECKS:
         found = [finding for finding in findings if finding.check == check]
         if not found:
-            click.echo(f"{click.style('ok', fg='green')}     {check}{_shown(check, facts)}")
+            say(f"    {check}{_shown(check, facts)}", label="ok", colour="green")
         for finding in found:
-            click.echo(f"{click.style('wrong', fg='red')}  {finding.check}: {finding.problem}")
-            click.echo(f"       -> {finding.advice}")
+            say(f" {finding.check}: {finding.problem}", label="wrong", colour="red")
+            say(f"       -> {finding.advice}")
     for line in _notes(facts):
-        click.echo(f"note   {line}")
+        say(f"note   {line}")
 
 
 def _shown(check: str, facts: Facts) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from currant.cli import slow_imports
+from currant.cli.output import say_error
 from currant.decorators import Function, registry
 from currant.errors import SerializationError, UnknownFunction
 
@@ -25,7 +26,7 @@ class Mistake(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"{click.style('error:', fg='red')} {' '.join(self.message.split())}", file=file, err=True)
+        say_error(self.message)
 
 
 def import_module(name: str) -> None:

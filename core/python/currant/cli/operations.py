@@ -6,6 +6,8 @@ from importlib import resources
 
 import click
 
+from currant.cli.output import say
+
 
 @click.command()
 def roles() -> None:
@@ -13,7 +15,8 @@ def roles() -> None:
 
     Run it as the owner of Currant's schema: `currant roles | psql "$WORKFLOWS_DATABASE_URL"`.
     """
-    click.echo(resources.files("currant").joinpath("roles.sql").read_text(encoding="utf-8"), nl=False)
+    for line in resources.files("currant").joinpath("roles.sql").read_text(encoding="utf-8").splitlines():
+        say(line)
 
 
 COMMANDS = (roles,)

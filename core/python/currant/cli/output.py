@@ -1,7 +1,12 @@
-"""How answers look: colour and tables for people, aligned plain text in a pipe, JSON when asked for."""
+"""How answers look: colour and tables for people, aligned plain text in a pipe, JSON when asked for.
+
+All that the command line prints goes through here, and through `currant.printable`: names, results and errors come from
+whoever may enqueue, and must not act on the terminal of whoever looks.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+
+from currant.printable import json_text, lines, one_line
 
 Row = dict[str, Any]
 
@@ -41,13 +48,41 @@ def for_people() -> bool:
     return sys.stdout.isatty()
 
 
+def say(text: str = "", *, label: str = "", colour: str | None = None, err: bool = False) -> None:
+    """Print one line, on standard error with `err`. The colour is that of the label, or of all where there is none."""
+    shown = one_line(text)
+    if label:
+        shown = f"{click.style(label, fg=colour)} {shown}"
+    elif colour:
+        shown = click.style(shown, fg=colour)
+    click.echo(shown, err=err)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print a text that may have several lines, such as an error's message; all but the first are indented."""
+    click.echo(lines(text), err=err)
+
+
+def say_error(message: str) -> None:
+    """Print a mistake or a failure as one line on standard error."""
+    say(" ".join(message.split()), label="error:", colour="red", err=True)
+
+
+def say_usage_error(error: click.ClickException) -> None:
+    """Print what click has found wrong with the arguments, in its own form: usage, a hint, and what is wrong."""
+    form = io.StringIO()
+    error.show(form)
+    click.echo(lines(form.getvalue(), indent=""), err=True)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON: indented for people, one line in a pipe."""
-    click.echo(json.dumps(value, indent=2 if for_people() else None, ensure_ascii=False))
+    click.echo(json_text(json.dumps(value, indent=2 if for_people() else None, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text under their column names. A column called `state` is coloured."""
+    columns, rows = [one_line(column) for column in columns], [[one_line(cell) for cell in row] for row in rows]
     if for_people():
         _print_rich_table(columns, rows)
         return
@@ -63,7 +98,7 @@ def print_tree(root: Node) -> None:
         return
 
     def print_below(node: Node, depth: int) -> None:
-        click.echo("  " * depth + node.text)
+        say("  " * depth + node.text)
         for child in node.children:
             print_below(child, depth + 1)
 
@@ -97,7 +132,7 @@ def _print_rich_tree(root: Node) -> None:
     from rich.tree import Tree
 
     def label(node: Node) -> Text:
-        text = Text(node.text)
+        text = Text(one_line(node.text))
         if node.state:
             text.highlight_words([node.state], STATE_COLOURS.get(node.state, ""))
         return text

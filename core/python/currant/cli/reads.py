@@ -15,6 +15,8 @@ from currant.cli.output import (
     print_json,
     print_table,
     print_tree,
+    say,
+    say_lines,
     seconds_between,
     shorten,
     state_of,
@@ -47,9 +49,9 @@ def status(id: str, as_json: bool) -> None:
     if as_json:
         print_json(execution)
     else:
-        click.echo(state_of(execution))
+        say(state_of(execution))
         if execution["error"]:
-            click.echo(f"{execution['error']['type']}: {execution['error']['message']}", err=True)
+            say_lines(f"{execution['error']['type']}: {execution['error']['message']}", err=True)
     if execution["state"] == "failed":
         raise click.exceptions.Exit(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from currant.cli.functions import Mistake
-from currant.cli.output import format_duration, print_json, print_table
+from currant.cli.output import format_duration, print_json, print_table, say
 from currant.cli.reads import as_json
 from currant.durations import parse_duration
 from currant.rust_bridge import RustBridge
@@ -37,7 +37,7 @@ def set_(queue: str, duration: str) -> None:
     except ValueError as error:
         raise Mistake(str(error)) from None
     RustBridge().set_queue_retention(queue, seconds)
-    click.echo(f"ended runs of {queue} stay {format_duration(seconds)}")
+    say(f"ended runs of {queue} stay {format_duration(seconds)}")
 
 
 @retention.command()
@@ -45,7 +45,7 @@ def set_(queue: str, duration: str) -> None:
 def unset(queue: str) -> None:
     """Keep ended runs of QUEUE for ever."""
     RustBridge().set_queue_retention(queue, None)
-    click.echo(f"ended runs of {queue} stay")
+    say(f"ended runs of {queue} stay")
 
 
 COMMANDS = (retention,)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from currant.cli.functions import Mistake
-from currant.cli.output import print_json, print_table
+from currant.cli.output import print_json, print_table, say
 from currant.rust_bridge import RustBridge
 from currant.scaling import Memory, Pod, Settings, Snapshot, Work, chart, decide, horizon, loads, seen
 from currant.scaling.loads import Job, Load
@@ -239,10 +239,10 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
     if as_json:
         print_json({"pool": pool, "pods": len(workers), **dataclasses.asdict(decision), "work": work})
         return
-    click.echo(f"{pool}: {len(workers)} pods are there, {decision.desired} should take work")
-    click.echo(f"  why: {decision.reason}")
+    say(f"{pool}: {len(workers)} pods are there, {decision.desired} should take work")
+    say(f"  why: {decision.reason}")
     if decision.limited_by:
-        click.echo(f"  limited by {decision.limited_by}")
+        say(f"  limited by {decision.limited_by}")
     columns = ("function", "ready", "due", "running", "service")
     if work:
         print_table(columns, [[_shown(row[column]) for column in columns] for row in work])

@@ -12,6 +12,7 @@ import click
 
 from currant import logs, tracing
 from currant.cli.functions import Mistake, import_module
+from currant.cli.output import say
 from currant.decorators import registry
 from currant.embedded import EmbeddedPostgres
 from currant.rust_bridge import RustBridge
@@ -28,7 +29,7 @@ concurrency_option = click.option("--concurrency", type=click.IntRange(1), help=
 def migrate() -> None:
     """Bring the database's schema up to this version of Currant. Safe to run at any time, from many places at once."""
     version = RustBridge().migrate()
-    click.echo(f"the schema is at version {version}")
+    say(f"the schema is at version {version}")
 
 
 @click.command()
@@ -62,12 +63,12 @@ def dev(modules: tuple[str, ...], concurrency: int | None) -> None:
         (directory / ".gitignore").write_text("*\n")
         os.environ["WORKFLOWS_DATABASE_URL"] = server.url
         version = RustBridge().migrate()
-        click.echo(f"Postgres is in {directory}/, its schema at version {version}. In another terminal:")
-        click.echo(f"    export WORKFLOWS_DATABASE_URL={server.url}")
+        say(f"Postgres is in {directory}/, its schema at version {version}. In another terminal:")
+        say(f"    export WORKFLOWS_DATABASE_URL={server.url}")
         if modules:
             _run_dev_worker(concurrency)
         else:
-            click.echo("no worker: give your modules with -m. Ctrl-C stops.")
+            say("no worker: give your modules with -m. Ctrl-C stops.")
             signal.pause()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from currant.cli.functions import Mistake, check_arguments, find_function, parse_arguments, parse_json
-from currant.cli.output import for_people
+from currant.cli.output import print_json, say
 from currant.cli.reads import id_argument
 from currant.codec import decode_error, encode
 from currant.decorators import Function
@@ -72,9 +72,9 @@ def queue(
     except InvalidInput as error:
         raise Mistake(str(error)) from None
     # With --wait standard output is for the result alone.
-    click.echo(id, err=wait)
+    say(id, err=wait)
     if wait:
-        click.echo(_wait(id, timeout))
+        print_json(_wait(id, timeout))
 
 
 def _with_options(function: Function[..., Any], given: dict[str, Any]) -> Function[..., Any]:
@@ -85,8 +85,8 @@ def _with_options(function: Function[..., Any], given: dict[str, Any]) -> Functi
         raise Mistake(str(error)) from None
 
 
-def _wait(id: str, timeout: float | None) -> str:
-    """The result as JSON text. Raises when the execution fails, is cancelled, or does not end in time."""
+def _wait(id: str, timeout: float | None) -> Any:
+    """The result. Raises when the execution fails, is cancelled, or does not end in time."""
     bridge = RustBridge()
     limit = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -96,8 +96,7 @@ def _wait(id: str, timeout: float | None) -> str:
         # In short waits, so that Ctrl-C is heard.
         state, payload = bridge.wait_execution(id, 0.5 if left is None else min(0.5, left))
         if state == "completed":
-            value = json.loads(payload)
-            return json.dumps(value, indent=2 if for_people() else None, ensure_ascii=False)
+            return json.loads(payload)
         if state == "failed":
             raise decode_error(payload)
         if state == "cancelled":
@@ -110,7 +109,7 @@ def _wait(id: str, timeout: float | None) -> str:
 def cancel(id: str, force: bool) -> None:
     """Cancel execution ID and everything below it."""
     RustBridge().cancel_execution(id, force=force)
-    click.echo(f"{id} {'is cancelled' if force else 'will be cancelled'}")
+    say(f"{id} {'is cancelled' if force else 'will be cancelled'}")
 
 
 @click.command()
@@ -118,7 +117,7 @@ def cancel(id: str, force: bool) -> None:
 def retry(id: str) -> None:
     """Run the failed or cancelled run ID again, from its last good history."""
     RustBridge().retry_execution(id)
-    click.echo(f"{id} runs again")
+    say(f"{id} runs again")
 
 
 @click.command()
@@ -130,7 +129,7 @@ def signal(id: str, name: str, json_payload: str, dedup_key: str | None) -> None
     """Send workflow ID the signal NAME, with a JSON value (null when there is none)."""
     payload = encode(parse_json(json_payload, "the signal's value"), "the signal's value")
     RustBridge().send_signal(id, name, payload, dedup_key)
-    click.echo(f"signal {name} sent to {id}")
+    say(f"signal {name} sent to {id}")
 
 
 COMMANDS = (queue, cancel, retry, signal)

@@ -17,7 +17,7 @@ from currant.cli.bench.judge import in_flight
 from currant.cli.bench.measure import Bench, Interrupted, Stop, look, remove_left_behind
 from currant.cli.bench.model import MOST_TASKS, Facts, Plan, Report
 from currant.cli.bench.show import print_report
-from currant.cli.output import print_json
+from currant.cli.output import print_json, say
 from currant.cli.workers import loop_factory
 from currant.client import configure, default_client
 
@@ -63,12 +63,12 @@ async def _run(tasks: int, seconds: float, anyway: bool) -> Report:
         facts = await stop.unless(look(default_client(), anyway))
         killed = await remove_left_behind(default_client(), facts)
         if killed:
-            click.echo(f"removed what {killed} earlier self-tests left that were killed", err=True)
+            say(f"removed what {killed} earlier self-tests left that were killed", err=True)
         bench = Bench(facts, Plan(tasks, seconds, in_flight(facts)), _progress, stop)
         _announce(facts, bench)
         return await bench.run()
     except Interrupted:
-        click.echo("ended early; nothing of it is left", err=True)
+        say("ended early; nothing of it is left", err=True)
         raise click.exceptions.Exit(128 + heard[0]) from None
     finally:
         for number in SIGNALS:
@@ -80,7 +80,7 @@ def _on_signal(number: int, heard: list[int], stop: Stop) -> None:
     if len(heard) == 1:
         stop.ask()
         return
-    click.echo("ended at once: the queue and the table named above may be left", err=True)
+    say("ended at once: the queue and the table named above may be left", err=True)
     os._exit(128 + number)
 
 
@@ -92,12 +92,13 @@ def _announce(facts: Facts, bench: Bench) -> None:
     if bench.report.no_limit is None:
         lines.append(f"  as many rows in the table {database.table}, by up to {plan.in_flight} connections")
     lines.append("  all of it is removed at the end")
-    click.echo("\n".join(lines), err=True)
+    for line in lines:
+        say(line, err=True)
 
 
 def _progress(what: str) -> None:
     if sys.stderr.isatty():
-        click.echo(f"{what} ...", err=True)
+        say(f"{what} ...", err=True)
 
 
 COMMANDS = (bench,)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
-import click
-
 from currant.cli.bench.judge import ms
 from currant.cli.bench.model import BULK, Figures, Measure, Report
-from currant.cli.output import for_people, print_table
+from currant.cli.output import for_people, print_table, say
 
 COLUMNS = ("measure", "bare SQL", "Currant", "ratio")
 COLOURS = {"danger": "red", "warning": "yellow", "info": None}
@@ -19,8 +17,9 @@ def print_report(report: Report) -> None:
     """The table, then what it means."""
     print_table(COLUMNS, rows(report))
     if report.no_limit is not None:
-        click.echo(f"\n{report.no_limit}")
-    click.echo()
+        say()
+        say(report.no_limit)
+    say()
     for note in report.notes:
         _print_note(note.level, note.text)
 
@@ -58,7 +57,7 @@ def _figures(figures: Figures | None) -> str:
 def _print_note(level: str, text: str) -> None:
     mark = {"danger": "DANGER: ", "warning": "warning: "}.get(level, "")
     if not for_people():
-        click.echo(f"{mark}{text}")
+        say(f"{mark}{text}")
         return
-    first = textwrap.fill(f"{mark}{text}", WIDTH)
-    click.echo(click.style(first, fg=COLOURS[level]))
+    for line in textwrap.wrap(f"{mark}{text}", WIDTH):
+        say(line, colour=COLOURS[level])
