@@ -5,14 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Connection;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::calls;
+use crate::conn::{Conn, Pool};
 use crate::db::{self, Target};
 use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
@@ -55,7 +53,7 @@ pub struct Client {
 
 pub(crate) struct Shared {
     target: Target,
-    pool: PgPool,
+    pool: Pool,
     checked: OnceCell<()>,
     /// Keyed enqueues may block on a key that another transaction has taken: they leave a connection for the others (rule l).
     keyed: Semaphore,
@@ -163,7 +161,7 @@ impl Client {
         let mut watcher = self.watcher.lock().await;
         tokio::select! {
             heard = watcher.wait(self, queues, patience) => heard,
-            () = self.shared.pool.close_event() => Ok(false),
+            () = self.shared.pool.closed() => Ok(false),
         }
     }
 
@@ -218,8 +216,8 @@ impl Shared {
         (self.target.connect_timeout / 3).max(SHORTEST_PATIENCE)
     }
 
-    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>> {
-        let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
+    pub(crate) async fn connection(&self) -> Result<Conn> {
+        let mut conn = self.pool.acquire().await?;
         self.checked.get_or_try_init(|| check(&mut conn)).await?;
         Ok(conn)
     }
@@ -227,7 +225,7 @@ impl Shared {
     /// One try of a verb.
     async fn once(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
         if verb.needs_no_schema() {
-            let mut conn = self.pool.acquire().await.map_err(|error| self.target.explain(error))?;
+            let mut conn = self.pool.acquire().await?;
             return verb.run(&mut conn).await;
         }
         let mut conn = self.connection().await?;
@@ -267,7 +265,7 @@ impl Shared {
         match timeout(Duration::from_secs(2), self.target.connect()).await {
             Ok(Err(why)) => why,
             Ok(Ok(conn)) => {
-                let _ = conn.close().await;
+                conn.close().await;
                 error
             }
             Err(_) => error,
@@ -284,14 +282,14 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
 }
 
 /// A connection whose server cannot do its work is not used again: after a fail-over it may lead to one that is read-only.
-pub(crate) fn keep_or_close<T>(conn: &mut PoolConnection<Postgres>, result: Result<T>) -> Result<T> {
+pub(crate) fn keep_or_close<T>(conn: &mut Conn, result: Result<T>) -> Result<T> {
     if matches!(result, Err(Error::Unavailable(_))) {
         conn.close_on_drop();
     }
     result
 }
 
-async fn check(conn: &mut PgConnection) -> Result<()> {
+async fn check(conn: &mut Conn) -> Result<()> {
     db::check_schema(conn).await.map(|_| ())
 }
 
@@ -318,7 +316,7 @@ async fn commit_enqueues(
 /// What commits enqueues. It keeps its connection while they come: to give one back to the pool and take it again is two round trips.
 struct Line {
     shared: Arc<Shared>,
-    conn: Option<PoolConnection<Postgres>>,
+    conn: Option<Conn>,
     wakes: mpsc::UnboundedSender<Notice>,
 }
 

@@ -7,13 +7,12 @@
 //!   explicit transaction, since a prepared statement would not meet its own server again (rule o). It costs two round trips a statement;
 //!   with PgBouncer 1.21 or later and `max_prepared_statements` above 0 it is not needed.
 //! - `direct_url`: (percent-encoded) a URL past the pooler, for LISTEN. Without it a worker behind a pooler polls.
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use md5::{Digest, Md5};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
-use sqlx::{Connection, Transaction};
+use sqlx::postgres::PgConnectOptions;
 
+use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
 
 /// One file of `migrations/`; the number is its place.
@@ -54,9 +53,6 @@ impl Target {
     pub fn parse(url: &str) -> Result<Target> {
         let (ours, theirs) = split_parameters(url)?;
         let pooler = ours.pgbouncer;
-        if pooler {
-            POOLER.store(true, Ordering::Relaxed);
-        }
         let options = connect_options(&theirs, pooler)?;
         let listen = match (&ours.direct_url, pooler) {
             (Some(direct), _) => Some(connect_options(direct, false)?),
@@ -64,26 +60,6 @@ impl Target {
             (None, true) => None,
         };
         Ok(Target { options, connect_timeout: ours.connect_timeout, pooler, listen })
-    }
-
-    /// One connection of its own, for a worker's writer.
-    pub async fn connect(&self) -> Result<PgConnection> {
-        let attempt = PgConnection::connect_with(&self.options);
-        match tokio::time::timeout(Duration::from_secs(10), attempt).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(self.explain(error)),
-            Err(_) => Err(Error::Unavailable(format!("the database at {} does not answer", self.address()))),
-        }
-    }
-
-    /// A pool that connects when it is first used.
-    pub fn pool(&self, max_connections: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(self.connect_timeout.clamp(Duration::from_secs(1), Duration::from_secs(10)))
-            .idle_timeout(Duration::from_secs(300))
-            .test_before_acquire(false)
-            .connect_lazy_with(self.options.clone())
     }
 
     /// Adds to an error of connecting where it was that we could not connect.
@@ -95,7 +71,7 @@ impl Target {
         }
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let host = match self.options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => self.options.get_host().to_owned(),
@@ -185,78 +161,33 @@ fn percent_decode(text: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong_url("direct_url is not UTF-8"))
 }
 
-/// Set once a URL of this process leads to a pooler: a connection does not know. Connections past it then go the same slower way.
-static POOLER: AtomicBool = AtomicBool::new(false);
-
-/// Where a store function runs: on the connection as it is, or (behind a transaction pooler) in a transaction that pins one server.
-pub(crate) enum Scope<'c> {
-    Plain(&'c mut PgConnection),
-    Pinned(Transaction<'c, Postgres>),
-}
-
-pub(crate) async fn scope(conn: &mut PgConnection) -> Result<Scope<'_>> {
-    if POOLER.load(Ordering::Relaxed) { Ok(Scope::Pinned(transaction(conn).await?)) } else { Ok(Scope::Plain(conn)) }
-}
-
-/// As `scope`; with `several` statements that are committed together.
-pub(crate) async fn scope_of(conn: &mut PgConnection, several: bool) -> Result<Scope<'_>> {
-    if several { Ok(Scope::Pinned(transaction(conn).await?)) } else { scope(conn).await }
-}
-
-/// A transaction of several statements, behind a pooler as well.
-pub(crate) async fn transaction(conn: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
-    if !POOLER.load(Ordering::Relaxed) {
-        return Ok(conn.begin().await?);
-    }
-    // Names of prepared statements that another client left on this server would clash with ours. They all go, and so must
-    // what a connection that is not pooled remembers of its own.
-    conn.clear_cached_statements().await?;
-    Ok(conn.begin_with("BEGIN; DEALLOCATE ALL").await?)
-}
-
-impl Scope<'_> {
-    pub(crate) fn conn(&mut self) -> &mut PgConnection {
-        match self {
-            Scope::Plain(conn) => conn,
-            Scope::Pinned(transaction) => transaction,
-        }
-    }
-
-    pub(crate) async fn done(self) -> Result<()> {
-        match self {
-            Scope::Plain(_) => Ok(()),
-            Scope::Pinned(transaction) => Ok(transaction.commit().await?),
-        }
-    }
-}
-
 /// Applies the migrations that are missing, each in a transaction of its own under one lock, so that ten may start at once; gives the version.
-pub async fn migrate(conn: &mut PgConnection) -> Result<i32> {
+pub async fn migrate(conn: &mut Conn) -> Result<i32> {
     loop {
-        let mut transaction = conn.begin().await?;
+        let mut transaction = conn.transaction().await?;
         sqlx::query("select pg_advisory_xact_lock($1)")
             .bind(MIGRATION_LOCK)
             .persistent(false)
-            .execute(&mut *transaction)
+            .execute(transaction.conn())
             .await?;
-        sqlx::raw_sql(BOOKKEEPING).execute(&mut *transaction).await?;
+        sqlx::raw_sql(BOOKKEEPING).execute(transaction.conn()).await?;
         let applied = applied(&mut transaction).await?;
         check_history(&applied)?;
         let version = applied.last().map_or(0, |(version, _)| *version);
         let Some(next) = MIGRATIONS.iter().find(|migration| migration.version > version) else {
-            transaction.commit().await?;
+            transaction.done().await?;
             return Ok(version);
         };
-        sqlx::raw_sql(next.sql).execute(&mut *transaction).await.map_err(|error| failed(next, error))?;
+        sqlx::raw_sql(next.sql).execute(transaction.conn()).await.map_err(|error| failed(next, error))?;
         sqlx::query("insert into currant.migrations (version, name, checksum) values ($1, $2, $3)")
             .bind(next.version)
             .bind(next.name)
             .bind(checksum(next.sql))
             .persistent(false)
-            .execute(&mut *transaction)
+            .execute(transaction.conn())
             .await?;
         keep_rights(&mut transaction).await?;
-        transaction.commit().await?;
+        transaction.done().await?;
     }
 }
 
@@ -264,13 +195,13 @@ pub async fn migrate(conn: &mut PgConnection) -> Result<i32> {
 const ROLES: &str = include_str!("../python/currant/roles.sql");
 
 /// Where the roles are in use in this database, what a migration made or made anew belongs to them as it should when it is committed.
-async fn keep_rights(conn: &mut PgConnection) -> Result<()> {
+async fn keep_rights(scope: &mut Scope<'_>) -> Result<()> {
     let query = sqlx::query_scalar(
         "select exists (select 1 from pg_catalog.pg_roles r
             where r.rolname = 'currant_reader' and has_schema_privilege(r.oid, 'currant', 'usage'))",
     );
-    if query.persistent(false).fetch_one(&mut *conn).await? {
-        sqlx::raw_sql(ROLES).execute(conn).await?;
+    if query.persistent(false).fetch_one(scope.conn()).await? {
+        sqlx::raw_sql(ROLES).execute(scope.conn()).await?;
     }
     Ok(())
 }
@@ -289,9 +220,9 @@ const BOOKKEEPING: &str = "
         end if;
     end $$";
 
-async fn applied(conn: &mut PgConnection) -> Result<Vec<(i32, String)>> {
+async fn applied(scope: &mut Scope<'_>) -> Result<Vec<(i32, String)>> {
     let query = sqlx::query_as("select version, checksum from currant.migrations order by version");
-    Ok(query.persistent(false).fetch_all(conn).await?)
+    Ok(query.persistent(false).fetch_all(scope.conn()).await?)
 }
 
 /// A migration never changes once it is out; one that did was edited or comes from a build that was never released.
@@ -326,20 +257,27 @@ fn failed(migration: &Migration, error: sqlx::Error) -> Error {
 }
 
 /// The schema's version; 0 where there is none.
-pub async fn schema_version(conn: &mut PgConnection) -> Result<i32> {
+pub async fn schema_version(conn: &mut Conn) -> Result<i32> {
+    let mut scope = conn.run().await?;
+    let version = version(&mut scope).await?;
+    scope.done().await?;
+    Ok(version)
+}
+
+async fn version(scope: &mut Scope<'_>) -> Result<i32> {
     let query = sqlx::query_scalar("select case when to_regclass('currant.migrations') is null then 0 else 1 end");
-    let exists: i32 = query.persistent(false).fetch_one(&mut *conn).await?;
+    let exists: i32 = query.persistent(false).fetch_one(scope.conn()).await?;
     if exists == 0 {
         return Ok(0);
     }
     let query = sqlx::query_scalar("select coalesce(max(version), 0) from currant.migrations");
-    Ok(query.persistent(false).fetch_one(conn).await?)
+    Ok(query.persistent(false).fetch_one(scope.conn()).await?)
 }
 
 /// Refuses a schema that this build cannot work with, and says what to run.
-pub async fn check_schema(conn: &mut PgConnection) -> Result<i32> {
-    let mut transaction = conn.begin().await?;
-    let version = schema_version(&mut transaction).await?;
+pub async fn check_schema(conn: &mut Conn) -> Result<i32> {
+    let mut transaction = conn.transaction().await?;
+    let version = version(&mut transaction).await?;
     if version == 0 {
         return Err(Error::SchemaMismatch("the database has no schema of Currant: run `currant migrate`".into()));
     }
@@ -349,8 +287,8 @@ pub async fn check_schema(conn: &mut PgConnection) -> Result<i32> {
         )));
     }
     let query = sqlx::query_scalar("select min_client from currant.schema_info");
-    let min_client: i32 = query.persistent(false).fetch_one(&mut *transaction).await?;
-    transaction.commit().await?;
+    let min_client: i32 = query.persistent(false).fetch_one(transaction.conn()).await?;
+    transaction.done().await?;
     if min_client > SCHEMA_VERSION {
         return Err(Error::SchemaMismatch(format!(
             "the database's schema (version {version}) takes clients of version {min_client} or later, this Currant is version \

@@ -6,10 +6,9 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
-use crate::db;
+use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
 use crate::schedules::{self, Spec};
 use crate::types::Wakes;
@@ -184,7 +183,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 /// Applies a JSON array of definitions, in one transaction; gives a JSON array of what became of each, in order, and whom to wake.
 /// One that is not right, or whose function another owner has defined, does not stop the others.
-pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wakes)> {
+pub async fn apply(conn: &mut Conn, items: &str) -> Result<(Vec<u8>, Wakes)> {
     let items: Vec<Box<RawValue>> =
         serde_json::from_str(items).map_err(|error| Error::Invalid(format!("not a list of definitions: {error}")))?;
     let parsed: Vec<_> = items.iter().map(|raw| Item::parse(raw)).collect();
@@ -193,7 +192,7 @@ pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wak
 
     let mut answers: Vec<Option<Answer>> = items.iter().map(|_| None).collect();
     let mut applied = Vec::new();
-    let mut transaction = db::transaction(conn).await?;
+    let mut transaction = conn.transaction().await?;
     lock_schedules(&mut transaction, &parsed).await?;
     let mut there = there(&mut transaction, &parsed).await?;
     for place in order {
@@ -212,7 +211,7 @@ pub async fn apply(conn: &mut PgConnection, items: &str) -> Result<(Vec<u8>, Wak
         }
         answers[place] = Some(answer);
     }
-    transaction.commit().await?;
+    transaction.done().await?;
     settle(conn).await?;
     Ok((to_json(&answers)?.into_bytes(), waiting_for(conn, &applied).await?))
 }
@@ -222,24 +221,24 @@ fn functions(parsed: &[std::result::Result<Item, String>]) -> Vec<String> {
 }
 
 /// Schedules come before executions, and those before definitions (docs/locks.md): a worker that fires one may cancel a run.
-async fn lock_schedules(conn: &mut PgConnection, parsed: &[std::result::Result<Item, String>]) -> Result<()> {
+async fn lock_schedules(scope: &mut Scope<'_>, parsed: &[std::result::Result<Item, String>]) -> Result<()> {
     let query = sqlx::query!(
         "select id from currant.schedules where function = any($1) order by function, name for update",
         &functions(parsed)
     );
-    query.fetch_all(conn).await?;
+    query.fetch_all(scope.conn()).await?;
     Ok(())
 }
 
 /// The definitions that these functions have: (owner, item).
 async fn there(
-    conn: &mut PgConnection,
+    scope: &mut Scope<'_>,
     parsed: &[std::result::Result<Item, String>],
 ) -> Result<HashMap<String, (String, String)>> {
     let functions = functions(parsed);
     let query =
         sqlx::query!("select function, owner, item from currant.definitions where function = any($1)", &functions);
-    let rows = query.fetch_all(conn).await?;
+    let rows = query.fetch_all(scope.conn()).await?;
     Ok(rows.into_iter().map(|row| (row.function, (row.owner, row.item))).collect())
 }
 
@@ -254,12 +253,12 @@ fn taken(item: &Item, owner: &str) -> Answer {
 }
 
 /// In a savepoint: what the database refuses is this item's alone.
-async fn apply_one(conn: &mut PgConnection, item: &Item, raw: &RawValue) -> Result<Answer> {
-    let mut savepoint = conn.begin().await?;
+async fn apply_one(scope: &mut Scope<'_>, item: &Item, raw: &RawValue) -> Result<Answer> {
+    let mut savepoint = scope.savepoint().await?;
     let row = to_json(&item.row(raw))?;
     let written = async {
         let query = sqlx::query_scalar!(r#"select currant.apply_definition($1::text::jsonb) as "owner!""#, row);
-        let owner = query.fetch_one(&mut *savepoint).await?;
+        let owner = query.fetch_one(savepoint.conn()).await?;
         if owner == item.owner {
             schedules::apply(&mut savepoint, &item.function, &item.owner, item.suspended, &item.schedules).await?;
         }
@@ -268,15 +267,15 @@ async fn apply_one(conn: &mut PgConnection, item: &Item, raw: &RawValue) -> Resu
     let written: Result<String> = written.await;
     match written {
         Ok(owner) if owner != item.owner => {
-            savepoint.rollback().await?;
+            savepoint.undo().await?;
             Ok(taken(item, &owner))
         }
         Ok(owner) => {
-            savepoint.commit().await?;
+            savepoint.done().await?;
             Ok(Answer::of(item, "applied", &owner, String::new()))
         }
         Err(Error::Data { message, .. } | Error::Invalid(message)) => {
-            savepoint.rollback().await?;
+            savepoint.undo().await?;
             Ok(Answer::of(item, "invalid", &item.owner, message))
         }
         Err(error) => Err(error),
@@ -284,20 +283,17 @@ async fn apply_one(conn: &mut PgConnection, item: &Item, raw: &RawValue) -> Resu
 }
 
 /// Marks the executions that were there before their definition or its gate, so that they are counted; also what a caller that died on
-/// the way left unmarked.
-async fn settle(conn: &mut PgConnection) -> Result<()> {
-    let query = sqlx::query_scalar!(r#"select function as "function!" from currant.definitions where not settled"#);
-    let functions: Vec<String> = query.fetch_all(&mut *conn).await?;
+/// the way left unmarked. Each part commits by itself, so that nobody waits for all of them.
+async fn settle(conn: &mut Conn) -> Result<()> {
+    let functions = unsettled_functions(conn).await?;
     if functions.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.unsettled_runs() id"#);
-    let mut left: Vec<Uuid> = query.fetch_all(&mut *conn).await?;
+    let mut left = unsettled_runs(conn).await?;
     for _ in 0..SETTLE_TRIES {
         let mut locked = Vec::new();
         for some in left.chunks(SETTLED_AT_ONCE) {
-            let query = sqlx::query_scalar!(r#"select id as "id!" from currant.settle_runs($1) id"#, some);
-            locked.extend(query.fetch_all(&mut *conn).await?);
+            locked.extend(settle_runs(conn, some).await?);
         }
         left = locked;
         if left.is_empty() {
@@ -305,13 +301,39 @@ async fn settle(conn: &mut PgConnection) -> Result<()> {
         }
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
-    sqlx::query!("select currant.settled($1)", &functions).fetch_one(conn).await?;
-    Ok(())
+    let mut scope = conn.run().await?;
+    sqlx::query!("select currant.settled($1)", &functions).fetch_one(scope.conn()).await?;
+    scope.done().await
+}
+
+async fn unsettled_functions(conn: &mut Conn) -> Result<Vec<String>> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query_scalar!(r#"select function as "function!" from currant.definitions where not settled"#);
+    let functions = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(functions)
+}
+
+async fn unsettled_runs(conn: &mut Conn) -> Result<Vec<Uuid>> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.unsettled_runs() id"#);
+    let ids = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(ids)
+}
+
+/// Gives those of `ids` that somebody else has locked.
+async fn settle_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.settle_runs($1) id"#, ids);
+    let locked = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(locked)
 }
 
 /// Whom to wake when the gates of these functions may have opened.
-async fn waiting_for(conn: &mut PgConnection, functions: &[String]) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+async fn waiting_for(conn: &mut Conn, functions: &[String]) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(
         r#"select distinct queue as "queue!" from unnest($1::text[]) f(function), currant.parked_queues(f.function) queue"#,
         functions
@@ -322,8 +344,8 @@ async fn waiting_for(conn: &mut PgConnection, functions: &[String]) -> Result<Wa
 }
 
 /// Deletes the definitions of these owners with their schedules; gives how many, and whom to wake.
-pub async fn delete(conn: &mut PgConnection, owners: &[String]) -> Result<(i32, Wakes)> {
-    let mut scope = db::scope(conn).await?;
+pub async fn delete(conn: &mut Conn, owners: &[String]) -> Result<(i32, Wakes)> {
+    let mut scope = conn.run().await?;
     let query =
         sqlx::query_scalar!(r#"select function as "function!" from currant.delete_definitions($1) function"#, owners);
     let functions = query.fetch_all(scope.conn()).await?;
@@ -332,8 +354,8 @@ pub async fn delete(conn: &mut PgConnection, owners: &[String]) -> Result<(i32, 
 }
 
 /// A JSON array of the definitions as they were applied.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!("select item from currant.definitions order by function");
     let items = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
@@ -341,8 +363,8 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
 }
 
 /// A JSON object: for each function how its executions stand since it is defined, and its schedules' times.
-pub async fn stats(conn: &mut PgConnection, functions: &[String]) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn stats(conn: &mut Conn, functions: &[String]) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.definition_stats($1)::text as "stats!""#, functions);
     let stats = query.fetch_one(scope.conn()).await?;
     scope.done().await?;

@@ -1,8 +1,8 @@
 //! What a person wants to know who finds that work does not go on. Facts only; what is wrong with them is for the caller to judge.
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 
+use crate::conn::{Conn, Scope};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::executions::to_json;
@@ -28,39 +28,39 @@ fn json(text: String) -> Result<Box<RawValue>> {
 }
 
 /// The facts as JSON, read in one transaction.
-pub async fn facts(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut transaction = db::transaction(conn).await?;
-    let conn = &mut *transaction;
+pub async fn facts(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut transaction = conn.transaction().await?;
+    let scope = &mut transaction;
     let facts = Facts {
-        schema: json(schema(conn).await?)?,
-        pins: json(pins(conn).await?)?,
-        lock_waits: json(lock_waits(conn).await?)?,
-        tables: json(tables(conn).await?)?,
-        dead_workers: json(dead_workers(conn).await?)?,
-        orphans: json(orphans(conn).await?)?,
-        held: json(held(conn).await?)?,
-        queues: json(queues(conn).await?)?,
-        unknown_functions: json(unknown_functions(conn).await?)?,
-        schedules: json(schedules(conn).await?)?,
-        unsettled: json(unsettled(conn).await?)?,
+        schema: json(schema(scope).await?)?,
+        pins: json(pins(scope).await?)?,
+        lock_waits: json(lock_waits(scope).await?)?,
+        tables: json(tables(scope).await?)?,
+        dead_workers: json(dead_workers(scope).await?)?,
+        orphans: json(orphans(scope).await?)?,
+        held: json(held(scope).await?)?,
+        queues: json(queues(scope).await?)?,
+        unknown_functions: json(unknown_functions(scope).await?)?,
+        schedules: json(schedules(scope).await?)?,
+        unsettled: json(unsettled(scope).await?)?,
     };
-    transaction.commit().await?;
+    transaction.done().await?;
     to_json(&facts)
 }
 
 /// `sees_all`: without it the server shows this role no more of others' sessions than that they are there.
-async fn schema(conn: &mut PgConnection) -> Result<String> {
+async fn schema(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select jsonb_build_object('version', (select max(m.version) from currant.migrations m), 'needed', $1::integer,
             'server', current_setting('server_version'), 'sees_all', pg_has_role('pg_read_all_stats', 'usage'))::text as "json!""#,
         db::SCHEMA_VERSION
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Who keeps dead rows from being removed: transactions of this database, prepared ones, slots, and stand-bys that ask for it. `rows`: how
 /// many transactions old what they may still look at is.
-async fn pins(conn: &mut PgConnection) -> Result<String> {
+async fn pins(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(p order by p.transactions desc), '[]')::text as "json!" from (
             select case when a.backend_type = 'walsender' then 'standby' else 'transaction' end as kind, a.pid::text as name,
@@ -78,11 +78,11 @@ async fn pins(conn: &mut PgConnection) -> Result<String> {
                 greatest(age(s.xmin), age(s.catalog_xmin)), null
             from pg_replication_slots s where coalesce(s.xmin, s.catalog_xmin) is not null) p"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Sessions of this database that wait for a lock, and for whom.
-async fn lock_waits(conn: &mut PgConnection) -> Result<String> {
+async fn lock_waits(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(w order by w.seconds desc), '[]')::text as "json!" from (
             select a.pid, a.application_name as application, coalesce(min(l.relation::regclass::text), min(l.locktype)) as waits_for,
@@ -93,11 +93,11 @@ async fn lock_waits(conn: &mut PgConnection) -> Result<String> {
             from pg_stat_activity a join pg_locks l on l.pid = a.pid and not l.granted
             where a.datname = current_database() group by a.pid, a.application_name) w"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// `due`: so many dead rows make autovacuum begin.
-async fn tables(conn: &mut PgConnection) -> Result<String> {
+async fn tables(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(t order by t.dead desc), '[]')::text as "json!" from (
             select s.relname as name, s.n_live_tup as live, s.n_dead_tup as dead, pg_total_relation_size(s.relid) as bytes,
@@ -111,11 +111,11 @@ async fn tables(conn: &mut PgConnection) -> Result<String> {
                 currant.iso(greatest(s.last_vacuum, s.last_autovacuum)) as vacuumed_at
             from pg_stat_user_tables s join pg_class c on c.oid = s.relid where s.schemaname = 'currant') t"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Workers whose heartbeat is overdue and whom no other has taken over from.
-async fn dead_workers(conn: &mut PgConnection) -> Result<String> {
+async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(d order by d.silent_seconds desc), '[]')::text as "json!" from (
             select w.id, w.name, w.host, w.queues, w.timeout,
@@ -124,41 +124,41 @@ async fn dead_workers(conn: &mut PgConnection) -> Result<String> {
             from currant.workers w
             where w.stopped_at is null and w.claims and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second') d"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// What runs on a worker that has said good-bye, or is not known: nobody would ever take it over.
-async fn orphans(conn: &mut PgConnection) -> Result<String> {
+async fn orphans(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(o), '[]')::text as "json!" from (
             select e.id, e.function, e.queue, e.worker_id from currant.executions e
             where e.state = 'running'
                 and not exists (select 1 from currant.workers w where w.id = e.worker_id and w.stopped_at is null) limit 20) o"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// By function, with one of them and what it says.
-async fn held(conn: &mut PgConnection) -> Result<String> {
+async fn held(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(h order by h.number desc), '[]')::text as "json!" from (
             select e.function, e.queue, count(*) as number, min(e.id::text) as example,
                 (select currant.payload_text(x.error, x.encoding) from currant.executions x where x.id = min(e.id::text)::uuid) as error
             from currant.executions e where e.held group by e.function, e.queue) h"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
-async fn queues(conn: &mut PgConnection) -> Result<String> {
+async fn queues(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(q order by q.queue), '[]')::text as "json!" from currant.queue_stats q"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Functions among the first thousand that are ready, and the first that wait, in each queue that is served, which none of its live workers
 /// has. Workers that do not say what they have (the one-item verbs) may have anything.
-async fn unknown_functions(conn: &mut PgConnection) -> Result<String> {
+async fn unknown_functions(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"with live as (
             select w.queues, w.tasks || w.workflows as functions from currant.workers w
@@ -183,11 +183,11 @@ async fn unknown_functions(conn: &mut PgConnection) -> Result<String> {
             where not exists (select 1 from live where seen.queue = any (live.queues) and seen.function = any (live.functions))
             group by seen.queue, seen.function) u"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Schedules that are late, or went wrong the last time.
-async fn schedules(conn: &mut PgConnection) -> Result<String> {
+async fn schedules(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(s order by s.late_seconds desc), '[]')::text as "json!" from (
             select s.function, s.name, greatest(0, extract(epoch from clock_timestamp() - s.due_at))::double precision as late_seconds,
@@ -195,16 +195,16 @@ async fn schedules(conn: &mut PgConnection) -> Result<String> {
             from currant.schedules s
             where not s.suspended and not s.definition_suspended and (s.due_at < clock_timestamp() or s.last_outcome like 'failed:%')) s"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 /// Definitions whose executions have not all been marked yet: of one with a limit nothing starts meanwhile.
-async fn unsettled(conn: &mut PgConnection) -> Result<String> {
+async fn unsettled(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(d order by d.seconds desc), '[]')::text as "json!" from (
             select d.function, d.owner, d.gate is not null as gated,
                 extract(epoch from clock_timestamp() - d.updated_at)::double precision as seconds
             from currant.definitions d where not d.settled) d"#
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }

@@ -2,17 +2,17 @@
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::calls::{Calls, check_payload};
+use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
 use crate::retry::retry_delay;
 use crate::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
-use crate::{db, schedules, worker};
+use crate::{schedules, worker};
 
 /// Enqueues; what became of each, in order. May be repeated with the same ids.
-pub async fn create(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Created>> {
+pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Created>> {
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
 
@@ -23,11 +23,7 @@ pub(crate) struct Told {
 }
 
 /// As `create`. With `tell` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
-pub(crate) async fn create_all(
-    conn: &mut PgConnection,
-    items: &[&NewExecution],
-    tell: bool,
-) -> Result<(Vec<Created>, Told)> {
+pub(crate) async fn create_all(conn: &mut Conn, items: &[&NewExecution], tell: bool) -> Result<(Vec<Created>, Told)> {
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
@@ -38,7 +34,7 @@ pub(crate) async fn create_all(
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
     let keys = if keyed { column(items, |n| n.idempotency_key.as_deref()) } else { Vec::new() };
     let headers: Vec<_> = items.iter().filter_map(|n| Some((n.id, n.call.headers.as_deref()?))).collect();
-    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
+    let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!",
             since as "since!" from currant.create_executions(
@@ -66,7 +62,7 @@ pub(crate) async fn create_all(
     )
     .fetch_all(scope.conn())
     .await?;
-    write_headers(scope.conn(), &headers).await?;
+    write_headers(&mut scope, &headers).await?;
     scope.done().await?;
     if let [row] = &rows[..]
         && row.ordinal.is_none()
@@ -85,10 +81,10 @@ pub(crate) async fn create_all(
 }
 
 /// As `create_all`, of one.
-async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Told)> {
+async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Told)> {
     let call = &item.call;
     let headers: Vec<_> = call.headers.as_deref().map(|headers| (item.id, headers)).into_iter().collect();
-    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
+    let mut scope = conn.run_several(!headers.is_empty()).await?;
     let row = sqlx::query!(
         r#"select effective_id, queue, input_hash, input_schema, told as "told!", since as "since!" from currant.create_execution(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"#,
@@ -114,7 +110,7 @@ async fn create_one(conn: &mut PgConnection, item: &NewExecution, tell: bool) ->
     )
     .fetch_one(scope.conn())
     .await?;
-    write_headers(scope.conn(), &headers).await?;
+    write_headers(&mut scope, &headers).await?;
     scope.done().await?;
     let created = created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?;
     Ok((vec![created], Told { asleep: row.told, since: row.since }))
@@ -134,7 +130,7 @@ fn created_of(
 }
 
 /// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.
-pub(crate) async fn write_headers(conn: &mut PgConnection, headers: &[(Uuid, &str)]) -> Result<()> {
+pub(crate) async fn write_headers(scope: &mut Scope<'_>, headers: &[(Uuid, &str)]) -> Result<()> {
     if headers.is_empty() {
         return Ok(());
     }
@@ -143,13 +139,13 @@ pub(crate) async fn write_headers(conn: &mut PgConnection, headers: &[(Uuid, &st
         &headers.iter().map(|h| h.0).collect::<Vec<_>>(),
         headers.iter().map(|h| h.1).collect::<Vec<_>>() as _
     )
-    .execute(conn)
+    .execute(scope.conn())
     .await?;
     Ok(())
 }
 
 /// As `create`; gives the effective ids in order, or one error if some were not stored.
-pub async fn create_executions(conn: &mut PgConnection, items: &[NewExecution]) -> Result<Vec<Uuid>> {
+pub async fn create_executions(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Uuid>> {
     stored(items, &create(conn, items).await?)
 }
 
@@ -219,8 +215,8 @@ pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("there is no execution {id}"))
 }
 
-pub async fn get_execution(conn: &mut PgConnection, id: Uuid) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn get_execution(conn: &mut Conn, id: Uuid) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Details, "select * from currant.execution_details where id = $1", id);
     let row = query.fetch_optional(scope.conn()).await?;
     scope.done().await?;
@@ -261,8 +257,8 @@ struct Tree {
 }
 
 /// The whole tree below an execution, all epochs.
-pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn show(conn: &mut Conn, id: Uuid) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let ids = sqlx::query_scalar!(
         r#"select e.id as "id!" from currant.executions e where e.id = $1
         union all select b.id from currant.below(array[$1]) b"#,
@@ -331,8 +327,8 @@ impl Filters {
 }
 
 /// Newest first; by default at most 100.
-pub async fn list_executions(conn: &mut PgConnection, filters: &Filters) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn list_executions(conn: &mut Conn, filters: &Filters) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
         Details,
         r#"select * from currant.execution_details
@@ -365,8 +361,8 @@ struct QueueStats {
     blocked: Option<i64>,
 }
 
-pub async fn queues(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn queues(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(QueueStats, "select * from currant.queue_stats order by queue");
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
@@ -392,8 +388,8 @@ struct WorkerRow {
 }
 
 /// Workers that have not said good-bye; `stale` are those whose heartbeat is overdue.
-pub async fn workers(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
         WorkerRow,
         r#"select w.id, w.name, w.host, w.pid, w.build, w.queues, w.concurrency,
@@ -420,8 +416,8 @@ pub struct Standing {
 }
 
 /// Those of `ids` that have ended, and of `unseen` all that there are, in one statement.
-pub async fn standings(conn: &mut PgConnection, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<Standing>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn standings(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<Standing>> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id as "id!", state as "state!", finished as "finished!", payload from currant.standings($1, $2)"#,
         ids,
@@ -440,8 +436,8 @@ pub async fn standings(conn: &mut PgConnection, ids: &[Uuid], unseen: &[Uuid]) -
 }
 
 /// Cancels an execution and what is below it; `force` ends the whole tree without asking its workflows.
-pub async fn cancel(conn: &mut PgConnection, id: Uuid, force: bool) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn cancel(conn: &mut Conn, id: Uuid, force: bool) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let row = sqlx::query!(
         r#"select status as "status!", queues as "queues!", workers as "workers!", ids as "ids!"
         from currant.cancel_tree($1, $2)"#,
@@ -459,8 +455,8 @@ pub async fn cancel(conn: &mut PgConnection, id: Uuid, force: bool) -> Result<Wa
 }
 
 /// Opens a new epoch of a failed or cancelled root, from its last good history.
-pub async fn retry(conn: &mut PgConnection, id: Uuid) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn retry(conn: &mut Conn, id: Uuid) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query!(r#"select status as "status!", queues from currant.retry_run($1)"#, id);
     let row = query.fetch_one(scope.conn()).await?;
     scope.done().await?;
@@ -508,8 +504,8 @@ fn claimed_json(claimed: &Claimed) -> Result<Vec<u8>> {
 }
 
 /// Without a name or queues it keeps those that it has; a new one is called by its id.
-async fn introduce(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[String]) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+async fn introduce(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<()> {
+    let mut scope = conn.run().await?;
     sqlx::query!(
         "insert into currant.workers as w (id, name, queues) values ($1::uuid, coalesce(nullif($2::text, ''), $1::uuid::text), $3)
         on conflict (id) do update set name = case when $2::text = '' then w.name else excluded.name end,
@@ -525,7 +521,7 @@ async fn introduce(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[
 }
 
 /// Says that a worker lives; makes it known the first time.
-pub async fn update_heartbeat(conn: &mut PgConnection, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
+pub async fn update_heartbeat(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
     introduce(conn, worker, name, queues).await?;
     let beat = worker::heartbeat(conn, worker, None, false, None).await?;
     let mut wakes = Wakes::default();
@@ -542,7 +538,7 @@ pub async fn update_heartbeat(conn: &mut PgConnection, worker: Uuid, name: &str,
 
 /// Claims up to `limit`: (id, lease, JSON).
 pub async fn claim_executions(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     queues: &[String],
     limit: i32,
@@ -560,7 +556,7 @@ pub async fn claim_executions(
 
 /// Writes outcomes under their leases; gives the ids that were refused, since another has their lease, and whom to wake.
 async fn write(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     fences: Vec<(Uuid, i64)>,
     outcomes: Vec<Outcome>,
@@ -571,7 +567,7 @@ async fn write(
 }
 
 pub async fn complete_executions(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     items: &[(Uuid, i64, Vec<u8>)],
 ) -> Result<(Vec<Uuid>, Wakes)> {
@@ -584,14 +580,14 @@ pub async fn complete_executions(
 
 /// (id, lease, error, whether it may be tried again). It is, after the delay of its policy, while attempts are left.
 pub async fn fail_executions(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     items: &[(Uuid, i64, Vec<u8>, bool)],
     random: f64,
 ) -> Result<(Vec<Uuid>, Wakes)> {
     items.iter().try_for_each(|(_, _, error, _)| check_payload("error", error))?;
     let ids: Vec<Uuid> = items.iter().map(|item| item.0).collect();
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id, attempt - takeovers as "attempt!", max_attempts, retry_initial, retry_multiplier, retry_max_delay, retry_jitter,
             currant.micros(clock_timestamp()) as "now!"
@@ -623,18 +619,14 @@ pub async fn fail_executions(
 }
 
 /// Gives up the leases of workflows that wait; one that has something to hear meanwhile is ready at once.
-pub async fn suspend_workflows(
-    conn: &mut PgConnection,
-    worker: Uuid,
-    items: &[(Uuid, i64)],
-) -> Result<(Vec<Uuid>, Wakes)> {
+pub async fn suspend_workflows(conn: &mut Conn, worker: Uuid, items: &[(Uuid, i64)]) -> Result<(Vec<Uuid>, Wakes)> {
     let outcomes = items.iter().map(|(id, _)| Outcome::new(*id, Action::Suspend, None)).collect();
     write(conn, worker, items.to_vec(), outcomes).await
 }
 
 /// Wakes workflows; gives the ids of those that had not finished.
-pub async fn resume_workflows(conn: &mut PgConnection, ids: &[Uuid]) -> Result<(Vec<Uuid>, Wakes)> {
-    let mut scope = db::scope(conn).await?;
+pub async fn resume_workflows(conn: &mut Conn, ids: &[Uuid]) -> Result<(Vec<Uuid>, Wakes)> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query!(r#"select id as "id!", queue as "queue!", worker_id from currant.resume($1)"#, ids);
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;

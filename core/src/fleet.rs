@@ -1,15 +1,14 @@
 //! What an operator asks of all workers and queues at once.
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db;
+use crate::conn::Conn;
 use crate::error::Result;
 use crate::types::{Micros, Wakes};
 use crate::worker::{Wake, wakes_of};
 
 /// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/engine.md).
-pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn fleet(conn: &mut Conn, pools: &str) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.fleet($1::text::jsonb)::text as "fleet!""#, pools);
     let fleet = query.fetch_one(scope.conn()).await?;
     scope.done().await?;
@@ -17,8 +16,8 @@ pub async fn fleet(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
 }
 
 /// All that these pools are sized by (`pools` is JSON: `[{"key", "queues", "horizon"}]`), as JSON, in one statement.
-pub async fn scaling(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn scaling(conn: &mut Conn, pools: &str) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.scaling($1::text::jsonb)::text as "scaling!""#, pools);
     let scaling = query.fetch_one(scope.conn()).await?;
     scope.done().await?;
@@ -26,15 +25,15 @@ pub async fn scaling(conn: &mut PgConnection, pools: &str) -> Result<Vec<u8>> {
 }
 
 /// Asks the workers of these pods to take nothing more (`drain`), or to go on.
-pub async fn ask_to_drain(conn: &mut PgConnection, pod_uids: &[String], drain: bool) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+pub async fn ask_to_drain(conn: &mut Conn, pod_uids: &[String], drain: bool) -> Result<()> {
+    let mut scope = conn.run().await?;
     sqlx::query!("select currant.ask_to_drain($1, $2)", pod_uids, drain).execute(scope.conn()).await?;
     scope.done().await
 }
 
 /// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Gives whom to wake.
-pub async fn end_pods(conn: &mut PgConnection, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn end_pods(conn: &mut Conn, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Wake, "select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
@@ -43,12 +42,12 @@ pub async fn end_pods(conn: &mut PgConnection, pod_uids: &[String], reasons: &[S
 
 /// As `end_pods`, for containers that ended at these times (microseconds) in pods that go on; whoever began later is left alone.
 pub async fn end_containers(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     pod_uids: &[String],
     reasons: &[String],
     ended: &[Micros],
 ) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(
         Wake,
         "select queue, worker_id, id from currant.end_containers($1, $2, $3)",
@@ -62,16 +61,16 @@ pub async fn end_containers(
 }
 
 /// Has somebody who is no worker woken like one when something becomes ready in these queues, for so many seconds (0: no longer).
-pub async fn sleep_for(conn: &mut PgConnection, id: Uuid, queues: &[String], seconds: f64) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+pub async fn sleep_for(conn: &mut Conn, id: Uuid, queues: &[String], seconds: f64) -> Result<()> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query!("select currant.sleep_for($1, 'watcher', $2, $3)", id, queues, seconds);
     query.execute(scope.conn()).await?;
     scope.done().await
 }
 
 /// Whether something is ready in these queues: after `sleep_for`, since what became ready before it woke nobody.
-pub async fn any_ready(conn: &mut PgConnection, queues: &[String]) -> Result<bool> {
-    let mut scope = db::scope(conn).await?;
+pub async fn any_ready(conn: &mut Conn, queues: &[String]) -> Result<bool> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.any_ready($1) as "ready!""#, queues);
     let ready = query.fetch_one(scope.conn()).await?;
     scope.done().await?;

@@ -2,6 +2,7 @@
 //! SDK (Python) -> bridge (`python`) -> engine (decisions) -> store (all SQL).
 mod calls;
 pub mod client;
+pub mod conn;
 pub mod cron;
 pub mod db;
 pub mod definitions;

@@ -1,9 +1,8 @@
 //! How long ended runs are kept: what queues say of it, and the deleting.
 use serde::Serialize;
-use sqlx::PgConnection;
 
 use crate::calls::check_text;
-use crate::db;
+use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::executions::to_json;
 
@@ -14,8 +13,8 @@ struct QueueRetention {
 }
 
 /// A JSON array of the queues that say how long their ended runs stay, in seconds.
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query =
         sqlx::query_as!(QueueRetention, "select queue, retention from currant.queue_retentions r order by r.queue");
     let rows = query.fetch_all(scope.conn()).await?;
@@ -24,12 +23,12 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
 }
 
 /// From now on ended runs of `queue` stay `seconds`, or, with None, for ever; those that are there too.
-pub async fn set(conn: &mut PgConnection, queue: &str, seconds: Option<f64>) -> Result<()> {
+pub async fn set(conn: &mut Conn, queue: &str, seconds: Option<f64>) -> Result<()> {
     check_text("queue", queue, 200)?;
     if seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
         return Err(Error::Invalid("a retention is more than 0 seconds".into()));
     }
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     match seconds {
         Some(seconds) => sqlx::query!(
             "insert into currant.queue_retentions (queue, retention) values ($1, $2)
@@ -53,8 +52,8 @@ pub struct Swept {
 
 /// Deletes up to `limit` runs that are past the retention of their function, and as many past that of their queue, with their trees.
 /// `begin`: only if nobody has begun in the last minute.
-pub async fn sweep(conn: &mut PgConnection, limit: i32, begin: bool) -> Result<Swept> {
-    let mut scope = db::scope(conn).await?;
+pub async fn sweep(conn: &mut Conn, limit: i32, begin: bool) -> Result<Swept> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(
         Swept,
         r#"select deleted as "deleted!", more as "more!" from currant.sweep($1, $2)"#,

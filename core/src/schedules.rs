@@ -3,11 +3,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::conn::{Conn, Scope};
 use crate::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
-use crate::db;
 use crate::error::{Error, Result};
 use crate::executions::to_json;
 use crate::types::{Micros, Wakes};
@@ -104,16 +103,16 @@ struct Row<'a> {
 /// cannot be kept. A new schedule, and one with another cron expression or zone, begins after now; others go on where they were.
 /// One that is no longer suspended leaves out what it missed meanwhile, unless it catches up.
 pub async fn apply(
-    conn: &mut PgConnection,
+    scope: &mut Scope<'_>,
     function: &str,
     owner: &str,
     definition_suspended: bool,
     specs: &[Spec],
 ) -> Result<bool> {
     check(specs).map_err(Error::Invalid)?;
-    let before = before(conn, function).await?;
+    let before = before(scope, function).await?;
     let query = sqlx::query_scalar!(r#"select currant.micros(clock_timestamp()) as "now!""#);
-    let now = query.fetch_one(&mut *conn).await?;
+    let now = query.fetch_one(scope.conn()).await?;
     let mut rows = Vec::with_capacity(specs.len());
     for spec in specs {
         let timetable = spec.check().map_err(Error::Invalid)?;
@@ -139,7 +138,7 @@ pub async fn apply(
         definition_suspended,
         rows
     );
-    Ok(query.fetch_one(conn).await?)
+    Ok(query.fetch_one(scope.conn()).await?)
 }
 
 fn next_fire_at(
@@ -159,14 +158,14 @@ fn next_fire_at(
 }
 
 /// Locked, so that no worker fires them at the same time.
-async fn before(conn: &mut PgConnection, function: &str) -> Result<HashMap<String, Before>> {
+async fn before(scope: &mut Scope<'_>, function: &str) -> Result<HashMap<String, Before>> {
     let rows = sqlx::query!(
         r#"select name, cron, time_zone, currant.micros(next_fire_at) as next_fire_at,
             suspended or definition_suspended as "suspended!"
         from currant.schedules where function = $1 order by name for update"#,
         function
     )
-    .fetch_all(conn)
+    .fetch_all(scope.conn())
     .await?;
     let before = rows.into_iter().map(|row| {
         let (cron, time_zone, next_fire_at, suspended) = (row.cron, row.time_zone, row.next_fire_at, row.suspended);
@@ -187,17 +186,17 @@ pub struct Fired {
 }
 
 /// Fires the schedules that are due and that no other worker has in hand, in one transaction.
-pub async fn fire(conn: &mut PgConnection) -> Result<(Fired, Wakes)> {
-    let mut transaction = db::transaction(conn).await?;
+pub async fn fire(conn: &mut Conn) -> Result<(Fired, Wakes)> {
+    let mut transaction = conn.transaction().await?;
     let query = sqlx::query_scalar!(r#"select id as "id!" from currant.take_due_schedules($1)"#, MAX_AT_ONCE);
-    let ids = query.fetch_all(&mut *transaction).await?;
+    let ids = query.fetch_all(transaction.conn()).await?;
     let mut fired = Fired { taken: ids.len(), ..Fired::default() };
     let mut wakes = Wakes::default();
     if !ids.is_empty() {
         let decisions = decisions(&mut transaction, &ids, &mut fired).await?;
         carry_out(&mut transaction, decisions, &mut fired, &mut wakes).await?;
     }
-    transaction.commit().await?;
+    transaction.done().await?;
     Ok((fired, wakes))
 }
 
@@ -212,7 +211,7 @@ struct DecisionJson {
 
 /// Reads the schedules in a statement after the one that locked them: only its snapshot has the runs that another worker started
 /// just before. One that cannot be read does not stop the others.
-async fn decisions(conn: &mut PgConnection, ids: &[Uuid], fired: &mut Fired) -> Result<Vec<DecisionJson>> {
+async fn decisions(scope: &mut Scope<'_>, ids: &[Uuid], fired: &mut Fired) -> Result<Vec<DecisionJson>> {
     let rows = sqlx::query!(
         r#"select s.id, s.function, s.name, s.cron, s.time_zone, s.overlap, s.catch_up, s.starting_deadline, s.jitter,
             currant.micros(s.next_fire_at) as next_fire_at, currant.micros(clock_timestamp()) as "now!",
@@ -221,7 +220,7 @@ async fn decisions(conn: &mut PgConnection, ids: &[Uuid], fired: &mut Fired) -> 
         from currant.schedules s where s.id = any($1)"#,
         ids
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(scope.conn())
     .await?;
     let mut decisions = Vec::with_capacity(rows.len());
     for row in rows {
@@ -234,7 +233,7 @@ async fn decisions(conn: &mut PgConnection, ids: &[Uuid], fired: &mut Fired) -> 
         let (timetable, (overlap, catch_up)) = match readable {
             Ok(readable) => readable,
             Err(problem) => {
-                sqlx::query!("select currant.defer_schedule($1, $2)", row.id, problem).fetch_one(&mut *conn).await?;
+                sqlx::query!("select currant.defer_schedule($1, $2)", row.id, problem).fetch_one(scope.conn()).await?;
                 fired.problems.push(format!("schedule {} of {}: {problem}", row.name, row.function));
                 continue;
             }
@@ -256,7 +255,7 @@ async fn decisions(conn: &mut PgConnection, ids: &[Uuid], fired: &mut Fired) -> 
 }
 
 async fn carry_out(
-    conn: &mut PgConnection,
+    scope: &mut Scope<'_>,
     decisions: Vec<DecisionJson>,
     fired: &mut Fired,
     wakes: &mut Wakes,
@@ -267,7 +266,7 @@ async fn carry_out(
         from currant.fire_schedules($1::text::jsonb)"#,
         decisions
     )
-    .fetch_all(conn)
+    .fetch_all(scope.conn())
     .await?;
     for row in rows {
         fired.started += row.started as u64;
@@ -296,8 +295,8 @@ struct Details {
 }
 
 /// Every schedule as JSON, by function and name (docs/engine.md).
-pub async fn list(conn: &mut PgConnection) -> Result<Vec<u8>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Details, "select * from currant.schedule_details order by function, name");
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;

@@ -6,12 +6,13 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::conn::Conn;
 use crate::db::{self, Target};
 use crate::error::{Error, Result};
 use crate::executions::to_json;
@@ -97,7 +98,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
 async fn server(target: &Target) -> Result<Vec<u8>> {
     let mut conn = target.connect().await?;
     db::check_schema(&mut conn).await?;
-    let mut scope = db::scope(&mut conn).await?;
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(
         r#"select jsonb_build_object(
             'database', current_database(),
@@ -139,8 +140,8 @@ async fn server(target: &Target) -> Result<Vec<u8>> {
 
 /// Deletes up to `limit` executions of a queue whose ids are from `from` to `until`: by the primary key, since nothing finds those that
 /// have ended by their queue. Gives how many.
-async fn remove_tasks(conn: &mut PgConnection, queue: &str, from: Uuid, until: Uuid, limit: i64) -> Result<usize> {
-    let mut scope = db::scope(conn).await?;
+async fn remove_tasks(conn: &mut Conn, queue: &str, from: Uuid, until: Uuid, limit: i64) -> Result<usize> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query!(
         "with old as (
             select e.id from currant.executions e where e.id between $2 and $3 and e.queue = $1 order by e.id limit $4)
@@ -155,8 +156,8 @@ async fn remove_tasks(conn: &mut PgConnection, queue: &str, from: Uuid, until: U
     Ok(done.rows_affected() as usize)
 }
 
-async fn remove_workers(conn: &mut PgConnection, queue: &str) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+async fn remove_workers(conn: &mut Conn, queue: &str) -> Result<()> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query!("delete from currant.workers w where w.queues = array[$1::text]", queue);
     query.execute(scope.conn()).await?;
     scope.done().await
@@ -225,7 +226,7 @@ impl Value {
 
 /// A connection, and the scratch table's name. Statements are prepared; as plain text where a pooler would not know them again.
 struct Bare {
-    conn: PgConnection,
+    conn: Conn,
     pooler: bool,
     name: String,
 }
@@ -246,7 +247,7 @@ impl Bare {
 
     /// Several statements, in one transaction.
     async fn text(&mut self, sql: String) -> Result<Taken> {
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.conn).await?;
+        self.conn.text(sql).await?;
         Ok(Taken::default())
     }
 
@@ -264,7 +265,7 @@ impl Bare {
                 sql.replace(&format!("${}", place + 1), &value.literal())
             };
             let text = values.iter().enumerate().fold(sql.to_owned(), fill);
-            return Ok(sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut self.conn).await?);
+            return self.conn.text(text).await;
         }
         let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
         for value in values {
@@ -274,7 +275,10 @@ impl Bare {
                 Value::Args(args) => query.bind(args.clone()),
             };
         }
-        Ok(query.fetch_all(&mut self.conn).await?)
+        let mut scope = self.conn.run().await?;
+        let rows = query.fetch_all(scope.conn()).await?;
+        scope.done().await?;
+        Ok(rows)
     }
 
     /// Each statement waits for the one before it.
@@ -379,12 +383,10 @@ async fn drain(target: &Target, table: Uuid, limit: Instant) -> Result<Taken> {
 
 /// INSERT and NOTIFY in one statement; whoever listens claims the row. From just before the first to just after the second.
 async fn pick_ups(target: &Target, table: Uuid, limit: Instant, most: usize) -> Result<Taken> {
-    let Some(options) = target.listen.clone() else { return Ok(Taken::default()) };
+    let Some(mut listener) = target.listener().await? else { return Ok(Taken::default()) };
     let mut sender = Bare::open(target, table).await?;
     let mut worker = Bare::open(target, table).await?;
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.map_err(|e| target.explain(e))?;
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(&sender.name).await?;
+    listener.listen(std::slice::from_ref(&sender.name)).await?;
     let insert =
         format!("with new as ({} returning id) select pg_notify('{}', '') from new", sender.insert(), sender.name);
 
@@ -393,7 +395,7 @@ async fn pick_ups(target: &Target, table: Uuid, limit: Instant, most: usize) -> 
     while taken.count < most + WARM_UP && Instant::now() < limit {
         let before = Instant::now();
         let (sent, claimed) = tokio::join!(sender.fetch(&insert, &[]), async {
-            let Ok(heard) = timeout(PATIENCE, listener.recv()).await else { return Ok(None) };
+            let Ok(heard) = timeout(PATIENCE, listener.next()).await else { return Ok(None) };
             heard?;
             worker.complete_and_claim(std::mem::take(&mut done), 0).await.map(Some)
         });
@@ -412,7 +414,7 @@ async fn pick_ups(target: &Target, table: Uuid, limit: Instant, most: usize) -> 
     }
     taken.count = taken.ms.len();
     for conn in [sender.conn, worker.conn] {
-        let _ = conn.close().await;
+        conn.close().await;
     }
     Ok(taken)
 }

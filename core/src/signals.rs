@@ -1,20 +1,19 @@
 //! Signals: durable messages to a workflow, ordered per run.
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db;
+use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::types::Wakes;
 
 /// Sends a signal; a second one with the same `dedup_key` changes nothing. `NotFound`, or `NotRunning` when the run has finished.
 pub async fn send_signal(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     id: Uuid,
     name: &str,
     payload: &[u8],
     dedup_key: Option<&str>,
 ) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     let row = sqlx::query!(
         r#"select status as "status!", queue, worker_id from currant.signal_send($1, $2, $3, $4)"#,
         id,

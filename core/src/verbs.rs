@@ -1,7 +1,7 @@
 //! The verbs that a client asks of the database one at a time, as values: so that one loop can try any of them again.
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::conn::Conn;
 use crate::error::{Error, Result};
 use crate::executions::{self, Filters, Standing};
 use crate::retention::{self, Swept};
@@ -120,7 +120,7 @@ impl Verb {
     }
 
     /// Does it once. Whom to wake then is for a second statement (rule e).
-    pub async fn run(&self, conn: &mut PgConnection) -> Result<(Answer, Wakes)> {
+    pub async fn run(&self, conn: &mut Conn) -> Result<(Answer, Wakes)> {
         let nobody = Wakes::default();
         Ok(match self {
             Verb::Migrate => (Answer::Number(db::migrate(conn).await?), nobody),

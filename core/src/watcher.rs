@@ -1,11 +1,11 @@
 //! Waiting for work without being a worker: whoever looks after queues that no worker serves is told when something becomes ready.
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::client::Client;
+use crate::conn::Listener;
 use crate::db::Target;
 use crate::error::Result;
 use crate::runtime;
@@ -15,7 +15,7 @@ use crate::worker;
 /// One connection that listens, kept from wait to wait.
 pub(crate) struct Watcher {
     id: Uuid,
-    listening: Option<(Vec<String>, PgListener)>,
+    listening: Option<(Vec<String>, Listener)>,
 }
 
 impl Drop for Watcher {
@@ -55,18 +55,15 @@ impl Watcher {
             return Ok(true);
         }
         self.listening = None;
-        let Some(options) = &target.listen else { return Ok(false) };
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options.clone());
-        let mut listener = PgListener::connect_with(&pool.await.map_err(|error| target.explain(error))?).await?;
-        let channels = worker::channels(self.id, queues);
-        listener.listen_all(channels.iter().map(String::as_str)).await?;
+        let Some(mut listener) = target.listener().await? else { return Ok(false) };
+        listener.listen(&worker::channels(self.id, queues)).await?;
         self.listening = Some((queues.to_vec(), listener));
         Ok(true)
     }
 
     async fn hears(&mut self, patience: Duration) -> bool {
         let Some((_, listener)) = &mut self.listening else { return false };
-        match timeout(patience, listener.try_recv()).await {
+        match timeout(patience, listener.next()).await {
             Ok(Ok(Some(_))) => true,
             // What was sent while the connection was lost is lost: better to look.
             Ok(_) => {

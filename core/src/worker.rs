@@ -4,21 +4,21 @@
 use std::collections::HashMap;
 
 use md5::{Digest, Md5};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::calls::Calls;
+use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
+use crate::executions;
 use crate::types::{
     Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, NextStep,
     Policy, Snapshot, Wakes, WorkerInfo,
 };
-use crate::{db, executions};
 
 /// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
 /// pod is declared dead, and what it ran is taken over: gives whom to wake.
-pub async fn register(conn: &mut PgConnection, worker: &WorkerInfo) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
         Wake,
         r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
@@ -96,7 +96,7 @@ fn column<'a, T, U>(items: &'a [T], value: impl Fn(&'a T) -> U) -> Vec<U> {
 ///
 /// Long because `currant.commit_batch` takes its rows as arrays, one a column; there is nothing to it but the order.
 pub async fn commit_batch(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     batch: &Batch,
     claim: Option<&ClaimRequest>,
@@ -115,7 +115,7 @@ pub async fn commit_batch(
     } = batch;
     let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
     let headers = headers_to_write(batch);
-    let mut scope = db::scope_of(conn, !headers.is_empty()).await?;
+    let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
             id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts, retry_initial,
@@ -219,9 +219,9 @@ pub async fn commit_batch(
         }
     }
     let ours: Vec<_> = headers.into_iter().filter(|(run, ..)| !reply.refused.contains(run)).collect();
-    executions::write_headers(scope.conn(), &column(&ours, |(_, id, headers)| (*id, *headers))).await?;
+    executions::write_headers(&mut scope, &column(&ours, |(_, id, headers)| (*id, *headers))).await?;
     if claim.is_some_and(|claim| claim.headers) {
-        read_headers(scope.conn(), &mut reply.claimed).await?;
+        read_headers(&mut scope, &mut reply.claimed).await?;
     }
     scope.done().await?;
     Ok(reply)
@@ -235,7 +235,7 @@ fn headers_to_write(batch: &Batch) -> Vec<(Uuid, Uuid, &str)> {
 }
 
 /// The trace contexts of what has just been claimed.
-async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Result<()> {
+async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed]) -> Result<()> {
     if claimed.is_empty() {
         return Ok(());
     }
@@ -243,7 +243,7 @@ async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Resul
         r#"select e.id, e.headers::text as "headers!" from currant.executions e where e.id = any ($1) and e.headers is not null"#,
         &column(claimed, |c| c.id)
     )
-    .fetch_all(conn)
+    .fetch_all(scope.conn())
     .await?;
     let mut headers: HashMap<Uuid, String> = rows.into_iter().map(|row| (row.id, row.headers)).collect();
     claimed.iter_mut().for_each(|claimed| claimed.headers = headers.remove(&claimed.id));
@@ -253,7 +253,7 @@ async fn read_headers(conn: &mut PgConnection, claimed: &mut [Claimed]) -> Resul
 /// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own. A
 /// claim with marks is a transaction of its own after the batch.
 pub async fn commit_and_claim(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     batch: &Batch,
     claim: Option<&ClaimRequest>,
@@ -285,8 +285,8 @@ pub async fn commit_and_claim(
 }
 
 /// As a batch with nothing to write, whose many arrays would take as long as the claim of an idle worker.
-async fn claim_ready(conn: &mut PgConnection, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
-    let mut scope = db::scope(conn).await?;
+async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
             retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
@@ -307,17 +307,17 @@ async fn claim_ready(conn: &mut PgConnection, worker: Uuid, request: &ClaimReque
         }
     }
     if request.headers {
-        read_headers(scope.conn(), &mut reply.claimed).await?;
+        read_headers(&mut scope, &mut reply.claimed).await?;
     }
     scope.done().await?;
     Ok(reply)
 }
 
 /// False: it is not written, and is for `commit_batch`.
-async fn commit_step(conn: &mut PgConnection, worker: Uuid, step: NextStep<'_>) -> Result<bool> {
+async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Result<bool> {
     let NextStep { run, seq, clock, ended, completed, payload, child } = step;
     let call = &child.call;
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     let written = sqlx::query_scalar!(
         r#"select currant.commit_step(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) as "written!""#,
@@ -354,14 +354,14 @@ async fn commit_step(conn: &mut PgConnection, worker: Uuid, step: NextStep<'_>) 
 }
 
 async fn claim_by_marks(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     request: &ClaimRequest,
     marks: &ClaimMarks,
 ) -> Result<(Snapshot, Vec<Claimed>)> {
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     // Before the claim: what it does not see is looked at again.
-    let snapshot = snapshot(scope.conn()).await?;
+    let snapshot = snapshot(&mut scope).await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
             retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
@@ -383,14 +383,14 @@ async fn claim_by_marks(
         claimed.push(claimed!(row));
     }
     if request.headers {
-        read_headers(scope.conn(), &mut claimed).await?;
+        read_headers(&mut scope, &mut claimed).await?;
     }
     scope.done().await?;
     Ok((snapshot, claimed))
 }
 
-async fn snapshot(conn: &mut PgConnection) -> Result<Snapshot> {
-    let text = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "text!""#).fetch_one(conn).await?;
+async fn snapshot(scope: &mut Scope<'_>) -> Result<Snapshot> {
+    let text = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "text!""#).fetch_one(scope.conn()).await?;
     Snapshot::parse(&text)
         .ok_or_else(|| Error::Other(format!("the database gives a snapshot in an unknown form: {text}")))
 }
@@ -431,8 +431,8 @@ pub(crate) fn kind(text: &str) -> Result<Kind> {
 }
 
 /// The second statement after a commit (rule e): tells whoever sleeps past what is there now.
-pub async fn wake(conn: &mut PgConnection, wakes: &Wakes) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+pub async fn wake(conn: &mut Conn, wakes: &Wakes) -> Result<()> {
+    let mut scope = conn.run().await?;
     sqlx::query!(
         "select currant.wake($1, $2, $3, $4)",
         &wakes.queues,
@@ -446,8 +446,8 @@ pub async fn wake(conn: &mut PgConnection, wakes: &Wakes) -> Result<()> {
 }
 
 /// The history of runs in one snapshot; with `news` only what was not delivered yet. Each run's `Run` row comes first of its rows.
-pub async fn load_runs(conn: &mut PgConnection, ids: &[Uuid], news: bool) -> Result<Vec<HistoryRow>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<HistoryRow>> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select run_id as "run_id!", source as "source!", key as "key!", kind as "kind!", name as "name!", id, status, payload,
             seq, clock, due, ordinal, abandoned as "abandoned!", lease
@@ -505,13 +505,13 @@ pub async fn load_runs(conn: &mut PgConnection, ids: &[Uuid], news: bool) -> Res
 /// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
 /// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by marks.
 pub async fn heartbeat(
-    conn: &mut PgConnection,
+    conn: &mut Conn,
     worker: Uuid,
     sleep_until: Option<Micros>,
     draining: bool,
     about: Option<&[Uuid]>,
 ) -> Result<Heartbeat> {
-    let mut scope = db::scope(conn).await?;
+    let mut scope = conn.run().await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
             leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!", drain as "drain!"
@@ -539,8 +539,8 @@ pub async fn heartbeat(
 }
 
 /// For how many seconds these were ready before they were claimed. One that was handed on since has no answer.
-pub async fn pick_ups(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<f64>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn pick_ups(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<f64>> {
+    let mut scope = conn.run().await?;
     let waits = sqlx::query_scalar!(
         r#"select extract(epoch from e.attempt_at - e.ready_at)::double precision as "seconds!"
         from currant.executions e where e.id = any ($1) and e.attempt_at >= e.ready_at"#,
@@ -553,8 +553,8 @@ pub async fn pick_ups(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<f64>>
 }
 
 /// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.
-pub async fn take_over(conn: &mut PgConnection, dead: Uuid) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn take_over(conn: &mut Conn, dead: Uuid) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.take_over($1)"#, dead)
         .fetch_all(scope.conn())
         .await?;
@@ -563,8 +563,8 @@ pub async fn take_over(conn: &mut PgConnection, dead: Uuid) -> Result<Wakes> {
 }
 
 /// On which of these executions' rows somebody holds a lock at this moment; of `ending` ones, also on a row of an unfinished child.
-pub async fn locked(conn: &mut PgConnection, ids: &[Uuid], ending: &[Uuid]) -> Result<Vec<Uuid>> {
-    let mut scope = db::scope(conn).await?;
+pub async fn locked(conn: &mut Conn, ids: &[Uuid], ending: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select id as "id!" from currant.locked_rows($1, $2) id"#, ids, ending);
     let found = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
@@ -572,15 +572,15 @@ pub async fn locked(conn: &mut PgConnection, ids: &[Uuid], ending: &[Uuid]) -> R
 }
 
 /// Commits until when the worker means to sleep; None: it is awake.
-pub async fn sleep(conn: &mut PgConnection, worker: Uuid, until: Option<Micros>) -> Result<()> {
-    let mut scope = db::scope(conn).await?;
+pub async fn sleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) -> Result<()> {
+    let mut scope = conn.run().await?;
     sqlx::query!("select currant.sleep_worker($1, $2)", worker, until).fetch_one(scope.conn()).await?;
     scope.done().await
 }
 
 /// The good-bye of a worker. What it still holds goes back and costs no attempt.
-pub async fn stop_worker(conn: &mut PgConnection, worker: Uuid) -> Result<Wakes> {
-    let mut scope = db::scope(conn).await?;
+pub async fn stop_worker(conn: &mut Conn, worker: Uuid) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
     let queues = sqlx::query_scalar!(r#"select queue as "queue!" from currant.stop_worker($1)"#, worker);
     let queues = queues.fetch_all(scope.conn()).await?;
     scope.done().await?;

@@ -1,6 +1,7 @@
 //! What clients do: keys, signals, cancel, retry, wake-ups, transactions of their own, views.
 mod support;
 use currant::client::Client;
+use currant::db::Target;
 use currant::error::Error;
 use currant::executions::{self, create_executions};
 use currant::signals::send_signal;
@@ -8,8 +9,8 @@ use currant::types::*;
 use currant::verbs::{Answer, Verb};
 use currant::worker;
 use sqlx::postgres::PgListener;
-use sqlx::{Connection, PgConnection};
 use std::time::Duration;
+use support::pooler::Pooler;
 use support::*;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ fn keyed(key: &str) -> NewExecution {
     NewExecution { idempotency_key: Some(key.into()), ..new(call(Kind::Task, "q")) }
 }
 
-async fn create(conn: &mut PgConnection, item: &NewExecution) -> Uuid {
+async fn create(conn: &mut Conn, item: &NewExecution) -> Uuid {
     create_executions(conn, std::slice::from_ref(item)).await.unwrap()[0]
 }
 
@@ -288,15 +289,15 @@ async fn an_enqueue_in_a_callers_transaction_commits_and_rolls_back_with_it() {
     let enqueue =
         r#"select currant.enqueue('f.task', '{"args": [1]}', '{"queue": "mail", "priority": 7, "retries": 2}')"#;
 
-    let mut transaction = conn.begin().await.unwrap();
-    sqlx::query(enqueue).execute(&mut *transaction).await.unwrap();
+    let mut transaction = conn.transaction().await.unwrap();
+    sqlx::query(enqueue).execute(transaction.conn()).await.unwrap();
     assert_eq!(text(&mut watcher, "select count(*) from currant.runs").await, "0");
-    transaction.rollback().await.unwrap();
+    transaction.undo().await.unwrap();
     assert_eq!(text(&mut watcher, "select count(*) from currant.runs").await, "0");
 
-    let mut transaction = conn.begin().await.unwrap();
-    let id: Uuid = sqlx::query_scalar(enqueue).fetch_one(&mut *transaction).await.unwrap();
-    transaction.commit().await.unwrap();
+    let mut transaction = conn.transaction().await.unwrap();
+    let id: Uuid = sqlx::query_scalar(enqueue).fetch_one(transaction.conn()).await.unwrap();
+    transaction.done().await.unwrap();
     assert!(listener.recv().await.is_ok(), "the commit notifies");
     let row = format!(
         "select format('%s %s %s %s %s', queue, priority, max_attempts, state, args) from currant.runs where id = '{id}'"
@@ -324,7 +325,7 @@ async fn enqueue_refuses_what_it_does_not_understand_and_says_so() {
     ] {
         let query =
             sqlx::query("select currant.enqueue('f', $1::text::jsonb, $2::text::jsonb)").bind(args).bind(options);
-        let error = query.execute(&mut conn).await.unwrap_err().to_string();
+        let error = query.execute(conn.run().await.unwrap().conn()).await.unwrap_err().to_string();
         assert!(error.contains(says), "{args} {options}: {error}");
     }
     assert_eq!(text(&mut conn, "select count(*) from currant.executions").await, "0");
@@ -356,10 +357,18 @@ async fn sql_clients_signal_and_cancel() {
     assert_eq!(text(&mut conn, "select convert_from(payload, 'UTF8') from currant.signals").await, r#"{"by": "ann"}"#);
     run(&mut conn, format!("select currant.cancel('{id}')")).await;
     assert_eq!(state(&mut conn, id).await, "cancelled");
-    let again =
-        sqlx::query("select currant.signal($1, 'go')").bind(id).execute(&mut conn).await.unwrap_err().to_string();
+    let again = sqlx::query("select currant.signal($1, 'go')")
+        .bind(id)
+        .execute(conn.run().await.unwrap().conn())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(again.contains("has finished"), "{again}");
-    let nobody = sqlx::query("select currant.cancel($1)").bind(Uuid::now_v7()).execute(&mut conn).await.unwrap_err();
+    let nobody = sqlx::query("select currant.cancel($1)")
+        .bind(Uuid::now_v7())
+        .execute(conn.run().await.unwrap().conn())
+        .await
+        .unwrap_err();
     assert!(nobody.to_string().contains("there is no execution"), "{nobody}");
 }
 
@@ -406,7 +415,7 @@ async fn list_filters_and_gives_the_newest_first() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let ids = [enqueue(&mut conn, Kind::Task, "a").await, enqueue(&mut conn, Kind::Task, "b").await];
-    let list = async |conn: &mut PgConnection, filters: &str| {
+    let list = async |conn: &mut Conn, filters: &str| {
         let filters = executions::Filters::parse(filters.as_bytes()).unwrap();
         let rows: serde_json::Value =
             serde_json::from_slice(&executions::list_executions(conn, &filters).await.unwrap()).unwrap();
@@ -564,17 +573,76 @@ async fn a_closed_client_says_so_at_once() {
     assert!(matches!(answer, Ok(Err(Error::Refused(m))) if m.contains("closed")));
 }
 
-/// Rule o: with `pgbouncer=true` every statement runs in a transaction of its own and leaves no named statement to the next.
-#[tokio::test]
-async fn behind_a_transaction_pooler_no_named_statement_outlives_its_transaction_for_others() {
-    let database = Database::new().await;
-    let separator = if database.url.contains('?') { "&" } else { "?" };
-    let client = Client::new(&format!("{}{separator}pgbouncer=true", database.url), 2).unwrap();
-    for _ in 0..3 {
-        client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
-        client.ask(Verb::Queues).await.unwrap();
+/// Rule o: with `pgbouncer=true` nothing is prepared or executed outside a transaction, where a pooler may change the server between the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_transaction_pooler_every_statement_is_in_a_transaction() {
+    let database = Database::empty().await;
+    let pooler = Pooler::of(&database);
+    let client = Client::new(&pooler.url, 2).unwrap();
+    client.ask(Verb::SchemaVersion).await.unwrap();
+    client.ask(Verb::Migrate).await.unwrap();
+    client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
+    let ids = client.create_executions(vec![new(call(Kind::Workflow, "q")), keyed("k")]).await.unwrap();
+    client.wait_execution(ids[0], Some(0.1)).await.unwrap();
+    for verb in every_verb(ids[0]) {
+        client.ask(verb.clone()).await.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
     }
-    assert_eq!(text(&mut database.connect().await, "select count(*) from currant.executions").await, "3");
+    let mut conn = Target::parse(&pooler.url).unwrap().connect().await.unwrap();
+    let me = register(&mut conn, &["q"]).await;
+    let claimed = claim_one(&mut conn, me, "q").await;
+    worker::heartbeat(&mut conn, me, None, false, Some(&[claimed.id])).await.unwrap();
+    worker::load_runs(&mut conn, &[claimed.id], false).await.unwrap();
+    worker::locked(&mut conn, &[claimed.id], &[]).await.unwrap();
+    complete(&mut conn, me, &claimed).await;
+    worker::take_over(&mut conn, me).await.unwrap();
+    worker::stop_worker(&mut conn, me).await.unwrap();
+    assert_eq!(pooler.split(), Vec::<String>::new());
+}
+
+/// What the proxy of the test before notes of a client that does not know of the pooler.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_parameter_statements_are_split() {
+    let database = Database::new().await;
+    let pooler = Pooler::of(&database);
+    let client = Client::new(&pooler.url.replace("&pgbouncer=true", ""), 2).unwrap();
+    client.ask(Verb::Queues).await.unwrap();
+    assert!(pooler.split().iter().any(|message| message.starts_with("P:") && message.contains("queue_stats")));
+}
+
+/// Verbs that do not change what the others need; a definition with a limit settles the executions that are there.
+fn every_verb(id: Uuid) -> Vec<Verb> {
+    let pools = r#"[{"key": "p", "queues": ["q"]}]"#;
+    let definition = r#"[{"function": "f.task", "owner": "o", "concurrency_limit": 2,
+        "schedules": [{"name": "s", "cron": "0 0 1 1 *"}]}]"#;
+    vec![
+        Verb::ApplyDefinitions(definition.into()),
+        Verb::Definitions,
+        Verb::DefinitionStats(vec!["f.task".into()]),
+        Verb::Schedules,
+        Verb::FireSchedules,
+        Verb::DeleteDefinitions(vec!["o".into()]),
+        Verb::SetQueueRetention { queue: "q".into(), retention: Some(60.0) },
+        Verb::QueueRetentions,
+        Verb::Sweep { limit: 10, begin: false },
+        Verb::Get(id),
+        Verb::Show(id),
+        Verb::Queues,
+        Verb::Workers,
+        Verb::Doctor,
+        Verb::Fleet(pools.into()),
+        Verb::Scaling(pools.into()),
+        Verb::AnyReady(vec!["q".into()]),
+        Verb::SleepFor(Uuid::now_v7(), vec!["q".into()], 0.0),
+        Verb::AskToDrain(vec!["pod".into()], true),
+        Verb::EndPods(vec!["pod".into()], vec!["Evicted".into()]),
+        Verb::EndContainers(vec!["pod".into()], vec!["OOMKilled".into()], vec![0]),
+        Verb::PickUps(vec![id]),
+        Verb::Signal { id, name: "go".into(), payload: b"1".to_vec(), dedup_key: "k".into() },
+        Verb::Resume(vec![id]),
+        Verb::Cancel { id, force: false },
+        Verb::Retry(id),
+        Verb::Heartbeat { worker: Uuid::now_v7(), name: "w".into(), queues: vec!["q".into()] },
+    ]
 }
 
 /// Rule e: the flag is committed before the look, the work before the wake-up, so that in every order one sees the other. The look

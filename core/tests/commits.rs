@@ -3,7 +3,6 @@ mod support;
 use currant::signals::send_signal;
 use currant::types::*;
 use currant::worker;
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
@@ -92,7 +91,7 @@ async fn an_outcome_that_is_delivered_in_the_batch_that_records_it_keeps_its_num
 }
 
 /// A run whose first step has started here, and the batch in which that ends and the next one starts.
-async fn one_step_further(conn: &mut PgConnection, me: Uuid, action: Action) -> (Claimed, Batch) {
+async fn one_step_further(conn: &mut Conn, me: Uuid, action: Action) -> (Claimed, Batch) {
     enqueue(conn, Kind::Workflow, "q").await;
     let run = claim_one(conn, me, "q").await;
     let first = child(&run, "0", call(Kind::Task, "q"), true);
@@ -110,7 +109,7 @@ async fn one_step_further(conn: &mut PgConnection, me: Uuid, action: Action) -> 
     (run, batch)
 }
 
-async fn step(conn: &mut PgConnection, me: Uuid, batch: &Batch) -> BatchReply {
+async fn step(conn: &mut Conn, me: Uuid, batch: &Batch) -> BatchReply {
     worker::commit_and_claim(conn, me, batch, None).await.unwrap()
 }
 
@@ -574,7 +573,7 @@ async fn rows_are_locked_in_the_order_of_their_ids_before_any_is_written() {
     let writing = tokio::spawn(async move { commit(&mut writer, me, &batch).await });
     until_one_waits(&mut conn).await;
     let probe = format!("select 1 from currant.executions where id = '{earlier}' for update nowait");
-    let locked = sqlx::query(sqlx::AssertSqlSafe(probe)).execute(&mut other).await.unwrap_err();
+    let locked = sqlx::query(sqlx::AssertSqlSafe(probe)).execute(other.run().await.unwrap().conn()).await.unwrap_err();
     assert!(locked.to_string().contains("could not obtain lock"), "{locked}");
     support::run(&mut other, "rollback".into()).await;
     assert!(writing.await.unwrap().refused.is_empty());

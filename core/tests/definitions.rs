@@ -5,16 +5,15 @@ use currant::executions::{self, create, create_executions};
 use currant::types::*;
 use currant::worker;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
-async fn apply(conn: &mut PgConnection, items: Value) -> (Vec<Value>, Wakes) {
+async fn apply(conn: &mut Conn, items: Value) -> (Vec<Value>, Wakes) {
     let (answers, wakes) = definitions::apply(conn, &items.to_string()).await.unwrap();
     (serde_json::from_slice(&answers).unwrap(), wakes)
 }
 
-async fn define(conn: &mut PgConnection, more: Value) -> Wakes {
+async fn define(conn: &mut Conn, more: Value) -> Wakes {
     let mut item = json!({"function": "f.task", "owner": "ns/task"});
     item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let (answers, wakes) = apply(conn, json!([item])).await;
@@ -22,17 +21,17 @@ async fn define(conn: &mut PgConnection, more: Value) -> Wakes {
     wakes
 }
 
-async fn enqueue_many(conn: &mut PgConnection, count: usize, queue: &str) -> Vec<Uuid> {
+async fn enqueue_many(conn: &mut Conn, count: usize, queue: &str) -> Vec<Uuid> {
     let items: Vec<NewExecution> = (0..count).map(|_| new(call(Kind::Task, queue))).collect();
     create_executions(conn, &items).await.unwrap()
 }
 
-async fn stats(conn: &mut PgConnection) -> Value {
+async fn stats(conn: &mut Conn) -> Value {
     let stats = definitions::stats(conn, &["f.task".into()]).await.unwrap();
     serde_json::from_slice::<Value>(&stats).unwrap()["f.task"].clone()
 }
 
-async fn queue_row(conn: &mut PgConnection, queue: &str) -> Value {
+async fn queue_row(conn: &mut Conn, queue: &str) -> Value {
     let rows: Vec<Value> = serde_json::from_slice(&executions::queues(conn).await.unwrap()).unwrap();
     rows.into_iter().find(|row| row["queue"] == queue).unwrap_or_default()
 }
@@ -373,7 +372,7 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
 }
 
 /// By this session, since its counts were last handed in.
-async fn rows_read(conn: &mut PgConnection) -> i64 {
+async fn rows_read(conn: &mut Conn) -> i64 {
     let sql =
         "select seq_tup_read + idx_tup_fetch from pg_stat_xact_all_tables where relid = 'currant.executions'::regclass";
     text(conn, sql).await.parse().unwrap()
@@ -399,7 +398,8 @@ async fn counts_by_state_come_from_an_index_and_say_what_became_of_each() {
         "explain select state, count(*) from currant.executions where defined and function = 'f.task' group by state";
     run(&mut conn, "set enable_seqscan = off; set enable_bitmapscan = off".into()).await;
     run(&mut conn, "vacuum currant.executions".into()).await;
-    let lines: Vec<String> = sqlx::query_scalar(plan).fetch_all(&mut conn).await.unwrap();
+    let mut scope = conn.run().await.unwrap();
+    let lines: Vec<String> = sqlx::query_scalar(plan).fetch_all(scope.conn()).await.unwrap();
     assert!(lines.join("\n").contains("Index Only Scan using executions_defined"), "{lines:?}");
 }
 

@@ -8,7 +8,7 @@ use currant::worker;
 use serde_json::{Value, json};
 use support::*;
 
-async fn ask(conn: &mut sqlx::PgConnection, pools: Value) -> Value {
+async fn ask(conn: &mut Conn, pools: Value) -> Value {
     serde_json::from_slice(&fleet(conn, &pools.to_string()).await.unwrap()).unwrap()
 }
 
@@ -190,7 +190,7 @@ async fn who_sleeps_without_being_a_worker_is_woken_like_one_and_counted_as_none
     assert_eq!(text(&mut conn, asleep).await, "0");
 }
 
-async fn sized_by(conn: &mut sqlx::PgConnection, queues: &[&str]) -> Value {
+async fn sized_by(conn: &mut Conn, queues: &[&str]) -> Value {
     let pools = json!([{"key": "n/p", "queues": queues, "horizon": 60}]);
     serde_json::from_slice(&scaling(conn, &pools.to_string()).await.unwrap()).unwrap()
 }

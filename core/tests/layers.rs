@@ -5,7 +5,19 @@ use std::path::{Path, PathBuf};
 /// From the lowest layer up. A file may use its own layer and those below it.
 const LAYERS: &[&[&str]] = &[
     &["types", "calls", "error", "ids", "retry", "cron", "runtime", "http"],
-    &["db", "worker", "signals", "executions", "fleet", "schedules", "definitions", "retention", "doctor", "selftest"],
+    &[
+        "conn",
+        "db",
+        "worker",
+        "signals",
+        "executions",
+        "fleet",
+        "schedules",
+        "definitions",
+        "retention",
+        "doctor",
+        "selftest",
+    ],
     &["verbs", "client", "results", "watcher"],
     &["engine"],
     &["python"],
@@ -68,6 +80,40 @@ fn all_sql_is_in_the_store() {
     }
 }
 
+/// The driver's own connections, pools and transactions, and what makes them. Whoever has one could run a statement outside `Conn::run` and
+/// `Conn::transaction`, and a transaction pooler would then lead its two halves to two servers.
+const RAW: &[&str] = &[
+    "PgConnection",
+    "PgPool",
+    "PoolConnection",
+    "PgListener",
+    "Transaction<",
+    "connect_with",
+    ".begin(",
+    ".begin_with(",
+];
+
+fn raw_parts(text: &str) -> Vec<&'static str> {
+    RAW.iter().filter(|part| text.contains(**part)).copied().collect()
+}
+
+#[test]
+fn only_conn_has_the_drivers_connections() {
+    for (module, path, text) in files() {
+        let raw = raw_parts(&text);
+        assert!(module == "conn" || raw.is_empty(), "{} uses {raw:?}: see src/conn.rs", path.display());
+    }
+    let (_, _, conn) = files().into_iter().find(|(module, _, _)| module == "conn").unwrap();
+    assert!(raw_parts(&conn).contains(&"PgConnection"), "the check sees nothing any more");
+    let lent: Vec<&str> =
+        conn.lines().filter(|line| line.contains("pub") && line.contains("&mut PgConnection")).collect();
+    assert_eq!(
+        lent,
+        ["    pub fn conn(&mut self) -> &mut PgConnection {"],
+        "a Scope alone lends the driver's connection"
+    );
+}
+
 #[test]
 fn only_the_bridge_knows_python() {
     for (module, path, text) in files() {
@@ -79,4 +125,5 @@ fn only_the_bridge_knows_python() {
 fn the_check_itself_sees_what_it_should() {
     assert_eq!(named("use crate::db;\nuse crate::{engine::x, types};"), ["db", "engine", "types"]);
     assert_eq!(named("crate::python::f()"), ["python"]);
+    assert_eq!(raw_parts("let x = PgPoolOptions::new(); x.begin().await"), ["PgPool", ".begin("]);
 }

@@ -8,14 +8,13 @@ use currant::types::*;
 use currant::worker;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
 /// A worker that never claims without marks.
 struct Claimer {
     id: Uuid,
-    conn: PgConnection,
+    conn: Conn,
     marks: Marks,
 }
 
@@ -46,7 +45,7 @@ impl Claimer {
     }
 }
 
-async fn enqueue_some(conn: &mut PgConnection, random: &mut StdRng) {
+async fn enqueue_some(conn: &mut Conn, random: &mut StdRng) {
     let queue = if random.random_bool(0.5) { "a" } else { "b" };
     for _ in 0..random.random_range(1..4) {
         let priority = [2, 5, 5, 5, 9][random.random_range(0..5)];
@@ -152,10 +151,10 @@ async fn by_marks_too_higher_priority_goes_first_and_within_it_what_became_ready
 }
 
 /// Pages that a claim looks at which finds nothing.
-async fn pages(conn: &mut PgConnection, claim: &str) -> i64 {
+async fn pages(conn: &mut Conn, claim: &str) -> i64 {
     let sql = format!("explain (analyze, buffers, format json) select * from currant.claim({claim})");
     let plan: serde_json::Value = sqlx::query_scalar::<_, sqlx::types::JsonValue>(sqlx::AssertSqlSafe(sql))
-        .fetch_one(conn)
+        .fetch_one(conn.run().await.unwrap().conn())
         .await
         .expect("a plan");
     let node = &plan[0]["Plan"];

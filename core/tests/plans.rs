@@ -3,7 +3,6 @@ mod support;
 use currant::signals::send_signal;
 use currant::types::*;
 use currant::{executions, worker};
-use sqlx::PgConnection;
 use support::*;
 
 const MOST_ROWS: i64 = 400;
@@ -40,7 +39,7 @@ fn filling(count: i64) -> String {
 }
 
 /// A task and a workflow with children and a signal from enqueue to end, a dead worker, cancels, a retry: what is repeated all day.
-async fn a_life(conn: &mut PgConnection) {
+async fn a_life(conn: &mut Conn) {
     let (me, dead) = (register(conn, &["life"]).await, register(conn, &["life"]).await);
     let task = enqueue(conn, Kind::Task, "life").await;
     let claimed = claim_one(conn, me, "life").await;
@@ -87,7 +86,7 @@ async fn a_life(conn: &mut PgConnection) {
 }
 
 /// Rows that a life reads in this session, whose transaction is rolled back: each time finds the same.
-async fn rows_of_a_life(conn: &mut PgConnection) -> i64 {
+async fn rows_of_a_life(conn: &mut Conn) -> i64 {
     run(conn, "begin".into()).await;
     let before: i64 = text(conn, READ).await.parse().unwrap();
     a_life(conn).await;

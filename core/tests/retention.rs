@@ -4,16 +4,15 @@ use currant::executions::create_executions;
 use currant::types::*;
 use currant::{definitions, retention, worker};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
-async fn apply(conn: &mut PgConnection, items: Value) {
+async fn apply(conn: &mut Conn, items: Value) {
     definitions::apply(conn, &items.to_string()).await.unwrap();
 }
 
 /// As if the run had ended so many hours ago.
-async fn ended(conn: &mut PgConnection, id: Uuid, hours: i32) {
+async fn ended(conn: &mut Conn, id: Uuid, hours: i32) {
     run(
         conn,
         format!("update currant.executions set finished_at = now() - interval '{hours} hours' where id = '{id}'"),
@@ -21,7 +20,7 @@ async fn ended(conn: &mut PgConnection, id: Uuid, hours: i32) {
     .await;
 }
 
-async fn sweep(conn: &mut PgConnection) -> i32 {
+async fn sweep(conn: &mut Conn) -> i32 {
     run(conn, "update currant.upkeep set swept_at = '-infinity'".into()).await;
     retention::sweep(conn, 100, true).await.unwrap().deleted
 }
@@ -130,7 +129,7 @@ async fn a_tree_of_which_somebody_has_locked_a_part_is_left_whole_for_another_ti
 }
 
 /// Enqueues and completes so many tasks, which then ended two hours ago.
-async fn old_tasks(conn: &mut PgConnection, worker: Uuid, queue: &str, count: usize) -> Vec<Uuid> {
+async fn old_tasks(conn: &mut Conn, worker: Uuid, queue: &str, count: usize) -> Vec<Uuid> {
     let items: Vec<NewExecution> = (0..count).map(|_| new(call(Kind::Task, queue))).collect();
     let ids = create_executions(conn, &items).await.unwrap();
     for claimed in claim(conn, worker, &[queue], count as i32).await {
@@ -142,12 +141,12 @@ async fn old_tasks(conn: &mut PgConnection, worker: Uuid, queue: &str, count: us
     ids
 }
 
-async fn left(conn: &mut PgConnection) -> String {
+async fn left(conn: &mut Conn) -> String {
     text(conn, "select string_agg(id::text, ' ' order by id) from currant.executions").await
 }
 
 /// As if a minute had passed since the last sweep, and the time until the next walk over old runs.
-async fn time_passes(conn: &mut PgConnection) {
+async fn time_passes(conn: &mut Conn) {
     run(conn, "update currant.upkeep set swept_at = '-infinity', walk_began_at = '-infinity'".into()).await;
 }
 

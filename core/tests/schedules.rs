@@ -5,7 +5,6 @@ use currant::schedules::{self, Fired, Spec};
 use currant::types::*;
 use currant::{executions, worker};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
@@ -13,20 +12,20 @@ fn spec(name: &str, cron: &str) -> Spec {
     serde_json::from_value(json!({"name": name, "cron": cron, "overlap": "Allow", "catch_up": "None"})).unwrap()
 }
 
-async fn apply(conn: &mut PgConnection, specs: &[Spec]) -> bool {
-    schedules::apply(conn, "f.task", "shop/nightly", false, specs).await.unwrap()
+async fn apply(conn: &mut Conn, specs: &[Spec]) -> bool {
+    schedules::apply(&mut conn.run().await.unwrap(), "f.task", "shop/nightly", false, specs).await.unwrap()
 }
 
-async fn list(conn: &mut PgConnection) -> Vec<Value> {
+async fn list(conn: &mut Conn) -> Vec<Value> {
     serde_json::from_slice(&schedules::list(conn).await.unwrap()).unwrap()
 }
 
-async fn fire(conn: &mut PgConnection) -> Fired {
+async fn fire(conn: &mut Conn) -> Fired {
     schedules::fire(conn).await.unwrap().0
 }
 
 /// As if the next fire time had been so long ago, on a whole second.
-async fn come_due(conn: &mut PgConnection, ago: &str) {
+async fn come_due(conn: &mut Conn, ago: &str) {
     let sql = format!(
         "update currant.schedules set next_fire_at = date_trunc('second', now()) - interval '{ago}',
             due_at = date_trunc('second', now()) - interval '{ago}'"
@@ -34,11 +33,11 @@ async fn come_due(conn: &mut PgConnection, ago: &str) {
     run(conn, sql).await;
 }
 
-async fn count(conn: &mut PgConnection, what: &str) -> i64 {
+async fn count(conn: &mut Conn, what: &str) -> i64 {
     text(conn, &format!("select count(*) from currant.executions where {what}")).await.parse().unwrap()
 }
 
-async fn outcome_of(conn: &mut PgConnection) -> String {
+async fn outcome_of(conn: &mut Conn) -> String {
     text(conn, "select last_outcome from currant.schedules").await
 }
 
@@ -118,11 +117,11 @@ async fn a_fire_time_that_has_its_run_starts_no_other_even_if_the_schedule_is_se
     assert_eq!(count(&mut conn, "true").await, 1);
     let twice = "insert into currant.executions (id, root_id, kind, function, queue, args, schedule_id, fire_time)
         select gen_random_uuid(), id, kind, function, queue, args, schedule_id, fire_time from currant.executions";
-    assert!(sqlx::raw_sql(twice).execute(&mut conn).await.is_err(), "the database itself refuses a second one");
+    assert!(conn.text(twice.into()).await.is_err(), "the database itself refuses a second one");
 }
 
 /// The schedule is due, and a run of an earlier fire time is there.
-async fn overlapping(conn: &mut PgConnection, overlap: Overlap) -> Uuid {
+async fn overlapping(conn: &mut Conn, overlap: Overlap) -> Uuid {
     apply(conn, &[Spec { overlap, ..spec("s", "* * * * * *") }]).await;
     run(conn, "update currant.schedules set cron = '0 * * * *', starting_deadline = 4000".into()).await;
     let id = enqueue(conn, Kind::Task, "default").await;
@@ -207,7 +206,7 @@ async fn a_suspended_schedule_does_not_fire_and_leaves_out_what_it_missed_unless
         let spec = Spec { catch_up, starting_deadline: deadline, ..spec("s", hourly()) };
         let paused = [Spec { suspended: own, ..spec.clone() }];
         apply(&mut conn, &paused).await;
-        schedules::apply(&mut conn, "f.task", "shop/nightly", !own, &paused).await.unwrap();
+        schedules::apply(&mut conn.run().await.unwrap(), "f.task", "shop/nightly", !own, &paused).await.unwrap();
         let passed = "update currant.schedules set next_fire_at = date_trunc('hour', now()) - interval '2 hours', due_at = now() - interval '2 hours'";
         run(&mut conn, passed.into()).await;
         assert_eq!(fire(&mut conn).await.taken, 0);
@@ -295,7 +294,7 @@ async fn what_cannot_be_kept_is_refused_with_a_line_that_says_what_to_write() {
     for (specs, message) in cases {
         let refusal = schedules::check(&specs).unwrap_err();
         assert!(refusal.contains(message) && !refusal.contains('\n'), "{refusal}");
-        assert!(schedules::apply(&mut conn, "f.task", "o", false, &specs).await.is_err());
+        assert!(schedules::apply(&mut conn.run().await.unwrap(), "f.task", "o", false, &specs).await.is_err());
     }
     assert!(list(&mut conn).await.is_empty());
 }

@@ -2,16 +2,15 @@
 mod support;
 use currant::types::*;
 use currant::worker;
-use sqlx::PgConnection;
 use support::*;
 use uuid::Uuid;
 
-async fn die(conn: &mut PgConnection, worker: Uuid) -> Wakes {
+async fn die(conn: &mut Conn, worker: Uuid) -> Wakes {
     silence(conn, worker).await;
     worker::take_over(conn, worker).await.unwrap()
 }
 
-async fn claim_isolated(conn: &mut PgConnection, worker: Uuid) -> Vec<Claimed> {
+async fn claim_isolated(conn: &mut Conn, worker: Uuid) -> Vec<Claimed> {
     let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, ..ClaimRequest::default() };
     worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnection, PgListener};
 use uuid::Uuid;
 
 use super::aside::Aside;
@@ -12,6 +11,7 @@ use super::items::Item;
 use super::metrics::Statement;
 use super::state::Unit;
 use super::{Shared, firing, pickups, upkeep, verbs};
+use crate::conn::{Conn, Listener};
 use crate::error::{Error, Result};
 use crate::types::*;
 use crate::{db, worker};
@@ -32,7 +32,7 @@ fn statement_timeout(shared: &Shared) -> Duration {
 
 struct Writer {
     shared: Arc<Shared>,
-    conn: Option<PgConnection>,
+    conn: Option<Conn>,
     registered: bool,
     /// It was registered once: its set-up is right, what goes wrong from now on passes.
     known: bool,
@@ -388,10 +388,13 @@ async fn timed<T>(
 
 /// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
 pub(super) async fn listen(shared: Arc<Shared>) {
-    let Some(options) = shared.client.target().listen.clone() else { return };
     let mut pause = FIRST_PAUSE;
     while !*shared.gone.borrow() {
-        let heard = hear(&shared, options.clone()).await;
+        let heard = match shared.client.target().listener().await {
+            Ok(Some(listener)) => hear(&shared, listener).await,
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
         shared.state().beat.listening = false;
         pause = match heard {
             Ok(true) => FIRST_PAUSE,
@@ -403,18 +406,15 @@ pub(super) async fn listen(shared: Arc<Shared>) {
 }
 
 /// Gives false when notifications do not come through; an error when the connection is lost.
-async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std::result::Result<bool, sqlx::Error> {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-    let mut listener = PgListener::connect_with(&pool).await?;
+async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
     let (me, queues) = {
         let state = shared.state();
         (state.config.info.id, state.config.info.queues.clone())
     };
-    let channels = worker::channels(me, &queues);
-    listener.listen_all(channels.iter().map(String::as_str)).await?;
+    listener.listen(&worker::channels(me, &queues)).await?;
     shared.client.tell(Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() });
-    match tokio::time::timeout(ECHO_TIMEOUT, listener.recv()).await {
-        Ok(first) => notified(shared, &first?),
+    match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {
+        Ok(first) => notified(shared, &first?.ok_or_else(lost)?),
         Err(_) => return Ok(false),
     }
     {
@@ -425,8 +425,8 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
     }
     shared.kick.notify_one();
     loop {
-        match listener.try_recv().await? {
-            Some(notification) => notified(shared, &notification),
+        match listener.next().await? {
+            Some(payload) => notified(shared, &payload),
             // Reconnected by itself: what was sent meanwhile is lost.
             None => {
                 let mut state = shared.state();
@@ -441,12 +441,12 @@ async fn hear(shared: &Shared, options: sqlx::postgres::PgConnectOptions) -> std
     }
 }
 
-fn notified(shared: &Shared, notification: &sqlx::postgres::PgNotification) {
+fn notified(shared: &Shared, payload: &str) {
     let mut state = shared.state();
-    if matches!(notification.payload(), "schedules" | "orders") {
+    if matches!(payload, "schedules" | "orders") {
         return state.notified_orders();
     }
-    match notification.payload().parse::<uuid::Uuid>() {
+    match payload.parse::<uuid::Uuid>() {
         Ok(id) if id.is_nil() => {}
         Ok(id) => state.notified(id),
         Err(_) => state.notified_queue(),

@@ -1,10 +1,11 @@
 //! A database of its own for each test, on the server of `WORKFLOWS_TEST_DATABASE_URL`, and short names for what tests do.
 #![allow(dead_code)] // each test file uses its part
+pub mod pooler;
+pub use currant::conn::Conn;
 use currant::db::{self, Target};
 use currant::executions;
 use currant::types::*;
 use currant::worker;
-use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 pub const NONE: [Uuid; 0] = [];
@@ -21,7 +22,7 @@ impl Database {
             "WORKFLOWS_TEST_DATABASE_URL must lead to a server where tests may create databases; `make test` starts one",
         );
         let name = format!("currant_test_{}", Uuid::now_v7().simple());
-        let mut conn = PgConnection::connect(&server).await.expect("the test server can be reached");
+        let mut conn = Target::parse(&server).unwrap().connect().await.expect("the test server can be reached");
         run(&mut conn, format!("create database {name}")).await;
         let (base, query) = server.split_once('?').unwrap_or((&server, ""));
         let host = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
@@ -42,14 +43,14 @@ impl Database {
         database
     }
 
-    pub async fn connect(&self) -> PgConnection {
+    pub async fn connect(&self) -> Conn {
         Target::parse(&self.url).expect("a URL").connect().await.expect("the test database can be reached")
     }
 }
 
 /// `tests/naive.sh` shows that a test fails without the rule that it is for: NAIVE is a function of the schema, a part of its text,
 /// and what takes its place, with `|` between.
-async fn take_rule_out(conn: &mut PgConnection) {
+async fn take_rule_out(conn: &mut Conn) {
     let Ok(naive) = std::env::var("CURRANT_TEST_NAIVE") else { return };
     let [function, from, to] = naive.split('|').collect::<Vec<_>>()[..] else {
         panic!("CURRANT_TEST_NAIVE has three parts")
@@ -65,7 +66,7 @@ impl Drop for Database {
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                if let Ok(mut conn) = PgConnection::connect(&server).await {
+                if let Ok(mut conn) = Target::parse(&server).unwrap().connect().await {
                     run(&mut conn, format!("drop database {name} with (force)")).await;
                 }
             });
@@ -75,17 +76,20 @@ impl Drop for Database {
 }
 
 /// A statement of the test itself.
-pub async fn run(conn: &mut PgConnection, sql: String) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(conn).await.expect("the test's own statement runs");
+pub async fn run(conn: &mut Conn, sql: String) {
+    conn.text(sql).await.expect("the test's own statement runs");
 }
 
-pub async fn text(conn: &mut PgConnection, sql: &str) -> String {
+pub async fn text(conn: &mut Conn, sql: &str) -> String {
     let sql = format!("select coalesce(({sql})::text, 'null')");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(conn).await.expect("the test's own query runs")
+    let mut scope = conn.run().await.expect("the connection is there");
+    let answer = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(scope.conn()).await;
+    scope.done().await.expect("the test's own query ends");
+    answer.expect("the test's own query runs")
 }
 
 /// Returns when somebody waits for a lock in this database.
-pub async fn until_one_waits(conn: &mut PgConnection) {
+pub async fn until_one_waits(conn: &mut Conn) {
     let waiting =
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
     while text(conn, waiting).await == "0" {
@@ -93,7 +97,7 @@ pub async fn until_one_waits(conn: &mut PgConnection) {
     }
 }
 
-pub async fn state(conn: &mut PgConnection, id: Uuid) -> String {
+pub async fn state(conn: &mut Conn, id: Uuid) -> String {
     text(conn, &format!("select state from currant.executions where id = '{id}'")).await
 }
 
@@ -128,7 +132,7 @@ pub fn new(call: Call) -> NewExecution {
     NewExecution { id: Uuid::now_v7(), call, idempotency_key: None, checked: None }
 }
 
-pub async fn enqueue(conn: &mut PgConnection, kind: Kind, queue: &str) -> Uuid {
+pub async fn enqueue(conn: &mut Conn, kind: Kind, queue: &str) -> Uuid {
     executions::create_executions(conn, &[new(call(kind, queue))]).await.unwrap()[0]
 }
 
@@ -148,13 +152,13 @@ pub fn info(queues: &[&str]) -> WorkerInfo {
     }
 }
 
-pub async fn register(conn: &mut PgConnection, queues: &[&str]) -> Uuid {
+pub async fn register(conn: &mut Conn, queues: &[&str]) -> Uuid {
     let info = info(queues);
     worker::register(conn, &info).await.unwrap();
     info.id
 }
 
-pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit: i32) -> Vec<Claimed> {
+pub async fn claim(conn: &mut Conn, worker: Uuid, queues: &[&str], limit: i32) -> Vec<Claimed> {
     let request = ClaimRequest {
         queues: queues.iter().map(|queue| queue.to_string()).collect(),
         limit,
@@ -163,11 +167,11 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, queues: &[&str], limit
     worker::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
-pub async fn claim_one(conn: &mut PgConnection, worker: Uuid, queue: &str) -> Claimed {
+pub async fn claim_one(conn: &mut Conn, worker: Uuid, queue: &str) -> Claimed {
     claim(conn, worker, &[queue], 1).await.pop().expect("something is ready")
 }
 
-pub async fn commit(conn: &mut PgConnection, worker: Uuid, batch: &Batch) -> BatchReply {
+pub async fn commit(conn: &mut Conn, worker: Uuid, batch: &Batch) -> BatchReply {
     worker::commit_batch(conn, worker, batch, None).await.unwrap()
 }
 
@@ -185,7 +189,7 @@ pub fn ends(claimed: &Claimed, action: Action, payload: Option<&str>) -> Batch {
 }
 
 /// Ends well; gives whom to wake.
-pub async fn complete(conn: &mut PgConnection, worker: Uuid, claimed: &Claimed) -> Wakes {
+pub async fn complete(conn: &mut Conn, worker: Uuid, claimed: &Claimed) -> Wakes {
     commit(conn, worker, &ends(claimed, Action::Complete, Some("1"))).await.wakes
 }
 
@@ -217,7 +221,7 @@ pub fn starts(run: &Claimed, children: Vec<NewChild>) -> Batch {
 }
 
 /// As if the worker had not been heard of for an hour.
-pub async fn silence(conn: &mut PgConnection, worker: Uuid) {
+pub async fn silence(conn: &mut Conn, worker: Uuid) {
     run(conn, format!("update currant.workers set last_heartbeat = now() - interval '1 hour' where id = '{worker}'"))
         .await;
 }
