@@ -242,6 +242,7 @@ create table currant.schedules (
     due_at timestamptz,                    -- when a worker looks at it: next_fire_at, later after a failure
     last_fire_at timestamptz,              -- the last fire time that started a run
     last_outcome text,                     -- of the last fire times: what was started, skipped or failed, and why
+    missed bigint not null default 0,      -- fire times that started no run as they were too old, or as only the last was caught up
     unique (function, name)
 );
 create index schedules_due on currant.schedules (due_at) where not suspended and not definition_suspended;

@@ -61,7 +61,7 @@ $$;
 
 -- Carries out what a worker decided for schedules that it holds, each by itself: what goes wrong with one is noted there (`problem`),
 -- and it is looked at again in five seconds. p_decisions: [{"id", "fires": [{"fire_time", "run_at"}], "replace", "next_fire_at",
--- "outcome"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Gives whom to wake
+-- "outcome", "missed"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Gives whom to wake
 -- because of what was cancelled; enqueuing notifies by itself.
 -- `lock_timeout`: a run to be replaced whose row another open transaction holds must not keep the other schedules waiting.
 create function currant.fire_schedules(p_decisions jsonb) returns table (
@@ -77,7 +77,7 @@ declare
     v_run uuid;
 begin
     for decision in select d.* from jsonb_to_recordset(p_decisions)
-        d(id uuid, fires jsonb, "replace" boolean, next_fire_at bigint, outcome text)
+        d(id uuid, fires jsonb, "replace" boolean, next_fire_at bigint, outcome text, missed bigint)
     loop
         select * into own from currant.schedules s where s.id = decision.id;
         schedule := own.function || '/' || own.name;
@@ -101,7 +101,7 @@ begin
             end loop;
             update currant.schedules s set next_fire_at = currant.from_micros(decision.next_fire_at),
                 due_at = currant.from_micros(decision.next_fire_at), last_fire_at = own.last_fire_at,
-                last_outcome = coalesce(decision.outcome, s.last_outcome)
+                last_outcome = coalesce(decision.outcome, s.last_outcome), missed = s.missed + coalesce(decision.missed, 0)
             where s.id = own.id;
         exception when others then
             started := 0; problem := sqlerrm; queues := '{}'; workers := '{}'; ids := '{}';
@@ -122,7 +122,7 @@ $$;
 create view currant.schedule_details as
 select s.function, s.name, s.owner, s.cron, s.time_zone, s.overlap, s.catch_up, s.starting_deadline, s.jitter,
     s.suspended or s.definition_suspended as suspended, currant.iso(s.last_fire_at) as last_fire_at,
-    case when not s.suspended and not s.definition_suspended then currant.iso(s.next_fire_at) end as next_fire_at, s.last_outcome
+    case when not s.suspended and not s.definition_suspended then currant.iso(s.next_fire_at) end as next_fire_at, s.last_outcome, s.missed
 from currant.schedules s;
 
 -- How pools of workers stand, for whoever sizes them; asked every few seconds, so it counts by index and never more than 100,000 of

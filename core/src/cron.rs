@@ -168,6 +168,9 @@ pub struct Decision {
     pub next_fire_at: Option<Micros>,
     /// What became of the fire times up to now, in words; None: there were none.
     pub outcome: Option<String>,
+    /// Fire times that started no run because they were too old, or because only the last is caught up. Runs that must not overlap are
+    /// left out on purpose and are not among them.
+    pub missed: usize,
 }
 
 /// What becomes of all fire times up to `now`, by the server's clock. Each is decided once: the next decision begins after `now`.
@@ -192,7 +195,7 @@ pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
     let counts =
         Counts { started, skipped: wanted - started, superseded: kept - wanted, missed: due.len() - kept, more };
     let outcome = counts.outcome(schedule);
-    Decision { fires, replace, next_fire_at, outcome }
+    Decision { fires, replace, next_fire_at, outcome, missed: due.len() - wanted }
 }
 
 fn age_limit(schedule: &Schedule) -> f64 {
@@ -361,6 +364,7 @@ mod tests {
         let late = decide(&Schedule { starting_deadline: Some(30.0), ..minutely }, first + 31 * SECOND);
         assert_eq!((times(&late), late.next_fire_at), (vec![], Some(first + 60 * SECOND)));
         assert_eq!(late.outcome.as_deref(), Some("missed 1: no worker was there within 30 s"));
+        assert_eq!(late.missed, 1);
     }
 
     #[test]
@@ -406,6 +410,7 @@ mod tests {
         let forbidden = busy(Overlap::Forbid);
         assert_eq!((times(&forbidden), forbidden.replace), (vec![], false));
         assert_eq!(forbidden.outcome.as_deref(), Some("skipped 1: an earlier run has not ended"));
+        assert_eq!(forbidden.missed, 0, "left out on purpose");
         assert_eq!(times(&decide(&Schedule { overlap: Overlap::Forbid, ..minutely }, now)), [now]);
     }
 

@@ -207,6 +207,7 @@ struct DecisionJson {
     replace: bool,
     next_fire_at: Option<Micros>,
     outcome: Option<String>,
+    missed: usize,
 }
 
 /// Reads the schedules in a statement after the one that locked them: only its snapshot has the runs that another worker started
@@ -248,8 +249,8 @@ async fn decisions(scope: &mut Scope<'_>, ids: &[Uuid], fired: &mut Fired) -> Re
             next_fire_at: row.next_fire_at.unwrap_or(row.now),
             busy: row.busy,
         };
-        let Decision { fires, replace, next_fire_at, outcome } = decide(&schedule, row.now);
-        decisions.push(DecisionJson { id: row.id, fires, replace, next_fire_at, outcome });
+        let Decision { fires, replace, next_fire_at, outcome, missed } = decide(&schedule, row.now);
+        decisions.push(DecisionJson { id: row.id, fires, replace, next_fire_at, outcome, missed });
     }
     Ok(decisions)
 }
@@ -292,6 +293,7 @@ struct Details {
     last_fire_at: Option<String>,
     next_fire_at: Option<String>,
     last_outcome: Option<String>,
+    missed: Option<i64>,
 }
 
 /// Every schedule as JSON, by function and name (docs/engine.md).

@@ -191,6 +191,7 @@ async fn what_nobody_was_there_for_is_left_out_or_caught_up_as_told() {
         assert_eq!(fire(&mut conn).await.taken, 0);
         let newest = count(&mut conn, &format!("fire_time = {last}")).await;
         assert_eq!((count(&mut conn, "true").await, newest), (runs as i64, (runs as i64).min(1)));
+        assert_eq!(list(&mut conn).await[0]["missed"], 5 - runs, "{catch_up:?}");
     }
 }
 

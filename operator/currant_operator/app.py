@@ -23,6 +23,7 @@ from currant_operator.events import Recorder
 from currant_operator.health import HealthServer
 from currant_operator.kinds import Key, Kind
 from currant_operator.lease import Election, Terms
+from currant_operator.neighbours import OPERATORS, Neighbours, neighbours
 from currant_operator.reconcile import Reconciler
 from currant_operator.secrets import Secrets
 from currant_operator.settings import Settings
@@ -65,6 +66,7 @@ class Operator:
         self._watcher = Watcher(settings, _ThreadSink(self))
         self._health = HealthServer(settings.http_port, self._why_not_alive, lambda: self._why_not_ready)
         self._why_not_ready = "starting"
+        self._neighbours = Neighbours()
         self._relist: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -90,6 +92,7 @@ class Operator:
         began = self._loop.time()
         self._watcher.start()
         await self._list_everything()
+        await self._wait_for_older()
         self._why_not_ready = ""
         _log.info(
             "watching %s; standing for election as %s",
@@ -105,7 +108,15 @@ class Operator:
             await self._list_everything()
         self._enqueue_everything()
         self._spawn(self._resync(), "resync", vital=True)
-        await self._queue.run(self._reconciler.reconcile, self._settings.concurrency)
+        if self._settings.watch_namespace is None:
+            self._spawn(self._watch_neighbours(), "neighbours", vital=True)
+        await self._queue.run(self._reconcile, self._settings.concurrency)
+
+    async def _reconcile(self, key: Key) -> None:
+        if key.namespace in self._neighbours.namespaces:
+            self._reconciler.leave(key)
+        else:
+            await self._reconciler.reconcile(key)
 
     async def _end(self, work: asyncio.Task[None]) -> None:
         """Finish what is being reconciled, give the lease back, close everything."""
@@ -134,6 +145,40 @@ class Operator:
         # Another may lead from now on: nothing more must be written, by no thread.
         _log.critical("no longer leading: the process ends")
         _end_now()
+
+    # Other operators
+
+    async def _wait_for_older(self) -> None:
+        """Return when no older operator serves every namespace, as this one would."""
+        while self._settings.watch_namespace is None:
+            await self._look_for_neighbours()
+            older = self._neighbours.older
+            if not older:
+                return
+            why = f"the operator {older} serves every namespace already, and two must not serve one"
+            if self._why_not_ready != why:
+                self._why_not_ready = why
+                _log.error("waiting: %s; uninstall one of them, or give each its own watchNamespace", why)
+            await asyncio.sleep(self._settings.neighbours_interval)
+
+    async def _watch_neighbours(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.neighbours_interval)
+            await self._look_for_neighbours()
+
+    async def _look_for_neighbours(self) -> None:
+        """What cannot be seen just now stays as it was."""
+        try:
+            found = [body async for body in self._api.list(OPERATORS, None)]
+        except ApiError as error:
+            _log.warning("other operators cannot be listed: %s", error)
+            return
+        before = self._neighbours.namespaces
+        self._neighbours = neighbours(found, self._settings.pod_namespace, self._settings.pod_name)
+        for namespace in sorted(self._neighbours.namespaces - before):
+            _log.info("the namespace %s has an operator of its own, and is left to it", namespace)
+        if before != self._neighbours.namespaces:
+            self._enqueue_everything()
 
     # Listings
 

@@ -59,6 +59,12 @@ class Bridge(Protocol):
     def migrate(self) -> int:
         """Bring the schema up to date; gives its version."""
 
+    def fleet(self, pools: list[Row]) -> Row:
+        """How many executions wait and run in the queues of each entry; `scaling` without what pools are sized by."""
+
+    def list_schedules(self) -> list[Row]:
+        """Every schedule, with its times."""
+
     def scaling(self, pools: list[Row]) -> Row:
         """Queues, live workers and all that pools are sized by, in one statement."""
 
@@ -134,9 +140,14 @@ class Database:
         notify: Notify,
         served_changed: Callable[[Key], None],
         pooled: bool = False,
+        shown_as: str = "",
     ) -> None:
-        """`pooled`: the URL leads to a pooler, so that what the server has left of connections says nothing."""
+        """`pooled`: the URL leads to a pooler, so that what the server has left of connections says nothing.
+
+        `shown_as`: its name in metrics, which holds no secret.
+        """
         self.id = id
+        self._series = metrics.DatabaseSeries(shown_as or id)
         self._pooled = pooled
         self.state: DatabaseState = DatabaseUnknown()
         self.pools: dict[Key, _Pool] = {}
@@ -164,7 +175,7 @@ class Database:
         self._looked = 0.0
         self._list_due = True
         self._wake = asyncio.Event()
-        self._fleet_due = self._stats_due = 0.0
+        self._fleet_due = self._stats_due = self._series_due = 0.0
 
     # What a reconcile asks
 
@@ -291,6 +302,7 @@ class Database:
                     continue
                 await self._rest(pause)
         finally:
+            self._series.forget()
             self._sleeper.stop()
             self._abandon()
 
@@ -321,8 +333,11 @@ class Database:
         if now >= self._stats_due and self._definitions:
             self._stats_due = now + self._times.stats
             await self._count_runs()
+        if now >= self._series_due and self.pools:
+            self._series_due = now + self._times.stats
+            await self._show_series()
         self._failures = 0
-        due = [self._fleet_due] * bool(self.pools) + [self._stats_due] * bool(self._definitions)
+        due = [self._fleet_due, self._series_due] * bool(self.pools) + [self._stats_due] * bool(self._definitions)
         return max(0.01, min(due, default=now + 60) - time.monotonic())
 
     async def _migrate(self) -> None:
@@ -492,6 +507,16 @@ class Database:
         for owner, row in rows:
             if before.get(row["function"]) != stats.get(row["function"]):
                 self._notify(_workflow(owner))
+
+    async def _show_series(self) -> None:
+        """Bring the metrics of queues and schedules up to date."""
+        pools = {pool: known.queues for pool, known in self.pools.items()}
+        names = sorted({queue for queues in pools.values() for queue in queues})
+        asked = [{"key": name, "queues": [name]} for name in names]
+        fleet = await self._call("fleet", lambda bridge: bridge.fleet(asked))
+        schedules = await self._call("list_schedules", lambda bridge: bridge.list_schedules())
+        self._series.show_queues(fleet["pools"], pools)
+        self._series.show_schedules(schedules)
 
     async def _call(self, verb: str, work: Callable[[Bridge], T]) -> T:
         """Do one blocking verb on the database's own thread."""

@@ -116,6 +116,7 @@ class Databases:
                 self._notify,
                 self._served_changed,
                 "pgbouncer=true" in url,
+                shown_as(url),
             )
             known = self._databases[url] = (
                 database,
@@ -135,6 +136,12 @@ def check_url(url: str) -> None:
         raise WrongUrl("it must start with postgresql://, as in postgresql://user:password@host:5432/name")
     if not host and "host=" not in parts.query:
         raise WrongUrl("it names no host: write postgresql://user:password@host:5432/name")
+
+
+def shown_as(url: str) -> str:
+    """What metrics call a database: its hosts and its name, no user and no password. Two roles' URLs give the same."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _impatient(url: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import (
@@ -125,6 +126,41 @@ POOL_ROLLED_OUT = Gauge(
     _POOL,
     registry=REGISTRY,
 )
+_QUEUE = ["database", "queue"]
+QUEUE_READY = Gauge("currant_queue_ready", "Executions ready to run in a queue", _QUEUE, registry=REGISTRY)
+QUEUE_DUE = Gauge("currant_queue_due", "Executions of a queue whose time comes soon", _QUEUE, registry=REGISTRY)
+QUEUE_RUNNING = Gauge("currant_queue_running", "Executions of a queue that run", _QUEUE, registry=REGISTRY)
+QUEUE_OLDEST = Gauge(
+    "currant_queue_oldest_ready_seconds", "Age of the oldest ready execution of a queue", _QUEUE, registry=REGISTRY
+)
+POOL_QUEUE = Gauge(
+    "currant_pool_queue",
+    "1 for each queue that the pool claims from: several pools may share one",
+    [*_POOL, *_QUEUE],
+    registry=REGISTRY,
+)
+_OF_QUEUES = (QUEUE_READY, QUEUE_DUE, QUEUE_RUNNING, QUEUE_OLDEST)
+
+_SCHEDULE = ["namespace", "workflow", "function", "schedule"]
+SCHEDULE_NEXT = Gauge(
+    "currant_schedule_next_timestamp_seconds",
+    "When a schedule fires next; none while it is suspended",
+    _SCHEDULE,
+    registry=REGISTRY,
+)
+SCHEDULE_LAST = Gauge(
+    "currant_schedule_last_timestamp_seconds",
+    "The last time of a schedule that started a run; none before the first",
+    _SCHEDULE,
+    registry=REGISTRY,
+)
+SCHEDULE_MISSED = Gauge(
+    "currant_schedule_missed",
+    "Times of a schedule that started no run, as no worker was there in time, since it was made",
+    _SCHEDULE,
+    registry=REGISTRY,
+)
+_OF_SCHEDULES = (SCHEDULE_NEXT, SCHEDULE_LAST, SCHEDULE_MISSED)
 _OF_POOLS = (
     POOL_INCOMPATIBLE,
     POOL_ROLLED_OUT,
@@ -139,6 +175,7 @@ _OF_POOLS = (
     POOL_LOOKED,
     POOL_LIMITED,
     POOL_CONDITION,
+    POOL_QUEUE,
 )
 # What `status.scaling.limitedBy` may say; anything else counts as "other".
 _LIMITS = (
@@ -234,6 +271,67 @@ def show_pool(key: Key, status: Mapping[str, Any], rolled_out: bool) -> None:
     for condition in status.get("conditions") or ():
         value = {"True": 1, "False": 0}.get(condition["status"], -1)
         POOL_CONDITION.labels(key.namespace, key.name, condition["type"]).set(value)
+
+
+class DatabaseSeries:
+    """The series of one database's queues and schedules: those go which it no longer has. `name` says no secret."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queues: set[str] = set()
+        self._pools: set[Key] = set()
+        self._schedules: set[tuple[str, ...]] = set()
+
+    def show_queues(self, queues: Mapping[str, Mapping[str, Any]], pools: Mapping[Key, Sequence[str]]) -> None:
+        """Set the series of every queue, counted once however many pools share it, and of which pool claims from it."""
+        fields = ("ready", "due", "running", "oldest_ready_seconds")
+        for queue, row in queues.items():
+            for gauge, name in zip(_OF_QUEUES, fields, strict=True):
+                gauge.labels(self._name, queue).set(float(row.get(name) or 0))
+        self._forget_queues(self._queues - queues.keys())
+        self._queues = set(queues)
+        self._forget_pools()
+        self._pools = set(pools)
+        for pool, names in pools.items():
+            for queue in names:
+                POOL_QUEUE.labels(pool.namespace, pool.name, self._name, queue).set(1)
+
+    def show_schedules(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Set the series of every schedule, as `list_schedules` has them."""
+        shown: set[tuple[str, ...]] = set()
+        for row in rows:
+            namespace, _, workflow = str(row["owner"]).rpartition("/")
+            labels = (namespace, workflow, str(row["function"]), str(row["name"]))
+            shown.add(labels)
+            SCHEDULE_MISSED.labels(*labels).set(row["missed"])
+            for gauge, moment in ((SCHEDULE_NEXT, row["next_fire_at"]), (SCHEDULE_LAST, row["last_fire_at"])):
+                if moment is None:
+                    gauge.remove_by_labels(dict(zip(_SCHEDULE, labels, strict=True)))
+                else:
+                    gauge.labels(*labels).set(datetime.fromisoformat(moment).timestamp())
+        self._forget_schedules(self._schedules - shown)
+        self._schedules = shown
+
+    def forget(self) -> None:
+        """Drop them all: nobody asks the database any more."""
+        self._forget_queues(self._queues)
+        self._forget_pools()
+        self._forget_schedules(self._schedules)
+        self._queues, self._pools, self._schedules = set(), set(), set()
+
+    def _forget_pools(self) -> None:
+        for pool in self._pools:
+            POOL_QUEUE.remove_by_labels({"namespace": pool.namespace, "pool": pool.name, "database": self._name})
+
+    def _forget_queues(self, gone: Iterable[str]) -> None:
+        for queue in gone:
+            for gauge in _OF_QUEUES:
+                gauge.remove_by_labels({"database": self._name, "queue": queue})
+
+    def _forget_schedules(self, gone: Iterable[tuple[str, ...]]) -> None:
+        for labels in gone:
+            for gauge in _OF_SCHEDULES:
+                gauge.remove_by_labels(dict(zip(_SCHEDULE, labels, strict=True)))
 
 
 def forget_pool(key: Key) -> None:

@@ -114,6 +114,14 @@ class Reconciler:
             if outcome == "error":
                 metrics.LAST_ERROR.labels(key.kind).set_to_current_time()
 
+    def leave(self, key: Key) -> None:
+        """Forget an object that is another operator's: nothing is written, and no database is asked for it."""
+        if key.kind == kinds.WORKER_POOL.name:
+            self._pool_gone(key)
+        else:
+            self._forget_status(key)
+            self._databases.forget(key)
+
     # WorkerPools
 
     async def _pool(self, key: Key) -> str:

@@ -44,6 +44,7 @@ class Settings:
     watch_inactivity: float
     fleet_interval: float
     stats_interval: float
+    neighbours_interval: float
     status_interval: float
     database_backoff: float
     log_level: str
@@ -284,6 +285,14 @@ OPTIONS = (
         _seconds,
         "30",
         "seconds between two counts of the runs of each workflow",
+    ),
+    Option(
+        "neighbours_interval",
+        "CURRANT_OPERATOR_NEIGHBOURS_INTERVAL",
+        "--neighbours-interval",
+        _seconds,
+        "30",
+        "seconds between two looks for other operators, where every namespace is watched",
     ),
     Option(
         "status_interval",

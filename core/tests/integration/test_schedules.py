@@ -173,10 +173,11 @@ def test_schedules_are_listed_for_people_and_for_programs(
         "suspended": False,
         "last_fire_at": None,
         "last_outcome": None,
+        "missed": 0,
     }
     assert (next_fire_at.hour, next_fire_at.minute, next_fire_at.second) in [(1, 0, 0), (2, 0, 0)]  # summer, winter
     head, line = run_currant("schedules").stdout.splitlines()
-    assert head.split() == "function name cron zone next last outcome overlap suspended owner".split()
+    assert head.split() == "function name cron zone next last outcome missed overlap suspended owner".split()
     assert line.startswith("apps.schedules.tick  nightly  0 3 * * *  Europe/Berlin  ")
     assert line.endswith("Forbid   no         shop/o")
     stats = bridge.definition_stats(["apps.schedules.tick"])["apps.schedules.tick"]

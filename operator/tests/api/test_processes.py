@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -125,6 +126,60 @@ def test_two_operators_that_look_after_one_namespace_each_leave_the_others_alone
     assert left.metric("currant_operator_objects", kind="WorkerPool") == 1
     start_operator("right", "right", WATCH_NAMESPACE="right")
     wait_replicas(clusters["right"], "orders", 1)
+
+
+def operators_deployment(namespace: str, watches: str) -> dict[str, Any]:
+    """As the chart has it, as far as other operators look at it."""
+    labels = {"app.kubernetes.io/name": "currant-operator"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "operator", "image": "x"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "elsewhere",
+            "namespace": namespace,
+            "labels": labels,
+            "annotations": {"currant.dev/watches": watches},
+        },
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def test_an_operator_of_every_namespace_leaves_alone_one_that_has_its_own(
+    ready_cluster: Cluster, kubectl: Kubectl, database: str, start_operator: Start
+) -> None:
+    kubectl("create", "namespace", "with-own")
+    other = Cluster(kubectl, "with-own")
+    other.secret(database)
+    kubectl.apply(operators_deployment("with-own", "with-own"))
+    operator = start_operator("currant-operator-1").wait_leading()
+    for cluster in (other, ready_cluster):
+        apply_pool(cluster)
+    wait_replicas(ready_cluster, "orders", 1)
+    assert "the namespace with-own has an operator of its own, and is left to it" in operator.log
+    assert not other.get("deployment", "orders")
+    assert "status" not in other.get("wp", "orders")
+    other("delete", "deployment", "elsewhere")  # its release is gone
+    wait_replicas(other, "orders", 1)
+    other("delete", "wp", "orders", "--timeout=60s")
+
+
+def test_of_two_operators_of_every_namespace_the_younger_waits_and_says_why(
+    ready_cluster: Cluster, kubectl: Kubectl, start_operator: Start
+) -> None:
+    kubectl("create", "namespace", "older")
+    kubectl.apply(operators_deployment("older", "*"))
+    apply_pool(ready_cluster)
+    operator = start_operator("currant-operator-1")
+    why = "the operator older/elsewhere serves every namespace already, and two must not serve one"
+    eventually(lambda: why in operator.log)
+    assert not operator.ready
+    assert why in operator.page("/readyz")
+    assert not ready_cluster.get("deployment", "orders")
+    kubectl("delete", "namespace", "older", "--wait=false")
+    kubectl("delete", "deployment", "elsewhere", "-n", "older", "--ignore-not-found")
+    operator.wait_leading()
+    wait_replicas(ready_cluster, "orders", 1)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class FakeBridge:
         self.queues: dict[str, dict[str, Any]] = {}
         self.workers: list[dict[str, Any]] = []
         self.stats: dict[str, dict[str, Any]] = {}
+        self.schedules: list[dict[str, Any]] = []
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -69,6 +70,14 @@ class FakeBridge:
         nothing = {"ready": 0, "due": 0, "running": 0, "oldest_ready_seconds": 0}
         queues = {pool["key"]: self.queues.get(pool["key"], nothing) for pool in pools}
         return {"now": 0, "schema_version": 7, "pools": queues, "workers": list(self.workers)}
+
+    def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
+        self._call("fleet", pools)
+        return {"pools": {pool["key"]: self.queues.get(pool["key"], {}) for pool in pools}}
+
+    def list_schedules(self) -> list[dict[str, Any]]:
+        self._call("list_schedules", None)
+        return list(self.schedules)
 
     def end_pods(self, pods: list[tuple[str, str]]) -> None:
         self._call("end_pods", pods)
@@ -517,3 +526,29 @@ async def test_a_container_that_ended_is_told_until_the_database_has_heard_it(be
     bench.bridge.error = None
     await bench.until(lambda: not database._ended_containers)
     assert bench.bridge.arguments("end_containers")[-1] == [("u1", "OOMKilled", 5)]
+
+
+async def test_a_queue_of_two_pools_is_asked_for_once_by_its_own_name(bench):
+    bench.bridge.queues = {"orders": {"ready": 3, "due": 0, "running": 1, "oldest_ready_seconds": 2.0}}
+    await bench.reachable()
+    bench.databases.use(MAIL, URL, ["mail", "orders"])
+    wanted = [{"key": name, "queues": [name]} for name in ("mail", "orders")]
+    await bench.until(lambda: wanted in bench.bridge.arguments("fleet"))
+    name = "db.example:5432/orders"
+    await bench.until(lambda: module.metrics.QUEUE_READY.labels(name, "mail")._value.get() == 0)
+    assert module.metrics.QUEUE_READY.labels(name, "orders")._value.get() == 3
+    await bench.databases.close()
+    await bench.until(lambda: name not in module.metrics.page().decode())
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (URL, "db.example:5432/orders"),
+        ("postgresql://owner:p%40ss@db.example:5432/orders?sslmode=require", "db.example:5432/orders"),
+        ("postgresql://a:secret@[::1]:5432,b:5433/x", "[::1]:5432,b:5433/x"),
+        ("postgresql:///x?host=/run/postgresql&password=secret", "/x"),
+    ],
+)
+def test_the_name_of_a_database_in_metrics_has_neither_user_nor_password(url: str, shown: str) -> None:
+    assert module.shown_as(url) == shown

@@ -72,6 +72,67 @@ def test_whether_a_pool_is_rolled_out_is_told():
     metrics.forget_pool(key)
 
 
+def samples(*gauges):
+    """What some gauges say: their labels' values and the value of each series."""
+    return {
+        (gauge._name, *sample.labels.values()): sample.value
+        for gauge in gauges
+        for sample in gauge.collect()[0].samples
+    }
+
+
+def test_a_queue_that_pools_share_is_counted_once_and_its_series_go_with_it():
+    series = metrics.DatabaseSeries("db:5432/shop")
+    orders, mail = Key("WorkerPool", "shop", "orders"), Key("WorkerPool", "shop", "mail")
+    row = {"ready": 7, "due": 1, "running": 2, "oldest_ready_seconds": 3.5}
+    series.show_queues({"a": row, "b": {"ready": 1}}, {orders: ("a", "b"), mail: ("a",)})
+    assert samples(metrics.QUEUE_READY, metrics.QUEUE_OLDEST) == {
+        ("currant_queue_ready", "db:5432/shop", "a"): 7,
+        ("currant_queue_ready", "db:5432/shop", "b"): 1,
+        ("currant_queue_oldest_ready_seconds", "db:5432/shop", "a"): 3.5,
+        ("currant_queue_oldest_ready_seconds", "db:5432/shop", "b"): 0,
+    }
+    assert {labels[2:] for labels in samples(metrics.POOL_QUEUE)} == {
+        ("orders", "db:5432/shop", "a"),
+        ("orders", "db:5432/shop", "b"),
+        ("mail", "db:5432/shop", "a"),
+    }
+    series.show_queues({"a": row}, {orders: ("a",), mail: ("a",)})
+    assert {labels[2] for labels in samples(metrics.QUEUE_READY, metrics.QUEUE_RUNNING)} == {"a"}
+    assert {labels[2:] for labels in samples(metrics.POOL_QUEUE)} == {
+        ("orders", "db:5432/shop", "a"),
+        ("mail", "db:5432/shop", "a"),
+    }
+    series.forget()
+    assert samples(metrics.QUEUE_READY, metrics.QUEUE_DUE, metrics.QUEUE_RUNNING, metrics.POOL_QUEUE) == {}
+
+
+def test_a_schedule_has_its_next_and_last_time_and_what_it_missed():
+    series = metrics.DatabaseSeries("db:5432/shop")
+    nightly = {
+        "owner": "shop/report",
+        "function": "shop.report",
+        "name": "nightly",
+        "next_fire_at": "1970-01-01T01:00:00+01:00",
+        "last_fire_at": None,
+        "missed": 2,
+    }
+    labels = ("shop", "report", "shop.report", "nightly")
+    gauges = (metrics.SCHEDULE_NEXT, metrics.SCHEDULE_LAST, metrics.SCHEDULE_MISSED)
+    series.show_schedules([nightly])
+    assert samples(*gauges) == {
+        ("currant_schedule_next_timestamp_seconds", *labels): 0,
+        ("currant_schedule_missed", *labels): 2,
+    }
+    series.show_schedules([{**nightly, "next_fire_at": None, "last_fire_at": "1970-01-01T00:00:09Z"}])
+    assert samples(*gauges) == {
+        ("currant_schedule_last_timestamp_seconds", *labels): 9,
+        ("currant_schedule_missed", *labels): 2,
+    }
+    series.show_schedules([])
+    assert samples(*gauges) == {}
+
+
 def test_what_limits_a_pool_is_one_of_a_few_words():
     key = Key("WorkerPool", "shop", "orders")
 

@@ -201,7 +201,7 @@ def schedules(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("function", "name", "cron", "zone", "next", "last", "outcome", "overlap", "suspended", "owner")
+    columns = ("function", "name", "cron", "zone", "next", "last", "outcome", "missed", "overlap", "suspended", "owner")
     cells = [
         [
             row["function"],
@@ -211,6 +211,7 @@ def schedules(as_json: bool) -> None:
             format_time(row["next_fire_at"]),
             format_time(row["last_fire_at"]),
             shorten(row["last_outcome"] or "-", 60),
+            str(row["missed"]),
             row["overlap"],
             "yes" if row["suspended"] else "no",
             row["owner"],
