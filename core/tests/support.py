@@ -77,6 +77,12 @@ def child_environment(database_url: str, **variables: str) -> dict[str, str]:
     }
 
 
+def without_uvloop(directory: Path) -> dict[str, str]:
+    """The variables of a child that finds no uvloop, and so runs on asyncio's own event loop."""
+    (directory / "uvloop.py").write_text("raise ImportError\n")
+    return {"PYTHONPATH": os.pathsep.join([str(directory), *child_environment("")["PYTHONPATH"].split(os.pathsep)])}
+
+
 def note(text: str) -> None:
     """Write a line to the ledger, from a function that a worker runs. It outlives a SIGKILL right after."""
     file = os.open(os.environ["TEST_LEDGER"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

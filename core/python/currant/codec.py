@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-import traceback as tracebacks
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -17,9 +16,8 @@ import msgspec
 
 from currant import settings
 from currant.errors import ExecutionFailed, SerializationError
+from currant.user_errors import is_a, message_of, traceback_of, type_name
 
-_LONGEST_MESSAGE = 16_384  # characters of an error's message that are kept
-_LONGEST_TRACEBACK = 32_768
 _SCALARS: frozenset[type] = frozenset({str, int, bool, bytes, type(None)})
 _TOO_DEEP = "it is nested too deeply, or contains itself"
 _LISTS = (list, tuple, set, frozenset, deque)
@@ -105,14 +103,24 @@ def show_type(type: Any) -> str:
 
 
 def encode_error(error: BaseException, execution_id: str | None = None) -> bytes:
-    """Give an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first."""
-    if isinstance(error, ExecutionFailed):
-        kind, message, trace, execution_id = error.type, error.message, error.traceback, error.id
-    else:
-        kind, message, trace = type(error).__name__, _message(error), _traceback(error)
-    return _encoder.encode(
-        {"type": kind, "message": _printable(message), "traceback": _printable(trace), "id": execution_id}
-    )
+    """Give an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first.
+
+    It never raises: of an error that cannot be shown it says as much as can be.
+    """
+    told = _told_by(error) if is_a(error, ExecutionFailed) else None
+    if told is None:
+        told = {"type": type_name(error), "message": message_of(error), "traceback": traceback_of(error)}
+        return _encoder.encode({**told, "id": execution_id})
+    return _encoder.encode(told)
+
+
+def _told_by(failed: Any) -> dict[str, str] | None:
+    """What an `ExecutionFailed` carries; None when users' code has put something else than text there."""
+    try:
+        told = {name: getattr(failed, name) for name in ("type", "message", "traceback", "id")}
+        return {name: str.encode(text, "utf-8", "backslashreplace").decode() for name, text in told.items()}
+    except BaseException:  # a subclass that does not call our constructor, or has properties of these names
+        return None
 
 
 def decode_error(data: bytes) -> ExecutionFailed:
@@ -124,26 +132,6 @@ def decode_error(data: bytes) -> ExecutionFailed:
         stored.get("message") or "",
         stored.get("traceback") or "",
     )
-
-
-def _message(error: BaseException) -> str:
-    try:
-        message = str(error)
-    except Exception as broken:  # a user's __str__
-        message = f"(its message cannot be shown: {type(broken).__name__})"
-    return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 3] + "..."
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        text = "".join(tracebacks.format_exception(error))
-    except Exception:  # a user's __str__ or __repr__ again
-        text = "".join(tracebacks.format_tb(error.__traceback__))
-    return text if len(text) <= _LONGEST_TRACEBACK else "..." + text[3 - _LONGEST_TRACEBACK :]
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

@@ -83,4 +83,7 @@ def mistake(error: E) -> E:
 
 def is_mistake(error: BaseException) -> bool:
     """Whether a task that failed with this error is not to be tried again, whatever its retries are."""
-    return isinstance(error, SerializationError) or getattr(error, "__currant_mistake__", False) is True
+    try:
+        return isinstance(error, SerializationError) or getattr(error, "__currant_mistake__", False) is True
+    except BaseException:  # users' code: `__class__`, `__getattribute__`
+        return False

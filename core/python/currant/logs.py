@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -47,7 +48,11 @@ class JsonFormatter(logging.Formatter):
                 line[field] = value
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json_text(msgspec.json.encode(line, enc_hook=str).decode())
+        try:
+            text = msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # a lone surrogate in some text; an escape of it says as much
+            text = json.dumps(line, default=str)
+        return json_text(text)
 
 
 def about_execution(record: logging.LogRecord) -> bool:

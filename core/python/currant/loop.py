@@ -22,11 +22,12 @@ from typing import Any, NoReturn, Protocol
 
 from currant.errors import WorkflowSuspendException
 from currant.loop_guard import install_blocking_guard
+from currant.user_errors import SafeLogger, interrupted, is_a
 
 __all__ = ["WorkflowFuture", "WorkflowLoop", "WorkflowTask", "install_blocking_guard"]
 
 _current_task = asyncio.current_task
-_log = logging.getLogger(__name__)
+_log = SafeLogger(logging.getLogger(__name__))
 
 _LATEST = 253_402_300_799_000_000  # the end of the year 9999, in microseconds: "never" for a timer
 _ONE_TASK_PER_THREAD = sys.version_info >= (3, 14)
@@ -213,10 +214,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type]
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # SystemExit too: the task that raised it holds it
-                self.call_exception_handler({"message": f"in callback {handle!r}", "exception": error})
+                if interrupted(error):
+                    raise
+                self.call_exception_handler({"message": f"in callback {_shown(handle)}", "exception": error})
 
     def fire(self, timer: Timer) -> None:
         """The timer's time has come."""
@@ -418,17 +419,27 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """As in asyncio, an exception that nobody awaits is logged and goes no further."""
         error = context.get("exception")
-        if not _is_suspension(error):
+        if error is None or not _is_suspension(error):
             _log.warning("in a workflow: %s", context.get("message"), exc_info=error)
 
     def __repr__(self) -> str:
         return f"<WorkflowLoop closed={self._closed}>"
 
 
-def _is_suspension(error: object) -> bool:
-    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup
-        return all(map(_is_suspension, error.exceptions))
-    return isinstance(error, WorkflowSuspendException)
+def _is_suspension(error: BaseException) -> bool:
+    if is_a(error, BaseExceptionGroup):  # of a TaskGroup
+        return all(map(_is_suspension, _members(error)))
+    return is_a(error, WorkflowSuspendException)
+
+
+_members = BaseExceptionGroup.exceptions.__get__  # what the group itself says, not a property of a subclass
+
+
+def _shown(handle: Handle | Timer) -> str:
+    try:
+        return repr(handle)
+    except BaseException:  # a callable with a `__repr__` of its own
+        return type(handle).__name__
 
 
 def _micros(seconds: float) -> int:

@@ -22,6 +22,7 @@ from currant import codec, loop_asyncio
 from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException
 from currant.loop import Timer, WorkflowLoop, WorkflowTask
 from currant.steps import SignalWait, Step, StepFuture, Verb
+from currant.user_errors import interrupted
 
 if TYPE_CHECKING:
     from currant.rust_bridge import Call
@@ -234,7 +235,7 @@ class WorkflowRun:
         if error is None:
             try:
                 return ("complete", self._encode_result(task.result()))
-            except Exception as broken:
+            except BaseException as broken:  # of the result's own code; an `exit()` there ends the run, not the worker
                 error = broken
         return ("fail", codec.encode_error(error, self.id))
 
@@ -513,7 +514,9 @@ def _check_version(change_id: str, minimum: int, maximum: int) -> None:
 def _run_side_effect(function: Callable[[], Any]) -> bytes:
     try:
         value = function()
-    except Exception as error:
+    except BaseException as error:
+        if interrupted(error):
+            raise
         stored = codec.decode(codec.encode_error(error), dict)
         return codec.encode({"!error": stored})
     if inspect.isawaitable(value):

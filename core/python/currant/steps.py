@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from currant import codec, errors
 from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SignalTimeout
 from currant.loop import WorkflowFuture
+from currant.user_errors import interrupted
 
 if TYPE_CHECKING:
     from currant.run import WorkflowRun
@@ -134,7 +135,9 @@ class StepFuture(WorkflowFuture):
         if status == "completed":
             try:
                 value = step.decode(payload)
-            except Exception as error:
+            except BaseException as error:  # SystemExit of a validator too: it is raised where the step is awaited
+                if interrupted(error):
+                    raise
                 self.set_exception(error)
             else:
                 self.set_result(value)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+from currant.user_errors import SafeLogger
+
+_log = SafeLogger(logging.getLogger("currant.worker"))
 
 
 class Threads:
@@ -22,14 +27,23 @@ class Threads:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run `work`, which must not raise, in a thread; it waits while `most` are busy."""
+        """Run `work` in a thread; it waits while `most` are busy. Raises `RuntimeError` if there can be no thread."""
         with self._lock:
             if self._free <= 0 and self._made < self._most:
-                self._made += 1
-                threading.Thread(target=self._serve, name=f"currant-task-{self._made}", daemon=True).start()
+                self._make()
             else:
                 self._free -= 1
         self._work.put(work)
+
+    def _make(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"currant-task-{self._made + 1}", daemon=True)
+        try:
+            thread.start()
+            self._made += 1
+        except RuntimeError:  # the system allows no more of them: the work waits for one of those that there are
+            if not self._made:
+                raise
+            self._free -= 1
 
     def close(self) -> None:
         """End the threads that are free, and the busy ones when they become so."""
@@ -38,6 +52,9 @@ class Threads:
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
-            work()
+            try:
+                work()
+            except BaseException as error:  # one that another thread put into this one comes at any time
+                _log.failure(error, "a thread for tasks goes on after")
             with self._lock:
                 self._free += 1

@@ -7,26 +7,59 @@ is enqueued, and goes on in whichever worker has it.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
 from currant import settings
 from currant.errors import CurrantError
+from currant.user_errors import SafeLogger, interrupted, message_of, type_name
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
 Command = tuple[Any, ...]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = SafeLogger(logging.getLogger(__name__))
 
 _RUN = "currant-run"  # the header with the last span of a run, for the link of the next one
 _STEPS = ("execute", "timer", "signal", "verb", "enqueue")  # commands whose outcome comes later
 _CHILDREN = ("execute", "detach")  # commands with a call
 _ENDS = {"complete": "completed", "fail": "failed", "cancelled": "cancelled", "hold": "held"}
+
+
+def _or(otherwise: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Work goes on without its span where the tracer provider (processors, samplers, exporters: programs' code) raises.
+
+    `otherwise` has the arguments of the function, and gives the answer in its place.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                if interrupted(error):
+                    raise
+                _log.failure(error, "tracing: %s failed; the work goes on without", function.__name__)
+                return otherwise(*args, **kwargs)  # type: ignore[no-any-return]
+
+        return call
+
+    return decorate
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """For what is only noted."""
 
 
 class Tracing:
@@ -42,6 +75,7 @@ class Tracing:
         self._trace, self._propagate = trace, propagate
         self._tracer: Tracer = trace.get_tracer("currant")
 
+    @_or(_nothing)
     def inject(self, context: Context | None = None) -> str | None:
         """A context (default: the current one) as headers, JSON; None: there is no trace."""
         carrier: dict[str, str] = {}
@@ -49,8 +83,9 @@ class Tracing:
         headers = msgspec.json.encode(carrier).decode() if carrier else None
         return headers if headers is None or "\\u0000" not in headers else None  # which Postgres' jsonb cannot hold
 
-    def attempt(self, function: str, id: str, number: int, queue: str, headers: str | None) -> Span:
-        """The span of an attempt of a task, begun."""
+    @_or(_nothing)
+    def attempt(self, function: str, id: str, number: int, queue: str, headers: str | None) -> Span | None:
+        """The span of an attempt of a task, begun; None: there is none."""
         return self._tracer.start_span(
             f"attempt {function}",
             self._parent(headers),
@@ -77,16 +112,23 @@ class Tracing:
 
         return call_async if is_async else call
 
+    @_or(_nothing)
     def end(self, span: Span, error: BaseException | None, outcome: str) -> None:
         """End the span of an attempt."""
         span.set_attribute("currant.outcome", outcome)
         if error is not None:
-            span.record_exception(error)
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))
+            try:
+                span.record_exception(error)
+            except BaseException:  # the error's own code: `str(error)` raises
+                span.add_event(
+                    "exception", {"exception.type": type_name(error), "exception.message": message_of(error)}
+                )
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, message_of(error)))
         span.end()
 
-    def run(self, function: str, id: str, number: int, queue: str, headers: str | None) -> RunTrace:
-        """The spans of a workflow that comes into memory."""
+    @_or(_nothing)
+    def run(self, function: str, id: str, number: int, queue: str, headers: str | None) -> RunTrace | None:
+        """The spans of a workflow that comes into memory; None: there are none."""
         carrier = _carrier(headers)
         links = []
         if _RUN in carrier:  # it was in memory before, perhaps in a worker that died
@@ -129,6 +171,7 @@ class RunTrace:
         self._tracing, self._span, self._carrier = tracing, span, carrier
         self._steps: dict[str, Span] = {}
 
+    @_or(lambda _self, _waiting, commands: commands)
     def begin(self, waiting: list[tuple[str, str, str]], commands: list[Command]) -> list[Command]:
         """It was started, or rebuilt and waits for these steps (key, kind, name); gives its first commands.
 
@@ -143,6 +186,7 @@ class RunTrace:
             return sent
         return [("headers", self._own_headers()), *sent]
 
+    @_or(_nothing)
     def outcome(self, key: str, status: str) -> None:
         """A step's outcome is to be delivered."""
         span = self._steps.pop(key, None)
@@ -152,10 +196,12 @@ class RunTrace:
                 self._tracing.failed(span, status)
             span.end()
 
+    @_or(lambda _self, commands: commands)
     def commands(self, commands: list[Command]) -> list[Command]:
         """What the workflow asks for: the same commands, with headers for what they start."""
         return [self._command(command) for command in commands]
 
+    @_or(_nothing)
     def end(self, outcome: str) -> None:
         """The run has ended, or is put out of memory."""
         for key in list(self._steps):

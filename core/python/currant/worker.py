@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from currant import context, loop_asyncio, settings, tracing
@@ -26,8 +27,9 @@ from currant.options import text, whole_number
 from currant.run import WorkflowRun
 from currant.rust_bridge import Engine
 from currant.threads import Threads
+from currant.user_errors import SafeLogger, class_names, interrupted, is_a, one_line
 
-log = logging.getLogger("currant.worker")
+log = SafeLogger(logging.getLogger("currant.worker"))
 
 _PULL = 64  # items handled before other callbacks of the event loop get their turn
 _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
@@ -76,6 +78,8 @@ class Worker:
     `concurrency`: tasks at a time, default `WORKFLOWS_WORKER_MAX_CONCURRENT`; workflows that wait do not count. `name`:
     how `currant workers` calls it, default host and process id. `functions`: serve only these, default all registered.
     Use it as `async with Worker(...)`, which drains at the end of the block, or `await worker.run()`.
+
+    Tasks and workflows see no context variables (`contextvars`) of the program: each attempt has a fresh context.
     """
 
     def __init__(
@@ -121,6 +125,11 @@ class Worker:
                 await self._finish()
         if self._stop_reason is not None:
             raise WorkerStopped(self._stop_reason)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not running: not yet, or no more."""
+        return self._closed
 
     def drain(self) -> None:
         """Stop claiming, and let `run` end when what is in hand is finished or the grace is over.
@@ -255,15 +264,31 @@ class Worker:
         while not self._closed:
             items = self._engine.pull(_PULL)
             for item in items:
-                try:
-                    self._handlers[item[0]](self, *item[1:])
-                except Exception:  # a defect of ours must not take the other items with it
-                    log.exception("worker %s could not handle %s of %s", self.name, item[0], item[1])
+                self._handle(*item)
             if len(items) == _PULL:
                 self._loop.call_soon(self._pump)
                 return
             if not items:
                 return
+
+    def _handle(self, kind: str, *item: Any) -> None:
+        """Handle an item in a context of its own: nothing of the program's, or of another item, is seen in it."""
+        try:
+            contextvars.Context().run(self._handlers[kind], self, *item)
+        except BaseException as error:  # a defect of ours must not take the other items with it
+            if interrupted(error):
+                raise
+            log.failure(error, "worker %s could not handle %s of %s", self.name, kind, item[0])
+            if kind in ("task", "run"):
+                self._answer_unhandled(kind, item[0], item[1], error)
+
+    def _answer_unhandled(self, kind: str, id: str, lease: int, error: BaseException) -> None:
+        if kind == "task":
+            self._tasks.pop((id, lease), None)
+            self._deliver(self._engine.fail(id, lease, encode_error(error, id), True))
+        else:
+            self._runs.pop(id, None)
+            self._deliver(self._engine.commands(id, lease, [("hold", encode_error(error, id))]))
 
     def _on_task(
         self,
@@ -286,7 +311,8 @@ class Worker:
         self._tasks[id, lease] = held
         if self._tracing is not None:
             held.span = self._tracing.attempt(name, id, number, queue, headers)
-            held.plain = self._tracing.within(held.span, function.plain, function.is_async)
+            if held.span is not None:
+                held.plain = self._tracing.within(held.span, function.plain, function.is_async)
         if function.is_async:
             held.task = self._loop.create_task(self._run_async(held, lambda: _call_plain(held, args)))
         else:
@@ -323,14 +349,21 @@ class Worker:
 
     async def _run_async(self, held: _Held, call: Callable[[], Any]) -> None:
         context.attempt.set(held.attempt)
+        payload = None
         try:
             payload = held.function.encode_result(await call())
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # SystemExit and KeyboardInterrupt of a task are its own failure
+        except BaseException as error:  # SystemExit, KeyboardInterrupt, GeneratorExit of a task are its own failure
+            if interrupted(error) or self._is_closing(held, error):
+                raise
             self._ended(held, None, error)
         else:
             self._ended(held, payload, None)
+
+    def _is_closing(self, held: _Held, error: BaseException) -> bool:
+        """Whether the coroutine of a task is being closed from outside, which throws GeneratorExit into it."""
+        return (
+            is_a(error, GeneratorExit) and held.task is not None and asyncio.current_task(self._loop) is not held.task
+        )
 
     def _run_in_thread(self, held: _Held, data: bytes) -> None:
         payload, error = None, None
@@ -354,50 +387,56 @@ class Worker:
             if inspect.iscoroutine(result):
                 result.close()
             self._ended(held, None, asyncio.CancelledError())
-        else:
-            held.task = self._loop.create_task(self._run_async(held, lambda: result), context=own)
+            return
+        try:
+            held.task = own.run(self._loop.create_task, self._run_async(held, lambda: result))
+        except Exception as error:  # a task factory of the program
+            self._ended(held, None, error)
 
     def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
-        attempt = held.attempt
-        self._tasks.pop((attempt.id, held.lease), None)
+        """The code of an attempt has ended. The engine is told, whatever the error or the program's hooks do."""
+        self._tasks.pop((held.attempt.id, held.lease), None)
         if held.span is not None and self._tracing is not None:
-            outcome = held.over or ("completed" if error is None else "failed")
-            self._tracing.end(held.span, error, outcome)
+            self._tracing.end(held.span, error, held.over or ("completed" if error is None else "failed"))
         if self._closed:
             return
-        engine = self._engine
-        if held.over:
-            engine.release(attempt.id, held.lease)
-        elif error is None:
-            activation = engine.complete(attempt.id, held.lease, payload or b"null")
-            if activation is not None:
-                self._deliver(activation)
-        else:
-            self._fail(held, error)
+        try:
+            activation = self._answer(held, payload, error)
+        except Exception as broken:  # a defect of ours; an attempt without an answer would keep its slot
+            id, name = held.attempt.id, held.function.name
+            log.failure(broken, "%s %s could not be answered", name, id)
+            activation = self._engine.fail(id, held.lease, encode_error(broken, id), True)
+        if activation is not None:
+            # Outside of the task's context: what a workflow does next must not see what the task has set.
+            contextvars.Context().run(self._deliver, activation)
         if self._draining.is_set():
             self._note_idle()
 
-    def _fail(self, held: _Held, error: BaseException) -> None:
+    def _answer(self, held: _Held, payload: bytes | None, error: BaseException | None) -> tuple[Any, ...] | None:
         attempt, name = held.attempt, held.function.name
+        if held.over:
+            self._engine.release(attempt.id, held.lease)
+            return None
+        if error is None:
+            return self._engine.complete(attempt.id, held.lease, payload or b"null")
         retryable = not is_mistake(error) and not matches(error, held.non_retryable)
         _log_failure(name, attempt.id, attempt.attempt, attempt.queue, error)
-        self._answer_failure(attempt.id, held.lease, error, retryable)
+        return self._engine.fail(attempt.id, held.lease, encode_error(error, attempt.id), retryable)
 
     def _fail_unknown(self, id: str, lease: int, name: str, number: int, queue: str) -> None:
         error = UnknownFunction(f"no task {name} is registered in worker {self.name}")
         _log_failure(name, id, number, queue, error)
-        self._answer_failure(id, lease, error, True)  # a worker that has it may be there soon
-
-    def _answer_failure(self, id: str, lease: int, error: BaseException, retryable: bool) -> None:
-        activation = self._engine.fail(id, lease, encode_error(error, id), retryable)
-        if activation is not None:
-            self._deliver(activation)
+        # A worker that has it may be there soon.
+        self._deliver(self._engine.fail(id, lease, encode_error(error, id), True))
 
     def _end_attempt(self, held: _Held, reason: str) -> None:
         held.over = held.over or reason
         held.attempt.cancelled = True
         if held.task is not None:
-            held.task.cancel()
+            try:
+                held.task.cancel()
+            except BaseException as error:  # it waits for an object of the program whose `cancel` raises
+                log.failure(error, "task %s %s could not be cancelled", held.function.name, held.attempt.id)
 
     def _look_for_stuck_tasks(self) -> None:
         stuck = sum(1 for held in self._tasks.values() if held.over == "timeout")
@@ -424,9 +463,11 @@ class Worker:
             if function is None or function.kind != "workflow":
                 raise UnknownFunction(f"no workflow {name} is registered in worker {self.name}")
             run = self._make_run(id, attempt, function, queue, args)
-        except Exception as error:
+        except BaseException as error:  # of the arguments' own code; an `exit()` there ends the run, not the worker
+            if interrupted(error):
+                raise
             _log_failure(name, id, attempt, queue, error)
-            verb = "hold" if isinstance(error, UnknownFunction) else "fail"
+            verb = "hold" if is_a(error, UnknownFunction) else "fail"
             self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
             return
         trace = None if self._tracing is None else self._tracing.run(name, id, attempt, queue, headers)
@@ -465,18 +506,23 @@ class Worker:
         """Start or activate a run. Should that raise, which is a defect of ours, the run is held rather than lost."""
         try:
             return step(*given)
-        except Exception as error:
-            log.exception("%s %s could not go on", run.name, run.id)
-            with contextlib.suppress(Exception):
-                run.evict()
-            run.finished = True
-            return [("hold", encode_error(error, run.id))]
+        except BaseException as error:
+            if interrupted(error):
+                raise
+            return _broken(run, error)
 
     def _send(self, id: str, hot: _Hot, commands: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-        if hot.run.finished:
-            self._forget(id, hot.run)
-            _log_end(hot.run, commands)
-        return self._engine.commands(id, hot.lease, commands)
+        run = hot.run
+        if run.finished:
+            self._forget(id, run)
+            _log_end(run, commands)
+        try:
+            return self._engine.commands(id, hot.lease, commands)
+        except Exception as error:  # commands that the engine does not take
+            held = _broken(run, error)
+            if id in self._runs:
+                self._forget(id, run)
+            return self._engine.commands(id, hot.lease, held)
 
     def _on_evict(self, id: str) -> None:
         hot = self._runs.get(id)
@@ -487,7 +533,13 @@ class Worker:
     def _put_out(self, id: str, why: str) -> None:
         hot = self._runs[id]
         run = hot.run
-        run.evict()
+        try:
+            contextvars.Context().run(run.evict)
+        except BaseException as error:
+            if interrupted(error):
+                raise
+            log.failure(error, "%s %s could not be put out of memory", run.name, run.id)
+            run.finished = run.parked = True
         if hot.trace is not None:
             hot.trace.end(why)
         self._forget(id, run)
@@ -519,20 +571,54 @@ def _call_plain(held: _Held, data: bytes) -> Any:
     return held.plain(*args, **kwargs)
 
 
+def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+    """`asyncio.run(worker.run())` for a process that is there for this worker only: users' code cannot end its loop.
+
+    asyncio ends a loop when one of its tasks raises SystemExit or KeyboardInterrupt, for which an `exit()` below a
+    `gather` is enough, and when `loop.stop()` is called. Whoever awaits such a task gets the error all the same.
+    """
+    main: list[asyncio.Task[None]] = []
+
+    async def run() -> None:
+        main.append(asyncio.current_task())  # type: ignore[arg-type]
+        await worker.run()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        go_on = partial(runner.run, run())
+        while True:
+            try:
+                go_on()
+                return
+            except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+                if worker.closed or interrupted(error) or main[0].done():
+                    raise
+                log.failure(error, "worker %s goes on after code of a task has ended its event loop", worker.name)
+                go_on = partial(runner.get_loop().run_until_complete, main[0])
+
+
 def matches(error: BaseException, names: list[str]) -> bool:
     """Whether an error is of one of the classes named, qualified (`shop.CardDeclined`) or bare, or of a subclass."""
     if not names:
         return False
-    if isinstance(error, ExecutionFailed) and error.type in {name.rpartition(".")[2] for name in names}:
-        return True
-    own = {name for kind in type(error).__mro__ for name in (class_name(kind), kind.__qualname__, kind.__name__)}
-    return not own.isdisjoint(names)
+    if is_a(error, ExecutionFailed):
+        failed_as = decode_error(encode_error(error)).type
+        if any(failed_as == name.rpartition(".")[2] for name in names):
+            return True
+    return not class_names(error, class_name).isdisjoint(names)
+
+
+def _broken(run: WorkflowRun, error: BaseException) -> list[tuple[Any, ...]]:
+    """The commands of a run that cannot go on for a reason that is not its own: it is held."""
+    log.failure(error, "%s %s could not go on", run.name, run.id)
+    with contextlib.suppress(BaseException):
+        run.evict()
+    run.finished = True
+    return [("hold", encode_error(error, run.id))]
 
 
 def _log_failure(name: str, id: str, attempt: int, queue: str, error: BaseException) -> None:
-    message = " ".join(str(error).split())
     extra = {"function": name, "execution_id": id, "attempt": attempt, "queue": queue}
-    log.warning("%s %s attempt %d failed: %s: %s", name, id, attempt, type(error).__name__, message, extra=extra)
+    log.warning("%s %s attempt %d failed: %s", name, id, attempt, one_line(error), extra=extra)
 
 
 def _log_end(run: WorkflowRun, commands: list[tuple[Any, ...]]) -> None:

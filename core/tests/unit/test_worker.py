@@ -12,7 +12,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,9 @@ from currant.worker import matches
 from fake_core import Core, Engine
 from support import eventually_async as eventually
 
+caller: ContextVar[str] = ContextVar("caller", default="nobody")
+seen: list[str] = []
+left: list[AsyncIterator[str]] = []  # async generators that are gone on with by nobody
 started = threading.Event()
 finish = threading.Event()
 
@@ -400,6 +404,70 @@ async def test_when_every_slot_is_stuck_the_worker_stops(
     finish.set()
 
 
+# Context variables
+
+
+class Stamped(str):
+    """A value that keeps who it was decoded for."""
+
+    def __new__(cls, text: str) -> Self:
+        seen.append(f"{text} for {caller.get()}")
+        return super().__new__(cls, text)
+
+
+@task
+async def seen_by_task(given: Stamped) -> Stamped:
+    before, _ = caller.get(), caller.set("a task")
+    return str.__new__(Stamped, before)
+
+
+@task
+def seen_in_thread(given: Stamped) -> str:
+    before, _ = caller.get(), caller.set("a task in a thread")
+    return before
+
+
+@workflow
+async def seen_by_workflow(given: Stamped) -> str:
+    async def values() -> AsyncIterator[str]:
+        try:
+            yield caller.get()
+        finally:
+            seen.append(f"closed for {caller.get()}")
+
+    before = [value async for value in values()]
+    async for _ in values():
+        break
+    left.append(values())
+    before.append(await anext(left[0]))
+    before.append(await seen_by_task.run(Stamped("y")))
+    seen.append(f"goes on for {caller.get()}")
+    await sleep(3600)
+    return before[0]
+
+
+async def test_neither_tasks_nor_workflows_see_context_variables_of_the_program_or_of_each_other(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
+    monkeypatch.setattr(Engine, "drain", lambda _: None)  # so that the workflow is in memory until the end
+    caller.set("the program")
+    id, child = str(uuid4()), task_item(seen_by_task, "x")
+    async with Worker(["jobs"], functions=[seen_by_task, seen_in_thread, seen_by_workflow]):
+        engine = engines[0]
+        await do(engine, run_item(seen_by_workflow, "x", id=id), "commands")
+        engine.activations[child[1]] = deque([(id, "0", 1, 2_000_000, "completed", b'"z"')])
+        items = [task_item(function, "x") for function in (seen_by_task, seen_in_thread) for _ in range(2)]
+        engine.give(*items, child)
+        results = [await answer(engine, "complete", item[1]) for item in [*items, child]]
+        assert results == [(1, b'"nobody"')] * 5
+        await eventually(lambda: len(commands_of(engine, id)) == 2)
+    assert {"x for nobody", "z for nobody", "closed for nobody", "goes on for nobody"} <= {*seen}
+    assert not [line for line in seen if line.endswith("for the program")]
+    assert {line for line in seen if line.endswith("for a task")} <= {"nobody for a task"}  # its own result
+    assert caller.get() == "the program"
+
+
 # Workflows
 
 
@@ -695,6 +763,26 @@ def test_the_build_is_of_the_workflows_sources_their_versions_and_python(monkeyp
     assert build_id(FLOWS) != one
     monkeypatch.setenv("WORKFLOWS_BUILD_ID", "v7")
     assert build_id(FLOWS) == f"v7-py3.{sys.version_info.minor}"
+
+
+async def test_work_waits_for_a_thread_where_the_system_allows_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from currant.threads import Threads
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool, done, gate = Threads(2), threading.Event(), threading.Event()
+    pool.submit(lambda: gate.wait(20) and None)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.submit(done.set)
+    gate.set()
+    await eventually(done.is_set)
+    monkeypatch.undo()
+    pool.submit(lambda: exec("raise SystemExit"))
+    done.clear()
+    pool.submit(done.set)
+    await eventually(done.is_set)
+    pool.close()
 
 
 async def test_threads_are_kept_and_no_more_than_asked_for(core: Core) -> None:

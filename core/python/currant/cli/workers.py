@@ -16,7 +16,7 @@ from currant.cli.output import say
 from currant.decorators import registry
 from currant.embedded import EmbeddedPostgres
 from currant.rust_bridge import RustBridge
-from currant.worker import Worker
+from currant.worker import Worker, run_alone
 
 DEV_DIRECTORY = ".currant"
 DEFAULT_QUEUE = "default"
@@ -87,8 +87,7 @@ def _run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | No
         worker = Worker(queues=list(queues), concurrency=concurrency, name=name)
     except ValueError as error:
         raise Mistake(str(error)) from None
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(worker.run())
+    run_alone(worker, loop_factory())
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
