@@ -296,7 +296,7 @@ def _signal(target: Handle[Any] | str | UUID, name: str, payload: Any) -> tuple[
         raise TypeError(f"the name of a signal is a string, not {name!r}")
     if not 1 <= len(name) <= 200 or "\0" in name:
         raise ValueError(f"the name of a signal has 1 to 200 characters and no NUL, not {name!r:.80}")
-    return checked_id(target), codec.encode(payload, f"the payload of signal {name!r}")
+    return checked_id(target), codec.encode_untyped(payload, f"the payload of signal {name!r}")
 
 
 def _client_of(target: Handle[Any] | str | UUID) -> Client:

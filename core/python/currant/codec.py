@@ -14,12 +14,14 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from currant import settings
+from currant import fidelity, settings
 from currant.errors import ExecutionFailed, SerializationError
 from currant.user_errors import is_a, message_of, traceback_of, type_name
 
+CERTAIN_LENGTH = 4_000  # bytes of JSON; in more there may be a number that is too long for Python
 _SCALARS: frozenset[type] = frozenset({str, int, bool, bytes, type(None)})
 _TOO_DEEP = "it is nested too deeply, or contains itself"
+_PLAIN_CONTAINERS = (list, tuple, dict, set, frozenset)
 _LISTS = (list, tuple, set, frozenset, deque)
 
 _Class: Any = type  # where a parameter is named `type`
@@ -46,10 +48,7 @@ def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
     Raises `SerializationError`, naming `what`, for NaN, infinities, lone surrogates, keys that are not strings, objects
     that JSON cannot carry, and payloads that are too large.
     """
-    try:
-        data = _encoder.encode(value)
-    except Exception as error:
-        raise SerializationError(f"{what} cannot be carried as JSON: {_reason(value, error)}") from error
+    data = to_json(value, what)
     # msgspec writes NaN and infinities as null and numbers that are keys as strings. Only data with a null or an
     # object in it can hold such a thing, so most values are not walked.
     if (b"null" in data and value is not None) or b'":' in data:
@@ -59,6 +58,21 @@ def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
     if len(data) > (limit or _limit or payload_limit()):
         check_size(data, what, limit)
     return data
+
+
+def to_json(value: Any, what: str) -> bytes:
+    """As `encode`, for a value that is compared with what it is decoded to: nothing is looked at, and any size goes."""
+    try:
+        return _encoder.encode(value)
+    except Exception as error:
+        raise SerializationError(f"{what} cannot be carried as JSON: {_reason(value, error)}") from error
+
+
+def refuse_no_numbers(value: Any, what: str) -> None:
+    """Raise `SerializationError`, naming `what`, if there is NaN or an infinity in `value`: JSON has null for them."""
+    reason = _fault(value, keys=False)
+    if reason is not None:
+        raise SerializationError(f"{what} cannot be carried as JSON: {reason}")
 
 
 def check_size(data: bytes, what: str, limit: int | None = None) -> None:
@@ -93,6 +107,63 @@ def decoder(type: Any, what: str = "value") -> Callable[[bytes], Any]:
             raise SerializationError(f"{what} does not fit {show_type(type)}: {error}") from error
 
     return decode_value
+
+
+class Carrier:
+    """Carries the values of one annotation: decodes them, and sees that they arrive as they were.
+
+    Raises `SerializationError`, naming `what`, for a type that JSON cannot tell apart.
+    """
+
+    __slots__ = ("_is_loose", "_is_plain", "certain", "decode", "what")
+
+    def __init__(self, type: Any, what: str) -> None:
+        self.what = what
+        self.decode = decoder(type, what)
+        self.certain = fidelity.certain(type)  # of these types any value arrives as it was
+        self._is_plain = fidelity.is_plain(type)
+        self._is_loose = fidelity.is_loose(type)
+
+    def check(self, value: Any, arrived: Any) -> None:
+        """Raise `SerializationError` if `arrived`, which was decoded, is not what `value` was."""
+        try:
+            if self._is_plain and value == arrived:
+                return
+        except RecursionError:  # it is nested deeply; `difference` does not mind
+            pass
+        found = fidelity.difference(value, arrived, self._is_loose)
+        if found is not None:
+            raise SerializationError(f"{self.what} would not arrive as it is: {found}")
+
+    def encode(self, value: Any) -> bytes:
+        """Give a value as JSON. Raises `SerializationError` if it would not arrive as it is, or is too large."""
+        data = to_json(value, self.what)
+        if len(data) > (_limit or payload_limit()):
+            check_size(data, self.what)
+        if type(value) in self.certain and len(data) <= CERTAIN_LENGTH and (data != b"null" or value is None):
+            return data
+        try:
+            self.check(value, self.decode(data))
+        except SerializationError:
+            refuse_no_numbers(value, self.what)  # which is the better reason
+            raise
+        return data
+
+
+def encode_untyped(value: Any, what: str) -> bytes:
+    """As `encode`, for a value whose reader says what it is: each part has to come back by its own class."""
+    data = encode(value, what)
+    if type(value) in _SCALARS:
+        return data
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if type(item) in _PLAIN_CONTAINERS:
+            stack.extend(item.values() if isinstance(item, dict) else item)
+        elif type(item) not in _SCALARS and type(item) is not float:
+            carrier = Carrier(getattr(item, "__orig_class__", type(item)), what)
+            carrier.check(item, carrier.decode(_encoder.encode(item)))
+    return data
 
 
 def show_type(type: Any) -> str:
@@ -138,7 +209,7 @@ def _plain(value: Any) -> Any:
     """What msgspec does not know: pydantic's models, subclasses of the plain types."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json", **_pydantic_way(pydantic)[0])
+        return value.model_dump(mode="json", warnings=False, **_pydantic_way(pydantic)[0])
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -205,19 +276,22 @@ def _reason(value: Any, error: Exception) -> str:
         return str(error)
 
 
-def _fault(value: Any, strings: bool = False) -> str | None:
-    """The first thing in `value` that JSON cannot carry, or that msgspec would carry as something else."""
+def _fault(value: Any, strings: bool = False, keys: bool = True) -> str | None:
+    """The first thing in `value` that JSON cannot carry, or that msgspec would carry as something else.
+
+    `strings`: also lone surrogates, which msgspec finds by itself. `keys`: also keys that are not strings.
+    """
     try:
-        return next(_faults(value, "", _SCALARS - {str} if strings else _SCALARS), None)
+        return next(_faults(value, "", _SCALARS - {str} if strings else _SCALARS, keys), None)
     except RecursionError:
         return _TOO_DEEP
 
 
-def _faults(value: Any, path: str, fine: frozenset[type]) -> Iterator[str]:
+def _faults(value: Any, path: str, fine: frozenset[type], keys: bool) -> Iterator[str]:
     if type(value) in fine:
         return
     if isinstance(value, Enum):
-        yield from _faults(value.value, path, fine)
+        yield from _faults(value.value, path, fine, keys)
     elif isinstance(value, str):
         if not _encodes(value):
             yield f"{_at(path)}{value!r} has a lone surrogate"
@@ -226,19 +300,19 @@ def _faults(value: Any, path: str, fine: frozenset[type]) -> Iterator[str]:
             yield f"{_at(path)}{float.__repr__(value)} is not a JSON number"
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
+            if keys and not isinstance(key, str):
                 yield f"{_at(path)}the key {key!r} is not a string"
-            elif str not in fine and not _encodes(key):
+            elif str not in fine and isinstance(key, str) and not _encodes(key):
                 yield f"{_at(path)}the key {key!r} has a lone surrogate"
             elif type(item) not in fine:
-                yield from _faults(item, f"{path}[{key!r}]", fine)
+                yield from _faults(item, f"{path}[{key!r}]", fine, keys)
     elif isinstance(value, _LISTS):
         for index, item in enumerate(value):
             if type(item) not in fine:
-                yield from _faults(item, f"{path}[{index}]", fine)
+                yield from _faults(item, f"{path}[{index}]", fine, keys)
     else:
         for name, item in _attributes(value):
-            yield from _faults(item, f"{path}.{name}", fine)
+            yield from _faults(item, f"{path}.{name}", fine, keys)
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

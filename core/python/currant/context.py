@@ -91,14 +91,14 @@ def get_version(change_id: str, minimum: int, maximum: int) -> int:
     return _run("get_version").get_version(change_id, minimum, maximum)
 
 
-def side_effect(function: Callable[[], T]) -> T:
-    """Call a plain `function` once in the run's life and give its value, as it comes back from JSON. Not awaited.
+def side_effect(function: Callable[[], T], type: Any = Any) -> T:
+    """Call a plain `function` once in the run's life and give its value, as `type` (default: plain JSON). Not awaited.
 
     Later (after a crash, an eviction) the recorded value is given. For what is quick and not repeatable: reading a
     setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and later.
-    Raises `SerializationError` when JSON cannot carry the value.
+    Raises `SerializationError` when JSON cannot carry the value as `type`.
     """
-    return _run("side_effect").side_effect(function)  # type: ignore[no-any-return]
+    return _run("side_effect").side_effect(function, type)  # type: ignore[no-any-return]
 
 
 def is_replaying() -> bool:

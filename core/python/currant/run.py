@@ -397,7 +397,7 @@ class WorkflowRun:
             raise WorkflowSuspendException
         return version
 
-    def side_effect(self, function: Callable[[], Any]) -> Any:
+    def side_effect(self, function: Callable[[], Any], type: Any = Any) -> Any:
         """Call `function` once in the run's life: see `context.side_effect`."""
         key = self._next_key()
         if self._records is not None and key in self._records:
@@ -407,7 +407,7 @@ class WorkflowRun:
             # Outside of the loop, so that it can make no steps: a replay does not call it.
             _set_running_loop(None)
             try:
-                data = _run_side_effect(function)
+                data = _run_side_effect(function, type)
             finally:
                 _set_running_loop(self._loop)
             command = ("side_effect", key, data)
@@ -416,7 +416,7 @@ class WorkflowRun:
         if data.startswith(_ERROR_MARK):
             stored = codec.decode(data, dict, "a side effect")
             raise codec.decode_error(codec.encode(stored["!error"]))
-        return codec.decode(data, Any, "a side effect")
+        return codec.decode(data, type, "the value of a side effect")
 
     def is_replaying(self) -> bool:
         """True while the outcome at hand, or the start, is one that an earlier activation has seen."""
@@ -511,7 +511,7 @@ def _check_version(change_id: str, minimum: int, maximum: int) -> None:
         raise ValueError(f"get_version({change_id!r}): the minimum {minimum} is above the maximum {maximum}")
 
 
-def _run_side_effect(function: Callable[[], Any]) -> bytes:
+def _run_side_effect(function: Callable[[], Any], type: Any) -> bytes:
     try:
         value = function()
     except BaseException as error:
@@ -523,7 +523,7 @@ def _run_side_effect(function: Callable[[], Any]) -> bytes:
         if inspect.iscoroutine(value):
             value.close()
         raise TypeError("side_effect takes a plain function; what must be awaited belongs in a task")
-    data = codec.encode(value, "the value of a side effect")
+    data = codec.Carrier(type, "the value of a side effect").encode(value)
     if data.startswith(_ERROR_MARK):
         raise SerializationError("the value of a side effect cannot be an object that begins with the key '!error'")
     return data

@@ -5,20 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Never, NoReturn, Optional, get_type_hints
 
 import msgspec
 
 from currant import codec
+from currant.codec import CERTAIN_LENGTH, Carrier
 from currant.errors import SerializationError, mistake
 
-_Decode = Callable[[bytes], Any]
 _EMPTY = inspect.Parameter.empty
-# What JSON gives back as it was, so that nobody has to try: but for numbers of some 4,300 digits, which are longer.
-_CERTAIN = (str, int, float, bool)
-_CERTAIN_LENGTH = 4_000
+_MOST_CERTAIN = 1_000
 
 
 class _Raw(msgspec.Struct):
@@ -51,10 +49,9 @@ class Signature:
         for key in [*self._signature.parameters, "return"]:
             self._resolve(key, local_names)
         self._least, self._most = self._positional_counts()
-        self._decoders: tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode] | None = None
-        self._result: _Decode | None = None
-        self._typed = any(self.hints.get(key) is not Any for key in self._signature.parameters)
-        self._certain = self._certain_types()
+        self._carriers: tuple[list[Carrier], Carrier, dict[str, Carrier], Carrier] | None = None
+        self._result: Carrier | None = None
+        self._certain: set[tuple[type, ...]] = set()  # types of positional arguments that arrive as they are
 
     # Arguments
 
@@ -70,20 +67,39 @@ class Signature:
         """Give arguments as they are stored. Raises `TypeError`, and `SerializationError` naming the argument."""
         self.bind(args, kwargs)
         try:
-            positional = codec.encode(args, limit=sys.maxsize)
-            named = codec.encode(kwargs, limit=sys.maxsize) if kwargs else b"{}"
+            positional = codec.to_json(args, "")
+            named = codec.to_json(kwargs, "") if kwargs else b"{}"
         except SerializationError:
             self._raise_for_culprit(args, kwargs)
             raise
         data = b'{"args":%b,"kwargs":%b}' % (positional, named)
         if len(data) > codec.payload_limit():
             codec.check_size(data, f"the arguments of {self.name}")
-        # What the worker could not decode is refused here; whether it can at all is seen at the first call.
-        if self._typed and not (
-            self._decoders and not kwargs and len(data) <= _CERTAIN_LENGTH and tuple(map(type, args)) in self._certain
-        ):
-            self.decode_args(data)
+        # What the worker could not decode is refused here, and what would be another value there.
+        types = tuple(map(type, args))
+        if kwargs or types not in self._certain or len(data) > CERTAIN_LENGTH or (float in types and b"null" in data):
+            try:
+                self._check_args(args, kwargs, data)
+            except SerializationError:
+                for name, value in self._named(args, kwargs):
+                    codec.refuse_no_numbers(value, name)  # which is the better reason
+                raise
         return data
+
+    def _check_args(self, args: tuple[Any, ...], kwargs: dict[str, Any], data: bytes) -> None:
+        positional, rest, named, other = self._carriers or self._make_carriers()
+        carriers = [positional[i] if i < len(positional) else rest for i in range(len(args))]
+        kinds = tuple(map(type, args))
+        if len(data) <= CERTAIN_LENGTH and all(map(_is_certain, carriers, kinds)):
+            if len(self._certain) < _MOST_CERTAIN:
+                self._certain.add(kinds)
+            if b"null" not in data and all(_is_certain(named.get(key, other), type(kwargs[key])) for key in kwargs):
+                return
+        arrived_args, arrived_kwargs = self.decode_args(data)
+        for carrier, value, arrived in zip(carriers, args, arrived_args, strict=True):
+            carrier.check(value, arrived)
+        for key, value in kwargs.items():
+            named.get(key, other).check(value, arrived_kwargs[key])
 
     def decode_args(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Give stored arguments as the annotated types. Raises `SerializationError`, naming the argument."""
@@ -93,12 +109,12 @@ class Signature:
             raise SerializationError(
                 f'the arguments of {self.name} are not {{"args": [...], "kwargs": {{...}}}}: {error}'
             ) from None
-        positional, rest, named, other = self._decoders or self._make_decoders()
+        positional, rest, named, other = self._carriers or self._make_carriers()
         count = len(positional)
-        args = tuple([(positional[i] if i < count else rest)(value) for i, value in enumerate(raw.args)])
+        args = tuple([(positional[i] if i < count else rest).decode(value) for i, value in enumerate(raw.args)])
         if not raw.kwargs:
             return args, {}
-        return args, {key: named.get(key, other)(value) for key, value in raw.kwargs.items()}
+        return args, {key: named.get(key, other).decode(value) for key, value in raw.kwargs.items()}
 
     def named_arguments(self, data: bytes) -> dict[str, Any]:
         """Give stored arguments, as plain JSON, by the names of their parameters; defaults are left out."""
@@ -112,15 +128,12 @@ class Signature:
     # Result
 
     def encode_result(self, value: Any) -> bytes:
-        """Give a result as it is stored. Raises `SerializationError` also if it does not fit its annotation."""
-        data = codec.encode(value, self._result_name)
-        if self.hints.get("return") is not Any:
-            (self._result or self._make_result())(data)
-        return data
+        """Give a result as it is stored. Raises `SerializationError` also if it would not come back as it is."""
+        return (self._result or self._make_result()).encode(value)
 
     def decode_result(self, data: bytes) -> Any:
         """Give a stored result as the annotated type. Raises `SerializationError`."""
-        return (self._result or self._make_result())(data)
+        return (self._result or self._make_result()).decode(data)
 
     # Worked out once
 
@@ -167,41 +180,41 @@ class Signature:
                 least += parameter.default is _EMPTY
         return least, most
 
-    def _certain_types(self) -> frozenset[tuple[type, ...]]:
-        """The types of positional arguments that come back as they are: the annotations, where these are plain."""
-        types: list[type] = []
+    def _make_carriers(self) -> tuple[list[Carrier], Carrier, dict[str, Carrier], Carrier]:
+        positional: list[Carrier] = []
+        named: dict[str, Carrier] = {}
+        rest = other = Carrier(Any, f"an argument of {self.name}")
         for key, parameter in self._signature.parameters.items():
-            if parameter.kind > parameter.POSITIONAL_OR_KEYWORD or self.hints.get(key) not in _CERTAIN:
-                break
-            types.append(self.hints[key])
-        return frozenset(tuple(types[:count]) for count in range(len(types) + 1))
-
-    def _make_decoders(self) -> tuple[list[_Decode], _Decode, dict[str, _Decode], _Decode]:
-        positional: list[_Decode] = []
-        named: dict[str, _Decode] = {}
-        rest = other = codec.decoder(Any, f"an argument of {self.name}")
-        for key, parameter in self._signature.parameters.items():
-            decode = codec.decoder(self._hint(key), f"argument {key!r} of {self.name}")
+            carrier = Carrier(self._hint(key), f"argument {key!r} of {self.name}")
             if parameter.kind is parameter.VAR_POSITIONAL:
-                rest = decode
+                rest = carrier
             elif parameter.kind is parameter.VAR_KEYWORD:
-                other = decode
+                other = carrier
             else:
                 if parameter.kind is not parameter.KEYWORD_ONLY:
-                    positional.append(decode)
+                    positional.append(carrier)
                 if parameter.kind is not parameter.POSITIONAL_ONLY:
-                    named[key] = decode
-        self._decoders = positional, rest, named, other
-        return self._decoders
+                    named[key] = carrier
+        self._carriers = positional, rest, named, other
+        return self._carriers
 
-    def _make_result(self) -> _Decode:
-        self._result = codec.decoder(self._hint("return"), self._result_name)
+    def _make_result(self) -> Carrier:
+        self._result = Carrier(self._hint("return"), self._result_name)
         return self._result
 
     def _raise_for_culprit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for name, value in self._named(args, kwargs):
+            codec.to_json(value, name)
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The arguments of a call, with how a message names them."""
         names = [key for key, p in self._signature.parameters.items() if p.kind <= p.POSITIONAL_OR_KEYWORD]
         for index, value in enumerate(args):
             what = repr(names[index]) if index < len(names) else str(index + 1)
-            codec.encode(value, f"argument {what} of {self.name}", sys.maxsize)
+            yield f"argument {what} of {self.name}", value
         for key, value in kwargs.items():
-            codec.encode(value, f"argument {key!r} of {self.name}", sys.maxsize)
+            yield f"argument {key!r} of {self.name}", value
+
+
+def _is_certain(carrier: Carrier, kind: type) -> bool:
+    return kind in carrier.certain
