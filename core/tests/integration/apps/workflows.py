@@ -225,7 +225,12 @@ async def taxed(order: Order) -> Order:
 
 @task
 async def anything() -> Any:
-    return {"pair": (1, 2), "when": datetime(2026, 1, 1, tzinfo=UTC), "amount": Decimal("0.10")}
+    return {"pair": (1, 2)}
+
+
+@task
+async def undeclared() -> Any:
+    return {"when": datetime(2026, 1, 1, tzinfo=UTC)}
 
 
 SHARED: list[int] = []
@@ -241,11 +246,15 @@ async def values(order: Order) -> list[str]:
     """What the workflow sees of its steps' results, before and after it was put out of memory."""
     back = await taxed.run(order)
     plain = await anything.run()
+    try:
+        plain["when"] = await undeclared.run()
+    except ExecutionFailed as error:
+        plain["when"] = error
     mine = await shared_list.run()
     mine.append(1)
     await wait_for_signal("go")
     seen = [type(value).__name__ for value in (back, back.id, back.total, back.made, back.scan)]
-    return [*seen, str(back.total), back.scan.hex(), *(type(value).__name__ for value in plain.values()), str(mine)]
+    return [*seen, str(back.total), back.scan.hex(), type(plain["pair"]).__name__, plain["when"].type, str(mine)]
 
 
 # Retries
