@@ -111,6 +111,7 @@ clean: ## remove what was built, installed, and run here
 	@scripts/make-venv.sh
 
 .venv/.installed: .venv/.created core/pyproject.toml
+	@$(NEED) compiler cargo
 	@echo "installing the Python packages ..."
 	@.venv/bin/pip install --quiet --disable-pip-version-check --group core/pyproject.toml:dev
 	@touch $@

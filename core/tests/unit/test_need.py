@@ -113,7 +113,7 @@ def test_what_is_there_is_not_spoken_of(machine: Machine) -> None:
 def test_root_on_debian_installs_what_is_missing_and_no_service_starts(machine: Machine, ci: str) -> None:
     machine.add_apt("pgbouncer")
     done = machine.need("pgbouncer", CI=ci)
-    assert (done.returncode, machine.notes()) == (0, [])
+    assert (done.returncode, done.stdout, machine.notes()) == (0, "need: installing pgbouncer ...\n", [])
     update, install = machine.log.read_text().splitlines()
     assert update.startswith("update")
     assert "pgbouncer" in install
@@ -182,6 +182,7 @@ def test_everything_that_is_necessary_and_missing_is_said_at_once(machine: Machi
     machine.be("ann")
     done = machine.need("compiler", "cargo", "pgbouncer")
     assert done.returncode == 1
+    assert "installing" not in done.stdout  # which it could not
     compiler, cargo = done.stderr.splitlines()
     assert compiler.endswith("cannot be installed here: apt-get install gcc libc6-dev")
     assert re.search(r"cargo is missing, or too old.*: install Rust 1\.\d+ or later: https://rustup\.rs$", cargo)
