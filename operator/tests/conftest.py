@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.clusters import ControlPlane, Kubectl, control_plane
+from e2e.clusters import ControlPlane, Kubectl, control_plane, need_control_plane
 
 CHECKOUT = Path(__file__).parents[2]
 CRDS = CHECKOUT / "crds"
@@ -18,6 +18,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
     """A control plane of the tests' own, with the custom resources installed."""
+    need_control_plane()
     with control_plane() as running:
         install_crds(running.kubectl)
         yield running

@@ -97,7 +97,7 @@ def _no_database_is_left_configured() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def pgbouncer(server_url: str) -> Iterator[PgBouncer]:
     """PgBouncer in front of the server."""
-    program = needed("pgbouncer", "pgbouncer")
+    program = needed("pgbouncer", "apt-get install pgbouncer")
     with passable_directory() as directory:
         bouncer = PgBouncer(program, directory, server_url)
         yield bouncer

@@ -282,15 +282,15 @@ class TestPrograms:
     ) -> None:
         monkeypatch.delenv("CI", raising=False)
         with pytest.raises(pytest.skip.Exception, match="pgbouncer is not installed.*apt-get install pgbouncer"):
-            programs.needed("pgbouncer", "pgbouncer")
+            programs.needed("pgbouncer", "apt-get install pgbouncer")
 
     def test_in_ci_it_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CI", "true")
         with pytest.raises(pytest.fail.Exception, match="apt-get install prometheus"):
-            programs.needed("promtool", "prometheus")
+            programs.needed("promtool", "apt-get install prometheus")
 
     def test_debians_place_for_servers_is_looked_at(self, tmp_path: Path) -> None:
         program = tmp_path / "usr/sbin/pgbouncer"
         program.parent.mkdir(parents=True)
         program.touch(0o755)
-        assert programs.needed("pgbouncer", "pgbouncer") == str(program)
+        assert programs.needed("pgbouncer", "apt-get install pgbouncer") == str(program)
