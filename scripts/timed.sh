@@ -11,8 +11,7 @@ took=$((SECONDS - start))
 if [ $code -eq 0 ]; then verdict=ok; else verdict="FAILED (exit $code)"; fi
 printf 'make %s: %s, %d min %02d s\n' "$name" "$verdict" $((took / 60)) $((took % 60))
 if [ -z "$inner" ]; then
-    left_out=$(awk '!seen[$0]++ { printf "%s%s", separator, $0; separator = "; " }' "$LEFT_OUT")
-    [ -z "$left_out" ] || echo "make $name: NOT TESTED: $left_out"
+    "$(dirname "$0")/leave-out.sh" --summary "make $name"
     rm -f "$LEFT_OUT"
 fi
 exit $code

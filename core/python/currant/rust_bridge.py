@@ -334,9 +334,9 @@ class RustBridge:
         """Every schedule, by function and name.
 
         Each with `function name owner cron time_zone overlap catch_up starting_deadline jitter suspended last_fire_at
-        next_fire_at last_outcome missed`. Durations are in seconds, times ISO 8601; `suspended` also with its definition,
-        it then has no next time. `missed` counts the fire times that started no run as they were too old, or as only the
-        last is caught up.
+        next_fire_at last_outcome missed`. Durations are in seconds, times ISO 8601; `suspended` also with its
+        definition, it then has no next time. `missed` counts the fire times that started no run as they were too old,
+        or as only the last is caught up.
         """
         return _rows(self.core.list_schedules())
 

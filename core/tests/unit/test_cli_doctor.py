@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -98,3 +99,13 @@ def test_a_short_lock_wait_is_none_and_an_unfinished_definition_is_named() -> No
     definition = {"function": "f", "owner": "o", "gated": True, "seconds": 121.0}
     assert "nothing of that function starts" in problems(unsettled=[definition])[0]
     assert problems(unsettled=[{**definition, "gated": False}]) == []
+
+
+def test_what_is_advised_can_be_copied_whatever_the_names_are() -> None:
+    """A name comes from whoever may enqueue; a command and a statement with it are for the shell and for psql."""
+    name = "x; rm -rf ~ 'a'"
+    queue = dict.fromkeys(("delayed", "suspended", "blocked", "workers"), 0)
+    (unserved,) = problems(queues=[{"queue": name, "ready": 1, "oldest_ready_seconds": 1.0, **queue}])
+    assert shlex.split(unserved.partition("start one: ")[2]) == ["currant", "worker", "-q", name, "-m", "..."]
+    (prepared,) = problems(pins=[{**PIN, "kind": "prepared", "name": name}])
+    assert "commit prepared 'x; rm -rf ~ ''a'''" in prepared

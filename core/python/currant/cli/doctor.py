@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,10 +63,16 @@ def _pins(facts: Facts, longest: float) -> Found:
                 yield (
                     f"the {pin['state']} replication slot {pin['name']} keeps rows from being removed that are "
                     f"{pin['transactions']} transactions old",
-                    f"let its reader catch up, or drop it: select pg_drop_replication_slot('{pin['name']}')",
+                    f"let its reader catch up, or drop it: select pg_drop_replication_slot({_literal(pin['name'])})",
                 )
         elif (pin["seconds"] or 0.0) >= limits.get(pin["kind"], longest):
             yield _pinned(pin)
+
+
+def _literal(text: str) -> str:
+    """The text as a literal of SQL, for statements that somebody will copy."""
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'"
 
 
 def _pinned(pin: Row) -> tuple[str, str]:
@@ -73,7 +80,7 @@ def _pinned(pin: Row) -> tuple[str, str]:
     if pin["kind"] == "prepared":
         return (
             f"the transaction {pin['name']} of {pin['role']} is prepared for {since}: it keeps locks and dead rows",
-            f"end it: commit prepared '{pin['name']}', or rollback prepared '{pin['name']}'",
+            f"end it: commit prepared {_literal(pin['name'])}, or rollback prepared {_literal(pin['name'])}",
         )
     who = f"{pin['application'] or 'a session'} ({pin['role']}, pid {pin['name']})"
     if pin["kind"] == "standby":
@@ -161,7 +168,7 @@ def _queues(facts: Facts, longest: float) -> Found:
             yield (
                 f"no worker serves queue {queue['queue']}, where {queue['ready']} are ready, "
                 f"{queue['delayed']} delayed and {queue['suspended']} suspended",
-                f"start one: currant worker -q {queue['queue']} -m ...",
+                f"start one: currant worker -q {shlex.quote(queue['queue'])} -m ...",
             )
         elif queue["ready"] and queue["oldest_ready_seconds"] >= longest:
             yield (
