@@ -24,6 +24,7 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
+    DashboardLinkType,
     DataSourceRef,
     GridPos,
     Threshold,
@@ -36,7 +37,14 @@ from grafana_foundation_sdk.models.dashboard import (
 FILE = Path(__file__).parents[1] / "currant" / "files" / "dashboards" / "currant.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 OF_POOL = '{namespace=~"$namespace",pool=~"$pool"}'
+OF_NAMESPACE = '{namespace=~"$namespace"}'
+DOCS = "https://currant.dev/docs"  # as `monitoring.docsUrl` of the chart; the pages are those of docs/
+# Of pools that share a queue each has the count.
+INCOMPATIBLE = f"max by (namespace, function) (currant_pool_incompatible_runs{OF_POOL})"
+LINKS = {"Alerts": "alerts.md", "Metrics": "observability.md", "Conditions of pools": "kubernetes.md"}
 COMPLETED = 'outcome="completed"'
+FAILED = 'outcome="failed"'
+ENDED = 'outcome=~"completed|failed"'
 STAT = (4, 4)  # width and height, of 24 columns
 GRAPH = (8, 8)
 
@@ -66,6 +74,16 @@ def rate(counter: str, by: str = "", extra: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (rate({counter}{labels}[$__rate_interval]))"
 
 
+def once(gauge: str) -> str:
+    """A gauge of the queues that the chosen pools claim from, each once however many pools share it."""
+    return f"{gauge} and on (database, queue) currant_pool_queue{OF_POOL}"
+
+
+def pools_where(condition: str) -> str:
+    """How many of the chosen pools fulfil a condition on `currant_pool_...`, 0 for none."""
+    return f"count({condition}) or vector(0)"
+
+
 def quantile(number: str, histogram: str, by: str = "", labels: str = OF_POOL) -> str:
     """A quantile of a histogram."""
     groups = f"le, {by}" if by else "le"
@@ -81,8 +99,16 @@ def percentiles(histogram: str) -> tuple[Query, ...]:
 
 
 GLANCE = (
-    Panel("Ready to run", "Executions that wait for a worker", (Query(f"sum(currant_pool_ready{OF_POOL})"),)),
-    Panel("Running", "Executions that run now", (Query(f"sum(currant_pool_running{OF_POOL})"),)),
+    Panel(
+        "Ready to run",
+        "Executions that wait for a worker; a queue that pools share counts once",
+        (Query(f"sum({once('currant_queue_ready')})"),),
+    ),
+    Panel(
+        "Running",
+        "Executions that run now, workflows in memory among them; a queue that pools share counts once",
+        (Query(f"sum({once('currant_queue_running')})"),),
+    ),
     Panel(
         "Oldest ready",
         "How long the execution that waits longest has waited",
@@ -94,7 +120,31 @@ GLANCE = (
     Panel(
         "Pools that are not ready",
         "Pools whose condition Ready is not True",
-        (Query(f'count(currant_pool_condition{OF_POOL[:-1]},condition="Ready"}} != 1) or vector(0)'),),
+        (Query(pools_where(f'currant_pool_condition{OF_POOL[:-1]},condition="Ready"}} != 1')),),
+        bad=1,
+    ),
+    Panel(
+        "Degraded pools",
+        "Pools whose condition Degraded is True: something is wrong with their pods, be they ready or not",
+        (Query(pools_where(f'currant_pool_condition{OF_POOL[:-1]},condition="Degraded"}} == 1')),),
+        bad=1,
+    ),
+    Panel(
+        "Pools at maxReplicas",
+        "Pools that would have more pods if maxReplicas let them",
+        (Query(pools_where(f'currant_pool_scaling_limited{OF_POOL[:-1]},by="maxReplicas"}} == 1')),),
+        bad=1,
+    ),
+    Panel(
+        "Incompatible runs",
+        "Runs that wait as the code that is deployed does not fit their histories",
+        (Query(f"sum({INCOMPATIBLE}) or vector(0)"),),
+        bad=1,
+    ),
+    Panel(
+        "Late schedules",
+        "Schedules whose time was more than five minutes ago, and that nobody has fired",
+        (Query(f"count(time() - currant_schedule_next_timestamp_seconds{OF_NAMESPACE} > 300) or vector(0)"),),
         bad=1,
     ),
     Panel("Operators that lead", "Exactly one should", (Query("sum(currant_operator_leading)"),)),
@@ -103,10 +153,10 @@ GLANCE = (
 POOLS = (
     Panel(
         "Ready and due",
-        "Executions that could start now, and those whose time comes soon",
+        "Executions of each queue that could start now, and those whose time comes soon",
         (
-            Query(f"currant_pool_ready{OF_POOL}", "{{namespace}}/{{pool}} ready"),
-            Query(f"currant_pool_due{OF_POOL}", "{{namespace}}/{{pool}} due"),
+            Query(once("currant_queue_ready"), "{{queue}} ready"),
+            Query(once("currant_queue_due"), "{{queue}} due"),
         ),
     ),
     Panel(
@@ -130,6 +180,19 @@ POOLS = (
         "What limits the scaler",
         "1 for what kept the number of pods from being another",
         (Query(f"currant_pool_scaling_limited{OF_POOL} == 1", "{{namespace}}/{{pool}} {{by}}"),),
+    ),
+    Panel(
+        "Degraded, and at maxReplicas",
+        "Pools whose pods have a problem, and pools that would have more pods if maxReplicas let them",
+        (
+            Query(
+                f'currant_pool_condition{OF_POOL[:-1]},condition="Degraded"}} == 1', "{{namespace}}/{{pool}} degraded"
+            ),
+            Query(
+                f'currant_pool_scaling_limited{OF_POOL[:-1]},by="maxReplicas"}} == 1',
+                "{{namespace}}/{{pool}} at maxReplicas",
+            ),
+        ),
     ),
     Panel(
         "Age of the numbers",
@@ -156,6 +219,23 @@ FUNCTIONS = (
             ),
         ),
         unit="ops",
+    ),
+    Panel(
+        "Failure ratio by function",
+        "Of the executions that ended as completed or failed, those that failed; what a retry mended is not among them",
+        (
+            Query(
+                f"{rate('currant_worker_executions_total', 'function', FAILED)} "
+                f"/ {rate('currant_worker_executions_total', 'function', ENDED)} > 0",
+                "{{function}}",
+            ),
+        ),
+        unit="percentunit",
+    ),
+    Panel(
+        "Incompatible runs by function",
+        "Runs that wait as the code that is deployed does not fit their histories",
+        (Query(INCOMPATIBLE, "{{namespace}} {{function}}"),),
     ),
     Panel(
         "Failed, retried, held, by function, a second",
@@ -305,7 +385,43 @@ OPERATOR = (
     ),
 )
 
-ROWS = (("Pools", POOLS), ("Functions", FUNCTIONS), ("Workers", WORKERS), ("Operator", OPERATOR))
+SCHEDULES = (
+    Panel(
+        "Time to the next run",
+        "Below 0: the schedule is late, nobody has fired it",
+        (
+            Query(
+                f"currant_schedule_next_timestamp_seconds{OF_NAMESPACE} - time()",
+                "{{function}} {{schedule}}",
+            ),
+        ),
+        unit="s",
+    ),
+    Panel(
+        "Since the last run",
+        "How long ago the time was for which a schedule started a run",
+        (
+            Query(
+                f"time() - currant_schedule_last_timestamp_seconds{OF_NAMESPACE}",
+                "{{function}} {{schedule}}",
+            ),
+        ),
+        unit="s",
+    ),
+    Panel(
+        "Missed in the last day",
+        "Times for which no run was started, as no worker was there in time",
+        (Query(f"delta(currant_schedule_missed{OF_NAMESPACE}[1d])", "{{function}} {{schedule}}"),),
+    ),
+)
+
+ROWS = (
+    ("Pools", POOLS),
+    ("Functions", FUNCTIONS),
+    ("Schedules", SCHEDULES),
+    ("Workers", WORKERS),
+    ("Operator", OPERATOR),
+)
 
 
 def targets(panel: Panel) -> list[Builder[Dataquery]]:
@@ -336,7 +452,9 @@ def as_stat(panel: Panel) -> stat.Panel:
 
 def as_graph(panel: Panel) -> timeseries.Panel:
     """Lines over time."""
-    graph = timeseries.Panel().min(0).fill_opacity(10).line_width(1).show_points(VisibilityMode.NEVER)
+    graph = timeseries.Panel().fill_opacity(10).line_width(1).show_points(VisibilityMode.NEVER)
+    if not panel.title.startswith("Time to"):
+        graph.min(0)
     if panel.unit == "percentunit":
         graph.max(1)
     return graph.tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
@@ -354,6 +472,7 @@ class Sheet:
             .refresh("30s")
             .time("now-1h", "now")
             .tooltip(DashboardCursorSync.CROSSHAIR)
+            .links([link(title, page) for title, page in LINKS.items()])
             .with_variable(make.DatasourceVariable("datasource").type("prometheus"))
             .with_variable(choice("namespace", "label_values(currant_pool_ready, namespace)"))
             .with_variable(choice("pool", 'label_values(currant_pool_ready{namespace=~"$namespace"}, pool)'))
@@ -380,6 +499,11 @@ class Sheet:
             self.builder.with_panel(builder.unit(panel.unit).datasource(SOURCE).targets(targets(panel)))
             if place % columns == columns - 1 or place == len(panels) - 1:
                 self.top += height
+
+
+def link(title: str, page: str) -> make.DashboardLink:
+    """A link at the top, to a page of the docs."""
+    return make.DashboardLink(title).type(DashboardLinkType.LINK).url(f"{DOCS}/{page}").target_blank(True)
 
 
 def choice(name: str, query: str) -> make.QueryVariable:

@@ -18,6 +18,7 @@ MINUTES = 40  # for which each case runs; the last minute is looked at
 OPERATOR = 'job="currant-operator"'
 POOL = 'namespace="shop",pool="orders"'
 WORKER = f'{POOL},pod="orders-1"'
+SCHEDULE = 'namespace="shop",workflow="report",function="f",schedule="nightly"'
 
 
 def stays(value: float) -> str:
@@ -28,6 +29,11 @@ def stays(value: float) -> str:
 def grows(step: float) -> str:
     """A counter that grows each minute."""
     return f"0+{step}x{MINUTES}"
+
+
+def executions(function: str, outcome: str) -> str:
+    """A worker's count of the executions of a function that ended."""
+    return f'currant_worker_executions_total{{{WORKER},function="{function}",outcome="{outcome}"}}'
 
 
 # alert -> the series that make it fire, and the same when all is well
@@ -96,6 +102,24 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             f"currant_worker_writes_pending{{{WORKER}}}": stays(5),
             f"currant_worker_writes_total{{{WORKER}}}": grows(100),
         },
+    ),
+    "CurrantFunctionFails": (
+        {executions("f", "failed"): grows(3), executions("f", "completed"): grows(9)},
+        {
+            executions("f", "failed"): grows(3),
+            executions("f", "completed"): grows(30),
+            # Few: a single failure is no ratio.
+            executions("g", "failed"): f"0x{MINUTES - 5} 4x5",
+            executions("g", "completed"): stays(0),
+        },
+    ),
+    "CurrantScheduleLate": (
+        {f"currant_schedule_next_timestamp_seconds{{{SCHEDULE}}}": stays(60)},
+        {f"currant_schedule_next_timestamp_seconds{{{SCHEDULE}}}": grows(60)},
+    ),
+    "CurrantScheduleMissed": (
+        {f"currant_schedule_missed{{{SCHEDULE}}}": f"3x{MINUTES - 5} 4x5"},
+        {f"currant_schedule_missed{{{SCHEDULE}}}": stays(3)},
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,21 @@ def test_the_api_server_takes_the_resources_in_the_documentation(kubectl: Kubect
     assert {kind for block in blocks for kind in re.findall(r"(?m)^kind: (\w+)", block)} == {"WorkerPool", "Workflow"}
     for block in blocks:
         kubectl("create", "-n", "shop", "--dry-run=server", "--validate=strict", "-f", "-", stdin=block)
+
+
+def test_the_one_off_command_line_of_the_docs_is_a_pod_with_the_databases_url(kubectl: Kubectl) -> None:
+    text = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+    found = re.search(r"^kubectl (run currant .*?-- list)$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    run, _, words = found[1].partition(" -- ")
+    # kubectl attaches and deletes nothing in a dry run.
+    asked = [word for word in shlex.split(run) if word not in ("--rm", "-i")]
+    pod = json.loads(kubectl(*asked, "-n", "default", "--dry-run=server", "-o", "json", "--", *words.split()))
+    (container,) = pod["spec"]["containers"]
+    assert (container["name"], container["image"], container["args"]) == (
+        "currant",
+        "registry.example/shop:1.4",
+        ["list"],
+    )
+    (variable,) = container["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "currant-db", "key": "url"}

@@ -28,6 +28,8 @@ def spec_of(plural: str) -> Object:
 
 def fields(schema: Object, path: str = "") -> dict[str, Any]:
     """Every field that holds a value, with its default. What is Kubernetes' own is not looked into."""
+    if path == "template.spec":
+        return {path: None}
     kind = schema.get("type")
     if kind == "array" and schema["items"].get("type") == "object":
         return fields(schema["items"], f"{path}[]")

@@ -54,6 +54,7 @@ def test_no_two_objects_have_the_same_name(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_object_but_the_cluster_wide_has_a_namespace_and_the_labels_of_the_release(mode: str) -> None:
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    cluster_wide |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     for item in objects(render(mode)):
         metadata = item["metadata"]
         assert ("namespace" in metadata) == (item["kind"] not in cluster_wide), item["kind"]

@@ -11,6 +11,7 @@ from currant_operator import manifests, metrics
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
 METRIC = re.compile(r"currant_[a-z_]+")
+DOCS = "https://currant.dev/docs"
 GUIDE = (CHECKOUT / "docs" / "observability.md").read_text()
 
 
@@ -96,6 +97,52 @@ def test_every_alert_says_what_is_wrong_and_what_to_look_at() -> None:
         assert alert["labels"]["severity"] in ("warning", "critical")
         assert alert["annotations"]["summary"]
         assert "kubectl" in alert["annotations"]["description"], alert["alert"]
+
+
+def heading(title: str) -> str:
+    """The anchor of a heading, as renderers of Markdown make it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def exists(url: str) -> bool:
+    """Whether a link to a page of docs/, and to a heading of it, leads somewhere."""
+    path, _, anchor = url.removeprefix(f"{DOCS}/").partition("#")
+    page = CHECKOUT / "docs" / path
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text()) if page.is_file() else []
+    return page.is_file() and (not anchor or anchor in map(heading, headings))
+
+
+def test_every_alert_has_a_page_that_says_what_to_do() -> None:
+    for alert in alerts():
+        url = alert["annotations"]["runbook_url"]
+        assert url.startswith(f"{DOCS}/alerts.md#"), alert["alert"]
+        assert exists(url), url
+    assert not exists(f"{DOCS}/alerts.md#nothing-of-the-kind")
+    described = re.findall(r"(?m)^### (\w+)$", (CHECKOUT / "docs" / "alerts.md").read_text())
+    assert sorted(described) == sorted(alert["alert"] for alert in alerts())
+
+
+def test_the_table_of_alerts_has_every_alert() -> None:
+    listed = re.findall(r"(?m)^\| `(Currant\w+)` \|", GUIDE)
+    assert sorted(listed) == sorted(alert["alert"] for alert in alerts())
+
+
+def test_the_pages_may_be_anywhere() -> None:
+    found = objects(render("monitoring-forced", "--set", "monitoring.docsUrl=https://wiki.example/currant/"))
+    rules = one(found, "PrometheusRule", "currant-operator")["spec"]["groups"][0]["rules"]
+    assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example/currant/alerts.md#currantnobodyleads"
+
+
+def test_the_dashboard_is_found_by_its_uid_and_links_to_pages_that_exist() -> None:
+    assert dashboard()["uid"] == "currant"
+    links = [link["url"] for link in dashboard()["links"]]
+    assert links
+    assert [url for url in links if not exists(url)] == []
+
+
+def test_what_pools_share_is_counted_once_by_the_dashboard() -> None:
+    sums = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
+    assert [expr for expr in sums if re.match(r"sum\(currant_pool_(ready|due|running)\b", expr)] == []
 
 
 def test_the_lateness_that_raises_an_alert_is_a_value() -> None:

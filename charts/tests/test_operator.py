@@ -94,7 +94,7 @@ def test_the_demos_password_is_made_when_none_is_given_and_is_the_one_in_the_url
     urls = {
         base64.b64decode(item["data"]["url"]).decode()
         for item in of_kind(found, "Secret")
-        if item["metadata"]["name"] == "currant-db"
+        if item["metadata"]["name"] == "currant-db-owner"
     }
     host = "currant-demo-postgres.currant-system.svc"
     assert urls == {f"postgresql://currant:{password}@{host}:5432/currant"}
@@ -107,7 +107,7 @@ def test_the_demos_password_is_made_when_none_is_given_and_is_the_one_in_the_url
 def test_the_demo_says_that_it_is_not_for_production_on_everything_it_makes() -> None:
     found = objects(render("demo-postgres"))
     of_demo = [item for item in found if item["metadata"]["name"] == "currant-demo-postgres"]
-    assert sorted(item["kind"] for item in of_demo) == ["Secret", "Service", "StatefulSet"]
+    assert sorted(item["kind"] for item in of_demo) == ["ConfigMap", "Secret", "Service", "StatefulSet"]
     for item in of_demo:
         assert "currant.dev/not-for-production" in item["metadata"]["annotations"]
 
@@ -141,6 +141,73 @@ def test_the_lease_goes_with_the_release_and_an_upgrade_leaves_it_to_its_holder(
     assert "spec" not in lease
 
 
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ("", [5432]),
+        ("database.existingSecret=mine", [5432]),
+        ("demoPostgres.enabled=true", [5432]),
+        ("database.url=postgresql://u:p@db/x", [5432]),
+        ("database.url=postgresql://u:p@db:6432/x", [6432]),
+        ("database.url=postgres://u:p%40:1@db:6432", [6432]),
+        (r"database.url=postgresql://u:p@a:5433\,b\,[::1]:5434/x?target_session_attrs=primary", [5433, 5432, 5434]),
+        ("database.url=postgresql://u@[::1]/x", [5432]),
+        ("database.url=postgresql:///x?host=db&port=5439", [5439]),
+        ("database.url=postgresql://u:p@pooler:6432/x,database.adminUrl=postgresql://o:p@db:5433/x", [6432, 5433]),
+        ("database.url=postgresql://u:p@db:6432/x,networkPolicy.databasePorts={7000,7001}", [7000, 7001]),
+    ],
+)
+def test_the_network_policies_let_the_ports_of_the_databases_urls_through(values: str, ports: list[int]) -> None:
+    found = objects(template("--set", "networkPolicy.enabled=true", "--set", f"cli.existingSecret=x,{values}"))
+    for name, others in ((OPERATOR, [443, 6443]), ("currant-cli", [])):
+        egress = one(found, "NetworkPolicy", name)["spec"]["egress"]
+        assert [rule["port"] for rule in egress[1]["ports"]] == [*others, *ports], name
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "secret"),
+    [
+        ("default", "", None),
+        ("default", "cli.existingSecret=reader,cli.existingSecretKey=uri", ("reader", "uri")),
+        ("existing-secret", "", ("postgres-app", "uri")),
+        ("database-url", "", ("currant-db", "url")),
+        ("demo-postgres", "", ("currant-cli", "url")),
+        ("demo-postgres", "cli.enabled=false", None),
+    ],
+)
+def test_the_command_line_has_a_pod_where_the_release_knows_a_database(
+    mode: str, values: str, secret: tuple[str, str] | None
+) -> None:
+    found = objects(render(mode, "--set", values) if values else render(mode))
+    pods = [item for item in of_kind(found, "Deployment") if item["metadata"]["name"] == "currant-cli"]
+    assert len(pods) == (secret is not None)
+    for item in pods:
+        spec = item["spec"]["template"]["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        (variable,) = spec["containers"][0]["env"]
+        assert variable["name"] == "WORKFLOWS_DATABASE_URL"
+        reference = variable["valueFrom"]["secretKeyRef"]
+        assert (reference["name"], reference["key"]) == secret
+
+
+def test_the_command_line_may_have_an_image_with_the_users_code() -> None:
+    given = ("--set", "cli.existingSecret=x,cli.image.repository=registry.example/shop,cli.image.tag=1.4,image.tag=dev")
+    found = objects(template(*given))
+    images = {
+        item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"]
+        for item in of_kind(found, "Deployment")
+    }
+    assert images == {OPERATOR: "currant-operator:dev", "currant-cli": "registry.example/shop:1.4"}
+
+
+def test_the_chart_can_leave_user_and_group_to_the_cluster() -> None:
+    unset = ",".join(f"podSecurityContext.{name}=null" for name in ("runAsUser", "runAsGroup", "fsGroup"))
+    found = objects(template("--set", f"cli.existingSecret=x,{unset}"))
+    for item in of_kind(found, "Deployment"):
+        context = item["spec"]["template"]["spec"]["securityContext"]
+        assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 def test_two_releases_share_no_cluster_wide_name() -> None:
     def cluster_wide(namespace: str) -> set[tuple[str, str]]:
         found = objects(render("crds-not-kept", namespace=namespace))
@@ -160,6 +227,8 @@ def test_the_operator_understands_the_settings_that_the_chart_gives() -> None:
     settings = load([], environment("watch-namespace"))
     assert (settings.watch_namespace, settings.http_port, settings.log_format) == ("shop", 8080, "json")
     assert (settings.pod_name, settings.pod_namespace) == ("currant-operator-0", "currant-system")
+    # Releases that watch one namespace share its Lease, whatever they are called.
+    assert (settings.lease_name, settings.lease_namespace) == ("currant-operator", "shop")
     assert load([], environment("default")).watch_namespace is None
     debug = load([], environment("everything-set", "flows-operator"))
     assert (debug.log_level, debug.log_format, debug.concurrency) == ("debug", "text", 16)

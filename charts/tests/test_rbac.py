@@ -76,12 +76,29 @@ def test_an_operator_of_one_namespace_may_do_nothing_outside_it() -> None:
     assert grants(role) == USED
 
 
-def test_it_elects_its_leader_in_its_own_namespace_by_one_lease() -> None:
-    for mode in ("default", "watch-namespace"):
+def test_it_elects_its_leader_where_it_watches_by_one_lease() -> None:
+    for mode, namespace in (("default", "currant-system"), ("watch-namespace", "shop")):
         found = objects(render(mode))
         binding = one(found, "RoleBinding", "currant-operator-leader")
-        assert binding["metadata"]["namespace"] == "currant-system"
-        assert grants(bound(found, binding)) == LEASE
+        assert binding["metadata"]["namespace"] == namespace
+        role = bound(found, binding)
+        assert role["metadata"]["namespace"] == namespace
+        assert grants(role) == LEASE
+
+
+def test_an_operator_of_one_namespace_may_read_the_owners_secrets_beside_it_and_no_others() -> None:
+    given = (
+        "--set",
+        "database.adminUrl=postgresql://owner:secret@db.example/shop,database.adminSecrets={reports-owner}",
+    )
+    found = objects(render("watch-namespace", *given))
+    role = bound(found, one(found, "RoleBinding", "currant-operator-databases"))
+    assert role["metadata"]["namespace"] == "currant-system"
+    assert grants(role) == {("", "secrets:reports-owner", "get"), ("", "secrets:currant-db-owner", "get")}
+    names = [item["metadata"]["name"] for item in of_kind(objects(render("watch-namespace")), "Role")]
+    assert "currant-operator-databases" not in names
+    # One of every namespace may read them by its ClusterRole.
+    assert of_kind(objects(render("demo-postgres")), "Role") == of_kind(objects(render("default")), "Role")
 
 
 def test_what_is_granted_to_watch_is_what_the_operator_watches() -> None:

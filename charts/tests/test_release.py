@@ -65,3 +65,41 @@ def test_an_uninstall_leaves_nothing_of_the_release(release: Kubectl) -> None:
     assert done.returncode == 0, done.stderr
     assert release(*ours) == ""
     assert release("get", "leases,secrets", "-n", NAMESPACE, "-o", "name") == ""
+
+
+def refused(kubectl: Kubectl, name: str, namespace: str, *words: str) -> str:
+    """Helm's message about an install that it refuses."""
+    install = ("install", name, CHART, "--namespace", namespace, *words)
+    done = helm(*install, kubeconfig=kubectl.kubeconfig)
+    assert done.returncode != 0, f"helm installs {name} in {namespace}"
+    return done.stderr
+
+
+def test_a_second_release_that_would_serve_the_same_namespaces_is_refused(release: Kubectl) -> None:
+    first = f"the release currant of namespace {NAMESPACE} serves every namespace already, and this one would serve"
+    for name, namespace in (("currant", "reports"), ("second", NAMESPACE)):
+        assert f"{first} every namespace" in refused(release, name, namespace, "--set", "crds.install=false")
+    told = refused(release, "second", "reports", "--set", "watchNamespace=shop")
+    assert f"{first} the namespace shop: two operators must not serve one namespace" in told
+    assert release("get", "deployments", "-n", "reports", "-o", "name") == ""
+
+
+def test_two_releases_that_watch_one_namespace_are_refused_and_of_two_namespaces_are_not(kubectl: Kubectl) -> None:
+    def words(watched: str) -> tuple[str, ...]:
+        return ("--set", f"watchNamespace={watched},crds.install=false")
+
+    try:
+        for name, watched in (("first", "shop"), ("third", "reports")):
+            done = helm("install", name, CHART, "-n", NAMESPACE, *words(watched), kubeconfig=kubectl.kubeconfig)
+            assert done.returncode == 0, done.stderr
+        # By the Lease that they would share; this one may not list the Deployments of other namespaces.
+        told = refused(kubectl, "second", NAMESPACE, *words("shop"))
+        assert (
+            'Lease "currant-operator" in namespace "shop" exists and cannot be imported into the current release'
+            in told
+        )
+        told = refused(kubectl, "second", NAMESPACE, "--set", "crds.install=false")
+        assert "and this one would serve every namespace" in told
+    finally:
+        for name in ("first", "second", "third"):
+            helm("uninstall", name, "-n", NAMESPACE, kubeconfig=kubectl.kubeconfig)

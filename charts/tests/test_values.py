@@ -62,6 +62,18 @@ REFUSED = {
         "demoPostgres.enabled=true,database.existingSecret=mine",
         "demoPostgres.enabled makes a database of its own: leave out",
     ),
+    "an owner's URL of another database": (
+        "database.adminUrl=mysql://db/shop",
+        "database.adminUrl is not a URL of Postgres: write postgresql://owner:password@host:5432/name",
+    ),
+    "a command line without a database": (
+        "cli.enabled=true",
+        "cli.enabled needs a database: give cli.existingSecret",
+    ),
+    "a ratio in percent": (
+        "monitoring.prometheusRule.failureRatio=20",
+        "at '/monitoring/prometheusRule/failureRatio': maximum: got 20, want 1",
+    ),
     "no account": (
         "serviceAccount.create=false",
         "serviceAccount.create is false: give serviceAccount.name",
@@ -80,6 +92,11 @@ def test_a_bad_value_is_refused_with_a_message_that_says_what_is_wrong(given: st
 
 def test_a_refusal_never_shows_the_password() -> None:
     assert "hunter2" not in refusal("--set", "database.url=mysql://shop:hunter2@db/shop")
+
+
+def test_a_cluster_without_admission_policies_is_refused_where_they_are_wanted() -> None:
+    told = refusal("--set", "admissionPolicy.enabled=true", "--kube-version", "1.29.0")
+    assert "admissionPolicy.enabled needs Kubernetes 1.30 (ValidatingAdmissionPolicy), and this is v1.29.0" in told
 
 
 def test_a_cluster_too_old_is_refused() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.clusters import KubectlError
 from e2e.tests.conftest import FIRST, RELEASE, SYSTEM, Release
 from e2e.tests.kube import Database, Namespace, cluster, eventually, helm
 from e2e.tests.manifests import example
@@ -67,13 +68,22 @@ def test_orders_posted_to_the_shop_in_the_cluster_complete(
     assert database.number("select count(*) from currant.executions where attempt > 1 or takeovers > 0") == 0
 
 
-def test_the_command_line_in_the_pods_shows_the_orders(shop: Namespace, orders: list[str]) -> None:
-    assert "shop.orders.process_order" in shop.show(
-        "exec", "deploy/shop", "--", "currant", "list", "--roots", "--limit", "5"
-    )
-    listed = json.loads(shop.execute("deploy/shop", "currant", "list", "--roots", "--limit", "1000", "--json"))
+def test_the_command_line_of_the_release_shows_the_orders(shop: Namespace, orders: list[str]) -> None:
+    line = ("exec", "deploy/currant-cli", "--", "currant")
+    assert "shop.orders.process_order" in SYSTEM.show(*line, "list", "--roots", "--limit", "5")
+    listed = json.loads(SYSTEM.execute("deploy/currant-cli", "currant", "list", "--roots", "--limit", "1000", "--json"))
     assert {run["id"] for run in listed} >= set(orders)
-    assert "shop" in shop.show("exec", "deploy/shop", "--", "currant", "workers")
+    assert "shop" in SYSTEM.show(*line, "workers")
+    SYSTEM.show(*line, "schedules")
+
+
+def test_neither_workers_nor_the_command_line_have_the_owners_credentials(shop: Namespace) -> None:
+    who = "import os, urllib.parse; print(urllib.parse.urlsplit(os.environ['WORKFLOWS_DATABASE_URL']).username)"
+    assert shop.execute("deploy/shop", "python", "-c", who).strip() == "demo_worker"
+    assert SYSTEM.execute("deploy/currant-cli", "python", "-c", who).strip() == "demo_client"
+    assert shop.find("secret", "currant-db-owner") is None
+    with pytest.raises(KubectlError, match="no right to do this"):
+        SYSTEM.execute("deploy/currant-cli", "currant", "retention", "set", "orders", "1d")
 
 
 def test_helm_test_passes(release: Release, shop: Namespace) -> None:

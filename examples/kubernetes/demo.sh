@@ -63,8 +63,8 @@ print_next() {
     kubectl config set-context --current --namespace $namespace
     kubectl get workerpools,workflows
     kubectl describe workerpool shop
-    kubectl exec deploy/shop -- currant list --roots --limit 10
-    kubectl exec deploy/shop -- currant schedules
+    kubectl --namespace $system exec deploy/currant-cli -- currant list --roots --limit 10
+    kubectl --namespace $system exec deploy/currant-cli -- currant schedules
     kubectl scale workerpool shop --replicas 4
     kubectl port-forward service/shop-web 8000        # then http://localhost:8000/docs
     helm test $release --namespace $system

@@ -15,6 +15,7 @@
 
 {{- define "currant.operator" -}}{{ include "currant.fullname" . }}-operator{{- end }}
 {{- define "currant.postgres" -}}{{ include "currant.fullname" . }}-demo-postgres{{- end }}
+{{- define "currant.cli" -}}{{ include "currant.fullname" . }}-cli{{- end }}
 {{- define "currant.test" -}}{{ include "currant.fullname" . }}-test{{- end }}
 {{- define "currant.cleanup" -}}{{ include "currant.fullname" . }}-cleanup{{- end }}
 
@@ -95,6 +96,39 @@ true
 {{- prepend $others .Release.Namespace | uniq | toYaml }}
 {{- end }}
 
+{{/* "true" or "": whether there is a pod with the command line. */}}
+{{- define "currant.hasCli" -}}
+{{- $known := or .Values.cli.existingSecret .Values.database.existingSecret (include "currant.makesSecret" .) }}
+{{- if or (eq (toString .Values.cli.enabled) "true") (and (eq (toString .Values.cli.enabled) "auto") $known) -}}
+true
+{{- end }}
+{{- end }}
+
+{{/* The ports of a URL of Postgres, which may name several hosts: a YAML list. */}}
+{{- define "currant.portsOf" -}}
+{{- $ports := list }}
+{{- $asked := regexFind "[?&]port=[0-9,]+" . | regexFind "[0-9,]+$" }}
+{{- if $asked }}
+{{- $ports = splitList "," $asked }}
+{{- else }}
+{{- range splitList "," (regexReplaceAll "^postgres(?:ql)?://(?:[^/?#]*@)?([^/?#]*).*$" . "${1}") }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "5432") }}
+{{- end }}
+{{- end }}
+{{- without $ports "" | uniq | toYaml }}
+{{- end }}
+
+{{/* The ports of databases that the release's pods may reach: given, or those of the URLs, else Postgres' own. */}}
+{{- define "currant.databasePorts" -}}
+{{- $ports := .Values.networkPolicy.databasePorts }}
+{{- if not $ports }}
+{{- range without (list .Values.database.url .Values.database.adminUrl) "" }}
+{{- $ports = concat $ports (include "currant.portsOf" . | fromYamlArray) }}
+{{- end }}
+{{- end }}
+{{- default (list 5432) $ports | uniq | toYaml }}
+{{- end }}
+
 {{/* "true" when the chart makes the database's Secret. */}}
 {{- define "currant.makesSecret" -}}
 {{- if or .Values.database.url .Values.demoPostgres.enabled }}true{{ end }}
@@ -113,12 +147,35 @@ true
 {{- .Values.demoPostgres.password }}
 {{- end }}
 
+{{/* The URL for workers. */}}
 {{- define "currant.databaseUrl" -}}
 {{- if .Values.database.url }}
 {{- .Values.database.url }}
-{{- else -}}
-postgresql://currant:{{ include "currant.demoPassword" . | urlquery | replace "+" "%20" }}@{{ include "currant.postgres" . }}.{{ .Release.Namespace }}.svc:5432/currant
+{{- else }}
+{{- include "currant.demoUrl" (dict "root" . "user" "demo_worker") }}
 {{- end }}
+{{- end }}
+
+{{/* The URL for the operator; empty where that for workers is all there is. */}}
+{{- define "currant.adminUrl" -}}
+{{- if .Values.demoPostgres.enabled }}
+{{- include "currant.demoUrl" (dict "root" . "user" "currant") }}
+{{- else }}
+{{- .Values.database.adminUrl }}
+{{- end }}
+{{- end }}
+
+{{/* The demo's URL as one of its roles. Each has a password of its own, made from the owner's, which cannot be had from it. */}}
+{{- define "currant.demoUrl" -}}
+{{- $password := include "currant.demoPassword" .root }}
+{{- if ne .user "currant" }}
+{{- $password = include "currant.demoRolePassword" . }}
+{{- end -}}
+postgresql://{{ .user }}:{{ $password | urlquery | replace "+" "%20" }}@{{ include "currant.postgres" .root }}.{{ .root.Release.Namespace }}.svc:5432/currant
+{{- end }}
+
+{{- define "currant.demoRolePassword" -}}
+{{- printf "%s of %s" .user (include "currant.demoPassword" .root) | sha256sum | trunc 32 }}
 {{- end }}
 
 {{/* One-off pods of the chart: the operator's image with a script of files/scripts. (dict "root" $ "script" ...) */}}
@@ -153,8 +210,12 @@ tolerations:
 restartPolicy: Never
 {{- end }}
 
-{{/* The Lease that says which of the operator's pods leads. */}}
-{{- define "currant.lease" -}}{{ include "currant.operator" . }}{{- end }}
+{{/*
+The Lease that says which of the operator's pods leads. With `watchNamespace` it is in that namespace, under the same name for
+every release: Helm refuses a second release there, and of operators that were installed in another way one leads.
+*/}}
+{{- define "currant.lease" -}}{{ ternary "currant-operator" (include "currant.operator" .) (not (empty .Values.watchNamespace)) }}{{- end }}
+{{- define "currant.leaseNamespace" -}}{{ default .Release.Namespace .Values.watchNamespace }}{{- end }}
 
 {{/* The operator's settings (operator/currant_operator/settings.py). */}}
 {{- define "currant.operatorEnv" -}}
@@ -166,6 +227,7 @@ restartPolicy: Never
   valueFrom:
     fieldRef: {fieldPath: metadata.namespace}
 - {name: CURRANT_OPERATOR_LEASE_NAME, value: {{ include "currant.lease" . }}}
+- {name: CURRANT_OPERATOR_LEASE_NAMESPACE, value: {{ include "currant.leaseNamespace" . }}}
 - {name: CURRANT_OPERATOR_HTTP_PORT, value: "8080"}
 - {name: CURRANT_OPERATOR_LOG_LEVEL, value: {{ .Values.logging.level }}}
 - {name: CURRANT_OPERATOR_LOG_FORMAT, value: {{ .Values.logging.format }}}

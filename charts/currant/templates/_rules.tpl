@@ -9,7 +9,7 @@
     summary: >-
       No operator of Currant leads
     description: >-
-      Workers go on, but pools and definitions are not reconciled. Look at `kubectl -n {{ .Release.Namespace }} get pods,lease` and the logs of deployment/{{ $operator }}.
+      Workers go on, but pools and definitions are not reconciled. Look at `kubectl -n {{ .Release.Namespace }} get pods`, `kubectl -n {{ include "currant.leaseNamespace" . }} get lease`, and the log: `kubectl -n {{ .Release.Namespace }} logs -l app.kubernetes.io/name=currant-operator --prefix`.
 - alert: CurrantDatabaseUnreachable
   expr: currant_pool_condition{condition="DatabaseReachable"} == 0
   for: 2m
@@ -81,7 +81,7 @@
     summary: >-
       {{ `Objects of kind {{ $labels.kind }} cannot be reconciled` }}
     description: >-
-      The log says which and why: `kubectl -n {{ .Release.Namespace }} logs deployment/{{ $operator }}`
+      The log of the one that leads says which and why: `kubectl -n {{ .Release.Namespace }} logs -l app.kubernetes.io/name=currant-operator --prefix`
 - alert: CurrantWorkersLost
   expr: sum by (namespace, pool) (increase(currant_worker_takeovers_total[10m])) > 0
   labels: {severity: warning}
@@ -98,7 +98,7 @@
     summary: >-
       {{ `{{ $value }} runs of {{ $labels.function }} do not fit the code that is deployed, and wait` }}
     description: >-
-      {{ `They go on when code that fits is deployed. Which step differs: kubectl -n {{ $labels.namespace }} exec deployment/{{ $labels.pool }} -- currant list --incompatible` }}
+      They go on when code that fits is deployed. Which step differs: `{{ include "currant.command" . }} list --incompatible`
 - alert: CurrantLeasesLost
   expr: sum by (namespace, pool) (rate(currant_worker_leases_lost_total[10m])) > 0.1
   for: 5m
@@ -117,4 +117,49 @@
       {{ `Worker {{ $labels.namespace }}/{{ $labels.pod }} cannot write to its database` }}
     description: >-
       {{ `What it has done waits to be committed: kubectl -n {{ $labels.namespace }} logs {{ $labels.pod }}` }}
+- alert: CurrantFunctionFails
+  expr: sum by (namespace, pool, function) (increase(currant_worker_executions_total{outcome="failed"}[15m])) / sum by (namespace, pool, function) (increase(currant_worker_executions_total{outcome=~"completed|failed"}[15m])) > {{ .Values.monitoring.prometheusRule.failureRatio }} and sum by (namespace, pool, function) (increase(currant_worker_executions_total{outcome="failed"}[15m])) >= 5
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `{{ $value | humanizePercentage }} of the executions of {{ $labels.function }} fail` }}
+    description: >-
+      Which, and then `currant show ID` for the error: `{{ include "currant.command" . }} list --state failed --function {{ `{{ $labels.function }}` }}`
+- alert: CurrantScheduleLate
+  expr: time() - currant_schedule_next_timestamp_seconds > 300
+  for: 2m
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `The schedule {{ $labels.schedule }} of {{ $labels.function }} should have started a run {{ $value | humanizeDuration }} ago` }}
+    description: >-
+      {{ `Any live worker fires schedules, and none did. Whether there are workers: kubectl -n {{ $labels.namespace }} get workerpools,pods` }}
+- alert: CurrantScheduleMissed
+  expr: delta(currant_schedule_missed[1h]) > 0
+  labels: {severity: warning}
+  annotations:
+    summary: >-
+      {{ `The schedule {{ $labels.schedule }} of {{ $labels.function }} has missed {{ $value | humanize }} of its times in the last hour` }}
+    description: >-
+      {{ `No worker was there in time, and these runs were not caught up. The schedule's last outcome: kubectl -n {{ $labels.namespace }} describe cwf {{ $labels.workflow }}` }}
+{{- end }}
+
+{{/* The same, each with the page that says what it means and what to do. */}}
+{{- define "currant.rulesWithPages" -}}
+{{- $rules := list }}
+{{- range include "currant.rules" . | fromYamlArray }}
+{{- $page := printf "%s/alerts.md#%s" (trimSuffix "/" $.Values.monitoring.docsUrl) (lower .alert) }}
+{{- $rules = append $rules (merge (dict "annotations" (merge (dict "runbook_url" $page) .annotations)) .) }}
+{{- end }}
+{{- toYaml $rules }}
+{{- end }}
+
+{{/* How to call the command line: in the chart's own pod, else in one of the pool's. */}}
+{{- define "currant.command" -}}
+{{- if include "currant.hasCli" . -}}
+kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "currant.cli" . }} -- currant
+{{- else -}}
+{{ `kubectl -n {{ $labels.namespace }} exec deployment/{{ $labels.pool }} -- currant` }}
+{{- end }}
 {{- end }}

@@ -19,6 +19,22 @@ setting() {
     if [ -n "${!file:-}" ]; then cat "${!file}"; else echo "${!name:-}"; fi
 }
 
+# /docker-entrypoint-initdb.d/*.sh, sourced by a subshell, and *.sql, on a server that listens on its socket only.
+run_init_scripts() {
+    local POSTGRES_USER=$1 POSTGRES_DB=$2 directory=$3 file
+    compgen -G "/docker-entrypoint-initdb.d/*" >/dev/null || return 0
+    export POSTGRES_USER POSTGRES_DB
+    pg_ctl -D "$directory" -w -o "-c listen_addresses='' -c unix_socket_directories=/var/run/postgresql" start >&2
+    for file in /docker-entrypoint-initdb.d/*; do
+        case $file in
+            *.sh) (. "$file") >&2 ;;
+            *.sql) psql -X -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -f "$file" >&2 ;;
+            *) echo "$file is left out: neither .sh nor .sql" >&2 ;;
+        esac
+    done
+    pg_ctl -D "$directory" -m fast -w stop >&2
+}
+
 make_database() {
     local user password database
     user=$(setting POSTGRES_USER)
@@ -35,6 +51,7 @@ make_database() {
     if [ "$database" != postgres ]; then
         echo "create database \"${database//\"/\"\"}\"" | postgres --single -D "$PGDATA.new" -j postgres >/dev/null
     fi
+    run_init_scripts "$user" "$database" "$PGDATA.new"
     if [ -d "$PGDATA" ]; then rmdir "$PGDATA"; fi # only an empty one may be replaced
     mv -T "$PGDATA.new" "$PGDATA"
 }

@@ -172,12 +172,13 @@ def test_of_two_operators_of_every_namespace_the_younger_waits_and_says_why(
     apply_pool(ready_cluster)
     operator = start_operator("currant-operator-1")
     why = "the operator older/elsewhere serves every namespace already, and two must not serve one"
-    eventually(lambda: why in operator.log)
-    assert not operator.ready
-    assert why in operator.page("/readyz")
-    assert not ready_cluster.get("deployment", "orders")
-    kubectl("delete", "namespace", "older", "--wait=false")
-    kubectl("delete", "deployment", "elsewhere", "-n", "older", "--ignore-not-found")
+    try:
+        eventually(lambda: why in operator.log)
+        assert not operator.ready
+        assert why in operator.page("/readyz")
+        assert not ready_cluster.get("deployment", "orders")
+    finally:
+        kubectl("delete", "deployment", "elsewhere", "-n", "older")
     operator.wait_leading()
     wait_replicas(ready_cluster, "orders", 1)
 

@@ -41,8 +41,8 @@ STATUS = {
     "replicas": 2,
     "readyReplicas": 2,
     "drainingReplicas": 0,
-    "scaling": {"desired": 2},
-    "conditions": [{"type": "Ready", "status": "True"}],
+    "scaling": {"desired": 2, "limitedBy": "maxReplicas"},
+    "conditions": [{"type": "Ready", "status": "True"}, {"type": "Degraded", "status": "True"}],
 }
 LOAD = """
     select currant.enqueue('observed.order', '{"args": [1]}', '{"queue": "orders", "kind": "workflow"}');
@@ -69,6 +69,17 @@ def worker(database: str, pool: str, port: int, log: Path) -> Iterator[None]:
         process.kill()
         process.wait(30)
         print(log.read_text())
+
+
+def hold_a_run(database: str) -> None:
+    """A run that does not fit its code, as a worker would leave it."""
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            'select currant.enqueue(\'observed.old\', \'{}\', \'{"queue": "orders", "kind": "workflow"}\')'
+        )
+        connection.execute(
+            "update currant.executions set state = 'suspended', held = true where function = 'observed.old'"
+        )
 
 
 @contextmanager
@@ -133,7 +144,11 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     ]
     with ExitStack() as stack:
         database = stack.enter_context(temporary_server())
-        RustBridge(database).migrate()
+        bridge = RustBridge(database)
+        bridge.migrate()
+        schedule = {"name": "often", "cron": "* * * * * *"}
+        bridge.apply_definitions([{"owner": "observed/order", "function": "observed.order", "schedules": [schedule]}])
+        hold_a_run(database)
         page = f"127.0.0.1:{stack.enter_context(operator(database))}"
         jobs = [
             {"job_name": "workers", "static_configs": pods},
