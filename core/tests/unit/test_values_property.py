@@ -12,7 +12,7 @@ from currant import SerializationError, codec
 from currant.decorators import Task
 from currant.options import Options
 
-EXAMPLES = int(os.environ.get("CURRANT_VALUE_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("CURRANT_VALUE_EXAMPLES", "200"))
 thoroughly = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
