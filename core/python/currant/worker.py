@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from currant import context, loop_asyncio, settings, tracing
+from currant import context, forks, loop_asyncio, settings, tracing
 from currant.builds import build_id
 from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
@@ -33,6 +33,7 @@ log = SafeLogger(logging.getLogger("currant.worker"))
 
 _PULL = 64  # items handled before other callbacks of the event loop get their turn
 _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is handed back
+_SUSPECT = 3  # times that a task was handed back before the log says that it may be what stops workers
 _STUCK = 10.0  # seconds after which tasks that timed out count as never ending
 
 _endless: list[asyncio.Task[None]] = []
@@ -156,6 +157,7 @@ class Worker:
             raise WorkerStopped(str(error)) from None
         self._closed = False
         loop_asyncio.install()
+        forks.worker_starts()
         self._loop.add_reader(engine.fileno(), self._pump)
         log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
         self._loop.call_soon(self._pump)
@@ -194,12 +196,14 @@ class Worker:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread hears of signals
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
             self._loop.add_signal_handler(number, self._on_signal, number)
+        forks.replaces(before)
         try:
             yield
         finally:
+            forks.replaces({})
             for number, handler in before.items():
                 self._loop.remove_signal_handler(number)
                 if handler is not None:  # not set by Python
@@ -236,6 +240,7 @@ class Worker:
             self._loop.remove_reader(engine.fileno())
             self._threads.close()
             loop_asyncio.uninstall()
+            forks.worker_ends()
         log.info("worker %s has stopped", self.name)
 
     async def _abandon_tasks(self) -> None:
@@ -243,6 +248,7 @@ class Worker:
         if left:
             log.warning("worker %s hands %d tasks back", self.name, len(left))
         for held in left:
+            _log_hand_back(held)
             self._end_attempt(held, "shutdown")
         tasks = [held.task for held in left if held.task is not None]
         if tasks:
@@ -377,6 +383,8 @@ class Worker:
             payload = own.run(held.function.encode_result, result)
         except BaseException as raised:
             error = raised
+        if forks.in_child():
+            forks.leave(error)
         # A worker that has ended closed its loop; nobody waits for this outcome any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended, held, payload, error)
@@ -395,6 +403,8 @@ class Worker:
 
     def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
         """The code of an attempt has ended. The engine is told, whatever the error or the program's hooks do."""
+        if forks.in_child():
+            forks.leave(error)
         self._tasks.pop((held.attempt.id, held.lease), None)
         if held.span is not None and self._tracing is not None:
             self._tracing.end(held.span, error, held.over or ("completed" if error is None else "failed"))
@@ -614,6 +624,28 @@ def _broken(run: WorkflowRun, error: BaseException) -> list[tuple[Any, ...]]:
         run.evict()
     run.finished = True
     return [("hold", encode_error(error, run.id))]
+
+
+def _log_hand_back(held: _Held) -> None:
+    """Name what ran when the worker stopped. What stops each worker by a signal costs no attempt, so it must be seen.
+
+    A lease grows when it is given and when it ends, so that half of it is how often the execution went back; attempts
+    are the times that cost one. (A `currant retry` sets attempts to 0: then the difference is more than there was.)
+    """
+    attempt = held.attempt
+    extra = {"function": held.function.name, "execution_id": attempt.id, "queue": attempt.queue}
+    times = (held.lease + 1) // 2 - (attempt.attempt - 1)
+    if times < _SUSPECT:
+        log.warning("%s %s is handed back", held.function.name, attempt.id, extra=extra)
+    else:
+        log.error(
+            "%s %s is handed back for the %d. time, at no cost: if it is no long task in many roll-outs, "
+            "look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)",
+            held.function.name,
+            attempt.id,
+            times,
+            extra=extra,
+        )
 
 
 def _log_failure(name: str, id: str, attempt: int, queue: str, error: BaseException) -> None:
