@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 if [ -n "${KUBECONFIG:-}" ]; then
     scripts/need.sh --or-error python compiler cargo kubectl helm
-    answer=$(kubectl --request-timeout=10s get --raw /readyz 2>&1) || {
+    answer=$(kubectl --request-timeout=10s get --raw /readyz 2>&1 </dev/null) || {
         echo "error: the cluster that KUBECONFIG names ($KUBECONFIG) does not answer: ${answer##*$'\n'}" >&2
         exit 1
     }
