@@ -59,6 +59,13 @@ e2e-steps:
 	@$(MAKE) .venv/.operator
 	@scripts/e2e.sh
 
+.PHONY: pod-template
+pod-template: .venv/.operator ## write the schema of a WorkerPool's template anew, from the Kubernetes of the tests
+	@scripts/need-go.sh
+	@e2e/cluster build
+	@.venv/bin/python scripts/pod_template_schema.py
+	@charts/sync-crds.sh
+
 demo-k8s: ## the demo on Kubernetes: cluster, chart, worker pool, a shop and its orders
 	@$(TIMED) demo-k8s $(MAKE) demo-k8s-steps
 demo-k8s-steps:

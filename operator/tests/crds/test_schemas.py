@@ -15,6 +15,11 @@ DURATION = "write a duration such as 30s, 5m, 1h30m or 7d"
 LONGER_DURATION = "write a duration above 0, such as 30s, 5m, 1h30m or 7d"
 
 
+def container(**fields: Any) -> dict[str, Any]:
+    """A pool's template with these fields of the worker's container."""
+    return {"spec__template": {"spec": {"containers": [{"name": "worker", **fields}]}}}
+
+
 def create(kubectl: Kubectl, body: dict[str, Any], *words: str) -> dict[str, Any]:
     created: dict[str, Any] = json.loads(
         kubectl("create", "--dry-run=server", "-o", "json", *words, "-f", "-", stdin=json.dumps(body))
@@ -182,6 +187,58 @@ POOL_REFUSALS = {
     "our variable in the template": (
         {"spec__template": {"spec": {"containers": [{"name": "worker", "env": [{"name": "WORKFLOWS_POOL"}]}]}}},
         "leave out the variables that the operator writes",
+    ),
+    "unknown field in the template": (
+        {"spec__template": {"spec": {"containerz": []}}},
+        'unknown field "spec.template.spec.containerz"',
+    ),
+    "unknown field of a container": (
+        container(resource={"limits": {"cpu": 1}}),
+        'unknown field "spec.template.spec.containers[0].resource"',
+    ),
+    "quantity with a space": (
+        container(resources={"limits": {"memory": "1 Gi"}}),
+        'spec.template.spec.containers[0].resources.limits.memory: Invalid value: "1 Gi"',
+    ),
+    "quantity in words": (
+        {"spec__template": {"spec": {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "lots"}}]}}},
+        'emptyDir.sizeLimit: Invalid value: "lots"',
+    ),
+    "command of a truth value": (
+        container(command=[True]),
+        'spec.template.spec.containers[0].command[0] in body must be of type string: "boolean"',
+    ),
+    "value of a number": (
+        container(env=[{"name": "PORT", "value": 8080}]),
+        'env[0].value in body must be of type string: "integer"',
+    ),
+    "word for a number": (
+        {"spec__template": {"spec": {"securityContext": {"runAsUser": "root"}}}},
+        "spec.template.spec.securityContext.runAsUser in body must be of type integer",
+    ),
+    "pull policy there is not": (
+        container(imagePullPolicy="Sometimes"),
+        'supported values: "Always", "IfNotPresent", "Never"',
+    ),
+    "mount without a path": (
+        container(volumeMounts=[{"name": "code"}]),
+        "spec.template.spec.containers[0].volumeMounts[0].mountPath: Required value",
+    ),
+    "volume without a name": (
+        {"spec__template": {"spec": {"volumes": [{"emptyDir": {}}]}}},
+        "spec.template.spec.volumes[0].name: Required value",
+    ),
+    "container with a capital": (
+        {"spec__template": {"spec": {"containers": [{"name": "Log", "image": "x"}]}}},
+        'spec.template.spec.containers[0].name: Invalid value: "Log"',
+    ),
+    "old name of the account": (
+        {"spec__template": {"spec": {"serviceAccount": "mine"}}},
+        'unknown field "spec.template.spec.serviceAccount"',
+    ),
+    "label that is none": (
+        {"spec__template": {"metadata": {"labels": {"team": "a b"}}}},
+        'spec.template.metadata.labels.team: Invalid value: "a b"',
     ),
     "our label in the template": (
         {"spec__template": {"metadata": {"labels": {"currant.dev/pool": "other"}}}},

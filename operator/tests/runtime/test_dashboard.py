@@ -48,6 +48,11 @@ LOAD = """
     select currant.enqueue('observed.order', '{"args": [1]}', '{"queue": "orders", "kind": "workflow"}');
     select currant.enqueue('observed.fail', '{}', '{"queue": "orders", "retries": 0}');
 """
+# A run that does not fit its code, as a worker would leave it; workers that start would look at it once more.
+OLD = """select currant.enqueue('observed.old', '{}', '{"queue": "orders", "kind": "workflow"}')"""
+HELD = (
+    "update currant.executions set state = 'suspended', held = true, worker_id = null where function = 'observed.old'"
+)
 
 
 @contextmanager
@@ -71,17 +76,6 @@ def worker(database: str, pool: str, port: int, log: Path) -> Iterator[None]:
         print(log.read_text())
 
 
-def hold_a_run(database: str) -> None:
-    """A run that does not fit its code, as a worker would leave it."""
-    with psycopg.connect(database) as connection:
-        connection.execute(
-            'select currant.enqueue(\'observed.old\', \'{}\', \'{"queue": "orders", "kind": "workflow"}\')'
-        )
-        connection.execute(
-            "update currant.executions set state = 'suspended', held = true where function = 'observed.old'"
-        )
-
-
 @contextmanager
 def load(database: str) -> Iterator[None]:
     """Enqueues from beginning to end, a few a second."""
@@ -89,8 +83,10 @@ def load(database: str) -> Iterator[None]:
 
     def enqueue() -> None:
         with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(OLD)
             while not end.wait(0.2):
                 connection.execute(LOAD)
+                connection.execute(HELD)
 
     thread = threading.Thread(target=enqueue)
     thread.start()
@@ -148,7 +144,6 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         bridge.migrate()
         schedule = {"name": "often", "cron": "* * * * * *"}
         bridge.apply_definitions([{"owner": "observed/order", "function": "observed.order", "schedules": [schedule]}])
-        hold_a_run(database)
         page = f"127.0.0.1:{stack.enter_context(operator(database))}"
         jobs = [
             {"job_name": "workers", "static_configs": pods},
