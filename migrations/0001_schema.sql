@@ -114,6 +114,7 @@ create table currant.steps (
     due_at timestamptz,
     status text check (status in ('completed', 'failed', 'cancelled', 'fired', 'timeout')),
     payload bytea,
+    request bytea,                         -- what a verb or a detached start asked for: a replay must ask for the same
     encoding text not null default 'json',
     after_seq bigint not null,
     abandoned bigint,

@@ -385,27 +385,27 @@ end $$;
 -- (source 'run') says how many wakes these rows answer. The rows come in the order of its parts, so no part may run in parallel.
 create function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
     run_id uuid, source text, key text, kind text, name text, id uuid, status text, payload bytea, seq bigint, clock bigint,
-    due bigint, ordinal bigint, abandoned boolean, lease bigint
+    due bigint, ordinal bigint, abandoned boolean, lease bigint, asked bytea
 ) language sql stable
 set enable_seqscan = off set max_parallel_workers_per_gather = 0 set jit = off as $$
     select r.id, 'run', '', r.kind, r.function, r.id, case when r.cancel_requested then 'cancel' end, null::bytea, null::bigint,
-        null::bigint, currant.micros(r.deadline), r.wakes, false, r.lease
+        null::bigint, currant.micros(r.deadline), r.wakes, false, r.lease, null::bytea
     from currant.executions r where r.id = any (p_ids)
     union all
     select r.id, 'child', e.step_key, e.kind, e.function, e.id,
         case when e.state in ('completed', 'failed', 'cancelled') then e.state end,
         case when e.state = 'completed' then e.result when e.state = 'failed' then e.error end, e.seq, e.clock,
-        null, null, e.abandoned is not null, e.lease
+        null, null, e.abandoned is not null, e.lease, case when not p_news then e.args end
     from currant.executions r join currant.executions e on e.parent_id = r.id and e.parent_epoch = r.epoch
     where r.id = any (p_ids)
         and (not p_news or (e.seq is null and e.abandoned is null and e.state in ('completed', 'failed', 'cancelled')))
     union all
     select r.id, 'step', s.key, s.kind, s.name, null, s.status, s.payload, s.seq, s.clock, currant.micros(s.due_at), null,
-        s.abandoned is not null, null
+        s.abandoned is not null, null, s.request
     from currant.executions r join currant.steps s on s.execution_id = r.id and s.epoch = r.epoch
     where r.id = any (p_ids) and not p_news
     union all
-    (select r.id, 'signal', '', 'signal', g.name, null, null, g.payload, null, null, null, g.ordinal, false, null
+    (select r.id, 'signal', '', 'signal', g.name, null, null, g.payload, null, null, null, g.ordinal, false, null, null
     from currant.executions r join currant.signals g on g.execution_id = r.id and g.consumed_by is null
     where r.id = any (p_ids) order by g.execution_id, g.ordinal)
 $$;
@@ -511,7 +511,7 @@ $$;
 --
 -- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
 -- c_: children and detached executions to insert; what many have in common comes once in k_, c_calls is the place there
--- s_: steps to insert
+-- s_: steps to insert; the payload of a verb and of a detached start is its request
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
 -- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: of a task whose parent, if it
 --     has one, is in f_parents; where that is not known, it is looked up. A suspended run is pending at
@@ -672,8 +672,11 @@ begin
         end if;
 
         if cardinality(s_runs) > 0 then
-            insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, seq, clock, finished_at)
-            select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status, s.payload, s.seq, s.clock,
+            insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, request, seq, clock,
+                finished_at)
+            select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status,
+                case when s.kind not in ('verb', 'detach') then s.payload end,
+                case when s.kind in ('verb', 'detach') then s.payload end, s.seq, s.clock,
                 case when s.status is not null then clock_timestamp() end
             from unnest(s_runs, s_epochs, s_keys, s_kinds, s_names, s_dues, s_after, s_statuses, s_payloads, s_seqs, s_clocks)
                 s(run, epoch, key, kind, name, due, after, status, payload, seq, clock)

@@ -393,12 +393,14 @@ pub enum HistorySource {
     /// The run itself: the wakes these rows answer, its lease.
     Run { wakes: i64, lease: i64, deadline: Option<Micros>, cancel_requested: bool },
     /// A child; `outcome` (status, payload; no payload if cancelled) once it has ended, `delivered` (seq, clock) once the run was told.
+    /// Without its arguments where only news are asked for.
     Child {
         key: String,
         kind: Kind,
         function: String,
         id: Uuid,
         lease: i64,
+        args: Vec<u8>,
         outcome: Option<(String, Vec<u8>)>,
         delivered: Option<(i64, Micros)>,
         abandoned: bool,
@@ -408,7 +410,7 @@ pub enum HistorySource {
         kind: String,
         name: String,
         outcome: Option<(String, Vec<u8>)>,
-        /// The payload while there is no outcome: what a verb was asked to do.
+        /// What a verb was asked to do, or the arguments of a detached start.
         request: Option<Vec<u8>>,
         delivered: Option<(i64, Micros)>,
         due: Option<Micros>,

@@ -450,7 +450,7 @@ pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select run_id as "run_id!", source as "source!", key as "key!", kind as "kind!", name as "name!", id, status, payload,
-            seq, clock, due, ordinal, abandoned as "abandoned!", lease
+            seq, clock, due, ordinal, abandoned as "abandoned!", lease, asked
         from currant.load_runs($1, $2)"#,
         ids,
         news
@@ -476,6 +476,7 @@ pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<
                 function: row.name,
                 id: there(row.id)?,
                 lease: there(row.lease)?,
+                args: row.asked.unwrap_or_default(),
                 outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
                 delivered,
                 abandoned: row.abandoned,
@@ -484,7 +485,7 @@ pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<
                 key: row.key,
                 kind: row.kind,
                 name: row.name,
-                request: if status.is_none() { row.payload.clone() } else { None },
+                request: row.asked,
                 outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
                 delivered,
                 due: row.due,

@@ -229,7 +229,10 @@ async fn retry_opens_a_new_epoch_from_the_last_good_history() {
     let steps: Vec<_> = history
         .iter()
         .filter_map(|row| match &row.source {
-            HistorySource::Child { key, outcome, delivered, .. } => Some((key.as_str(), outcome.is_some(), *delivered)),
+            HistorySource::Child { key, args, outcome, delivered, .. } => {
+                assert_eq!(*args, good.call.args, "a replay compares them");
+                Some((key.as_str(), outcome.is_some(), *delivered))
+            }
             _ => None,
         })
         .collect();

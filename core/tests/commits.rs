@@ -469,6 +469,54 @@ async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
 }
 
 #[tokio::test]
+async fn a_verb_and_a_detached_start_keep_what_they_asked_for_beside_their_outcome() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let run = claim_one(&mut conn, me, "q").await;
+    let step = |key: &str, kind: &'static str, status| NewStep {
+        run: id,
+        epoch: 0,
+        key: key.into(),
+        kind,
+        name: "s".into(),
+        due: None,
+        after_seq: 0,
+        status,
+        payload: Some(b"asked".to_vec()),
+        seq: None,
+        clock: None,
+    };
+    let ended = StepOutcome {
+        run: id,
+        epoch: 0,
+        key: "0".into(),
+        status: "completed",
+        payload: Some(b"answer".to_vec()),
+        seq: 1,
+        clock: 9,
+        ordinal: None,
+    };
+    let steps =
+        vec![step("0", "verb", None), step("1", "detach", Some("completed")), step("2", "version", Some("completed"))];
+    let batch = Batch { fences: vec![(id, run.lease)], steps, step_outcomes: vec![ended], ..Batch::default() };
+    commit(&mut conn, me, &batch).await;
+    let history = worker::load_runs(&mut conn, &[id], false).await.unwrap();
+    let mut found: Vec<_> = history
+        .into_iter()
+        .filter_map(|row| match row.source {
+            HistorySource::Step { key, outcome, request, .. } => Some((key, outcome.unwrap().1, request)),
+            _ => None,
+        })
+        .collect();
+    found.sort();
+    let asked = Some(b"asked".to_vec());
+    let expected = [("0", b"answer".to_vec(), asked.clone()), ("1", Vec::new(), asked), ("2", b"asked".to_vec(), None)];
+    assert_eq!(found, expected.map(|(key, payload, request)| (key.to_string(), payload, request)));
+}
+
+#[tokio::test]
 async fn a_child_that_is_cancelled_but_waited_for_wakes_its_parent() {
     let database = Database::new().await;
     let mut conn = database.connect().await;

@@ -32,6 +32,8 @@ b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|o
 c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, a parent's wakes;commits;suspended_parent_is_woken;wake_parents|'suspended' and not p.held then 'pending'|'suspended' and not p.held then 'suspended'
+replay, what a verb asked for;commits;keep_what_they_asked_for;commit_batch|case when s.kind in ('verb', 'detach') then s.payload end|null
+replay, what a child asked for;clients;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
 d, a claim's plan;claims;is_read_by_a_claim;pick|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
 13, turns;claims;queues_take_turns;pick|if pass = 1 then|if false then
 13, priority;claims;higher_priority_first;take|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id

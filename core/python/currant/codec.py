@@ -75,6 +75,12 @@ def refuse_no_numbers(value: Any, what: str) -> None:
         raise SerializationError(f"{what} cannot be carried as JSON: {reason}")
 
 
+def encode_sorted(value: Any) -> bytes:
+    """Give `value` as JSON with the keys of objects and the members of sets sorted: for comparing, not for storing."""
+    _fill_in(value)
+    return _sorted_encoder.encode(value)
+
+
 def check_size(data: bytes, what: str, limit: int | None = None) -> None:
     """Raise `SerializationError` if `data` is larger than `limit` bytes (default: the configured limit)."""
     if limit is None:
@@ -250,6 +256,7 @@ def _rich(wanted: Any, value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
+_sorted_encoder = msgspec.json.Encoder(enc_hook=_plain, order="deterministic")
 _plain_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
@@ -328,6 +335,21 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
         return
     for name in names:
         yield name, getattr(value, name, None)
+
+
+def _fill_in(value: Any) -> None:
+    """Set the defaults of dataclasses: msgspec decodes without setting them, and encodes only what is set."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _fill_in(item)
+    elif isinstance(value, _LISTS):
+        for item in value:
+            _fill_in(item)
+    elif not isinstance(value, (str, int, float, bytes, type)):
+        for name, item in _attributes(value):
+            if is_dataclass(value) and name not in getattr(value, "__dict__", (name,)):
+                object.__setattr__(value, name, item)
+            _fill_in(item)
 
 
 def _encodes(text: str) -> bool:

@@ -15,6 +15,7 @@ from currant.client import Handle, default_client
 from currant.errors import CurrantError, NotRunning, mistake
 from currant.names import real_module
 from currant.options import DEFAULT, Default, Options, Retry, text, whole_number
+from currant.replay_check import CHECKS, ReplayCheck
 from currant.rust_bridge import Call, NewExecution, Policy, new_id
 from currant.signatures import Signature
 
@@ -35,6 +36,7 @@ class Function(Generic[P, R]):
 
     kind: ClassVar[Kind]
     version: int | None = None
+    replay_check: ReplayCheck = "arguments"
 
     def __init__(self, plain: Callable[P, Any], name: str | None, options: Options, names: Mapping[str, Any]) -> None:
         functools.update_wrapper(self, plain)  # type: ignore[arg-type]  # its __call__ is that of the subclasses
@@ -50,6 +52,7 @@ class Function(Generic[P, R]):
         self.decode_args = self._signature.decode_args
         self.encode_result = self._signature.encode_result
         self.named_arguments = self._signature.named_arguments
+        self.arguments = self._signature.arguments
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -143,7 +146,7 @@ class Function(Generic[P, R]):
             )
         if self._options.idempotency_key is not None or self._options.connection is not None:
             raise ValueError("idempotency_key and connection are for .queue(): a step is exactly once by itself")
-        return active.execute(self.call(args, kwargs, active.queue), self.decode_result)
+        return active.execute(self.call(args, kwargs, active.queue), self.decode_result, self.arguments)
 
     def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, Handle[R]]:
         """Start a durable execution; awaiting gives its `Handle` once it is committed.
@@ -158,8 +161,8 @@ class Function(Generic[P, R]):
             self._refuse_connection()
             call, key = self.call(args, kwargs, active.queue), self._options.idempotency_key
             if key is None:
-                return self._handle_of(active.detach(call))
-            return self._handle_when(active.enqueue(call, key))
+                return self._handle_of(active.detach(call, self.arguments))
+            return self._handle_when(active.enqueue(call, key, self.arguments))
         new = self._new([self.call(args, kwargs)])
         if self._options.connection is not None:
             return self._one(transactional.enqueue(self._options.connection, new, self.named_arguments))
@@ -180,7 +183,7 @@ class Function(Generic[P, R]):
         calls = self._calls(items, None if active is None else active.queue)
         if active is not None:
             self._refuse_connection()
-            return self._handles_of([active.detach(call) for call in calls])
+            return self._handles_of([active.detach(call, self.arguments) for call in calls])
         new = self._new(calls)
         if self._options.connection is not None:
             return self._many(transactional.enqueue(self._options.connection, new, self.named_arguments))
@@ -276,7 +279,13 @@ class Workflow(Function[P, R]):
     kind = "workflow"
 
     def __init__(
-        self, plain: Callable[P, Any], name: str | None, options: Options, names: Mapping[str, Any], version: int
+        self,
+        plain: Callable[P, Any],
+        name: str | None,
+        options: Options,
+        names: Mapping[str, Any],
+        version: int,
+        replay_check: ReplayCheck,
     ) -> None:
         super().__init__(plain, name, options, names)
         if not self.is_async:
@@ -284,6 +293,7 @@ class Workflow(Function[P, R]):
             hint = "; a decorator below @workflow makes a `def` of it" if below else ""
             raise TypeError(f"@workflow {plain.__qualname__}: a workflow is an `async def` function{hint}")
         self.version = version
+        self.replay_check = replay_check
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call the plain function: nothing is durable, and its `.run` steps raise `NotRunning`."""
@@ -362,6 +372,7 @@ def workflow(
     queue: str | None = None,
     name: str | None = None,
     version: int = 1,
+    replay_check: ReplayCheck = "arguments",
     retries: int | None = None,
     retry: Retry | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
@@ -374,6 +385,7 @@ def workflow(
     queue: str | None = None,
     name: str | None = None,
     version: int = 1,
+    replay_check: ReplayCheck = "arguments",
     retries: int | None = None,
     retry: Retry | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
@@ -383,15 +395,19 @@ def workflow(
 
     Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out
     is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is that of its code, 1 or more.
+    `replay_check`: a run that is rebuilt must ask for the steps that are recorded, with the same `"arguments"` (the
+    default), or only by the same `"names"`; else it is held (`NonDeterminismError`).
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
     options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
     whole_number(version, "version", least=1)
+    if replay_check not in CHECKS:
+        raise ValueError(f'replay_check is "arguments" or "names", not {replay_check!r}')
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
         plain = _plain_function(plain, "workflow")
-        return _register(Workflow(plain, _checked_name(name), options, names, version))
+        return _register(Workflow(plain, _checked_name(name), options, names, version, replay_check))
 
     return decorate if function is None else decorate(function)
 

@@ -21,6 +21,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from currant import codec, loop_asyncio
 from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException
 from currant.loop import Timer, WorkflowLoop, WorkflowTask
+from currant.replay_check import (
+    HELP,
+    Arguments,
+    Asked,
+    ReplayCheck,
+    asked_by,
+    find_difference,
+    find_other_time,
+)
 from currant.steps import SignalWait, Step, StepFuture, Verb
 from currant.user_errors import interrupted
 
@@ -46,12 +55,15 @@ class Record(NamedTuple):
     kind: str
     name: str
     value: bytes | None
+    asked: Asked = None
+    retried: bool = False  # it failed before this epoch and is to be done again: the code may ask for something else
 
 
 class WorkflowRun:
     """A run of a workflow in this process.
 
-    `main` gives the workflow's coroutine, `encode_result` what it returned as JSON. Not thread-safe.
+    `main` gives the workflow's coroutine, `encode_result` what it returned as JSON. `replay_check`: whether a replay
+    compares what steps ask for, or only their names. Not thread-safe.
     """
 
     __slots__ = (
@@ -66,12 +78,15 @@ class WorkflowRun:
         "_main_task",
         "_random",
         "_records",
+        "_replay_check",
+        "_retried",
         "_versions",
         "_waiting",
         "attempt",
         "finished",
         "id",
         "name",
+        "other_times",
         "parked",
         "queue",
         "unwinding",
@@ -87,6 +102,7 @@ class WorkflowRun:
         attempt: int,
         main: Callable[[], Coroutine[Any, Any, Any]],
         encode_result: Callable[[Any], bytes],
+        replay_check: ReplayCheck = "arguments",
     ) -> None:
         self.id = id
         self.name = name
@@ -96,6 +112,9 @@ class WorkflowRun:
         self.parked = False  # some of its tasks would not end: keep a reference to the run for ever
         self._main = main
         self._encode_result = encode_result
+        self._replay_check = replay_check
+        self._retried = False  # replaying, and steps that failed before this epoch are to be done again
+        self.other_times: list[str] = []  # waits that are not as long as recorded; what is recorded counts
         self._loop = WorkflowLoop(id, self)  # type: ignore[abstract]  # see the end of loop.py
         self._waiting: dict[str, StepFuture | Timer] = {}
         self._commands: list[Command] = []
@@ -246,8 +265,9 @@ class WorkflowRun:
     # --- replay
 
     def _replay(self, clock: int, records: list[Command], outcomes: list[Command]) -> None:
-        self._records = {key: Record(kind, name, value) for key, kind, name, value in records}
+        self._records = {key: Record(*record) for key, *record in records}
         for record in self._records.values():
+            self._retried = self._retried or record.retried
             if record.kind == "version":
                 self._versions[record.name] = codec.decode(record.value or b"", int, f"version {record.name!r}")
         self._frontier = not outcomes
@@ -263,15 +283,18 @@ class WorkflowRun:
             self._deliver(key, when, status, payload)
 
     def _answer_of_replay(self) -> list[Command]:
-        if self._records and self._divergence is None:
-            self._diverge(_missing(self._records))
+        left = self._records or {}
+        given_up = [("cancel", key) for key, record in left.items() if record.retried]
+        if len(given_up) < len(left) and self._divergence is None:
+            self._diverge(_missing({key: record for key, record in left.items() if not record.retried}))
         self._records = None
         self._frontier = False
         if not any(command[0] != "cancel" for command in self._commands):
             self._commands.clear()  # cancels are not recorded one by one, but they were in a commit that is
+        self._commands += given_up
         return self._answer()
 
-    def _make(self, kind: str, key: str, name: str, command: Command) -> bool:
+    def _make(self, kind: str, key: str, name: str, command: Command, arguments: Arguments | None = None) -> bool:
         """Make a command, or find it in the history. False if the history has something else."""
         records = self._records
         if records is None:
@@ -291,7 +314,52 @@ class WorkflowRun:
                 f"step {key}: recorded is {_show(record.kind, record.name)}, the code asks for {_show(kind, name)}"
             )
             return False
+        if command and command[0] == "execute" and record.asked == command[2].args:
+            return True  # the usual case, without a call
+        return kind == "side_effect" or self._asks_the_same(record, key, command, arguments)
+
+    def _renew(self, step: Step[Any]) -> bool:
+        """Make a step anew that failed before this epoch, if the code has been fixed to ask for something else.
+
+        It then has a key of its own, one `~` longer for each time, so that later replays find it. False: nothing to do.
+        """
+        records = self._records
+        if records is None or step.command[0] != "execute":
+            return False
+        while (later := f"{step.key}~") in records:
+            del records[step.key]
+            step.rename(later)
+        record = records.get(step.key)
+        if record is None or not record.retried or self._is_the_same(record, step):
+            return False
+        del records[step.key]
+        self._commands.append(("cancel", step.key))
+        step.rename(later)
+        self._commands.append(step.command)
         return True
+
+    def _is_the_same(self, record: Record, step: Step[Any]) -> bool:
+        if (record.kind, record.name) != (step.kind, step.name):
+            return False
+        if self._replay_check == "names":
+            return True
+        return find_difference(record.name, record.asked, asked_by(step.command), step.arguments) is None
+
+    def _asks_the_same(self, record: Record, key: str, command: Command, arguments: Arguments | None) -> bool:
+        asked = asked_by(command)
+        if record.asked == asked:  # before anything is decoded
+            return True
+        what = f"step {key} ({_show(record.kind, record.name)})"
+        if record.kind in ("timer", "signal"):
+            other = find_other_time(record.asked, asked, self._loop.clock)
+            self.other_times.append(f"{what}, {other}")
+            return True
+        if self._replay_check == "names":
+            return True
+        difference = find_difference(record.name, record.asked, asked, arguments)
+        if difference is not None:
+            self._diverge(f"{what}, {difference} ({HELP})")
+        return difference is None
 
     def _diverge(self, message: str) -> None:
         """The run will be held. Nothing it does from here on counts, whatever its code catches."""
@@ -344,25 +412,30 @@ class WorkflowRun:
 
     # --- steps: what decorators, client and context call from the workflow's code
 
-    def execute(self, call: Call, decode: Callable[[bytes], R]) -> Coroutine[Any, Any, R]:
-        """A child execution; its key is allotted now, it starts when it is awaited or scheduled."""
+    def execute(
+        self, call: Call, decode: Callable[[bytes], R], arguments: Arguments | None = None
+    ) -> Coroutine[Any, Any, R]:
+        """A child execution; its key is allotted now, it starts when it is awaited or scheduled.
+
+        `arguments` gives stored arguments by parameter, for a replay to compare.
+        """
         if self.unwinding:
             raise WorkflowSuspendException
         key = self._loop.next_key()
-        return Step(self, key, call.kind, call.function, ("execute", key, call), decode)
+        return Step(self, key, call.kind, call.function, ("execute", key, call), decode, arguments)
 
-    def detach(self, call: Call) -> str:
+    def detach(self, call: Call, arguments: Arguments | None = None) -> str:
         """Start an execution of its own, exactly once. Gives its id."""
         key = self._next_key()
-        if not self._make("detach", key, call.function, ("detach", key, call)):
+        if not self._make("detach", key, call.function, ("detach", key, call), arguments):
             raise WorkflowSuspendException
         return derive_id(self.id, key)
 
-    def enqueue(self, call: Call, idempotency_key: str) -> Coroutine[Any, Any, str]:
+    def enqueue(self, call: Call, idempotency_key: str, arguments: Arguments | None = None) -> Coroutine[Any, Any, str]:
         """Enqueue under an idempotency key, as a step. Gives the effective id, the first one's if the key was taken."""
         key = self._next_key()
         new = new_execution(derive_id(self.id, key), call, idempotency_key)
-        return Verb(self, key, "verb", "enqueue", ("enqueue", key, new), _decode_str)
+        return Verb(self, key, "verb", "enqueue", ("enqueue", key, new), _decode_str, arguments)
 
     def verb(
         self, verb: str, target_id: str, name: str, payload: bytes, decode: Callable[[bytes], R]
@@ -455,11 +528,18 @@ class WorkflowRun:
             raise RuntimeError(f"{step!r} belongs to another workflow")
         if self._records is None:
             self._commands.append(step.command)
-        elif not self._make(step.kind, step.key, step.name, step.command):
+        elif self._retried and self._renew(step):
+            pass
+        elif not self._make(step.kind, step.key, step.name, step.command, step.arguments):
             raise WorkflowSuspendException
         self._waiting[step.key] = future = StepFuture(loop=self._loop)
         future.step = step
         return future
+
+    def misfits(self, step: Step[Any], error: BaseException) -> BaseException:
+        """A recorded result does not fit the code: the run is held, since to fail it would be for good."""
+        self._diverge(f"step {step.key} ({_show(step.kind, step.name)}): {error}")
+        return WorkflowSuspendException()
 
     def abandon(self, key: str) -> None:
         """The step with this key is no longer waited for."""

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Never, NoReturn, Optional, get_type_hints
 
@@ -14,6 +15,7 @@ import msgspec
 from currant import codec
 from currant.codec import CERTAIN_LENGTH, Carrier
 from currant.errors import SerializationError, mistake
+from currant.replay_check import Argument
 
 _EMPTY = inspect.Parameter.empty
 _MOST_CERTAIN = 1_000
@@ -27,6 +29,10 @@ class _Raw(msgspec.Struct):
 
 
 _decode_raw = msgspec.json.Decoder(_Raw).decode
+
+
+def _give(value: Any) -> Any:
+    return value
 
 
 class Signature:
@@ -115,6 +121,28 @@ class Signature:
         if not raw.kwargs:
             return args, {}
         return args, {key: named.get(key, other).decode(value) for key, value in raw.kwargs.items()}
+
+    def arguments(self, data: bytes) -> dict[str, Argument]:
+        """Give stored arguments by parameter, defaults included. Raises `TypeError` if they do not bind."""
+        raw = _decode_raw(data)
+        bound = self._signature.bind(*raw.args, **raw.kwargs).arguments
+        found: dict[str, Argument] = {}
+        for key, parameter in self._signature.parameters.items():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                found.update(
+                    (f"{key}[{place}]", self._stored(key, one)) for place, one in enumerate(bound.get(key, ()))
+                )
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                found.update((name, self._stored(key, one)) for name, one in bound.get(key, {}).items())
+            elif key in bound:
+                found[key] = self._stored(key, bound[key])
+            else:
+                found[key] = Argument(None, partial(_give, parameter.default))
+        return found
+
+    def _stored(self, key: str, raw: msgspec.Raw) -> Argument:
+        data = bytes(raw)
+        return Argument(data, lambda: codec.decode(data, self._hint(key)))
 
     def named_arguments(self, data: bytes) -> dict[str, Any]:
         """Give stored arguments, as plain JSON, by the names of their parameters; defaults are left out."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from currant import codec, errors
-from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SignalTimeout
+from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SerializationError, SignalTimeout
 from currant.loop import WorkflowFuture
-from currant.user_errors import interrupted
+from currant.user_errors import interrupted, is_a
 
 if TYPE_CHECKING:
+    from currant.replay_check import Arguments
     from currant.run import WorkflowRun
 
 R = TypeVar("R")
@@ -23,10 +24,17 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
     A Coroutine rather than a plain awaitable, so that gather, create_task, TaskGroup and wait_for all take it.
     """
 
-    __slots__ = ("_iterator", "_run", "_started", "command", "decode", "key", "kind", "name")
+    __slots__ = ("_iterator", "_run", "_started", "arguments", "command", "decode", "key", "kind", "name")
 
     def __init__(
-        self, run: WorkflowRun, key: str, kind: str, name: str, command: tuple[Any, ...], decode: Callable[[bytes], R]
+        self,
+        run: WorkflowRun,
+        key: str,
+        kind: str,
+        name: str,
+        command: tuple[Any, ...],
+        decode: Callable[[bytes], R],
+        arguments: Arguments | None = None,
     ) -> None:
         self._run = run
         self._started = False
@@ -36,6 +44,7 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         self.name = name
         self.command = command
         self.decode = decode
+        self.arguments = arguments  # of the function that is called, for a replay
 
     def _begin(self) -> Generator[Any, Any, R]:
         if self._started:
@@ -68,6 +77,11 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         if self._iterator is not None:
             self._iterator.close()
 
+    def rename(self, key: str) -> None:
+        """Give it another key, before it starts."""
+        self.key = key
+        self.command = (self.command[0], key, *self.command[2:])
+
     def abandoned(self) -> None:
         """Nobody waits for the outcome any more."""
         self._run.abandon(self.key)
@@ -79,6 +93,15 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
     def failed(self, payload: bytes) -> BaseException:
         """The error that is raised where the step is awaited."""
         return codec.decode_error(payload)
+
+    def misfits(self, error: BaseException) -> BaseException:
+        """The error that is raised where the step is awaited when its result could not be decoded.
+
+        That of a step fitted the function that gave it, or it would have failed: the code has changed, the run is held.
+        """
+        if self.kind in ("task", "workflow") and is_a(error, SerializationError):
+            return self._run.misfits(self, error)
+        return error
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r} {self.key}>"
@@ -138,7 +161,7 @@ class StepFuture(WorkflowFuture):
             except BaseException as error:  # SystemExit of a validator too: it is raised where the step is awaited
                 if interrupted(error):
                     raise
-                self.set_exception(error)
+                self.set_exception(step.misfits(error))
             else:
                 self.set_result(value)
         elif status == "failed":

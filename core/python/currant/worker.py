@@ -21,7 +21,7 @@ from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
 from currant.context import Attempt
 from currant.decorators import Function, by_name, registry
-from currant.errors import CurrantError, ExecutionFailed, UnknownFunction, is_mistake
+from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction, is_mistake
 from currant.names import class_name
 from currant.options import text, whole_number
 from currant.run import WorkflowRun
@@ -477,12 +477,16 @@ class Worker:
             if interrupted(error):
                 raise
             _log_failure(name, id, attempt, queue, error)
-            verb = "hold" if is_a(error, UnknownFunction) else "fail"
+            # Arguments that fitted when the run began fit again when the code does.
+            misfits = bool(records) and (is_a(error, SerializationError) or is_a(error, TypeError))
+            verb = "hold" if misfits or is_a(error, UnknownFunction) else "fail"
             self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
             return
         trace = None if self._tracing is None else self._tracing.run(name, id, attempt, queue, headers)
         self._runs[id] = hot = _Hot(lease, run, trace)
         commands = self._drive(run, run.start, clock, records, outcomes)
+        if run.other_times:
+            _log_other_times(run)
         if trace is not None:
             commands = trace.begin(run.waiting() if records else [], commands)
         self._deliver(self._send(id, hot, commands))
@@ -491,7 +495,15 @@ class Worker:
         args, kwargs = function.decode_args(data)
         function.bind(args, kwargs)
         plain = function.plain
-        return WorkflowRun(id, function.name, queue, attempt, lambda: plain(*args, **kwargs), function.encode_result)
+        return WorkflowRun(
+            id,
+            function.name,
+            queue,
+            attempt,
+            lambda: plain(*args, **kwargs),
+            function.encode_result,
+            function.replay_check,
+        )
 
     def _on_activate(self, *activation: Any) -> None:
         self._deliver(activation)
@@ -646,6 +658,18 @@ def _log_hand_back(held: _Held) -> None:
             times,
             extra=extra,
         )
+
+
+def _log_other_times(run: WorkflowRun) -> None:
+    more = f" (and {len(run.other_times) - 1} more)" if len(run.other_times) > 1 else ""
+    log.info(
+        "workflow %s %s goes on as recorded: %s%s",
+        run.name,
+        run.id,
+        run.other_times[0],
+        more,
+        extra={"execution_id": run.id},
+    )
 
 
 def _log_failure(name: str, id: str, attempt: int, queue: str, error: BaseException) -> None:

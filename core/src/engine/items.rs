@@ -38,13 +38,26 @@ pub struct RunItem {
     pub outcomes: Vec<Activation>,
 }
 
-/// A command of this epoch that is in the database; `value` for versions and side effects.
+/// A command of this epoch that is in the database; `value` for versions and side effects, `asked` what a replay compares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub key: String,
     pub kind: String,
     pub name: String,
     pub value: Option<Vec<u8>>,
+    pub asked: Option<Asked>,
+    /// It failed, or was cancelled, in an earlier epoch: it is to be done again, and the code may ask for something else.
+    pub retried: bool,
+}
+
+/// What a recorded command asked for, beside its name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// The arguments of a child or of a detached start.
+    Arguments(Vec<u8>),
+    Verb(Verb),
+    /// When a timer, or a wait for a signal, is due; None: never.
+    Due(Option<Micros>),
 }
 
 /// One outcome for one workflow.

@@ -374,12 +374,8 @@ impl Run {
             Command::Execute { key, call } => self.execute(key, call, around, answer),
             Command::Detach { key, call } => {
                 let id = derive_id(self.claimed.id, &key);
-                answer.unit.batch.steps.push(self.step(
-                    &key,
-                    "detach",
-                    call.function.clone(),
-                    Some(("completed", Vec::new())),
-                ));
+                let request = Some(("completed", call.args.clone()));
+                answer.unit.batch.steps.push(self.step(&key, "detach", call.function.clone(), request));
                 answer.unit.batch.children.push(self.child(key, id, call, None, around.now));
             }
             Command::Timer { key, due } => {
@@ -421,7 +417,7 @@ impl Run {
     }
 
     fn execute(&mut self, key: String, call: Call, around: &mut Surroundings<'_>, answer: &mut Answer) {
-        let id = derive_id(self.claimed.id, &format!("{}:{key}", self.claimed.epoch));
+        let id = child_id(self.claimed.id, self.claimed.epoch, &key);
         let mut child = self.child(key.clone(), id, call, Some(self.claimed.id), around.now);
         child.eager = child.run_at.is_none() && (around.eager)(&child.call);
         if child.eager {
@@ -508,6 +504,10 @@ impl Run {
         };
         Batch { fences: vec![(self.claimed.id, self.claimed.lease)], outcomes: vec![outcome], ..Batch::default() }
     }
+}
+
+fn child_id(run: Uuid, epoch: i32, key: &str) -> Uuid {
+    derive_id(run, &format!("{epoch}:{key}"))
 }
 
 fn own_news(key: &str, kind: &'static str) -> News {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::items::{Activation, Command, Item, Verb};
+use super::items::{Activation, Asked, Command, Item, Verb};
 use super::state::{Config, State};
-use crate::ids::new_id;
+use crate::ids::{derive_id, new_id};
 use crate::types::*;
 
 pub(super) const START: Micros = 1_000_000_000_000;
@@ -681,6 +681,7 @@ fn a_rebuilt_run_gets_its_history_in_order_and_then_what_it_has_not_heard() {
         function: "f".into(),
         id: new_id(),
         lease: 1,
+        args: Vec::new(),
         outcome: outcome.map(|payload| ("completed".into(), payload.to_vec())),
         delivered,
         abandoned: false,
@@ -701,6 +702,55 @@ fn a_rebuilt_run_gets_its_history_in_order_and_then_what_it_has_not_heard() {
     }
     let next = state.commands(run.id, 2, vec![]).unwrap();
     assert_eq!((next.key.as_str(), next.seq), ("2", 3));
+}
+
+#[test]
+fn a_rebuilt_run_gets_what_its_steps_asked_for_and_which_of_them_failed_before_its_epoch() {
+    let mut state = worker(4);
+    let run = Claimed { fresh: false, lease: 2, epoch: 1, ..claimed(Kind::Workflow) };
+    commit_with(&mut state, reply(vec![run.clone()]));
+    state.take_loads();
+    let child = |key: &str, epoch: i32, status: Option<&str>, delivered| HistorySource::Child {
+        key: key.into(),
+        kind: Kind::Task,
+        function: "f".into(),
+        id: derive_id(run.id, &format!("{epoch}:{key}")),
+        lease: 1,
+        args: key.into(),
+        outcome: status.map(|status| (status.into(), Vec::new())),
+        delivered,
+        abandoned: false,
+    };
+    let step = |key: &str, kind: &str, request: Option<Vec<u8>>, due| HistorySource::Step {
+        key: key.into(),
+        kind: kind.into(),
+        name: "s".into(),
+        outcome: Some(("completed".into(), Vec::new())),
+        request,
+        delivered: Some((2, 20)),
+        due,
+        abandoned: false,
+    };
+    let verb = Verb::Status { target: run.id };
+    let rows = [
+        child("0", 0, Some("failed"), Some((1, 10))),
+        child("1", 0, None, None),
+        child("2", 0, Some("completed"), None),
+        child("3", 1, None, None),
+        step("4", "verb", serde_json::to_vec(&verb).ok(), None),
+        step("5", "detach", Some(b"5".to_vec()), None),
+        step("6", "timer", None, Some(60)),
+        step("7", "side_effect", None, None),
+    ];
+    state.loaded(rows.into_iter().map(|source| HistoryRow { run: run.id, source }).collect());
+    let items = state.pull(10);
+    let [Item::Run(item)] = items.as_slice() else { panic!("{items:?}") };
+    let retried: Vec<_> = item.records.iter().filter(|record| record.retried).map(|record| &record.key[..]).collect();
+    assert_eq!(retried, ["1"]);
+    let asked: Vec<_> = item.records.iter().map(|record| record.asked.clone()).collect();
+    let arguments = |key: &str| Some(Asked::Arguments(key.into()));
+    assert_eq!(asked[..4], ["0", "1", "2", "3"].map(arguments));
+    assert_eq!(asked[4..], [Some(Asked::Verb(verb)), arguments("5"), Some(Asked::Due(Some(60))), None]);
 }
 
 fn beats(state: &mut State, next_schedule: Option<Micros>) {

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -10,7 +11,7 @@ use super::convert::{CallTuple, from_policy, to_call, to_id, to_new_execution};
 use super::core::Core;
 use super::errors::to_python;
 use super::mailbox::{Reply, answer};
-use crate::engine::items::{Activation, Command, Item, Record, RunItem, Verb};
+use crate::engine::items::{Activation, Asked, Command, Item, Record, RunItem, Verb};
 use crate::engine::{Config, Engine};
 use crate::ids::new_id;
 use crate::types::{Claimed, Pod, WorkerInfo};
@@ -175,7 +176,7 @@ fn task_tuple<'py>(py: Python<'py>, task: &Claimed) -> PyResult<Bound<'py, PyTup
 }
 
 fn run_tuple(py: Python<'_>, run: RunItem) -> PyResult<Bound<'_, PyTuple>> {
-    let records: Vec<_> = run.records.into_iter().map(|record| record_tuple(py, record)).collect();
+    let records: PyResult<Vec<_>> = run.records.into_iter().map(|record| record_tuple(py, record)).collect();
     let outcomes: Vec<_> = run.outcomes.into_iter().map(|outcome| outcome_tuple(py, outcome)).collect();
     let claimed = &run.claimed;
     (
@@ -187,17 +188,34 @@ fn run_tuple(py: Python<'_>, run: RunItem) -> PyResult<Bound<'_, PyTuple>> {
         &claimed.queue,
         PyBytes::new(py, &claimed.args),
         run.clock,
-        records,
+        records?,
         outcomes,
         &claimed.headers,
     )
         .into_pyobject(py)
 }
 
-type RecordTuple<'py> = (String, String, String, Option<Bound<'py, PyBytes>>);
+type RecordTuple<'py> = (String, String, String, Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyAny>>, bool);
 
-fn record_tuple(py: Python<'_>, record: Record) -> RecordTuple<'_> {
-    (record.key, record.kind, record.name, record.value.map(|value| PyBytes::new(py, &value)))
+fn record_tuple(py: Python<'_>, record: Record) -> PyResult<RecordTuple<'_>> {
+    let value = record.value.map(|value| PyBytes::new(py, &value));
+    let asked = record.asked.map(|asked| asked_object(py, asked)).transpose()?;
+    Ok((record.key, record.kind, record.name, value, asked, record.retried))
+}
+
+fn asked_object(py: Python<'_>, asked: Asked) -> PyResult<Bound<'_, PyAny>> {
+    let verb = match asked {
+        Asked::Arguments(args) => return Ok(PyBytes::new(py, &args).into_any()),
+        Asked::Due(due) => return due.into_bound_py_any(py),
+        Asked::Verb(verb) => verb,
+    };
+    let (about, name, payload) = match verb {
+        Verb::Signal { target, name, payload } => (target.to_string(), name, payload),
+        Verb::Cancel { target, force } => (target.to_string(), String::new(), force.to_string().into_bytes()),
+        Verb::Status { target } | Verb::Result { target } => (target.to_string(), String::new(), b"null".to_vec()),
+        Verb::Enqueue(new) => (new.call.function, new.idempotency_key.unwrap_or_default(), new.call.args),
+    };
+    (about, name, PyBytes::new(py, &payload)).into_bound_py_any(py)
 }
 
 type OutcomeTuple<'py> = (String, i64, i64, String, Bound<'py, PyBytes>);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import subprocess
 from collections import Counter, defaultdict
@@ -13,7 +14,8 @@ import psycopg
 import pytest
 
 from apps import replay as app
-from currant import ExecutionCancelled, Handle, RustBridge, Worker, registry, send_signal
+from currant import ExecutionCancelled, ExecutionFailed, Handle, RustBridge, Worker, registry, send_signal
+from currant.signatures import Signature
 from support import Ledger, WorkerProcess, eventually, eventually_async
 
 LocalWorker = Callable[..., Worker]
@@ -218,6 +220,106 @@ async def test_a_run_whose_history_does_not_fit_the_code_is_held_until_code_that
     async with build("first"):
         assert await handle.result(LIMIT) == "on"
     assert not is_held(handle)()
+
+
+async def asking_run(build: Callable[[str], Worker], workflow: Any = app.changing) -> Handle[str]:
+    async with build("asks"):
+        handle: Handle[str] = await workflow.queue()
+        await eventually_async(waits(handle))
+    return handle
+
+
+SAID = "a b 1.0 1.1 1.2 o 0 EUR on"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("swapped", 'step 0 (task apps.replay.work), argument \'name\': recorded is "a", the code asks for "b"'),
+        ("other_child", "step 2 (workflow apps.replay.part), argument 'number': recorded is 1, the code asks for 2"),
+        ("other_detached", "step 4 (detach apps.replay.work), argument 'name': recorded is \"d\""),
+        ("other_keyed", 'step 5 (verb enqueue), argument \'name\': recorded is "k", the code asks for "x"'),
+        ("other_key", "step 5 (verb enqueue), idempotency_key: recorded is "),
+        ("other_target", f"step 6 (verb signal), the target: recorded is {app.TARGET}, the code asks for 0180"),
+        ("other_payload", "step 6 (verb signal), the payload at n: recorded is 1, the code asks for 2"),
+        ("other_force", "step 7 (verb cancel), force: recorded is false, the code asks for true"),
+    ],
+)
+async def test_a_step_that_asks_for_something_else_holds_the_run_until_code_that_fits_is_deployed(
+    build: Callable[[str], Worker], ledger: Ledger, code: str, message: str
+) -> None:
+    """Among them two steps of one function that have changed places, whose results would be exchanged silently."""
+    handle = await asking_run(build)
+    await send_signal(handle, "go", "on")
+    async with build(code):
+        await eventually_async(is_held(handle))
+        error = RustBridge.get_execution(str(handle))["error"]
+        assert error["type"] == "NonDeterminismError"
+        assert message in error["message"]
+        assert 'replay_check="names"' in error["message"]
+    async with build("asks"):
+        assert await handle.result(LIMIT) == SAID
+
+
+@pytest.mark.parametrize("code", ["written_otherwise", "other_length", "other_time_out"])
+async def test_what_is_asked_in_other_words_or_waits_for_another_time_goes_on(
+    build: Callable[[str], Worker], ledger: Ledger, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = await asking_run(build)
+    await send_signal(handle, "go", "on")
+    with caplog.at_level(logging.INFO, "currant.worker"):
+        async with build(code):
+            assert await handle.result(LIMIT) == SAID
+    told = [record.getMessage() for record in caplog.records if "goes on as recorded" in record.getMessage()]
+    expected = {
+        "written_otherwise": [],
+        "other_length": ["step 8 (timer), its length: recorded is 0.01 s, the code asks for 60 s"],
+        "other_time_out": ["step 9 (signal go), its length: recorded is no time-out, the code asks for 3600 s"],
+    }[code]
+    assert [line.split("as recorded: ")[1] for line in told] == expected
+
+
+async def test_a_workflow_may_have_only_the_names_compared(build: Callable[[str], Worker], ledger: Ledger) -> None:
+    handle = await asking_run(build, app.careless)
+    await send_signal(handle, "go", "on")
+    async with build("swapped"):
+        assert await handle.result(LIMIT) == SAID
+
+
+async def test_a_run_whose_own_arguments_no_longer_fit_is_held_and_not_failed(
+    build: Callable[[str], Worker], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with build("first"):
+        handle = await app.takes.queue(7)
+        await eventually_async(waits(handle))
+    await send_signal(handle, "go")
+
+    async def takes(number: list[str]) -> None: ...
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.takes, "decode_args", Signature(takes, "takes", {}).decode_args)
+        async with build("second"):
+            await eventually_async(is_held(handle))
+            assert "'number'" in RustBridge.get_execution(str(handle))["error"]["message"]
+    async with build("first"):
+        assert await handle.result(LIMIT) == 7
+
+
+async def test_a_retry_makes_the_step_that_failed_anew_with_what_the_fixed_code_asks_for(
+    build: Callable[[str], Worker], ledger: Ledger
+) -> None:
+    async with build("mistaken"):
+        handle = await app.changing.queue()
+        with pytest.raises(ExecutionFailed, match="bad will not do"):
+            await handle.result(LIMIT)
+    RustBridge.retry_execution(str(handle))
+    async with build("mended"):
+        assert await handle.result(LIMIT) == "a good"
+    assert ledger.lines.count("good") == 1
+    steps = {row["step_key"]: row["state"] for row in RustBridge.show(str(handle))["executions"] if row["parent_id"]}
+    assert steps["0"] == "completed"
+    assert steps["1~"] == "completed"
+    assert steps["1"] in ("failed", "cancelled")
 
 
 async def test_a_held_run_is_tried_by_each_other_build_and_not_failed(

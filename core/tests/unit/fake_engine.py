@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from currant import codec
 from currant.context import active_run
+from currant.replay_check import ReplayCheck, asked_by
 from currant.run import Command, WorkflowRun
 
 RUN_ID = "01900000-0000-7000-8000-000000000001"
@@ -34,20 +35,26 @@ class Open(NamedTuple):
     due: int | None
 
 
-def step(name: str, kind: str = "task") -> Coroutine[Any, Any, Any]:
-    """What `.run()` of a registered function does, for a function that gives any JSON."""
+def step(name: str, kind: str = "task", *args: Any) -> Coroutine[Any, Any, Any]:
+    """What `.run(*args)` of a registered function does, for a function that takes and gives any JSON."""
     run = active_run()
     assert run is not None, "step() outside a workflow"
-    return run.execute(FakeCall(kind, name), codec.decode)  # type: ignore[arg-type]
+    return run.execute(FakeCall(kind, name, stored(*args) if args else b""), codec.decode)  # type: ignore[arg-type]
+
+
+def stored(*args: Any, **kwargs: Any) -> bytes:
+    """Arguments as they are stored."""
+    return json.dumps({"args": args, "kwargs": kwargs}).encode()
 
 
 class FakeEngine:
     """One run. `commands` has the answer to every activation; `end` the command that ended the run."""
 
-    def __init__(self, main: Main, run_id: str = RUN_ID) -> None:
+    def __init__(self, main: Main, run_id: str = RUN_ID, replay_check: ReplayCheck = "arguments") -> None:
         self.main = main
         self.run_id = run_id
-        self.records: dict[str, tuple[str, str, bytes | None]] = {}
+        self.replay_check = replay_check
+        self.records: dict[str, tuple[Any, ...]] = {}
         self.outcomes: list[tuple[str, int, int, str, bytes]] = []
         self.open: dict[str, Open] = {}
         self.commands: list[list[Command]] = []
@@ -125,7 +132,7 @@ class FakeEngine:
     # --- what it records
 
     def _new_run(self) -> WorkflowRun:
-        return WorkflowRun(self.run_id, "tests.workflow", "default", 1, self.main, codec.encode)
+        return WorkflowRun(self.run_id, "tests.workflow", "default", 1, self.main, codec.encode, self.replay_check)
 
     def _commit(self, commands: list[Command]) -> list[Command]:
         self.commands.append(commands)
@@ -157,7 +164,7 @@ class FakeEngine:
             due = rest[-1]
         if command in ("version", "side_effect"):
             value = rest[-1]
-        self.records[key] = (kind, name, value)
+        self.records[key] = (kind, name, value, asked_by((command, key, *rest)))
         if command not in ("detach", "version", "side_effect"):
             self.open[key] = Open(kind, name, due)
 

@@ -59,11 +59,14 @@ def make_program(pick: Pick) -> Node:
     return ("seq", pick(4), *[make_node(pick, 3) for _ in range(1 + pick(4))])
 
 
-def make_workflow(node: Node) -> Callable[[], Coroutine[Any, Any, Any]]:
-    """The workflow that interprets this tree and returns all that it saw."""
+def make_workflow(node: Node, swapped: dict[int, int] | None = None) -> Callable[[], Coroutine[Any, Any, Any]]:
+    """The workflow that interprets this tree and returns all that it saw.
+
+    `swapped`: steps, by the order in which they are called, that have the argument of another one.
+    """
 
     async def workflow() -> Any:
-        player = Player()
+        player = Player(swapped or {})
         await player.play(node)
         return player.trace
 
@@ -73,7 +76,9 @@ def make_workflow(node: Node) -> Callable[[], Coroutine[Any, Any, Any]]:
 class Player:
     """Interprets a tree, and keeps a trace of what happened in which order."""
 
-    def __init__(self) -> None:
+    def __init__(self, swapped: dict[int, int]) -> None:
+        self.swapped = swapped
+        self.steps = 0
         self.trace: list[Any] = []
         self.tasks: list[asyncio.Task[Any]] = []
 
@@ -82,6 +87,11 @@ class Player:
 
     def name(self) -> str:
         return f"f{zlib.crc32(repr(self.trace).encode()) % 1000}"
+
+    def step(self, kind: str = "task") -> Coroutine[Any, Any, Any]:
+        """A step whose argument is its number."""
+        number, self.steps = self.steps, self.steps + 1
+        return step(self.name(), kind, self.swapped.get(number, number))
 
     async def play(self, node: Node) -> Any:
         kind, number, *children = node
@@ -98,7 +108,7 @@ class Player:
     # leaves
 
     async def play_step(self, number: int, children: list[Node]) -> Any:
-        return await step(self.name(), "workflow" if number == 0 else "task")
+        return await self.step("workflow" if number == 0 else "task")
 
     async def play_sleep(self, number: int, children: list[Node]) -> Any:
         return await asyncio.sleep(number, number)
@@ -140,7 +150,7 @@ class Player:
             await self.play(child)
 
     async def play_gather(self, number: int, children: list[Node]) -> Any:
-        steps = [step(self.name()) for _ in range(number % 2)]
+        steps = [self.step() for _ in range(number % 2)]
         values = await asyncio.gather(*steps, *map(self.play, children), return_exceptions=number > 1)
         return [show(value) for value in values]
 
@@ -246,7 +256,7 @@ class Player:
                     yield await self.play(child)
             finally:
                 self.saw("generator left")
-                await step(self.name())
+                await self.step()
 
         async for value in values():
             if number == 0:

@@ -606,3 +606,12 @@ def test_a_workflow_called_plainly_cannot_run_its_steps() -> None:
 def test_classes_are_public() -> None:
     assert isinstance(book, Task)
     assert isinstance(flow, Workflow)
+
+
+def test_what_a_replay_compares_is_one_of_two() -> None:
+    async def flow() -> None: ...
+
+    assert workflow(name="checks.default")(flow).replay_check == "arguments"
+    assert workflow(name="checks.names", replay_check="names")(flow).replay_check == "names"
+    with pytest.raises(ValueError, match='replay_check is "arguments" or "names", not \'name\''):
+        workflow(replay_check="name")  # type: ignore[call-overload]

@@ -19,7 +19,6 @@ from currant.errors import (
     ExecutionFailed,
     NotFound,
     NotRunning,
-    SerializationError,
     SignalTimeout,
 )
 from currant.run import derive_id
@@ -153,16 +152,17 @@ def test_a_cancelled_step_raises_execution_cancelled() -> None:
     assert engine.result == "task 'charge' (step 0) was cancelled"
 
 
-def test_an_outcome_that_does_not_fit_the_type_raises_at_the_await() -> None:
+def test_an_outcome_that_does_not_fit_the_type_holds_the_run() -> None:
+    """It fitted the function that gave it: this worker has other code, which must not fail the run for good."""
+
     async def main() -> Any:
-        try:
-            await active().execute(FakeCall("task", "a"), partial(codec.decode, type=int))
-        except SerializationError:
-            return "caught"
+        await active().execute(FakeCall("task", "a"), partial(codec.decode, type=int))
 
     engine = running(main)
     engine.deliver("0", value="not a number")
-    assert engine.result == "caught"
+    assert engine.end is not None
+    assert engine.end[0] == "hold"
+    assert "step 0 (task a): value does not fit int" in engine.error["message"]
 
 
 def test_cancelling_a_step_is_a_command_and_its_outcome_is_ignored() -> None:

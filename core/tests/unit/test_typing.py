@@ -68,6 +68,7 @@ async def mistakes() -> None:
     mail.options(queue=5)  # error: arg-type
     task(queue=5)  # error: call-overload
     workflow(versions=2)  # error: call-overload
+    workflow(replay_check="name")  # error: call-overload
 
 @workflow  # error: arg-type
 def not_async(order: str) -> int:

@@ -467,6 +467,7 @@ fn child_source(id: Uuid, row: &Row, seq: Option<i64>) -> HistorySource {
         function: super::world::TASK.into(),
         id,
         lease: row.lease,
+        args: Vec::new(),
         outcome: ended(row.state).then(|| (status_of(row.state), row.payload.clone())),
         delivered: seq.map(|seq| (seq, super::world::START)),
         abandoned: row.abandoned.is_some(),

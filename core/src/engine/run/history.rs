@@ -1,8 +1,8 @@
 //! A run as its history has it: what it asked for, what it was told, and what it has not heard yet.
 use uuid::Uuid;
 
-use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, own_news, status_name};
-use crate::engine::items::{Activation, Record};
+use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, child_id, own_news, status_name};
+use crate::engine::items::{Activation, Asked, Record, Verb};
 use crate::types::{HistorySource, Kind, Micros};
 
 /// What the rows add up to.
@@ -24,6 +24,22 @@ struct Step {
     request: Option<Vec<u8>>,
 }
 
+impl Step {
+    fn verb(&self) -> Option<Verb> {
+        let request = self.request.as_deref().filter(|_| self.kind == "verb")?;
+        serde_json::from_slice(request).ok()
+    }
+
+    fn asked(&self, verb: Option<Verb>) -> Option<Asked> {
+        match self.kind.as_str() {
+            "timer" | "signal" => Some(Asked::Due(self.due)),
+            "verb" => verb.map(Asked::Verb),
+            "detach" => self.request.clone().map(Asked::Arguments),
+            _ => None,
+        }
+    }
+}
+
 type Outcome = Option<(String, Vec<u8>)>;
 type Delivered = Option<(i64, Micros)>;
 
@@ -40,8 +56,9 @@ impl Run {
                         history.undelivered.push(own_news(CANCEL_KEY, "cancel"));
                     }
                 }
-                HistorySource::Child { key, kind, function, id, outcome, delivered, abandoned, .. } => {
-                    history.records.push(record(&key, kind, function));
+                HistorySource::Child { key, kind, function, id, args, outcome, delivered, abandoned, .. } => {
+                    let retried = delivered.is_none() && self.is_of_earlier_epoch(&key, id, &outcome);
+                    history.records.push(record(&key, kind, function, args, retried));
                     self.load_child(&mut history, key, id, outcome, delivered, abandoned);
                 }
                 HistorySource::Step { key, kind, name, outcome, request, delivered, due, abandoned } => {
@@ -52,6 +69,12 @@ impl Run {
         }
         self.settle(history);
         self.timers()
+    }
+
+    /// A child's id is made from the epoch in which it was asked for. One that has completed is not asked for again.
+    fn is_of_earlier_epoch(&self, key: &str, id: Uuid, outcome: &Outcome) -> bool {
+        let completed = outcome.as_ref().is_some_and(|(status, _)| status == "completed");
+        !completed && id != child_id(self.claimed.id, self.claimed.epoch, key)
     }
 
     fn load_child(
@@ -83,22 +106,31 @@ impl Run {
         delivered: Delivered,
         abandoned: bool,
     ) {
+        let verb = step.verb();
         if let (Some(outcome), Some(at)) = (&outcome, delivered) {
             self.cancel_delivered |= step.key == CANCEL_KEY;
             self.timeout_delivered |= step.key == TIMEOUT_KEY;
             history.outcomes.push(self.past(step.key.clone(), outcome.clone(), at));
         } else if !abandoned {
-            self.wait_again(history, &step, &outcome);
+            self.wait_again(history, &step, verb.as_ref(), &outcome);
         }
         if step.kind != "cancel" && step.kind != "timeout" {
             let valued = matches!(step.kind.as_str(), "version" | "side_effect");
             let value = valued.then(|| outcome.map(|(_, payload)| payload).unwrap_or_default());
-            history.records.push(Record { key: step.key, kind: step.kind, name: step.name, value });
+            let asked = step.asked(verb);
+            history.records.push(Record {
+                key: step.key,
+                kind: step.kind,
+                name: step.name,
+                value,
+                asked,
+                retried: false,
+            });
         }
     }
 
     /// A step whose outcome was not delivered in this epoch. It may be known all the same, in a run that was retried.
-    fn wait_again(&mut self, history: &mut History, step: &Step, outcome: &Outcome) {
+    fn wait_again(&mut self, history: &mut History, step: &Step, verb: Option<&Verb>, outcome: &Outcome) {
         let open = match step.kind.as_str() {
             "timer" => Open::Timer { due: step.due.unwrap_or(0) },
             "signal" => {
@@ -108,8 +140,9 @@ impl Run {
                 Open::Signal { name: step.name.clone(), due: step.due }
             }
             "verb" => {
-                let verb = step.request.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-                self.unfinished_verbs.extend(verb.map(|verb| (step.key.clone(), verb)));
+                if outcome.is_none() {
+                    self.unfinished_verbs.extend(verb.map(|verb| (step.key.clone(), verb.clone())));
+                }
                 Open::Verb
             }
             _ => return,
@@ -164,8 +197,9 @@ impl Run {
     }
 }
 
-fn record(key: &str, kind: Kind, function: String) -> Record {
-    Record { key: key.into(), kind: kind.as_str().into(), name: function, value: None }
+fn record(key: &str, kind: Kind, function: String, args: Vec<u8>, retried: bool) -> Record {
+    let asked = Some(Asked::Arguments(args));
+    Record { key: key.into(), kind: kind.as_str().into(), name: function, value: None, asked, retried }
 }
 
 /// The database gives rows in any order; signals are received in the order they were sent.

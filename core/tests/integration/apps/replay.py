@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import currant
@@ -218,6 +220,99 @@ async def side_effect_first() -> str:
     return await first()
 
 
+# The arguments. `asks` is what the history of these was made by, each other one differs in one thing.
+
+
+@dataclass
+class Order:
+    id: str
+    cents: int = 0
+
+
+@task
+async def pay(order: Order, currency: str = "EUR") -> str:
+    return f"{order.id} {order.cents} {currency}"
+
+
+TARGET = "01900000-0000-7000-8000-000000000009"  # nobody has this id
+
+
+async def asks(
+    first: str = "a",
+    second: str = "b",
+    child: int = 1,
+    detached: str = "d",
+    keyed: str = "k",
+    key: str = "one",
+    target: str = TARGET,
+    payload: int = 1,
+    force: bool = False,
+    length: float = 0.01,
+    waits: float | None = None,
+) -> str:
+    said = [await work.run(first), await work.run(second), *await part.run(child)]
+    said.append(await pay.run(Order("o")))
+    await work.queue(detached)
+    await work.options(idempotency_key=f"{currant.uuid4()}-{key}").queue(keyed)
+    with contextlib.suppress(currant.NotFound):
+        await currant.send_signal(target, "go", {"n": payload})
+    with contextlib.suppress(currant.NotFound):
+        await currant.get_handle(TARGET).cancel(force=force)
+    await sleep(length)
+    said.append(str(await wait_for_signal("go", timeout=waits)))
+    return " ".join(said)
+
+
+def with_other(**other: Any) -> Callable[[], Coroutine[Any, Any, str]]:
+    return lambda: asks(**other)
+
+
+async def written_otherwise() -> str:
+    """What `asks` asks for, in other words and with other options."""
+    said = [await work.options(queue="q", retries=1).run(name="a"), await work.run("b", seconds=0), *await part.run(1)]
+    said.append(await pay.run(order=Order("o", cents=0), currency="EUR"))
+    await work.options(priority=1).queue(name="d", seconds=0.0)
+    await work.options(idempotency_key=f"{currant.uuid4()}-one", priority=1).queue("k")
+    with contextlib.suppress(currant.NotFound):
+        await currant.send_signal(TARGET, "go", {"n": 1})
+    with contextlib.suppress(currant.NotFound):
+        await currant.get_handle(TARGET).cancel()
+    await sleep(0.01)
+    return " ".join([*said, str(await wait_for_signal("go"))])
+
+
+@task(retries=0)
+async def picky(name: str) -> str:
+    note(name)
+    if name == "bad":
+        raise ValueError(f"{name} will not do")
+    return name
+
+
+def asks_picky(name: str) -> Callable[[], Coroutine[Any, Any, str]]:
+    async def body() -> str:
+        return " ".join(await asyncio.gather(work.run("a"), picky.run(name)))
+
+    return body
+
+
+ASKS: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
+    "asks": asks,
+    "swapped": with_other(first="b", second="a"),
+    "other_child": with_other(child=2),
+    "other_detached": with_other(detached="x"),
+    "other_keyed": with_other(keyed="x"),
+    "other_key": with_other(key="two"),
+    "other_target": with_other(target=TARGET.replace("9", "8")),
+    "other_payload": with_other(payload=2),
+    "other_force": with_other(force=True),
+    "other_length": with_other(length=60.0),
+    "other_time_out": with_other(waits=3600.0),
+    "written_otherwise": written_otherwise,
+    "mistaken": asks_picky("bad"),
+    "mended": asks_picky("good"),
+}
+
 BODIES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     body.__name__: body
     for body in (
@@ -229,4 +324,15 @@ BODIES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
 
 @workflow(queue="q")
 async def changing() -> str:
-    return await BODIES[CODE]()
+    return await (BODIES | ASKS)[CODE]()
+
+
+@workflow(queue="q")
+async def takes(number: int) -> int:
+    await wait_for_signal("go")
+    return number
+
+
+@workflow(queue="q", replay_check="names")
+async def careless() -> str:
+    return await ASKS[CODE]()
