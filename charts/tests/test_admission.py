@@ -95,6 +95,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def test_a_pool_from_before_the_policy_can_be_ended_but_not_changed_for_another_bad_one(kubectl: Kubectl) -> None:
+    """It is the first one: the policy of the others is not there yet."""
+    bad = pool({"hostNetwork": True})
+    bad["metadata"]["finalizers"] = ["currant.dev/drain"]
+    kubectl("create", "-f", "-", stdin=json.dumps(bad))
+    found = [item for item in objects(render("admission-policy")) if item["kind"].startswith("ValidatingAdmission")]
+    text = yaml.safe_dump_all(found)
+    kubectl("create", "-f", "-", stdin=text)
+    try:
+        eventually(
+            lambda: refusal(
+                kubectl, json.dumps(pool({"hostPID": True}) | {"metadata": {"name": "x", "namespace": "shop"}})
+            )
+        )
+        with pytest.raises(KubectlError, match="hostNetwork, hostPID and hostIPC are not allowed"):
+            kubectl("patch", "wp", "orders", "-n", "shop", "--type=merge", "-p", '{"spec": {"concurrency": 7}}')
+        kubectl("delete", "wp", "orders", "-n", "shop", "--wait=false")
+        # As the operator does when it is drained.
+        kubectl("patch", "wp", "orders", "-n", "shop", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        assert kubectl("get", "wp", "-n", "shop", "-o", "name") == ""
+    finally:
+        kubectl("delete", "-f", "-", stdin=text)
+
+
 @pytest.mark.parametrize(("pod", "said"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_template_that_asks_for_more_than_a_worker_needs_is_refused(
     policy: Kubectl, pod: dict[str, Any], said: str
@@ -130,26 +154,3 @@ def test_a_pool_without_a_template_is_taken(policy: Kubectl) -> None:
     body = pool({})
     del body["spec"]["template"]
     assert refusal(policy, json.dumps(body)) == ""
-
-
-def test_a_pool_from_before_the_policy_can_be_ended_but_not_changed_for_another_bad_one(kubectl: Kubectl) -> None:
-    bad = pool({"hostNetwork": True})
-    bad["metadata"]["finalizers"] = ["currant.dev/drain"]
-    kubectl("create", "-f", "-", stdin=json.dumps(bad))
-    found = [item for item in objects(render("admission-policy")) if item["kind"].startswith("ValidatingAdmission")]
-    text = yaml.safe_dump_all(found)
-    kubectl("create", "-f", "-", stdin=text)
-    try:
-        eventually(
-            lambda: refusal(
-                kubectl, json.dumps(pool({"hostPID": True}) | {"metadata": {"name": "x", "namespace": "shop"}})
-            )
-        )
-        with pytest.raises(KubectlError, match="hostNetwork, hostPID and hostIPC are not allowed"):
-            kubectl("patch", "wp", "orders", "-n", "shop", "--type=merge", "-p", '{"spec": {"concurrency": 7}}')
-        kubectl("delete", "wp", "orders", "-n", "shop", "--wait=false")
-        # As the operator does when it is drained.
-        kubectl("patch", "wp", "orders", "-n", "shop", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-        assert kubectl("get", "wp", "-n", "shop", "-o", "name") == ""
-    finally:
-        kubectl("delete", "-f", "-", stdin=text)
