@@ -23,7 +23,6 @@ _workers = 0  # in this process
 _replaced: dict[int, Handler] = {}  # the handlers that were there before a worker set its own
 _mask = threading.local()  # the signals that the forking thread had blocked
 _hooked = False
-_child = False
 
 
 def worker_starts() -> None:
@@ -45,11 +44,6 @@ def replaces(handlers: dict[int, Handler]) -> None:
     """A worker has set handlers in the place of these; an empty dictionary: it has put them back."""
     _replaced.clear()
     _replaced.update(handlers)
-
-
-def in_child() -> bool:
-    """Whether this process was forked by code that a worker ran."""
-    return _child
 
 
 def leave(error: BaseException | None) -> NoReturn:
@@ -86,10 +80,10 @@ def _unblock() -> None:
 
 
 def _after_in_child() -> None:
-    global _workers, _child
+    global _workers
     if not _workers:
         return
-    _workers, _child = 0, True
+    _workers = 0
     try:
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():

@@ -149,6 +149,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._draining, self._now, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._stop_reason = None
+        self._process = os.getpid()
         self._threads = Threads(self.concurrency)
         self._engine = engine = self._make_engine()
         try:
@@ -383,7 +384,7 @@ class Worker:
             payload = own.run(held.function.encode_result, result)
         except BaseException as raised:
             error = raised
-        if forks.in_child():
+        if os.getpid() != self._process:
             forks.leave(error)
         # A worker that has ended closed its loop; nobody waits for this outcome any more.
         with contextlib.suppress(RuntimeError):
@@ -403,7 +404,7 @@ class Worker:
 
     def _ended(self, held: _Held, payload: bytes | None, error: BaseException | None) -> None:
         """The code of an attempt has ended. The engine is told, whatever the error or the program's hooks do."""
-        if forks.in_child():
+        if os.getpid() != self._process:
             forks.leave(error)
         self._tasks.pop((held.attempt.id, held.lease), None)
         if held.span is not None and self._tracing is not None:

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from currant import task
+from currant import Worker, task
 
 
 def _wait() -> None:
@@ -92,6 +92,24 @@ def client() -> list[Any]:
     return [_status(pid)]
 
 
+async def _work() -> None:
+    async with Worker(["child"], functions=[plain]):
+        for n in range(2):
+            assert await (await plain.options(queue="child").queue(n)).result(timeout=20) == n
+
+
+def _own_worker() -> None:
+    asyncio.run(_work())
+
+
+def worker() -> list[int | None]:
+    """A child that is a worker itself."""
+    process = multiprocessing.get_context("fork").Process(target=_own_worker)
+    process.start()
+    process.join()
+    return [process.exitcode]
+
+
 DOERS: dict[str, Callable[[], list[Any]]] = {
     "fork": lambda: two_processes("fork"),
     "spawn": lambda: two_processes("spawn"),
@@ -104,6 +122,7 @@ DOERS: dict[str, Callable[[], list[Any]]] = {
     "command, preexec_fn": lambda: commands(True),
     "pending": pending,
     "client": client,
+    "worker": worker,
 }
 
 
