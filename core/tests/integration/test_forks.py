@@ -34,7 +34,7 @@ ENDS = {
     "command, preexec_fn": [-15, -15],
     "pending": [-1, 0, 1, 0],  # no wake-up descriptor, nothing blocked, the default handler
     "client": [36],
-    "worker": [0],
+    "worker": [5],
 }
 
 

@@ -100,6 +100,7 @@ async def _work() -> None:
 
 def _own_worker() -> None:
     asyncio.run(_work())
+    sys.exit(5)  # it has come to its end
 
 
 def worker() -> list[int | None]:
