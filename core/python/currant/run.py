@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from currant import codec, loop_asyncio
-from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException
+from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException, is_mistake
 from currant.loop import Timer, WorkflowLoop, WorkflowTask
 from currant.replay_check import (
     HELP,
@@ -256,7 +256,7 @@ class WorkflowRun:
                 return ("complete", self._encode_result(task.result()))
             except BaseException as broken:  # of the result's own code; an `exit()` there ends the run, not the worker
                 error = broken
-        return ("fail", codec.encode_error(error, self.id))
+        return failure(error, self.id)
 
     def _hold(self, divergence: NonDeterminismError) -> list[Command]:
         self._unwind()
@@ -554,6 +554,12 @@ class WorkflowRun:
     def due(self, timeout: float | None) -> int | None:
         """When something that begins now times out, in microseconds since 1970."""
         return None if timeout is None else self._loop.due(timeout)
+
+
+def failure(error: BaseException, id: str) -> Command:
+    """The command that ends a run with an error. One that is a mistake in the program is not tried again."""
+    command = ("fail", codec.encode_error(error, id))
+    return (*command, False) if is_mistake(error) else command
 
 
 def _cancel(task: WorkflowTask) -> None:

@@ -24,7 +24,7 @@ from currant.decorators import Function, by_name, registry
 from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction, is_mistake
 from currant.names import class_name
 from currant.options import text, whole_number
-from currant.run import WorkflowRun
+from currant.run import WorkflowRun, failure
 from currant.rust_bridge import Engine
 from currant.threads import Threads
 from currant.user_errors import SafeLogger, class_names, interrupted, is_a, one_line
@@ -480,8 +480,9 @@ class Worker:
             _log_failure(name, id, attempt, queue, error)
             # Arguments that fitted when the run began fit again when the code does.
             misfits = bool(records) and (is_a(error, SerializationError) or is_a(error, TypeError))
-            verb = "hold" if misfits or is_a(error, UnknownFunction) else "fail"
-            self._deliver(self._engine.commands(id, lease, [(verb, encode_error(error, id))]))
+            is_held = misfits or is_a(error, UnknownFunction)
+            end = ("hold", encode_error(error, id)) if is_held else failure(error, id)
+            self._deliver(self._engine.commands(id, lease, [end]))
             return
         trace = None if self._tracing is None else self._tracing.run(name, id, attempt, queue, headers)
         self._runs[id] = hot = _Hot(lease, run, trace)

@@ -110,7 +110,11 @@ pub enum Command {
     /// New headers of the run itself, a JSON object.
     Headers(String),
     Complete(Vec<u8>),
-    Fail(Vec<u8>),
+    /// `retry`: try again if the policy allows it.
+    Fail {
+        error: Vec<u8>,
+        retry: bool,
+    },
     Cancelled,
     Hold(Vec<u8>),
 }

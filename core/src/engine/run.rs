@@ -67,7 +67,7 @@ enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     Completed(Vec<u8>),
-    Failed(Vec<u8>),
+    Failed { error: Vec<u8>, retry: bool },
     Cancelled,
     Held(Vec<u8>),
 }
@@ -410,7 +410,7 @@ impl Run {
             }
             Command::Headers(headers) => answer.unit.batch.headers.push((self.claimed.id, headers)),
             Command::Complete(result) => answer.end = Some(End::Completed(result)),
-            Command::Fail(error) => answer.end = Some(End::Failed(error)),
+            Command::Fail { error, retry } => answer.end = Some(End::Failed { error, retry }),
             Command::Cancelled => answer.end = Some(End::Cancelled),
             Command::Hold(error) => answer.end = Some(End::Held(error)),
         }

@@ -405,8 +405,9 @@ impl State {
             End::Completed(result) => (Action::Complete, Some(result)),
             End::Cancelled => (Action::Cancel, None),
             End::Held(error) => (Action::Hold, Some(error)),
-            End::Failed(error) => {
-                let for_good = run.cancel_delivered() || names_type(&run.claimed.policy.non_retryable, &error);
+            End::Failed { error, retry } => {
+                let for_good =
+                    !retry || run.cancel_delivered() || names_type(&run.claimed.policy.non_retryable, &error);
                 due = self.retry_due(&run.claimed, !for_good);
                 (if due.is_some() { Action::Retry } else { Action::Fail }, Some(error))
             }

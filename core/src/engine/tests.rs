@@ -348,8 +348,20 @@ fn a_workflow_that_fails_while_it_is_cancelled_is_not_retried() {
     state.commands(run.id, 1, vec![]);
     let asked = HistorySource::Run { wakes: 1, lease: 1, deadline: None, cancel_requested: true };
     assert_eq!(hear(&mut state, run.id, vec![HistoryRow { run: run.id, source: asked }]).len(), 1);
-    state.commands(run.id, 1, vec![Command::Fail(b"{}".to_vec())]);
+    state.commands(run.id, 1, vec![Command::Fail { error: b"{}".to_vec(), retry: true }]);
     assert_eq!(commit(&mut state).outcomes[0].action, Action::Fail);
+}
+
+#[test]
+fn a_workflow_that_fails_by_a_mistake_of_the_program_is_not_retried() {
+    for (retry, action) in [(true, Action::Retry), (false, Action::Fail)] {
+        let mut state = worker(4);
+        let run = Claimed { policy: policy(5), ..claimed(Kind::Workflow) };
+        commit_with(&mut state, reply(vec![run.clone()]));
+        state.pull(10);
+        state.commands(run.id, 1, vec![Command::Fail { error: b"{}".to_vec(), retry }]);
+        assert_eq!(commit(&mut state).outcomes[0].action, action);
+    }
 }
 
 #[test]

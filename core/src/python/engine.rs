@@ -253,7 +253,7 @@ fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
         }
         "headers" => Command::Headers(field(command, 1)?),
         "complete" => Command::Complete(field(command, 1)?),
-        "fail" => Command::Fail(field(command, 1)?),
+        "fail" => Command::Fail { error: field(command, 1)?, retry: command.len() < 3 || field::<bool>(command, 2)? },
         "cancelled" => Command::Cancelled,
         "hold" => Command::Hold(field(command, 1)?),
         other => return Err(PyValueError::new_err(format!("unknown command {other:?}"))),

@@ -8,7 +8,7 @@ import pytest
 
 from apps.board import SLUGGISH, Board, Connection, SetEnvironment, count, row
 from apps.retries import faulty, flaky, pay, paying, persistent, quick
-from currant import ExecutionFailed, Retry
+from currant import ExecutionFailed, Retry, get_handle
 from currant.worker import Worker
 from support import WorkerProcess, eventually_async
 
@@ -28,6 +28,29 @@ async def failed_attempts(db: Connection, id: object, attempts: int) -> float:
 def make_due(db: Connection, id: object) -> None:
     """Let the time pass."""
     db.execute("update currant.executions set run_at = now() where id = %s", [str(id)])
+
+
+# What cannot succeed is not tried again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "type"),
+    [
+        ('{"kwargs": {"nobody": 1}}', "TypeError"),
+        ('{"args": []}', "TypeError"),
+        ('{"args": [1]}', "SerializationError"),
+    ],
+)
+async def test_a_call_that_does_not_fit_the_function_fails_at_its_first_attempt(
+    db: Connection, arguments: str, type: str
+) -> None:
+    statement = 'select currant.enqueue(%s, %s::jsonb, \'{"queue": "orders", "retries": 5}\'::jsonb)::text as id'
+    found = db.execute(statement, ["apps.retries.flaky", arguments]).fetchone()
+    async with Worker(["orders"]):
+        with pytest.raises(ExecutionFailed) as failed:
+            await get_handle(found["id"]).result(timeout=20)  # type: ignore[index]
+    assert failed.value.type == type
+    assert row(db, found["id"])["attempt"] == 1  # type: ignore[index]
 
 
 # The delay is stored, grows, and is kept

@@ -182,6 +182,16 @@ async def quadruple(n: int) -> int:
 
 
 @workflow
+async def gives_a_set() -> Any:
+    return {1}
+
+
+@workflow
+async def fails() -> None:
+    raise ValueError("no")
+
+
+@workflow
 async def naps() -> str:
     await sleep(3600)
     return "awake"
@@ -217,7 +227,7 @@ OWN = [
     blocking,
     clinging,
 ]
-FLOWS: list[Function[..., Any]] = [quadruple, naps, clings]
+FLOWS: list[Function[..., Any]] = [quadruple, gives_a_set, fails, naps, clings]
 POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
 
 
@@ -574,6 +584,18 @@ async def test_a_workflow_that_cannot_be_started_is_answered(
     _, commands = await do(engine, run_item(function, *args, id=str(uuid4())), "commands")
     assert commands[-1][0] == verb
     assert codec.decode_error(commands[-1][1]).type == type
+    assert commands[-1][2:] == ((False,) if verb == "fail" else ())  # it would fail alike
+
+
+@pytest.mark.parametrize(
+    ("function", "type", "more"), [(gives_a_set, "SerializationError", (False,)), (fails, "ValueError", ())]
+)
+async def test_a_workflow_that_failed_by_a_mistake_is_not_tried_again(
+    engine: Engine, function: Any, type: str, more: tuple[Any, ...]
+) -> None:
+    _, commands = await do(engine, run_item(function, id=str(uuid4())), "commands")
+    verb, error, *rest = commands[-1]
+    assert (verb, codec.decode_error(error).type, tuple(rest)) == ("fail", type, more)
 
 
 async def test_a_run_that_cannot_go_on_is_held_not_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
