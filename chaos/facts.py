@@ -31,7 +31,7 @@ class Row:
     state: str
     parent: str | None
     attempt: int
-    takeovers: int
+    worker_losses: int
     epoch: int
     held: bool
     result: Any
@@ -89,7 +89,7 @@ class Facts:
 
 _ROWS = """
     select id::text, coalesce(convert_from(args, 'UTF8')::json #>> '{args,0}', '') as tag, function, kind, state,
-        parent_id::text as parent, attempt, takeovers, epoch, held,
+        parent_id::text as parent, attempt, worker_losses, epoch, held,
         convert_from(result, 'UTF8') as result, coalesce(convert_from(error, 'UTF8'), '') as error
     from currant.executions
 """

@@ -13,7 +13,7 @@ import psycopg
 import currant
 from chaos import functions
 from chaos.postgres import url_at
-from currant import CurrantError, DatabaseUnavailable, ExecutionCancelled, Handle, NotRunning
+from currant import CurrantError, DatabaseUnavailable, ExecutionCancelled, ExecutionFailed, Handle, NotRunning
 
 # What became of an enqueue, as its caller knows it.
 PROMISED = "promised"  # a handle was returned, or the caller's transaction is committed
@@ -84,6 +84,8 @@ class Customer:
             self._chance,
             self._cancel,
             self._once,
+            *[self._at_most_once] * 2,
+            *[self._without_retries] * 2,
             *[self._transaction] * 2,
             self._many,
         ]
@@ -127,7 +129,9 @@ class Customer:
                 self._book.complaints.append(f"{order.tag} was cancelled, and nobody had asked for that")
             return
         except CurrantError as error:
-            self._book.complaints.append(f"{order.tag}: {type(error).__name__}: {error}")
+            lost = isinstance(error, ExecutionFailed) and error.type == "WorkerLost"
+            if not (order.kind == "at_most_once" and lost):
+                self._book.complaints.append(f"{order.tag}: {type(error).__name__}: {error}")
             return
         self._book.seen += 1
         if order.expected is not UNSAID and result != order.expected:
@@ -238,6 +242,16 @@ class Customer:
         order.id, order.fate = min(ids), PROMISED
         if len(ids) > 1:
             self._book.complaints.append(f"{order.tag}: one idempotency key gave {len(ids)} executions")
+
+    async def _at_most_once(self) -> None:
+        number = self._rng.randrange(1000)
+        order = self._book.order("at_most_once", 2 * number)
+        await self._enqueue(order, functions.at_most_once.queue(order.tag, number))
+
+    async def _without_retries(self) -> None:
+        number = self._rng.randrange(1000)
+        order = self._book.order("without_retries", [2 * number] * 3)
+        await self._enqueue(order, functions.without_retries.queue(order.tag, number))
 
     async def _transaction(self) -> None:
         number = self._rng.randrange(1000)

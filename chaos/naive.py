@@ -59,6 +59,13 @@ RULES = (
         " and x.seq is not null and x.step_key <= e.step_key) end, e.clock,",
         ("stuck", "wrong"),
     ),
+    Rule(
+        "at most once: what may lose no worker is taken over like the rest",
+        "lose_worker",
+        "e.max_worker_losses = 0 or",
+        "false or",
+        ("at most once",),
+    ),
 )
 
 

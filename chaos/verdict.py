@@ -34,6 +34,7 @@ def judge(facts: Facts) -> Verdict:
             "lost": lost(facts),
             "twice": twice(facts),
             "recorded step run again": run_again(facts),
+            "at most once": at_most_once(facts),
             "wrong": wrong(facts),
             "stuck": stuck(facts),
             "signals": signals(facts),
@@ -89,13 +90,20 @@ def run_again(facts: Facts) -> list[str]:
     """No attempt begins after the outcome of its execution was recorded, unless it had been claimed before.
 
     A zombie that was frozen between its claim and the function's first line does begin, under a number that is below
-    the recorded one's: its write is refused. `superseded` counts these.
+    the recorded one's: its write is refused. `superseded` counts these. What may not be started twice fails under the
+    number of its only start, which a zombie may still make: `at_most_once` judges that.
     """
     return [
         f"attempt {attempt.number} of {attempt.function} {attempt.tag} began {late:.3f} s after its record"
         for attempt, late, number in _late(facts)
-        if attempt.number >= number
+        if attempt.number >= number and attempt.function != "at_most_once"
     ]
+
+
+def at_most_once(facts: Facts) -> list[str]:
+    """What may lose no worker was started once at most."""
+    starts = Counter((attempt.id, attempt.tag) for attempt in facts.attempts if attempt.function == "at_most_once")
+    return [f"{tag} ({id}) was started {count} times" for (id, tag), count in starts.items() if count > 1]
 
 
 def superseded(facts: Facts) -> int:
@@ -134,6 +142,8 @@ def _wrong_end(order: Order, row: Row) -> list[str]:
     if row.state not in TERMINAL:
         return []  # stuck: another rule
     if row.state == "cancelled" and order.cancelled:
+        return []
+    if order.kind == "at_most_once" and row.state == "failed" and "WorkerLost" in row.error:
         return []
     if row.state != "completed":
         return [f"{order.tag} has {row.state}: {row.error[:300]}"]

@@ -23,11 +23,14 @@ create table currant.executions (
     ready_at timestamptz not null default clock_timestamp(), -- when it last became ready: how long it waits
     epoch integer not null default 0,      -- of its own history; grows when a run is retried
     attempt integer not null default 0,
-    takeovers integer not null default 0,  -- attempts that ended with their worker; they cost no retry
-    crashes integer not null default 0,    -- workers that died under it without progress
+    worker_losses integer not null default 0, -- attempts that ended with their worker; they cost no retry
+    -- Of these, since it last made progress, those that only it can have caused: it was alone, or isolated.
+    suspect_losses integer not null default 0,
+    max_worker_losses integer not null default 3, -- so many of these it may have; 0: it is not started again after any loss
     priority smallint not null default 5,  -- 0..10
     cancel_requested boolean not null default false,
     held boolean not null default false,   -- its code did not fit its history; waits for another build
+    suspected boolean not null default false, -- a worker was lost that it may have killed; at the next one it is isolated
     isolated boolean not null default false, -- suspected of killing workers: runs alone among its like
     -- Under a definition of its function (0005_definitions).
     defined boolean not null default false, -- counted for it
@@ -184,6 +187,7 @@ create table currant.definitions (
     retry_max_delay double precision check (retry_max_delay >= 0),
     retry_jitter double precision check (retry_jitter between 0 and 1),
     non_retryable text[],
+    max_worker_losses integer check (max_worker_losses >= 0),
     concurrency_limit integer check (concurrency_limit >= 1),
     suspended boolean not null default false,
     -- False until the executions that were there before it are marked (settle_runs): nothing starts meanwhile if there is a limit.
@@ -221,7 +225,7 @@ insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infi
 create type currant.rule as (
     function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],
-    gated boolean, input_hash text
+    max_worker_losses integer, gated boolean, input_hash text
 );
 
 -- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.

@@ -68,7 +68,7 @@ begin
     if not exists (select 1 from currant.definitions) then return '{}'; end if;
     return array(
         select row(d.function, d.queue, d.priority, d.timeout, d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
-            d.retry_jitter, d.non_retryable, d.gate is not null, d.input_hash)::currant.rule
+            d.retry_jitter, d.non_retryable, d.max_worker_losses, d.gate is not null, d.input_hash)::currant.rule
         from (select distinct u.function from unnest(p_functions) u(function)) asked join currant.definitions d on d.function = asked.function);
 end $$;
 
@@ -78,7 +78,7 @@ $$ select array(select json_array_elements_text(p_json::json)) $$;
 -- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many have in common comes once:
 -- p_calls is the place in the k_ arrays of what each calls. p_keys is empty where nobody has a key; keys are taken in order, so that
 -- two callers with the same keys do not deadlock.
--- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry. The rest is overruled by its definition.
+-- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. The rest is overruled by its definition.
 -- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
@@ -93,7 +93,7 @@ create function currant.create_executions(
     p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
-    k_non_retryables text[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
+    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
     k_checked text[], p_tell boolean
 ) returns table (
     ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
@@ -107,22 +107,22 @@ begin
     since := currant.xid();
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
         return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
-            k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_timeouts, k_delays,
-            k_run_ats, k_given, k_checked) r;
+            k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_max_worker_losses, k_timeouts,
+            k_delays, k_run_ats, k_given, k_checked) r;
         return;
     end if;
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
+        retry_jitter, non_retryable, max_worker_losses, timeout, run_at, ready_xid, created_at, ready_at)
     select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
-        k.jitter, k.names, k.timeout, case when k.due > v_now then k.due end, since, v_now, v_now
+        k.jitter, k.names, k.max_worker_losses, k.timeout, case when k.due > v_now then k.due end, since, v_now, v_now
     from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
         select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
             coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
         from unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
-            k_non_retryables, k_timeouts, k_delays, k_run_ats) with ordinality
-            c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
-              run_at, place)
+            k_non_retryables, k_max_worker_losses, k_timeouts, k_delays, k_run_ats) with ordinality
+            c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses,
+              timeout, delay, run_at, place)
         offset 0) k on k.place = u.call
     where not exists (select 1 from currant.executions e where e.id = u.id offset 0);
     if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
@@ -138,7 +138,7 @@ end $$;
 create function currant.create_execution(
     p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
     p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
-    p_non_retryable text, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
+    p_non_retryable text, p_max_worker_losses integer, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
     p_tell boolean,
     out effective_id uuid, out queue text, out input_hash text, out input_schema text, out told boolean, out since bigint
 ) language plpgsql
@@ -152,9 +152,9 @@ begin
     if p_key is null then
         insert into currant.executions (
             id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-            retry_jitter, non_retryable, timeout, run_at, ready_xid, created_at, ready_at)
+            retry_jitter, non_retryable, max_worker_losses, timeout, run_at, ready_xid, created_at, ready_at)
         select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay,
-            p_jitter, case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_timeout,
+            p_jitter, case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_max_worker_losses, p_timeout,
             case when v_due > v_now then v_due end, since, v_now, v_now
         where not exists (select 1 from currant.definitions d where d.function = p_function offset 0)
             and not exists (select 1 from currant.executions e where e.id = p_id offset 0);
@@ -173,7 +173,7 @@ begin
     select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
     from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
         array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
-        array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_timeout], array[p_delay], array[p_run_at],
+        array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_max_worker_losses], array[p_timeout], array[p_delay], array[p_run_at],
         array[p_given], array[p_checked]) r;
 end $$;
 
@@ -183,7 +183,7 @@ create function currant.create_by_rules(
     p_rules currant.rule[], p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
-    k_non_retryables text[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
+    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
     k_checked text[]
 ) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean) language plpgsql as $$
 declare
@@ -208,7 +208,7 @@ begin
 
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, timeout, run_at, defined, parked)
+        retry_jitter, non_retryable, max_worker_losses, timeout, run_at, defined, parked)
     select c.id, c.id, c.kind, c.function,
         coalesce(case when c.given & 1 = 0 then d.queue end, c.queue), coalesce(case when c.given & 2 = 0 then d.priority end, c.priority),
         c.args,
@@ -218,6 +218,7 @@ begin
         coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
         coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
         coalesce(case when c.given & 8 = 0 then d.non_retryable end, currant.names(c.non_retryable)),
+        coalesce(case when c.given & 16 = 0 then d.max_worker_losses end, c.max_worker_losses),
         coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
         case when c.due > v_now then c.due end, d.function is not null,
         coalesce(d.gated, false) and coalesce(c.due <= v_now, true)
@@ -225,9 +226,9 @@ begin
         select u.id, u.args, k.*, coalesce(currant.from_micros(k.run_at), v_now + k.delay * interval '1 second') as due
         from unnest(p_ids, v_ids, p_args, p_calls) u(id, winner, args, call)
         join unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
-            k_non_retryables, k_timeouts, k_delays, k_run_ats, k_given) with ordinality
-            k(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout, delay,
-              run_at, given, place) on k.place = u.call
+            k_non_retryables, k_max_worker_losses, k_timeouts, k_delays, k_run_ats, k_given) with ordinality
+            k(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses,
+              timeout, delay, run_at, given, place) on k.place = u.call
         where u.id = u.winner and not exists (select 1 from currant.executions e where e.id = u.id offset 0)
     ) c
     left join unnest(p_rules) d on d.function = c.function;
@@ -317,7 +318,8 @@ end $$;
 --   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
 --   retries            a number, or
 --   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
---   defaults           {queue, priority, timeout, retries, retry}: what the caller's code says of the function
+--   max_worker_losses  so many workers may be lost of which only it can be the cause, default 3; 0: never started again after a loss
+--   defaults           {queue, priority, timeout, retries, retry, max_worker_losses}: what the caller's code says of the function
 --
 -- Callers that check the arguments give p_checked, the hash of the input schema that they did it with, '' for none. Where the
 -- definition has another one nothing is stored, and that schema is given instead of an id.
@@ -332,21 +334,23 @@ declare
     v_queue text;
     v_retry jsonb;
     v_priority numeric;
+    v_losses numeric;
     v_timeout double precision;
     v_run_at bigint;
     v_key text;
     v_created record;
 begin
     perform currant.check_options(v_given, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
-        'retries', 'retry', 'defaults'], 'the options');
+        'retries', 'retry', 'max_worker_losses', 'defaults'], 'the options');
     v_options := coalesce(nullif(v_given -> 'defaults', 'null'), '{}');
-    perform currant.check_options(v_options, array['queue', 'priority', 'timeout', 'retries', 'retry'], 'option defaults');
+    perform currant.check_options(v_options, array['queue', 'priority', 'timeout', 'retries', 'retry', 'max_worker_losses'], 'option defaults');
     v_given := v_given - 'defaults' - array(
-        select o.key from jsonb_each(v_given) o where o.value = 'null' and o.key in ('queue', 'priority', 'retries', 'retry'));
+        select o.key from jsonb_each(v_given) o where o.value = 'null'
+            and o.key in ('queue', 'priority', 'retries', 'retry', 'max_worker_losses'));
     if v_given ?| array['retries', 'retry'] then v_options := v_options - array['retries', 'retry']; end if;
     v_options := v_options || v_given;
     v_places := (v_given ? 'queue')::integer + 2 * (v_given ? 'priority')::integer + 4 * (v_given ? 'timeout')::integer
-        + 8 * (v_given ?| array['retries', 'retry'])::integer;
+        + 8 * (v_given ?| array['retries', 'retry'])::integer + 16 * (v_given ? 'max_worker_losses')::integer;
     if coalesce(p_function, '') = '' then
         raise exception 'a function name must be given' using errcode = 'invalid_parameter_value';
     end if;
@@ -363,6 +367,10 @@ begin
     v_priority := coalesce(currant.number_option(v_options, 'priority', 0, 10), 5);
     if v_priority <> trunc(v_priority) then
         raise exception 'option priority must be a whole number' using errcode = 'invalid_parameter_value';
+    end if;
+    v_losses := coalesce(currant.number_option(v_options, 'max_worker_losses', 0, 1000000), 3);
+    if v_losses <> trunc(v_losses) then
+        raise exception 'option max_worker_losses must be a whole number' using errcode = 'invalid_parameter_value';
     end if;
     v_timeout := currant.number_option(v_options, 'timeout', 0);
     if v_timeout = 0 then
@@ -383,7 +391,7 @@ begin
         v_id, p_args, v_key, v_kind, p_function, v_queue, v_priority::smallint, (v_retry ->> 'max_attempts')::integer,
         (v_retry ->> 'initial')::double precision, (v_retry ->> 'multiplier')::double precision,
         (v_retry ->> 'max_delay')::double precision, (v_retry ->> 'jitter')::double precision, (v_retry -> 'non_retryable')::text,
-        v_timeout, currant.number_option(v_options, 'delay', 0)::double precision, v_run_at, v_places, p_checked, false);
+        v_losses::integer, v_timeout, currant.number_option(v_options, 'delay', 0)::double precision, v_run_at, v_places, p_checked, false);
     perform currant.notify_later(v_created.queue, null, null);
     id := v_created.effective_id;
     input_hash := v_created.input_hash;
@@ -425,7 +433,7 @@ select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_
     currant.payload_text(e.args, e.encoding) as args,
     currant.payload_text(e.result, e.encoding) as result,
     case when e.state <> 'completed' then currant.payload_text(e.error, e.encoding) end as error,
-    e.created_at, e.run_at, e.started_at, e.finished_at, e.worker_id, e.build, e.epoch
+    e.created_at, e.run_at, e.started_at, e.finished_at, e.worker_id, e.build, e.epoch, e.worker_losses, e.max_worker_losses
 from currant.executions e where e.parent_id is null;
 
 -- Of p_ids those that have ended, of p_unseen all that there are: what whoever waits for results asks, all in one statement.
@@ -478,7 +486,7 @@ from counted c group by c.queue;
 
 -- One execution as `show` and `list` give it. For Currant itself: columns come and go with releases.
 create view currant.execution_details as
-select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.takeovers as worker_losses,
+select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.worker_losses, e.max_worker_losses,
     currant.iso(e.created_at) as created_at, currant.iso(e.run_at) as run_at, currant.iso(e.started_at) as started_at,
     currant.iso(e.finished_at) as finished_at, e.parent_id, e.root_id, e.epoch, e.parent_epoch, e.step_key, e.seq,
     case when e.state = 'running' or e.finished_at is not null then e.worker_id end as worker_id,

@@ -155,11 +155,11 @@ set enable_seqscan = off set jit = off as $$
 $$;
 
 create type currant.claimed as (
-    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, takeovers integer,
+    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, worker_losses integer,
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
-    non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
-    fresh boolean, isolated boolean, ready_xid bigint
+    non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
+    started bigint, fresh boolean, isolated boolean, ready_xid bigint
 );
 
 -- Picks and locks up to p_limit ready executions to be claimed, by priority, then age. Queues take turns: in a first pass each gives at most its
@@ -332,9 +332,9 @@ begin
                     v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
         where e.id = any (p_ids)
         -- No more than is wanted: whole rows would be copied, and taken apart again.
-        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.takeovers, e.args, e.timeout,
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.worker_losses, e.args, e.timeout,
             currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
-            e.retry_jitter, e.non_retryable, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+            e.retry_jitter, e.non_retryable, e.max_worker_losses, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
             currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, e.isolated, e.ready_xid
     )
     select * from taken t
@@ -501,7 +501,8 @@ returns boolean language sql immutable as $$
     select ((d).gated or (p_given & 1 = 0 and (d).queue <> p_queue) or (p_given & 2 = 0 and (d).priority <> p_priority)
         or (p_given & 4 = 0 and (d).timeout is not null and (d).timeout is distinct from p_timeout)
         or (p_given & 8 = 0 and num_nonnulls((d).max_attempts, (d).retry_initial, (d).retry_multiplier, (d).retry_max_delay,
-            (d).retry_jitter, (d).non_retryable) > 0)) is true
+            (d).retry_jitter, (d).non_retryable) > 0)
+        or (p_given & 16 = 0 and (d).max_worker_losses is not null)) is true
 $$;
 
 -- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
@@ -524,7 +525,7 @@ create function currant.commit_batch(
     c_args bytea[], c_run_ats bigint[], c_eager boolean[], c_calls integer[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
-    k_non_retryables text[], k_timeouts double precision[], k_given integer[],
+    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_given integer[],
     s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
     s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
     d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
@@ -538,11 +539,11 @@ create function currant.commit_batch(
 ) returns table (
     tag text, queue_name text, worker_id uuid, ref uuid,
     -- as currant.claimed
-    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, takeovers integer,
+    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, worker_losses integer,
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
-    non_retryable text[], parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint, started bigint,
-    fresh boolean, isolated boolean, ready_xid bigint
+    non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
+    started bigint, fresh boolean, isolated boolean, ready_xid bigint
 ) language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -632,7 +633,8 @@ begin
             end if;
             insert into currant.executions (
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
-                retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, run_at, state, worker_id,
+                retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, run_at,
+                state, worker_id,
                 lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, ready_xid, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
@@ -643,6 +645,7 @@ begin
                 coalesce(case when k.given & 8 = 0 then d.retry_max_delay end, k.max_delay),
                 coalesce(case when k.given & 8 = 0 then d.retry_jitter end, k.jitter),
                 coalesce(case when k.given & 8 = 0 then d.non_retryable end, k.names),
+                coalesce(case when k.given & 16 = 0 then d.max_worker_losses end, k.max_worker_losses),
                 coalesce(case when k.given & 4 = 0 then d.timeout end, k.timeout),
                 currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
                 case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
@@ -655,9 +658,9 @@ begin
             join (
                 select x.*, case when x.non_retryable = '[]' then '{}' else currant.names(x.non_retryable) end as names
                 from unnest(k_kinds, k_functions, v_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays,
-                    k_jitters, k_non_retryables, k_timeouts, k_given, v_held_back) with ordinality
-                    x(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, timeout,
-                      given, held_back, place)
+                    k_jitters, k_non_retryables, k_max_worker_losses, k_timeouts, k_given, v_held_back) with ordinality
+                    x(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable,
+                      max_worker_losses, timeout, given, held_back, place)
                 offset 0) k on k.place = c.call
             left join unnest(v_rules) d on d.function = k.function
             cross join lateral (select c.eager and k.held_back is not true as eager) go
@@ -696,9 +699,9 @@ begin
 
         if cardinality(p_ids) > 0 then
             update currant.executions e set
-                progress_lease = e.lease, crashes = 0, isolated = false
+                progress_lease = e.lease, suspect_losses = 0, suspected = false, isolated = false
             where e.id = any (p_ids) and not e.id = any (refused)
-                and (e.progress_lease is distinct from e.lease or e.crashes > 0 or e.isolated);  -- once a lease
+                and (e.progress_lease is distinct from e.lease or e.suspected);  -- once a lease
         end if;
 
         if cardinality(o_ids) > 0 then
@@ -711,7 +714,8 @@ begin
                 lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
                 attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
                 -- An attempt that ended by itself killed nobody.
-                crashes = case when o.action in ('handback', 'hold') then e.crashes else 0 end,
+                suspect_losses = case when o.action in ('handback', 'hold') then e.suspect_losses else 0 end,
+                suspected = o.action in ('handback', 'hold') and e.suspected,
                 isolated = o.action in ('handback', 'hold') and e.isolated,
                 ready_at = case when o.action in ('complete', 'fail', 'cancel') then e.ready_at else clock_timestamp() end,
                 ready_xid = case when o.action in ('complete', 'fail', 'cancel') then e.ready_xid else currant.xid() end,
@@ -809,7 +813,7 @@ create function currant.commit_step(
     d_id uuid, d_lease bigint, d_completed boolean, d_payload bytea,
     c_id uuid, c_root uuid, c_epoch integer, c_key text, c_args bytea, c_function text, c_queue text, c_priority smallint,
     c_max_attempts integer, c_initial double precision, c_multiplier double precision, c_max_delay double precision,
-    c_jitter double precision, c_non_retryable text, c_timeout double precision, c_given integer
+    c_jitter double precision, c_non_retryable text, c_max_worker_losses integer, c_timeout double precision, c_given integer
 ) returns boolean language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -830,15 +834,16 @@ begin
     if v_place is not null and exists (select 1 from currant.parked_queues(v_place)) then return false; end if;
     insert into currant.executions (
         id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
-        retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, timeout, state, worker_id,
+        retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, state, worker_id,
         lease, attempt, started_at, attempt_at, build, defined, slot, created_at, ready_at)
     values (
         c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_max_attempts,
         c_initial, c_multiplier, c_max_delay, c_jitter, case when c_non_retryable = '[]' then '{}' else currant.names(c_non_retryable) end,
-        c_timeout, 'running', p_worker, 1, 1, v_now, v_now,
+        c_max_worker_losses, c_timeout, 'running', p_worker, 1, 1, v_now, v_now,
         (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now);
     update currant.executions e set
-        state = case when d_completed then 'completed' else 'failed' end, finished_at = clock_timestamp(), crashes = 0, isolated = false,
+        state = case when d_completed then 'completed' else 'failed' end, finished_at = clock_timestamp(),
+        suspect_losses = 0, suspected = false, isolated = false,
         result = case when d_completed then d_payload end, error = case when d_completed then e.error else d_payload end,
         seq = p_seq, clock = p_clock
     where e.id = d_id;
@@ -907,56 +912,54 @@ begin
     return next;
 end $$;
 
--- How many workers an execution may kill before it is given up. A workflow's own retries are off by default; a crash is not its code failing.
-create function currant.lives(p_kind text, p_max_attempts integer) returns integer language sql immutable as
-$$ select case p_kind when 'workflow' then greatest(p_max_attempts, 3) else p_max_attempts end $$;
-
--- Takes over what a dead worker was running. Suspended runs hold no lease and are not touched. Who is to blame: an attempt
--- that was executing (a task, or a workflow without progress under this lease) when the worker died. One alone, or one that ran
--- isolated, is the culprit, and fails as WorkerLost when it has killed as many workers as it may have attempts; of several
--- each is only suspected, and runs isolated from the second time on, until one is caught or all are cleared.
-create function currant.take_over(p_dead uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
-set lock_timeout = '500ms' set enable_seqscan = off set jit = off as $$
+-- What a worker ran ends with it and is ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
+-- worker's row.
+-- p_suspects: what it ran may have killed it. Suspects are the attempts that were executing: tasks, and workflows without progress under
+-- this lease. One that was alone, or ran isolated, is the culprit: that is one of the losses that max_worker_losses limits, and the one
+-- after so many ends it as WorkerLost. Of several each is only suspected, and runs isolated from the second time on (from the first one if it
+-- may have but one such loss), until one is caught or all are cleared.
+-- With max_worker_losses = 0 any loss ends it, whatever caused the loss: it may have begun, and must not begin twice.
+create function currant.lose_worker(p_worker uuid, p_suspects boolean)
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
 declare
-    suspects uuid[];
+    suspects uuid[] := '{}';
     culprit uuid;
     lost uuid[];
     orphans uuid[];
 begin
-    perform 1 from currant.workers w where w.id = p_dead and w.stopped_at is null
-        and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' for update skip locked;
-    if not found then return; end if;
     perform 1 from currant.executions e where e.id in (
-        select r.id from currant.executions r where r.worker_id = p_dead and r.state = 'running'
+        select r.id from currant.executions r where r.worker_id = p_worker and r.state = 'running'
         union all
-        select r.parent_id from currant.executions r where r.worker_id = p_dead and r.state = 'running' and r.parent_id is not null)
+        select r.parent_id from currant.executions r where r.worker_id = p_worker and r.state = 'running' and r.parent_id is not null)
         order by e.id for update;
-    suspects := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running'
-        and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
+    if p_suspects then
+        suspects := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+            and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
+    end if;
     if cardinality(suspects) = 1 then
         culprit := suspects[1];
     else
         select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.isolated having count(*) = 1;
     end if;
-    lost := array(select e.id from currant.executions e where e.id = culprit and e.crashes + 1 >= currant.lives(e.kind, e.max_attempts));
+    lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+        and (e.max_worker_losses = 0 or (e.id = culprit and e.suspect_losses >= e.max_worker_losses)));
     return query
     with taken as (
         update currant.executions e set
             lease = e.lease + 1,
-            takeovers = e.takeovers + 1,
-            crashes = e.crashes + blame.one,
-            isolated = e.isolated or (blame.one = 1
-                and e.crashes + 1 >= least(2, greatest(1, currant.lives(e.kind, e.max_attempts) - 1))),
+            worker_losses = e.worker_losses + 1,
+            suspect_losses = e.suspect_losses + (e.id is not distinct from culprit)::integer,
+            suspected = e.suspected or ran.suspect,
+            isolated = e.isolated or (ran.suspect and (e.suspected or e.max_worker_losses = 1)),
             state = case when e.id = any (lost) then 'failed' else 'pending' end,
             ready_at = clock_timestamp(), ready_xid = currant.xid(),
             finished_at = case when e.id = any (lost) then clock_timestamp() end,
-            error = case when e.id = any (lost) then convert_to(json_build_object('type', 'WorkerLost',
-                'message', format('%s worker(s) died while this execution was running on them', e.crashes + 1), 'traceback', '',
-                'id', e.id)::text, 'UTF8') else e.error end,
+            error = case when e.id = any (lost) then currant.worker_lost(e.id, e.suspect_losses + 1, e.max_worker_losses) else e.error end,
             run_at = null
-        from (select s.id, case when s.id = any (suspects) and (culprit is null or s.id = culprit) then 1 else 0 end as one
-              from currant.executions s where s.worker_id = p_dead and s.state = 'running') blame
-        where e.id = blame.id
+        from (select s.id, s.id = any (suspects) and (culprit is null or s.id = culprit) as suspect
+              from currant.executions s where s.worker_id = p_worker and s.state = 'running') ran
+        where e.id = ran.id
         returning e.id, e.queue
     )
     select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
@@ -968,7 +971,25 @@ begin
         return query select * from currant.cancel_rows(orphans);
         return query select * from currant.wake_waiting(orphans);
     end if;
-    update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
+    update currant.workers w set stopped_at = clock_timestamp() where w.id = p_worker;
+end $$;
+
+-- The error of an execution that is not started again after its worker was lost: so many were lost that only it can have killed.
+create function currant.worker_lost(p_id uuid, p_losses integer, p_most integer) returns bytea language sql stable as $$
+    select convert_to(json_build_object('type', 'WorkerLost', 'message', case p_most
+        when 0 then 'its worker was lost, and max_worker_losses=0: it is not started again'
+        else format('%s workers were lost while it ran on them: more than max_worker_losses=%s', p_losses, p_most) end,
+        'traceback', '', 'id', p_id)::text, 'UTF8')
+$$;
+
+-- Takes over what a dead worker was running.
+create function currant.take_over(p_dead uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set jit = off as $$
+begin
+    perform 1 from currant.workers w where w.id = p_dead and w.stopped_at is null
+        and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' for update skip locked;
+    if not found then return; end if;
+    return query select * from currant.lose_worker(p_dead, true);
     delete from currant.workers w where w.stopped_at < clock_timestamp() - interval '1 day';
 end $$;
 
@@ -976,17 +997,33 @@ create function currant.sleep_worker(p_worker uuid, p_until bigint) returns void
     update currant.workers w set sleep_until = coalesce(currant.from_micros(p_until), '-infinity') where w.id = p_worker;
 $$;
 
--- The worker's good-bye. Whatever is still leased to it goes back at no cost: nobody would look for it any more.
-create function currant.stop_worker(p_worker uuid) returns table (queue text) language plpgsql as $$
+-- The worker's good-bye. Whatever is still leased to it goes back at no cost, since nobody would look for it any more; but for tasks
+-- that must not begin twice: they may have begun.
+create function currant.stop_worker(p_worker uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
+declare
+    lost uuid[];
 begin
     perform 1 from currant.workers w where w.id = p_worker for update;
-    perform 1 from currant.executions e where e.worker_id = p_worker and e.state = 'running' order by e.id for update;
+    perform 1 from currant.executions e where e.id in (
+        select r.id from currant.executions r where r.worker_id = p_worker and r.state = 'running'
+        union all
+        select r.parent_id from currant.executions r where r.worker_id = p_worker and r.state = 'running' and r.parent_id is not null)
+        order by e.id for update;
+    lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+        and e.kind = 'task' and e.max_worker_losses = 0);
+    if cardinality(lost) > 0 then
+        update currant.executions e set state = 'failed', finished_at = clock_timestamp(), lease = e.lease + 1,
+            worker_losses = e.worker_losses + 1, error = currant.worker_lost(e.id, 0, 0)
+        where e.id = any (lost);
+        return query select * from currant.wake_parents(lost);
+        return query select * from currant.wake_waiting(lost);
+    end if;
     return query
     with back as (
         update currant.executions e set state = 'pending', lease = e.lease + 1, attempt = e.attempt - 1, run_at = null,
             ready_at = clock_timestamp(), ready_xid = currant.xid()
         where e.worker_id = p_worker and e.state = 'running' returning e.queue
     )
-    select distinct back.queue from back;
+    select distinct 'queue', back.queue, null::uuid, null::uuid from back;
     update currant.workers w set stopped_at = clock_timestamp(), draining = true, sleep_until = '-infinity' where w.id = p_worker;
 end $$;

@@ -134,7 +134,7 @@ begin
         end loop;
     end if;
     update currant.executions e set
-        epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, takeovers = 0, crashes = 0,
+        epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, worker_losses = 0, suspect_losses = 0, suspected = false,
         isolated = false, slot = false, result = null, error = null, finished_at = null, run_at = null, deadline = null,
         ready_at = clock_timestamp(), ready_xid = currant.xid(),
         cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null

@@ -47,21 +47,8 @@ set enable_seqscan = off set jit = off as $$
 declare
     v_ran uuid[] := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running');
 begin
-    if p_reason in ('OOMKilled', 'Error') then
-        return query select t.tag, t.queue, t.worker_id, t.id from currant.take_over(p_dead) t;
-    else
-        -- What is handed back at its worker's good-bye costs nothing either.
-        perform 1 from currant.workers w where w.id = p_dead for update;
-        perform 1 from currant.executions e where e.id = any (v_ran) order by e.id for update;
-        return query
-        with back as (
-            update currant.executions e set state = 'pending', lease = e.lease + 1, takeovers = e.takeovers + 1, run_at = null,
-                ready_at = clock_timestamp(), ready_xid = currant.xid()
-            where e.worker_id = p_dead and e.state = 'running' returning e.queue
-        )
-        select distinct 'queue', back.queue, null::uuid, null::uuid from back;
-        update currant.workers w set stopped_at = clock_timestamp() where w.id = p_dead;
-    end if;
+    perform 1 from currant.workers w where w.id = p_dead for update;
+    return query select * from currant.lose_worker(p_dead, p_reason in ('OOMKilled', 'Error'));
     update currant.executions e set error = convert_to(json_build_object('type', 'WorkerLost', 'message',
         case when e.state = 'failed' then convert_from(e.error, 'UTF8')::json ->> 'message' || '; the last: ' else '' end
             || 'worker pod ' || p_reason || coalesce((select ': ' || w.pod_name from currant.workers w where w.id = p_dead), ''),

@@ -54,6 +54,9 @@ fn alike(a: &Call, b: &Call) -> bool {
 /// Durations in seconds: what Postgres can add to a time, and more than anybody waits.
 const LONGEST: f64 = 1e10;
 
+/// More workers than anybody loses to one execution.
+pub const MOST_WORKER_LOSSES: f64 = 1e6;
+
 /// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. What is alike is checked once.
 pub fn check(items: &[NewExecution]) -> Result<()> {
     let mut before: Option<&Call> = None;
@@ -76,6 +79,7 @@ fn check_call(call: &Call) -> Result<()> {
     check_text("queue", &call.queue, 200)?;
     check_number("priority", call.priority.into(), 0.0, 10.0)?;
     check_number("max_attempts", policy.max_attempts.into(), 1.0, f64::from(i32::MAX))?;
+    check_number("max_worker_losses", policy.max_worker_losses.into(), 0.0, MOST_WORKER_LOSSES)?;
     check_number("initial", policy.initial, 0.0, LONGEST)?;
     check_number("multiplier", policy.multiplier, 1.0, LONGEST)?;
     check_number("max_delay", policy.max_delay, 0.0, LONGEST)?;
@@ -130,6 +134,7 @@ mod tests {
             max_delay: 3.0,
             jitter: 0.0,
             non_retryable: Vec::new(),
+            max_worker_losses: 3,
         };
         Call {
             kind: Kind::Task,
@@ -203,6 +208,9 @@ mod tests {
         }
         assert!(refusal(|call| call.delay = Some(f64::NAN)).starts_with("delay must be"));
         assert!(refusal(|call| call.policy.max_attempts = 0).starts_with("max_attempts must be"));
+        for wrong in [-1, 1_000_001] {
+            assert!(refusal(|call| call.policy.max_worker_losses = wrong).starts_with("max_worker_losses must be"));
+        }
         assert!(refusal(|call| call.queue.clear()).starts_with("queue must have"));
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::calls::MOST_WORKER_LOSSES;
 use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
 use crate::schedules::{self, Spec};
@@ -43,6 +44,7 @@ struct Item {
     timeout: Option<f64>,
     #[serde(default)]
     retry: Option<Retry>,
+    max_worker_losses: Option<i32>,
     concurrency_limit: Option<i32>,
     retention: Option<f64>,
     input_schema: Option<Value>,
@@ -67,6 +69,7 @@ struct Row<'a> {
     retry_max_delay: Option<f64>,
     retry_jitter: Option<f64>,
     non_retryable: Option<Vec<String>>,
+    max_worker_losses: Option<i32>,
     concurrency_limit: Option<i32>,
     suspended: bool,
     retention: Option<f64>,
@@ -124,6 +127,7 @@ impl Item {
         number("retry.multiplier", retry.multiplier, 1.0, 1e10)?;
         number("retry.max_delay", retry.max_delay, 0.0, 1e10)?;
         number("retry.jitter", retry.jitter, 0.0, 1.0)?;
+        number("max_worker_losses", self.max_worker_losses.map(f64::from), 0.0, MOST_WORKER_LOSSES)?;
         number("concurrency_limit", self.concurrency_limit.map(f64::from), 1.0, f64::from(i32::MAX))?;
         if self.input_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
             return Err("input_schema must be a JSON Schema: an object".into());
@@ -146,6 +150,7 @@ impl Item {
             retry_max_delay: retry.max_delay,
             retry_jitter: retry.jitter,
             non_retryable: retry.non_retryable,
+            max_worker_losses: self.max_worker_losses,
             concurrency_limit: self.concurrency_limit,
             suspended: self.suspended,
             retention: self.retention,

@@ -8,7 +8,9 @@ use crate::calls::{Calls, check_payload};
 use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
 use crate::retry::retry_delay;
-use crate::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
+use crate::types::{
+    Action, Batch, ClaimRequest, Claimed, Created, DEFAULT_MAX_WORKER_LOSSES, NewExecution, Outcome, Policy, Wakes,
+};
 use crate::{schedules, worker};
 
 /// Enqueues; what became of each, in order. May be repeated with the same ids.
@@ -38,7 +40,7 @@ pub(crate) async fn create_all(conn: &mut Conn, items: &[&NewExecution], tell: b
     let rows = sqlx::query!(
         r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!",
             since as "since!" from currant.create_executions(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"#,
         &column(items, |n| n.id),
         column(items, |n| n.call.args.as_slice()) as _,
         &calls.places,
@@ -53,6 +55,7 @@ pub(crate) async fn create_all(conn: &mut Conn, items: &[&NewExecution], tell: b
         &calls.column(|call| call.policy.max_delay),
         &calls.column(|call| call.policy.jitter),
         &calls.column(|call| call.policy.names_as_json()),
+        &calls.column(|call| call.policy.max_worker_losses),
         calls.column(|call| call.timeout) as _,
         calls.column(|call| call.delay) as _,
         calls.column(|call| call.run_at) as _,
@@ -87,7 +90,7 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let row = sqlx::query!(
         r#"select effective_id, queue, input_hash, input_schema, told as "told!", since as "since!" from currant.create_execution(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"#,
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
         item.id,
         call.args,
         item.idempotency_key,
@@ -101,6 +104,7 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<
         call.policy.max_delay,
         call.policy.jitter,
         call.policy.names_as_json(),
+        call.policy.max_worker_losses,
         call.timeout,
         call.delay,
         call.run_at,
@@ -177,6 +181,7 @@ struct Details {
     attempt: Option<i32>,
     max_attempts: Option<i32>,
     worker_losses: Option<i32>,
+    max_worker_losses: Option<i32>,
     created_at: Option<String>,
     run_at: Option<String>,
     started_at: Option<String>,
@@ -589,7 +594,7 @@ pub async fn fail_executions(
     let ids: Vec<Uuid> = items.iter().map(|item| item.0).collect();
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
-        r#"select id, attempt - takeovers as "attempt!", max_attempts, retry_initial, retry_multiplier, retry_max_delay, retry_jitter,
+        r#"select id, attempt - worker_losses as "attempt!", max_attempts, retry_initial, retry_multiplier, retry_max_delay, retry_jitter,
             currant.micros(clock_timestamp()) as "now!"
         from currant.executions where id = any($1)"#,
         &ids
@@ -606,6 +611,7 @@ pub async fn fail_executions(
             max_delay: row.retry_max_delay,
             jitter: row.retry_jitter,
             non_retryable: Vec::new(),
+            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES, // nothing of a retry's delay
         };
         Some(row.now + (retry_delay(&policy, row.attempt, random) * 1e6) as i64)
     };

@@ -5,7 +5,17 @@ use uuid::Uuid;
 /// A moment by the server's clock: microseconds since 1970, UTC.
 pub type Micros = i64;
 
+/// How many workers an execution may lose where nothing else is said: `Policy::max_worker_losses`.
+pub const DEFAULT_MAX_WORKER_LOSSES: i32 = 3;
+
+fn default_max_worker_losses() -> i32 {
+    DEFAULT_MAX_WORKER_LOSSES
+}
+
 /// When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+///
+/// An attempt that ends with its worker is no failed attempt: `max_attempts` does not count it. So many workers may be lost of which only
+/// this execution can be the cause; 0: it is not started again after any worker is lost (at most once).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub max_attempts: i32,
@@ -14,6 +24,8 @@ pub struct Policy {
     pub max_delay: f64,
     pub jitter: f64,
     pub non_retryable: Vec<String>,
+    #[serde(default = "default_max_worker_losses")]
+    pub max_worker_losses: i32,
 }
 
 impl Policy {
@@ -43,6 +55,7 @@ pub const GIVEN_QUEUE: i32 = 1;
 pub const GIVEN_PRIORITY: i32 = 2;
 pub const GIVEN_TIMEOUT: i32 = 4;
 pub const GIVEN_RETRY: i32 = 8;
+pub const GIVEN_MAX_WORKER_LOSSES: i32 = 16;
 
 /// One durable call. `delay` is in seconds. What is not `given` is overruled by the definition of its function, if there is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -319,7 +332,8 @@ pub struct Claimed {
     pub queue: String,
     pub priority: i16,
     pub attempt: i32,
-    pub takeovers: i32,
+    /// Attempts that ended with their worker: they are among `attempt`, and cost no retry.
+    pub worker_losses: i32,
     pub args: Vec<u8>,
     pub timeout: Option<f64>,
     pub deadline: Option<Micros>,

@@ -61,7 +61,7 @@ macro_rules! claimed {
             queue: there(row.queue)?,
             priority: there(row.priority)?,
             attempt: there(row.attempt)?,
-            takeovers: there(row.takeovers)?,
+            worker_losses: there(row.worker_losses)?,
             args: there(row.args)?,
             timeout: row.timeout,
             deadline: row.deadline,
@@ -72,6 +72,7 @@ macro_rules! claimed {
                 max_delay: there(row.retry_max_delay)?,
                 jitter: there(row.retry_jitter)?,
                 non_retryable: row.non_retryable.unwrap_or_default(),
+                max_worker_losses: there(row.max_worker_losses)?,
             },
             parent: row.parent_id,
             step_key: row.step_key,
@@ -118,14 +119,14 @@ pub async fn commit_batch(
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
-            id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts, retry_initial,
-            retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes, started, fresh,
+            id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts, retry_initial,
+            retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key, root_id, epoch, wakes, started, fresh,
             isolated, ready_xid
         from currant.commit_batch(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
             $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
             $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65,
-            $66, $67, $68)"#,
+            $66, $67, $68, $69)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -153,6 +154,7 @@ pub async fn commit_batch(
         &calls.column(|call| call.policy.max_delay),
         &calls.column(|call| call.policy.jitter),
         &calls.column(|call| call.policy.names_as_json()),
+        &calls.column(|call| call.policy.max_worker_losses),
         calls.column(|call| call.timeout) as _,
         &calls.column(|call| call.given),
         // s_
@@ -288,8 +290,9 @@ pub async fn commit_and_claim(
 async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
-        r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
-            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
+            root_id, epoch, wakes,
             started, fresh, isolated, ready_xid
         from currant.claim_ready($1, $2, $3, $4)"#,
         worker,
@@ -320,7 +323,8 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
     let mut scope = conn.run().await?;
     let written = sqlx::query_scalar!(
         r#"select currant.commit_step(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) as "written!""#,
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+            $26) as "written!""#,
         worker,
         run.0,
         run.1,
@@ -344,6 +348,7 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
         call.policy.max_delay,
         call.policy.jitter,
         call.policy.names_as_json(),
+        call.policy.max_worker_losses,
         call.timeout,
         call.given
     )
@@ -363,8 +368,9 @@ async fn claim_by_marks(
     // Before the claim: what it does not see is looked at again.
     let snapshot = snapshot(&mut scope).await?;
     let rows = sqlx::query!(
-        r#"select id, lease, kind, function, queue, priority, attempt, takeovers, args, timeout, deadline, max_attempts,
-            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, parent_id, step_key, root_id, epoch, wakes,
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
+            root_id, epoch, wakes,
             started, fresh, isolated, ready_xid
         from currant.claim($1, $2, $3, $4, $5, $6, $7, $8)"#,
         worker,
@@ -579,11 +585,12 @@ pub async fn sleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) -> Resu
     scope.done().await
 }
 
-/// The good-bye of a worker. What it still holds goes back and costs no attempt.
+/// The good-bye of a worker. What it still holds goes back and costs no attempt, but for tasks that may not be started twice.
 pub async fn stop_worker(conn: &mut Conn, worker: Uuid) -> Result<Wakes> {
     let mut scope = conn.run().await?;
-    let queues = sqlx::query_scalar!(r#"select queue as "queue!" from currant.stop_worker($1)"#, worker);
-    let queues = queues.fetch_all(scope.conn()).await?;
+    let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.stop_worker($1)"#, worker)
+        .fetch_all(scope.conn())
+        .await?;
     scope.done().await?;
-    Ok(Wakes { queues, ..Wakes::default() })
+    Ok(wakes_of(rows))
 }

@@ -317,6 +317,8 @@ async fn enqueue_refuses_what_it_does_not_understand_and_says_so() {
         ("{}", r#"{"priority": 11}"#, "priority must be a number from 0 to 10"),
         ("{}", r#"{"priority": "high"}"#, "priority must be a number"),
         ("{}", r#"{"priority": 1.5}"#, "whole number"),
+        ("{}", r#"{"max_worker_losses": -1}"#, "max_worker_losses must be a number from 0 to"),
+        ("{}", r#"{"max_worker_losses": 0.5}"#, "max_worker_losses must be a whole number"),
         ("{}", r#"{"kind": "job"}"#, "task or workflow"),
         ("{}", r#"{"queue": ""}"#, "queue must be a text"),
         ("{}", r#"{"timeout": 0}"#, "timeout must be more than 0"),

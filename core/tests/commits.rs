@@ -180,13 +180,14 @@ async fn a_next_step_under_a_lost_lease_is_refused() {
 }
 
 /// What the definition of the steps' function may say, and whether the next step starts here without more ado.
-const DEFINITIONS: [(&str, bool); 8] = [
+const DEFINITIONS: [(&str, bool); 9] = [
     ("{}", true),
     (r#"{"queue": "q", "priority": 5, "retention": 60}"#, true),
     (r#"{"queue": "other"}"#, false),
     (r#"{"priority": 9}"#, false),
     (r#"{"timeout": 7}"#, false),
     (r#"{"retry": {"max_attempts": 7}}"#, false),
+    (r#"{"max_worker_losses": 0}"#, false),
     (r#"{"concurrency_limit": 9}"#, false),
     (r#"{"suspended": true}"#, false),
 ];
@@ -194,7 +195,7 @@ const DEFINITIONS: [(&str, bool); 8] = [
 #[tokio::test]
 async fn a_next_step_whose_function_has_a_definition_is_written_as_that_says() {
     for (said, starts) in DEFINITIONS {
-        for given in [0, GIVEN_QUEUE | GIVEN_PRIORITY | GIVEN_TIMEOUT | GIVEN_RETRY] {
+        for given in [0, GIVEN_QUEUE | GIVEN_PRIORITY | GIVEN_TIMEOUT | GIVEN_RETRY | GIVEN_MAX_WORKER_LOSSES] {
             let mut left = Vec::new();
             for alone in [true, false] {
                 let database = Database::new().await;
@@ -254,7 +255,7 @@ const MEANWHILE: [&str; 8] = [
     "update currant.executions set lease = lease + 1 where id = '{step}'",
     "update currant.executions set worker_id = currant.new_id() where id = '{run}'",
     "update currant.executions set defined = true, slot = true where id = '{step}'",
-    "update currant.executions set crashes = 1, isolated = true, error = '1' where id = '{step}'",
+    "update currant.executions set suspect_losses = 1, suspected = true, isolated = true, error = '1' where id = '{step}'",
     "select currant.signal_send('{run}', 'go', '1', null)",
     "select currant.cancel_tree('{step}', false)",
     "select currant.cancel_tree('{run}', true)",

@@ -79,45 +79,49 @@ async fn the_call_overrules_the_definition_which_overrules_the_code() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let retry = json!({"max_attempts": 9, "initial": 7});
-    define(&mut conn, json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry})).await;
+    let said =
+        json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry, "max_worker_losses": 5});
+    define(&mut conn, said).await;
     let given = |given| NewExecution {
         call: Call { given, timeout: Some(5.0), ..call(Kind::Task, "q") },
         ..new(call(Kind::Task, "q"))
     };
     for (bits, expected) in [
-        (0, "defined 8 77 9 7"),
-        (GIVEN_QUEUE, "q 8 77 9 7"),
-        (GIVEN_PRIORITY, "defined 5 77 9 7"),
-        (GIVEN_TIMEOUT, "defined 8 5 9 7"),
-        (GIVEN_RETRY, "defined 8 77 4 1"),
+        (0, "defined 8 77 9 7 5"),
+        (GIVEN_QUEUE, "q 8 77 9 7 5"),
+        (GIVEN_PRIORITY, "defined 5 77 9 7 5"),
+        (GIVEN_TIMEOUT, "defined 8 5 9 7 5"),
+        (GIVEN_RETRY, "defined 8 77 4 1 5"),
+        (GIVEN_MAX_WORKER_LOSSES, "defined 8 77 9 7 3"),
     ] {
         let item = given(bits);
         let created = create(&mut conn, std::slice::from_ref(&item)).await.unwrap();
         let queue = expected.split(' ').next().map(str::to_string);
         assert_eq!(created, [Created::Stored { id: item.id, queue }], "the queue to be woken is the one it went to");
         let row = format!(
-            "select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial) from currant.executions where id = '{}'",
+            "select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial, max_worker_losses) from currant.executions where id = '{}'",
             item.id
         );
         assert_eq!(text(&mut conn, &row).await, expected);
     }
     run(&mut conn, "create function enqueued(o jsonb) returns text language plpgsql as $$ declare i uuid := currant.enqueue('f.task', '{}', o);
-        begin return (select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial) from currant.executions where id = i); end $$".into()).await;
+        begin return (select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial, max_worker_losses) from currant.executions where id = i); end $$".into()).await;
     for (options, expected) in [
-        ("{}", "defined 8 77 9 7"),
-        (r#"{"queue": "q", "timeout": null}"#, "q 8 9 7"),
-        (r#"{"queue": null, "retries": 1}"#, "defined 8 77 2 1"),
+        ("{}", "defined 8 77 9 7 5"),
+        (r#"{"queue": "q", "timeout": null}"#, "q 8 9 7 5"),
+        (r#"{"queue": null, "retries": 1, "max_worker_losses": null}"#, "defined 8 77 2 1 5"),
+        (r#"{"max_worker_losses": 0}"#, "defined 8 77 9 7 0"),
         (
             r#"{"defaults": {"queue": "q", "priority": 1, "retry": {"max_attempts": 2, "multiplier": 3}}}"#,
-            "defined 8 77 9 7",
+            "defined 8 77 9 7 5",
         ),
-        (r#"{"priority": 2, "defaults": {"priority": 1}}"#, "defined 2 77 9 7"),
+        (r#"{"priority": 2, "defaults": {"priority": 1, "max_worker_losses": 1}}"#, "defined 2 77 9 7 5"),
     ] {
         assert_eq!(text(&mut conn, &format!("select enqueued('{options}')")).await, expected, "{options}");
     }
     definitions::delete(&mut conn, &["ns/task".into()]).await.unwrap();
-    let options = r#"{"defaults": {"queue": "q", "priority": 1, "timeout": null, "retries": 2}, "retries": 5}"#;
-    assert_eq!(text(&mut conn, &format!("select enqueued('{options}')")).await, "q 1 6 1");
+    let options = r#"{"defaults": {"queue": "q", "priority": 1, "timeout": null, "retries": 2, "max_worker_losses": 8}, "retries": 5}"#;
+    assert_eq!(text(&mut conn, &format!("select enqueued('{options}')")).await, "q 1 6 1 8");
 }
 
 #[tokio::test]
@@ -206,8 +210,9 @@ async fn a_cancel_and_a_lost_worker_give_places_back_and_wake() {
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
     define(&mut conn, json!({"concurrency_limit": 1})).await;
+    let once = Policy { max_worker_losses: 0, ..policy(1) };
     let mut items: Vec<NewExecution> =
-        (0..4).map(|_| new(Call { policy: policy(1), ..call(Kind::Task, "q") })).collect();
+        (0..4).map(|_| new(Call { policy: once.clone(), ..call(Kind::Task, "q") })).collect();
     items.sort_by_key(|item| item.id);
     items[3].call.queue = "elsewhere".into();
     create_executions(&mut conn, &items).await.unwrap();

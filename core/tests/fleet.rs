@@ -322,20 +322,24 @@ async fn a_worker_is_told_to_drain_and_to_go_on_with_its_heartbeat() {
 
 #[tokio::test]
 async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_stands_on_it() {
-    for (reason, blamed) in [("Evicted", false), ("Deleted", false), ("OOMKilled", true), ("Error", true)] {
+    let reasons = [("Evicted", false), ("Deleted", false), ("NodeLost", false), ("OOMKilled", true), ("Error", true)];
+    for ((reason, blamed), most) in reasons.into_iter().flat_map(|reason| [(reason, 1), (reason, 0)]) {
         let database = Database::new().await;
         let mut conn = database.connect().await;
         let pod = Pod { pool: Some("n/p".into()), name: Some("p-1".into()), uid: Some("u1".into()) };
         let lost = WorkerInfo { pod, ..info(&["q"]) };
         worker::register(&mut conn, &lost).await.unwrap();
-        let once = new(Call { policy: policy(1), ..call(Kind::Task, "q") });
+        // `blamed`: this one is a loss too many.
+        let policy = Policy { max_worker_losses: most, ..policy(1) };
+        let once = new(Call { policy, ..call(Kind::Task, "q") });
         create_executions(&mut conn, std::slice::from_ref(&once)).await.unwrap();
         claim_one(&mut conn, lost.id, "q").await;
+        run(&mut conn, format!("update currant.executions set suspect_losses = {most}")).await;
 
         let wakes = end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap();
 
-        let expected = if blamed { "failed" } else { "pending" };
-        assert_eq!(state(&mut conn, once.id).await, expected, "{reason}");
+        let expected = if blamed || most == 0 { "failed" } else { "pending" };
+        assert_eq!(state(&mut conn, once.id).await, expected, "{reason} {most}");
         assert_eq!(wakes.queues, ["q"]);
         let sql = format!("select convert_from(error, 'UTF8') from currant.executions where id = '{}'", once.id);
         let error: Value = serde_json::from_str(&text(&mut conn, &sql).await).unwrap();

@@ -45,9 +45,15 @@ g, the dead claim nothing;claims;declared_dead;pick|and w.stopped_at is null and
 l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
 l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
 m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
-9, suspended runs are not taken over;takeover;its_suspended_runs;take_over|s.worker_id = p_dead and s.state = 'running'|s.worker_id = p_dead and s.finished_at is null
-9, bystanders;takeover;a_bystander;take_over|culprit is null or s.id = culprit|true
-9, worker lost;takeover;alone_kills;take_over|e.id = any (lost) then 'failed'|false then 'failed'
+9, suspended runs are not taken over;takeover;its_suspended_runs;lose_worker|s.worker_id = p_worker and s.state = 'running'|s.worker_id = p_worker and s.finished_at is null
+9, bystanders;takeover;a_bystander;lose_worker|culprit is null or s.id = culprit|true
+9, shared losses are not counted;takeover;losses_shared;lose_worker|(e.id is not distinct from culprit)::integer|ran.suspect::integer
+9, suspects are isolated;takeover;losses_shared;lose_worker|ran.suspect and (e.suspected or|ran.suspect and (false or
+9, so many losses are tolerated;takeover;one_that_alone_loses;lose_worker|e.suspect_losses >= e.max_worker_losses|e.suspect_losses + 1 >= e.max_worker_losses
+9, at most once;takeover;may_not_be_started_twice_ends;lose_worker|e.max_worker_losses = 0 or|false or
+9, at most once, at a good-bye;takeover;not_handed_back_by_a_good_bye;stop_worker|and e.kind = 'task' and e.max_worker_losses = 0|and false
+9, a pod that was taken away is nobody's fault;fleet;not_blamed_for_a_pod;take_over_pod|p_reason in ('OOMKilled', 'Error')|true
+9, worker lost;takeover;one_that_alone_loses;lose_worker|e.id = any (lost) then 'failed'|false then 'failed'
 14, children of what ended;commits;leaves_no_child;commit_batch|and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested|and false
 S, a fire time has one run;schedules;a_fire_time_that_has_its_run;fire_schedules|continue when exists|continue when false and exists
 S, one failure stops no other;schedules;a_schedule_that_fails;fire_schedules|exception when others|exception when division_by_zero
@@ -65,7 +71,7 @@ limits, the gate is locked before it is counted;definitions;never_more_have_star
 limits, a place is kept until the end;definitions;holds_its_place;room|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
 limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (places and cardinality(ended) > 0) or|if false and
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
-limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;take_over|currant.wake_waiting(lost)|currant.wake_waiting('{}')
+limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;lose_worker|currant.wake_waiting(lost)|currant.wake_waiting('{}')
 limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.room > 0|true
 limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.room > 0|true
 limits, what was ready before;definitions;suspended_starts_nothing_new;pick|and c.function = any (v_gated) as stray|and false as stray

@@ -1,5 +1,6 @@
 //! Dead workers: what they ran goes on elsewhere, and who is to blame.
 mod support;
+use currant::executions;
 use currant::types::*;
 use currant::worker;
 use support::*;
@@ -32,8 +33,8 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     assert_eq!(worker::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
     assert_eq!(state(&mut conn, sleeper).await, "suspended");
     let second = claim_one(&mut conn, heir, "q").await;
-    assert_eq!((second.id, second.takeovers), (task, 1));
-    assert_eq!(second.attempt - second.takeovers, first.attempt, "a take-over costs no retry");
+    assert_eq!((second.id, second.worker_losses), (task, 1));
+    assert_eq!(second.attempt - second.worker_losses, first.attempt, "a take-over costs no retry");
     assert!(second.lease > first.lease);
 }
 
@@ -64,29 +65,97 @@ async fn ten_that_take_over_the_same_worker_do_it_once() {
     while let Some(done) = heirs.join_next().await {
         done.unwrap();
     }
-    assert_eq!(text(&mut conn, "select takeovers from currant.executions").await, "1");
+    assert_eq!(text(&mut conn, "select worker_losses from currant.executions").await, "1");
+}
+
+/// A call whose own failures are final, and of which so many workers may be lost.
+fn may_lose(max_worker_losses: i32) -> Call {
+    Call { policy: Policy { max_worker_losses, ..policy(1) }, ..call(Kind::Task, "q") }
+}
+
+async fn enqueue_call(conn: &mut Conn, call: Call) -> Uuid {
+    executions::create_executions(conn, &[new(call)]).await.unwrap()[0]
+}
+
+async fn error_of(conn: &mut Conn, id: Uuid) -> String {
+    text(conn, &format!("select convert_from(error, 'UTF8') from currant.executions where id = '{id}'")).await
 }
 
 #[tokio::test]
-async fn an_execution_that_alone_kills_max_attempts_workers_fails_as_worker_lost_and_tells_its_parent() {
+async fn one_that_alone_loses_more_workers_than_it_may_fails_as_worker_lost_and_tells_its_parent() {
+    for (most, said) in [(0, "max_worker_losses=0"), (1, "2 workers"), (2, "3 workers"), (3, "4 workers")] {
+        let database = Database::new().await;
+        let mut conn = database.connect().await;
+        let home = register(&mut conn, &["home"]).await;
+        let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
+        let run = claim_one(&mut conn, home, "home").await;
+        let step = child(&run, "0", may_lose(most), false);
+        commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
+        for death in 1..=most + 1 {
+            assert_eq!(state(&mut conn, step.id).await, "pending", "before death {death} of {most}");
+            let victim = register(&mut conn, &["q"]).await;
+            assert_eq!(claim_isolated(&mut conn, victim).await.len(), 1);
+            let wakes = die(&mut conn, victim).await;
+            assert_eq!(wakes.workers.contains(&(home, parent)), death == most + 1);
+        }
+        assert_eq!(state(&mut conn, step.id).await, "failed");
+        let error = error_of(&mut conn, step.id).await;
+        assert!(error.contains("WorkerLost") && error.contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_started_twice_ends_with_its_worker_whoever_is_to_blame() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
-    let home = register(&mut conn, &["home"]).await;
-    let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
-    let run = claim_one(&mut conn, home, "home").await;
-    let step = child(&run, "0", Call { policy: policy(2), ..call(Kind::Task, "q") }, false);
-    commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
-    for death in 1..=2 {
-        assert_eq!(state(&mut conn, step.id).await, "pending", "before death {death}");
+    let victim = register(&mut conn, &["q"]).await;
+    let (once, bystander) = (enqueue_call(&mut conn, may_lose(0)).await, enqueue_call(&mut conn, may_lose(1)).await);
+    let untouched = enqueue_call(&mut conn, may_lose(0)).await;
+    assert_eq!(claim(&mut conn, victim, &["q"], 2).await.len(), 2);
+    die(&mut conn, victim).await;
+    let states =
+        [once, bystander, untouched].map(|id| format!("select state from currant.executions where id = '{id}'"));
+    let mut found = Vec::new();
+    for sql in states {
+        found.push(text(&mut conn, &sql).await);
+    }
+    assert_eq!(found, ["failed", "pending", "pending"], "one that nobody had claimed has lost no worker");
+    assert!(error_of(&mut conn, once).await.contains("WorkerLost"));
+}
+
+#[tokio::test]
+async fn a_workflow_that_may_lose_no_worker_ends_with_it_though_it_made_progress_and_leaves_no_step() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let victim = register(&mut conn, &["q"]).await;
+    let id = enqueue_call(&mut conn, Call { kind: Kind::Workflow, function: "f.workflow".into(), ..may_lose(0) }).await;
+    let run = claim_one(&mut conn, victim, "q").await;
+    let step = child(&run, "0", Call { queue: "elsewhere".into(), ..may_lose(3) }, false);
+    commit(&mut conn, victim, &starts(&run, vec![step.clone()])).await;
+    die(&mut conn, victim).await;
+    assert_eq!(state(&mut conn, id).await, "failed");
+    assert_eq!(state(&mut conn, step.id).await, "cancelled");
+}
+
+#[tokio::test]
+async fn losses_shared_with_others_isolate_and_are_not_counted() {
+    for (most, shared) in [(1, 1), (2, 2), (3, 2), (100, 2)] {
+        let database = Database::new().await;
+        let mut conn = database.connect().await;
+        let (one, other) =
+            (enqueue_call(&mut conn, may_lose(most)).await, enqueue_call(&mut conn, may_lose(most)).await);
+        for death in 1..=shared {
+            let victim = register(&mut conn, &["q"]).await;
+            assert_eq!(claim(&mut conn, victim, &["q"], 10).await.len(), 2, "death {death} of {most}");
+            die(&mut conn, victim).await;
+        }
+        let counted = "select string_agg(format('%s %s %s', isolated, suspect_losses, worker_losses), ',') from currant.executions";
+        assert_eq!(text(&mut conn, counted).await, format!("t 0 {shared},t 0 {shared}"), "{most}");
+        assert_eq!([state(&mut conn, one).await, state(&mut conn, other).await], ["pending", "pending"]);
+        // From now on one at a time.
         let victim = register(&mut conn, &["q"]).await;
         assert_eq!(claim_isolated(&mut conn, victim).await.len(), 1);
-        let wakes = die(&mut conn, victim).await;
-        assert_eq!(wakes.workers.contains(&(home, parent)), death == 2);
     }
-    assert_eq!(state(&mut conn, step.id).await, "failed");
-    let error =
-        text(&mut conn, "select convert_from(error, 'UTF8') from currant.executions where state = 'failed'").await;
-    assert!(error.contains("WorkerLost") && error.contains("2 worker(s)"), "{error}");
 }
 
 #[tokio::test]
@@ -107,7 +176,7 @@ async fn a_bystander_never_fails_however_often_its_workers_die() {
         assert_eq!(state(&mut conn, *id).await, "pending");
     }
     let last = bystanders.last().unwrap();
-    let blamed = format!("select crashes from currant.executions where id = '{last}'");
+    let blamed = format!("select suspect_losses from currant.executions where id = '{last}'");
     assert_eq!(text(&mut conn, &blamed).await, "0", "by then it is known who it was");
 }
 
@@ -123,7 +192,7 @@ async fn a_run_that_made_progress_under_its_lease_is_not_suspected() {
         die(&mut conn, victim).await;
     }
     assert_eq!(state(&mut conn, id).await, "pending");
-    assert_eq!(text(&mut conn, "select crashes from currant.executions").await, "0");
+    assert_eq!(text(&mut conn, "select suspect_losses from currant.executions").await, "0");
 }
 
 #[tokio::test]
@@ -135,8 +204,23 @@ async fn a_stopping_workers_leftovers_go_back_at_no_cost() {
     let first = claim_one(&mut conn, leaver, "q").await;
     assert_eq!(worker::stop_worker(&mut conn, leaver).await.unwrap().queues, ["q"]);
     let second = claim_one(&mut conn, heir, "q").await;
-    assert_eq!((second.attempt, second.takeovers), (first.attempt, 0));
+    assert_eq!((second.attempt, second.worker_losses), (first.attempt, 0));
     assert_eq!(commit(&mut conn, leaver, &ends(&first, Action::Complete, Some("1"))).await.refused, [first.id]);
+}
+
+#[tokio::test]
+async fn what_may_not_be_started_twice_is_not_handed_back_by_a_good_bye() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (home, leaver) = (register(&mut conn, &["home"]).await, register(&mut conn, &["q"]).await);
+    let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
+    let run = claim_one(&mut conn, home, "home").await;
+    let step = child(&run, "0", may_lose(0), false);
+    commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
+    claim_one(&mut conn, leaver, "q").await;
+    assert_eq!(worker::stop_worker(&mut conn, leaver).await.unwrap().workers, [(home, parent)]);
+    assert_eq!(state(&mut conn, step.id).await, "failed");
+    assert!(error_of(&mut conn, step.id).await.contains("WorkerLost"));
 }
 
 fn in_pod(uid: &str) -> WorkerInfo {

@@ -65,7 +65,7 @@ def test_orders_posted_to_the_shop_in_the_cluster_complete(
     receipts = eventually("all orders are completed", finished)
     assert receipts[3]["receipt"] == {"order_id": "o-3", "payment": "payment-o-3", "parcel": "parcel-o-3"}  # type: ignore[index]
     shop.show("get", "wp,cwf,deployments,pods")
-    assert database.number("select count(*) from currant.executions where attempt > 1 or takeovers > 0") == 0
+    assert database.number("select count(*) from currant.executions where attempt > 1 or worker_losses > 0") == 0
 
 
 def test_the_command_line_of_the_release_shows_the_orders(shop: Namespace, orders: list[str]) -> None:

@@ -63,7 +63,7 @@ def test_a_pod_that_is_gone_frees_at_once_what_it_ran(namespace: Namespace, data
         "both are taken over",
         lambda: (
             database.number(
-                f"select count(*) from currant.executions where queue = '{name}' and function = 'e2e_app.work' and takeovers = 1"
+                f"select count(*) from currant.executions where queue = '{name}' and function = 'e2e_app.work' and worker_losses = 1"
                 " and state = 'completed'"
             )
             == 2
@@ -74,14 +74,14 @@ def test_a_pod_that_is_gone_frees_at_once_what_it_ran(namespace: Namespace, data
 def one_result_each(database: Database, queue: str, victim: str | None) -> None:
     """Every task of the queue completed once: those taken over did not cost a retry, of which they have none."""
     table = database.sql(
-        "select w.name, e.state, e.takeovers > 0, e.attempt, count(*) from currant.executions e join currant.workers w on w.id ="
+        "select w.name, e.state, e.worker_losses > 0, e.attempt, count(*) from currant.executions e join currant.workers w on w.id ="
         f" e.worker_id where e.queue = '{queue}' and e.function = 'e2e_app.work' group by 1, 2, 3, 4 order by 1, 2, 3"
     )
     say(f"pod|state|taken over|attempt|tasks\n{table}")
     taken = database.number(
-        f"select count(*) from currant.executions where queue = '{queue}' and kind = 'task' and takeovers > 0"
+        f"select count(*) from currant.executions where queue = '{queue}' and kind = 'task' and worker_losses > 0"
     )
     assert taken > 0, "the pod was killed too late"
     assert all("|completed|" in row for row in table.splitlines())
-    late = f"select count(*) from ({WORKER} and e.queue = '{queue}' and e.takeovers > 0 and w.name = '{victim}') x"
+    late = f"select count(*) from ({WORKER} and e.queue = '{queue}' and e.worker_losses > 0 and w.name = '{victim}') x"
     assert victim is None or database.number(late) == 0

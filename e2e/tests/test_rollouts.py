@@ -26,10 +26,10 @@ def pools(namespace: Namespace) -> Iterator[Namespace]:
 def no_attempt_was_lost(database: Database, queue: str) -> None:
     """Every task ran once, in the pod that first had it."""
     table = database.sql(
-        f"select kind, state, attempt, takeovers, count(*) from currant.executions where queue = '{queue}' group by 1, 2, 3, 4"
+        f"select kind, state, attempt, worker_losses, count(*) from currant.executions where queue = '{queue}' group by 1, 2, 3, 4"
     )
-    say(f"kind|state|attempt|takeovers|executions\n{table}")
-    lost = "takeovers > 0 or crashes > 0 or state <> 'completed' or (kind = 'task' and attempt <> 1)"
+    say(f"kind|state|attempt|worker_losses|executions\n{table}")
+    lost = "worker_losses > 0 or state <> 'completed' or (kind = 'task' and attempt <> 1)"
     assert database.number(f"select count(*) from currant.executions where queue = '{queue}' and ({lost})") == 0
 
 

@@ -19,7 +19,7 @@ PODS = int(os.environ.get("SCALING_PODS", "6"))
 LONG = float(os.environ.get("SCALING_LONG", "40"))
 # Far beyond these tests: what happens here is told, not noticed.
 SLOW = {"WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "5", "WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "600"}
-CUT = "(attempt > 1 or takeovers > 0 or state <> 'completed')"
+CUT = "(attempt > 1 or worker_losses > 0 or state <> 'completed')"
 
 
 def native(name: str, *, most: int, concurrency: int) -> Object:
@@ -143,7 +143,7 @@ def test_what_a_pod_ran_that_was_killed_for_its_memory_is_taken_over_at_once_and
     namespace.apply(manifests.pool(name, replicas=2, environment=SLOW, container={"resources": limits}))
     namespace.ready("workerpool", name)
     (id,) = database.enqueue("e2e_app.hungry", queue=name, seconds=15)
-    taken = f"select count(*) from currant.executions where id = '{id}' and takeovers = 1"
+    taken = f"select count(*) from currant.executions where id = '{id}' and worker_losses = 1"
     eventually("it is taken over", lambda: database.number(taken) == 1, 60, 0.1)
     shown = namespace.execute(f"deployment/{name}", "currant", "show", id)
     say(f"$ currant show {id}\n{shown}")

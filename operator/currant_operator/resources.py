@@ -132,6 +132,7 @@ class RunDefaults(Struct, rename="camel", frozen=True, kw_only=True):
     priority: int | None = None
     timeout: Seconds | None = None
     retry: RetryDefaults | None = None
+    max_worker_losses: int | None = None
 
 
 class Schedule(Struct, rename="camel", frozen=True, kw_only=True):

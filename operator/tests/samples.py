@@ -41,7 +41,11 @@ spec:
   poolRef: {name: orders}
   version: 1
   queue: orders
-  defaults: {priority: 5, timeout: 10m, retry: {maxAttempts: 4, initialInterval: 1s, multiplier: 2, maxInterval: 1m}}
+  defaults:
+    priority: 5
+    timeout: 10m
+    retry: {maxAttempts: 4, initialInterval: 1s, multiplier: 2, maxInterval: 1m}
+    maxWorkerLosses: 0
   schedules: [{name: nightly, cron: "0 3 * * *", timeZone: Europe/Berlin, args: {}, overlap: Forbid, startingDeadline: 1h}]
   concurrency: {limit: 10}
   retention: 7d

@@ -8,8 +8,9 @@ __all__ = ["Core", "Engine", "Mailbox", "after_fork", "derive_id", "new_id", "re
 # token; without it the verb blocks (the interpreter lock is released) and returns or raises.
 _Reply = tuple[Mailbox, int]
 
-# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable): seconds; jitter 0..1; names of classes
-_Policy = tuple[int, float, float, float, float, list[str]]
+# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): seconds; jitter 0..1; names of
+# classes
+_Policy = tuple[int, float, float, float, float, list[str], int]
 # (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers): run_at in microseconds
 # since 1970, UTC; headers a JSON object
 _Call = tuple[str, str, str, int, bytes, _Policy, float | None, float | None, int | None, int, str | None]

@@ -99,6 +99,7 @@ class Function(Generic[P, R]):
         timeout: float | timedelta | Default | None = DEFAULT,
         retry: Retry | Default | None = DEFAULT,
         retries: int | Default | None = DEFAULT,
+        max_worker_losses: int | Default | None = DEFAULT,
         delay: float | timedelta | Default | None = DEFAULT,
         run_at: datetime | Default | None = DEFAULT,
         idempotency_key: str | Default | None = DEFAULT,
@@ -110,7 +111,8 @@ class Function(Generic[P, R]):
         `timeout` and `delay` are seconds or a timedelta, `run_at` is a datetime with a time zone. `idempotency_key` is
         unique per function while an execution with it exists that is not failed or cancelled. `connection` is an open
         asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it. `queue`, `priority`,
-        `timeout` and retries given here outrank the function's definition, which outranks its decorator.
+        `timeout`, retries and `max_worker_losses` given here outrank the function's definition, which outranks its
+        decorator.
         Raises `TypeError` for an unknown option or a wrong type, `ValueError` for a value out of range or two options
         that contradict each other (`retry` and `retries`, `delay` and `run_at`).
         """
@@ -120,6 +122,7 @@ class Function(Generic[P, R]):
             "timeout": timeout,
             "retry": retry,
             "retries": retries,
+            "max_worker_losses": max_worker_losses,
             "delay": delay,
             "run_at": run_at,
             "idempotency_key": idempotency_key,
@@ -331,6 +334,7 @@ def task(
     name: str | None = None,
     retries: int | None = None,
     retry: Retry | None = None,
+    max_worker_losses: int | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> TaskDecorator: ...
@@ -342,6 +346,7 @@ def task(
     name: str | None = None,
     retries: int | None = None,
     retry: Retry | None = None,
+    max_worker_losses: int | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> Any:
@@ -351,9 +356,19 @@ def task(
     `retries`: attempts after the first, default `WORKFLOWS_DEFAULT_RETRIES`; or `retry`, a `Retry`. `timeout`: seconds
     or a timedelta for one attempt, None for no limit, default `WORKFLOWS_DEFAULT_TIMEOUT`. `priority`: 0 to 10, higher
     first.
+    `max_worker_losses`: an attempt that is lost with its worker costs no retry; after so many lost workers that only
+    it can have killed, the next one fails it as `WorkerLost`. Default `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`; 0: it is
+    not started again after any worker is lost, which with `retries=0` makes at most once.
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
-    options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
+    options = _checked(
+        queue=queue,
+        retries=retries,
+        retry=retry,
+        max_worker_losses=max_worker_losses,
+        timeout=timeout,
+        priority=priority,
+    )
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
@@ -375,6 +390,7 @@ def workflow(
     replay_check: ReplayCheck = "arguments",
     retries: int | None = None,
     retry: Retry | None = None,
+    max_worker_losses: int | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> WorkflowDecorator: ...
@@ -388,6 +404,7 @@ def workflow(
     replay_check: ReplayCheck = "arguments",
     retries: int | None = None,
     retry: Retry | None = None,
+    max_worker_losses: int | None = None,
     timeout: float | timedelta | Default | None = DEFAULT,
     priority: int = 5,
 ) -> Any:
@@ -399,7 +416,14 @@ def workflow(
     default), or only by the same `"names"`; else it is held (`NonDeterminismError`).
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
-    options = _checked(queue=queue, retries=retries, retry=retry, timeout=timeout, priority=priority)
+    options = _checked(
+        queue=queue,
+        retries=retries,
+        retry=retry,
+        max_worker_losses=max_worker_losses,
+        timeout=timeout,
+        priority=priority,
+    )
     whole_number(version, "version", least=1)
     if replay_check not in CHECKS:
         raise ValueError(f'replay_check is "arguments" or "names", not {replay_check!r}')

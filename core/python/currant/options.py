@@ -12,7 +12,8 @@ from currant.names import class_name
 from currant.rust_bridge import Policy
 
 _MOST_ATTEMPTS = 1_000_000
-_GIVEN = {"queue": 1, "priority": 2, "timeout": 4, "retry": 8, "retries": 8}
+_MOST_LOSSES = 1_000_000
+_GIVEN = {"queue": 1, "priority": 2, "timeout": 4, "retry": 8, "retries": 8, "max_worker_losses": 16}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,6 +76,7 @@ class Options:
     priority: int = 5
     timeout: float | Default | None = DEFAULT
     retry: Retry | None = None
+    max_worker_losses: int | None = None
     delay: float | None = None
     run_at: int | None = None
     idempotency_key: str | None = None
@@ -102,16 +104,18 @@ class Options:
         bits = self.given
         for name, bit in _GIVEN.items():
             if name in given:
-                # None takes queue and retry back; as a time-out it is a value.
+                # None takes it back; as a time-out it is a value.
                 bits = bits & ~bit if given[name] is None and name != "timeout" else bits | bit
         return replace(self.changed(given), given=bits)
 
     def policy_for(self, kind: str) -> Policy:
         """The retry policy given, else that of the settings: a workflow is not tried again, it would fail alike."""
-        if self.retry is not None:
-            return self.retry.policy()
-        retries = settings.load().default_retries if kind == "task" else 0
-        return Retry(max_attempts=retries + 1).policy()
+        retry, losses = self.retry, self.max_worker_losses
+        if retry is None:
+            retry = Retry(max_attempts=settings.load().default_retries + 1 if kind == "task" else 1)
+        if losses is None:
+            losses = settings.load().default_max_worker_losses
+        return retry.policy()._replace(max_worker_losses=losses)
 
     def timeout_for(self, kind: str) -> float | None:
         """The time-out given, else that of the settings, in seconds; None: no time-out."""
@@ -175,6 +179,10 @@ def _retries(value: Any) -> Retry | None:
     return None if value is None else Retry(max_attempts=whole_number(value, "retries", 0, _MOST_ATTEMPTS - 1) + 1)
 
 
+def _max_worker_losses(value: Any) -> int | None:
+    return None if value is None else whole_number(value, "max_worker_losses", 0, _MOST_LOSSES)
+
+
 def _run_at(value: Any) -> int | None:
     if value is None:
         return None
@@ -195,6 +203,7 @@ _CHECKS: dict[str, Any] = {
     "timeout": _timeout,
     "retry": _retry,
     "retries": _retries,
+    "max_worker_losses": _max_worker_losses,
     "delay": lambda value: None if value is None else seconds(value, "delay", above=False),
     "run_at": _run_at,
     "idempotency_key": _idempotency_key,

@@ -39,7 +39,11 @@ R = TypeVar("R")
 
 
 class Policy(NamedTuple):
-    """When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes."""
+    """When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+
+    An attempt that is lost with its worker is no failed one. After `max_worker_losses` workers that only this execution
+    can have killed, the next one fails it as `WorkerLost`; 0: any lost worker does, it is not started again.
+    """
 
     max_attempts: int
     initial: float
@@ -47,13 +51,14 @@ class Policy(NamedTuple):
     max_delay: float
     jitter: float
     non_retryable: list[str]
+    max_worker_losses: int = 3
 
 
 class Call(NamedTuple):
     """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
 
-    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy. For the rest the
-    definition of the function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
+    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy, 16
+    `max_worker_losses`. For the rest the definition of the function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
     """
 
     kind: str
@@ -283,8 +288,8 @@ class RustBridge:
         """Make these the definitions of their functions, in one transaction; what is there already is left alone.
 
         An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
-        "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "concurrency_limit"?, "retention"?,
-        "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds; docs/definitions.md says what each
+        "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "max_worker_losses"?,
+        "concurrency_limit"?, "retention"?, "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds; docs/definitions.md says what each
         means. Gives, in order, `{"function", "status", "owner", "message"}`: `applied`, `unchanged`, `taken` (`owner`
         has defined that function) or `invalid`; one of those does not stop the others.
         """

@@ -96,6 +96,9 @@ class Settings:
     default_retries: int = _variable(
         "WORKFLOWS_DEFAULT_RETRIES", 3, _count(0, 1_000_000), "a whole number from 0 to 1000000"
     )
+    default_max_worker_losses: int = _variable(
+        "WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES", 3, _count(0, 1_000_000), "a whole number from 0 to 1000000"
+    )
     max_payload_bytes: int = _variable(
         "WORKFLOWS_MAX_PAYLOAD_BYTES", 1_048_576, _count(1, 512 * 1024 * 1024), "a number of bytes from 1 to 536870912"
     )

@@ -142,7 +142,15 @@ _METHOD = {"asyncpg": "fetchval", "psycopg": "cursor", "psycopg2": "cursor", "sq
 def _parameters(item: NewExecution) -> tuple[str, bytes, str, str | None]:
     call = item.call
     options: dict[str, Any] = {"id": item.id, "kind": call.kind, "defaults": {}}
-    values = {"queue": call.queue, "priority": call.priority, "timeout": call.timeout, "retry": call.policy._asdict()}
+    retry = call.policy._asdict()
+    losses = retry.pop("max_worker_losses")
+    values = {
+        "queue": call.queue,
+        "priority": call.priority,
+        "timeout": call.timeout,
+        "retry": retry,
+        "max_worker_losses": losses,
+    }
     for place, (name, value) in enumerate(values.items()):
         (options if call.given & 1 << place else options["defaults"])[name] = value
     given = {"delay": call.delay, "run_at": call.run_at, "idempotency_key": item.idempotency_key}

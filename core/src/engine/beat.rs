@@ -383,8 +383,10 @@ impl State {
         let leases: Vec<Lease> = self.attempts.keys().copied().collect();
         for lease in leases {
             let Some(attempt) = self.attempts.remove(&lease) else { continue };
-            if !matches!(attempt.phase, TaskPhase::Over { .. } | TaskPhase::Reserved) {
-                self.hand_back_claimed(&attempt.claimed);
+            match attempt.phase {
+                TaskPhase::Running { .. } => self.give_back_started(attempt.claimed),
+                TaskPhase::Buffered { .. } => self.hand_back_claimed(&attempt.claimed),
+                TaskPhase::Over { .. } | TaskPhase::Reserved => {}
             }
         }
         for (id, run) in std::mem::take(&mut self.runs) {

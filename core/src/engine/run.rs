@@ -525,7 +525,7 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         queue: call.queue.clone(),
         priority: call.priority,
         attempt: 1,
-        takeovers: 0,
+        worker_losses: 0,
         args: call.args.clone(),
         timeout: call.timeout,
         deadline: None,

@@ -253,8 +253,20 @@ impl State {
     /// The attempt has really ended. One that nobody had ended before is handed back: it costs no attempt.
     pub fn release(&mut self, id: Uuid, lease: i64) {
         if let Some(claimed) = self.take_running((id, lease)) {
-            self.finish(claimed, Action::Handback, None, None, false);
+            self.give_back_started(claimed);
         }
+    }
+
+    /// An attempt that this worker began and cuts off goes back at no cost; one that may not be started twice has ended with its worker.
+    pub(super) fn give_back_started(&mut self, claimed: Claimed) {
+        if claimed.policy.max_worker_losses > 0 {
+            self.finish(claimed, Action::Handback, None, None, false);
+            return;
+        }
+        const MESSAGE: &str = "its worker stopped before it ended, and max_worker_losses=0: it is not started again";
+        let error = error_json("WorkerLost", MESSAGE);
+        self.counts.failed += 1;
+        self.finish(claimed, Action::Fail, Some(error), None, false);
     }
 
     /// Takes a task out of Python's hands, its slot with it. None when its outcome was decided before.
@@ -296,7 +308,7 @@ impl State {
 
     /// When to try again; None when it has failed for good. Attempts that ended with their worker cost nothing.
     fn retry_due(&self, claimed: &Claimed, retryable: bool) -> Option<Micros> {
-        let attempt = (claimed.attempt - claimed.takeovers).max(1);
+        let attempt = (claimed.attempt - claimed.worker_losses).max(1);
         if !retryable || attempt >= claimed.policy.max_attempts {
             return None;
         }

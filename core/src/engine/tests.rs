@@ -12,7 +12,15 @@ use crate::types::*;
 pub(super) const START: Micros = 1_000_000_000_000;
 
 fn policy(max_attempts: i32) -> Policy {
-    Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, non_retryable: vec![] }
+    Policy {
+        max_attempts,
+        initial: 0.0,
+        multiplier: 1.0,
+        max_delay: 1.0,
+        jitter: 0.0,
+        non_retryable: vec![],
+        max_worker_losses: 3,
+    }
 }
 
 pub(super) fn call(function: &str) -> Call {
@@ -41,7 +49,7 @@ pub(super) fn claimed(kind: Kind) -> Claimed {
         queue: "q".into(),
         priority: 5,
         attempt: 1,
-        takeovers: 0,
+        worker_losses: 0,
         args: b"{}".to_vec(),
         timeout: None,
         deadline: None,
@@ -524,6 +532,25 @@ fn a_task_over_its_time_is_failed_and_keeps_its_slot_until_it_ends() {
 }
 
 #[test]
+fn what_may_not_be_started_twice_is_given_back_only_if_it_has_not_begun() {
+    for (max_worker_losses, expected) in [(0, Action::Fail), (1, Action::Handback)] {
+        let mut state = worker(1);
+        let tasks: Vec<_> = (0..2).map(|_| claimed(Kind::Task)).collect();
+        let policy = Policy { max_worker_losses, ..policy(4) };
+        let tasks = tasks.into_iter().map(|task| Claimed { policy: policy.clone(), ..task });
+        commit_with(&mut state, reply(tasks.collect()));
+        let (begun, _) = pulled_task(&mut state);
+        state.halt();
+        for outcome in commit(&mut state).outcomes {
+            let of_begun = outcome.id == begun;
+            assert_eq!(outcome.action, if of_begun { expected } else { Action::Handback }, "{max_worker_losses}");
+            let error = String::from_utf8(outcome.payload.unwrap_or_default()).unwrap();
+            assert_eq!(error.contains("WorkerLost"), of_begun && max_worker_losses == 0, "{error}");
+        }
+    }
+}
+
+#[test]
 fn the_time_outs_of_tasks_that_have_ended_do_not_gather_in_memory() {
     let mut state = worker(2);
     let slow = Claimed { timeout: Some(1e-9), ..claimed(Kind::Task) };
@@ -562,18 +589,18 @@ fn a_worker_whose_slots_are_all_held_by_functions_that_never_end_stops() {
 
 #[test]
 fn a_failed_attempt_is_tried_again_until_the_policy_ends() {
-    for (attempt, takeovers, retryable, expected) in [
+    for (attempt, worker_losses, retryable, expected) in [
         (1, 0, true, Action::Retry),
         (2, 0, true, Action::Fail),
         (2, 1, true, Action::Retry),
         (1, 0, false, Action::Fail),
     ] {
         let mut state = worker(1);
-        let task = Claimed { attempt, takeovers, policy: policy(2), ..claimed(Kind::Task) };
+        let task = Claimed { attempt, worker_losses, policy: policy(2), ..claimed(Kind::Task) };
         commit_with(&mut state, reply(vec![task.clone()]));
         pulled_task(&mut state);
         state.fail(task.id, 1, b"{}".to_vec(), retryable);
-        assert_eq!(commit(&mut state).outcomes[0].action, expected, "{attempt} {takeovers} {retryable}");
+        assert_eq!(commit(&mut state).outcomes[0].action, expected, "{attempt} {worker_losses} {retryable}");
     }
 }
 

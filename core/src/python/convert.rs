@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::types::{Call, Kind, NewExecution, Policy};
 
-pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>);
+pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>, i32);
 pub(super) type CallTuple =
     (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32, Option<String>);
 
@@ -15,13 +15,16 @@ pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
     Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
 }
 
-pub(super) fn to_policy((max_attempts, initial, multiplier, max_delay, jitter, non_retryable): PolicyTuple) -> Policy {
-    Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable }
+pub(super) fn to_policy(
+    (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): PolicyTuple,
+) -> Policy {
+    Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses }
 }
 
 pub(super) fn from_policy(policy: &Policy) -> PolicyTuple {
-    let Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable } = policy.clone();
-    (max_attempts, initial, multiplier, max_delay, jitter, non_retryable)
+    let Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses } =
+        policy.clone();
+    (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses)
 }
 
 pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {

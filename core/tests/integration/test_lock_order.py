@@ -69,7 +69,7 @@ def enqueue(keys: str) -> str:
     args = f"array_fill('{{}}'::bytea, array[{len(keys)}]), array_fill(1, array[{len(keys)}])"
     return (
         f"select currant.create_executions({ids}, {args}, '{{{','.join(keys)}}}', '{{task}}', '{{f.other}}', '{{q}}', '{{5}}', '{{1}}', '{{1}}',"
-        " '{2}', '{3}', '{0}', '{[]}', array[null]::double precision[], array[null]::double precision[], array[null]::bigint[], '{0}', array[null]::text[], false)"
+        " '{2}', '{3}', '{0}', '{[]}', '{3}', array[null]::double precision[], array[null]::double precision[], array[null]::bigint[], '{0}', array[null]::text[], false)"
     )
 
 
@@ -110,7 +110,7 @@ def statements(commit: Commit) -> dict[str, str]:
     return {
         "a step ends and more is claimed": commit(W1, 5, f_parents=RUN, **outcome(LOW, "complete")),
         "a run goes one step further": f"select currant.commit_step('{W1}', '{RUN}', 1, 1, 1, '{LOW}', 1, true, '1', currant.new_id(), '{RUN}', 0,"
-        " 'next', '{}', 'f.next', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]', null, 0)",
+        " 'next', '{}', 'f.next', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]', 3, null, 0)",
         "another worker's step ends": commit(W2, 5, f_parents=RUN, **outcome(HIGH, "complete")),
         "a run ends and cancels its steps": commit(W1, 5, **outcome(RUN, "complete")),
         "a run is suspended": commit(W1, 0, **outcome(RUN, "suspend")),
@@ -135,7 +135,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "enqueue with keys": enqueue("ka"),
         "enqueue with keys, in another order": enqueue("ak"),
         "enqueue one with a key": "select currant.create_execution(currant.new_id(), '{}', 'a', 'task', 'f.other', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]',"
-        " null, null, null, 0, null, false)",
+        " 3, null, null, null, 0, null, false)",
         "fire schedules": f"select currant.take_due_schedules(10); select currant.fire_schedules('{DECISION}')",
         "apply a definition": APPLY,
         "delete definitions": "select currant.delete_definitions('{o}')",

@@ -180,8 +180,8 @@ async def test_unreachable_for_longer_than_the_heartbeat_timeout_costs_no_attemp
         gate.open()
         assert await asyncio.gather(*waiting) == list(range(6))
         assert await (await late).result(timeout=30) == 6
-    counts = db.execute("select attempt, takeovers, count(*) as n from currant.executions group by 1, 2").fetchall()
-    assert counts == [{"attempt": 1, "takeovers": 0, "n": 7}]
+    counts = db.execute("select attempt, worker_losses, count(*) as n from currant.executions group by 1, 2").fetchall()
+    assert counts == [{"attempt": 1, "worker_losses": 0, "n": 7}]
 
 
 async def test_an_enqueue_whose_reply_is_lost_is_there_once(gate: Gate, db: psycopg.Connection[dict[str, Any]]) -> None:
@@ -225,8 +225,8 @@ async def test_an_outcome_whose_reply_is_lost_is_recorded_once_and_the_worker_go
     recorded = Counter(str(row["id"]) for row in db.execute("select id from recorded"))
     assert set(recorded.values()) == {1}
     assert len(recorded) == 5
-    attempts = db.execute("select attempt, takeovers from currant.executions group by 1, 2").fetchall()
-    assert attempts == [{"attempt": 1, "takeovers": 0}]
+    attempts = db.execute("select attempt, worker_losses from currant.executions group by 1, 2").fetchall()
+    assert attempts == [{"attempt": 1, "worker_losses": 0}]
 
 
 async def test_a_step_whose_outcome_may_be_committed_is_not_run_again(

@@ -44,7 +44,7 @@ async def test_a_container_that_restarts_takes_over_at_once_what_its_predecessor
     board.open("gate")
     again = worker_process("orders", "apps.takeover", **POD, **SLOW_TO_NOTICE)
     assert await run.result(timeout=30) == 2
-    assert row(db, run)["takeovers"] == 1
+    assert row(db, run)["worker_losses"] == 1
     assert [worker["pid"] for worker in bridge.workers()] == [again.pid]
 
 

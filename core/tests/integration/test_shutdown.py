@@ -68,7 +68,22 @@ def test_what_outlasts_the_grace_is_handed_back_and_costs_no_attempt(
     board.open("gate")
     start(worker_process)
     assert run.result_sync(timeout=20) == 1
-    assert (row(db, run)["takeovers"], row(db, run)["crashes"]) == (0, 0)
+    assert (row(db, run)["worker_losses"], row(db, run)["suspect_losses"]) == (0, 0)
+
+
+def test_what_may_not_be_started_twice_fails_where_it_outlasts_the_grace(
+    worker_process: Start, db: Connection, board: Board
+) -> None:
+    worker = start(worker_process, "--concurrency", "1", grace="0.2")
+    once = held_up.options(max_worker_losses=0)
+    run, waits = once.queue_sync(board.path), once.queue_sync(board.path, "waits")
+    eventually(lambda: len(board.notes) == 1)
+    worker.terminate()
+    assert worker.wait() == 0
+    with pytest.raises(ExecutionFailed, match="WorkerLost"):
+        run.result_sync(timeout=5)
+    assert (row(db, waits)["state"], row(db, waits)["attempt"]) == ("pending", 0)
+    assert board.notes == ["start gate 1"]
 
 
 def test_what_waits_for_a_slot_is_handed_back_at_once(worker_process: Start, db: Connection, board: Board) -> None:

@@ -109,6 +109,7 @@ pub fn policy(max_attempts: i32) -> Policy {
         max_delay: 60.0,
         jitter: 0.0,
         non_retryable: vec!["Fatal".into()],
+        max_worker_losses: 3,
     }
 }
 

@@ -191,6 +191,17 @@ class TestVerdict:
         facts.attempts = [*facts.attempts, attempt("a", 3.0, 4.0, number=2)]
         assert list(complaints(facts)) == ["recorded step run again"]
 
+    def test_what_may_not_be_started_twice_and_was_is_found(self) -> None:
+        facts = good()
+        once = replace(attempt("a", 1.0), function="at_most_once")
+        facts.book.orders[0].kind = "at_most_once"
+        facts.rows = [row("a", "failed", error="WorkerLost: gone")]
+        facts.records = [Record("id-a", "failed", 1, 2.1)]
+        facts.attempts = [replace(once, begin=3.0)]
+        assert complaints(facts) == {}, "a zombie that starts late starts it once"
+        facts.attempts = [once, replace(once, number=2, begin=1.5)]
+        assert list(complaints(facts)) == ["at most once"]
+
     def test_a_zombie_that_had_claimed_it_before_is_counted_not_blamed(self) -> None:
         facts = good()
         facts.rows, facts.records = [row("a", attempt=2)], [Record("id-a", "completed", 2, 2.1)]

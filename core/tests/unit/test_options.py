@@ -43,6 +43,8 @@ BAD = [
     ({"retry": 3}, TypeError, r"retry is a Retry\(...\), not 3; for a number of retries write retries=3"),
     ({"retries": -1}, ValueError, "retries must be from 0"),
     ({"retries": 1.5}, TypeError, "retries is a whole number"),
+    ({"max_worker_losses": -1}, ValueError, "max_worker_losses must be from 0 to 1000000, not -1"),
+    ({"max_worker_losses": True}, TypeError, "max_worker_losses is a whole number"),
     ({"delay": -1}, ValueError, "delay must be at least 0"),
     ({"delay": "soon"}, TypeError, "delay is a number"),
     ({"run_at": 5}, TypeError, "run_at is a datetime"),
@@ -60,7 +62,7 @@ def test_a_bad_option_is_refused_at_the_call(given: dict[str, Any], error: type[
 
 @pytest.mark.parametrize(
     ("given", "error", "said"),
-    [entry for entry in BAD if entry[0].keys() <= {"queue", "priority", "timeout", "retry", "retries"}],
+    [entry for entry in BAD if entry[0].keys() <= {"queue", "priority", "timeout", "retry", "retries", "max_worker_losses"}],
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("decorator", [task, workflow])
@@ -120,6 +122,24 @@ def test_retries_are_attempts_after_the_first() -> None:
     assert charge.options(retries=0).call(("o-1",), {}).policy.max_attempts == 1
 
 
+def test_lost_workers_are_counted_apart_from_attempts() -> None:
+    assert charge.call(("o-1",), {}).policy.max_worker_losses == 3
+    bound = charge.options(retries=0, max_worker_losses=0)
+    assert (bound.call(("o-1",), {}).policy[0], bound.call(("o-1",), {}).policy.max_worker_losses) == (1, 0)
+    assert bound.call(("o-1",), {}).given == 8 + 16
+    taken_back = bound.options(max_worker_losses=None).call(("o-1",), {})
+    assert (taken_back.policy.max_worker_losses, taken_back.given) == (3, 8)
+
+
+@pytest.mark.parametrize("decorator", [task, workflow])
+def test_the_decorators_take_max_worker_losses(decorator: Callable[..., Any]) -> None:
+    async def fragile() -> None: ...
+
+    assert decorator(name=f"fragile {decorator.__name__}", max_worker_losses=1)(fragile).call(
+        (), {}
+    ).policy.max_worker_losses == 1
+
+
 def test_a_retry_policy_reaches_the_call_as_it_is_stored() -> None:
     retry = Retry(
         max_attempts=7, initial=2, multiplier=3, max_delay=60, jitter=0.5, non_retryable=(Declined, ValueError, "a.B")
@@ -157,6 +177,9 @@ def test_what_is_not_given_comes_from_the_settings(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WORKFLOWS_DEFAULT_RETRIES", "9")
     monkeypatch.setenv("WORKFLOWS_DEFAULT_TIMEOUT", "77")
     monkeypatch.setenv("WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT", "88")
+    monkeypatch.setenv("WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES", "5")
+    assert [Options().policy_for(kind).max_worker_losses for kind in ("task", "workflow")] == [5, 5]
+    assert Options(max_worker_losses=0).policy_for("task").max_worker_losses == 0
     assert Options().policy_for("task").max_attempts == 10
     assert Options().policy_for("workflow").max_attempts == 1
     assert Options().timeout_for("task") == 77.0

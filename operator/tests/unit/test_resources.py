@@ -101,6 +101,7 @@ def test_a_workflow_is_the_item_that_the_database_is_given() -> None:
         "priority": 5,
         "timeout": 600.0,
         "retry": {"max_attempts": 4, "initial": 1.0, "multiplier": 2.0, "max_delay": 60.0},
+        "max_worker_losses": 0,
         "concurrency_limit": 10,
         "retention": 604800.0,
         "suspended": False,

@@ -24,6 +24,8 @@ pub enum Without {
     DeadClaimNothing,
     /// Rule a: a history gives the outcomes of children in the order of their calls, not in that of their delivery.
     ReplayOrder,
+    /// max_worker_losses = 0: what a lost worker ran is given to another all the same.
+    AtMostOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,7 @@ pub struct Row {
     pub worker: Option<Uuid>,
     pub lease: i64,
     pub attempt: i32,
+    pub max_worker_losses: i32,
     pub wakes: i64,
     pub after_seq: i64,
     pub seq: Option<i64>,
@@ -55,6 +58,8 @@ pub struct Row {
     signal_seq: i64,
     /// Not a column: how often an outcome was recorded.
     pub endings: u8,
+    /// Not a column: how often it was started.
+    pub starts: u8,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -174,6 +179,7 @@ impl Database {
         for child in batch.children.iter().filter(|child| !refused.contains(&child.run)) {
             let mut row = new_row(child.call.kind, child.parent, Some(child.key.clone()));
             row.after_seq = child.after_seq;
+            row.max_worker_losses = child.call.policy.max_worker_losses;
             if child.eager {
                 (row.state, row.worker, row.lease, row.attempt) = (RowState::Running, Some(worker), 1, 1);
             }
@@ -390,15 +396,25 @@ impl Database {
         }
     }
 
-    pub fn take_over(&mut self, dead: Uuid) {
+    pub fn take_over(&mut self, dead: Uuid) -> Wakes {
+        let mut wakes = Wakes::default();
         if !self.workers.remove(&dead) {
-            return;
+            return wakes;
         }
-        for row in self.executions.values_mut().filter(|row| row.worker == Some(dead) && row.state == RowState::Running)
-        {
+        let at_most_once = self.without != Without::AtMostOnce;
+        let mut lost = Vec::new();
+        let ran = self.executions.iter_mut().filter(|(_, r)| r.worker == Some(dead) && r.state == RowState::Running);
+        for (id, row) in ran {
             row.lease += 1;
             (row.state, row.run_at) = (RowState::Pending, None);
+            if row.max_worker_losses == 0 && at_most_once {
+                row.state = RowState::Failed;
+                row.endings = (row.endings + 1).min(2);
+                lost.push(*id);
+            }
         }
+        self.wake_parents(lost, &mut wakes);
+        wakes
     }
 
     pub fn signal_send(&mut self, id: Uuid, name: &str) -> Wakes {
@@ -436,6 +452,7 @@ fn new_row(kind: Kind, parent: Option<Uuid>, step_key: Option<String>) -> Row {
         worker: None,
         lease: 0,
         attempt: 0,
+        max_worker_losses: DEFAULT_MAX_WORKER_LOSSES,
         wakes: 0,
         after_seq: 0,
         seq: None,
@@ -444,10 +461,13 @@ fn new_row(kind: Kind, parent: Option<Uuid>, step_key: Option<String>) -> Row {
         payload: Vec::new(),
         signal_seq: 0,
         endings: 0,
+        starts: 0,
     }
 }
 
 fn claimed(id: Uuid, row: &Row) -> Claimed {
+    let mut claimed = super::world::bare_claim(id, row.kind);
+    claimed.policy.max_worker_losses = row.max_worker_losses;
     Claimed {
         lease: row.lease,
         attempt: row.attempt,
@@ -456,7 +476,7 @@ fn claimed(id: Uuid, row: &Row) -> Claimed {
         root: row.parent.unwrap_or(id),
         wakes: row.wakes,
         fresh: row.lease == 1 && row.wakes == 0,
-        ..super::world::bare_claim(id, row.kind)
+        ..claimed
     }
 }
 

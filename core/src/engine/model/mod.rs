@@ -123,6 +123,7 @@ const TIME_OUT: Setting = (&[Program::Waits], Budget { evictions: 1, signals: 1,
 const PARENT: Setting = (&[Program::FanOut], Budget { evictions: 1, ..NONE });
 const REPLAY: Setting = (&[Program::FanOutThen], Budget { crashes: 1, ..NONE });
 const DEAD: Setting = (&[Program::One], Budget { mistakes: 1, crashes: 1, ..NONE });
+const AT_MOST_ONCE: Setting = (&[Program::Once], Budget { crashes: 1, mistakes: 1, ..NONE });
 const TWO_RUNS: Setting = (&[Program::FanOut, Program::Listens], Budget { crashes: 1, signals: 1, ..NONE });
 
 /// Explores everything there is, and prints how much that is.
@@ -177,6 +178,11 @@ fn one_declared_dead_by_mistake_may_die_all_the_same() {
 }
 
 #[test]
+fn a_task_that_may_lose_no_worker_is_never_started_twice() {
+    explore("at most once", AT_MOST_ONCE);
+}
+
+#[test]
 fn two_workers_share_two_runs_and_one_of_them_crashes() {
     explore("two runs", TWO_RUNS);
 }
@@ -223,4 +229,9 @@ fn without_the_dead_claiming_nothing_something_breaks() {
 #[test]
 fn without_the_order_of_replay_something_breaks() {
     breaks(Without::ReplayOrder, REPLAY);
+}
+
+#[test]
+fn without_the_end_of_what_may_lose_no_worker_something_breaks() {
+    breaks(Without::AtMostOnce, AT_MOST_ONCE);
 }

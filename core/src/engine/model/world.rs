@@ -33,6 +33,8 @@ pub enum Program {
     Listens,
     /// A task.
     One,
+    /// A task that may not be started twice.
+    Once,
     /// Two tasks at once.
     FanOut,
     /// Two tasks at once, and when both have ended a third.
@@ -45,12 +47,18 @@ impl Program {
     /// What it asks for after the last of these outcomes.
     fn commands(self, told: &[(String, String)]) -> Vec<Command> {
         let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
+        let at_most_once = |key: &str| {
+            let mut call = call(TASK);
+            call.policy.max_worker_losses = 0;
+            Command::Execute { key: key.into(), call }
+        };
         let signal = |due| Command::Signal { key: "1".into(), name: SIGNAL.into(), due };
         match (self, told.len()) {
             (Program::Both, 0) => vec![task("0"), signal(Some(DUE))],
             (Program::Waits, 0) => vec![signal(Some(DUE))],
             (Program::One, 0) => vec![task("0")],
-            (Program::Waits | Program::One, 1) => vec![Command::Complete(result(told))],
+            (Program::Once, 0) => vec![at_most_once("0")],
+            (Program::Waits | Program::One | Program::Once, 1) => vec![Command::Complete(result(told))],
             (Program::Listens, 0) => vec![signal(None)],
             (Program::Listens, 1) => vec![task("2")],
             (Program::FanOutThen, 2) => vec![task("3")],
@@ -61,7 +69,7 @@ impl Program {
     }
 
     fn listens(self) -> bool {
-        !matches!(self, Program::One | Program::FanOut | Program::FanOutThen)
+        !matches!(self, Program::One | Program::Once | Program::FanOut | Program::FanOutThen)
     }
 
     fn has_timer(self) -> bool {
@@ -301,7 +309,8 @@ impl World {
                 if self.workers.iter().flatten().any(|worker| worker.id == id) {
                     self.budget.mistakes = self.budget.mistakes.saturating_sub(1);
                 }
-                self.db.take_over(id);
+                let wakes = self.db.take_over(id);
+                self.tell(wakes);
             }
             Step::Signal(id) => {
                 self.budget.signals -= 1;
@@ -472,10 +481,15 @@ impl World {
 
     /// Nothing starts before what it follows from is committed; nothing starts again whose outcome is recorded.
     fn check_start(&mut self, task: &Claimed) {
-        let Some(row) = self.db.executions.get(&task.id) else {
+        let Some(row) = self.db.executions.get_mut(&task.id) else {
             self.violations.insert("a step started that is not committed");
             return;
         };
+        row.starts = (row.starts + 1).min(2);
+        if row.starts > 1 && row.max_worker_losses == 0 {
+            self.violations.insert("a task that may not be started twice was");
+        }
+        let row = &self.db.executions[&task.id];
         if row.endings > 0 && row.lease == task.lease {
             self.violations.insert("a recorded step ran again");
         }

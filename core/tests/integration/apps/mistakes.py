@@ -10,7 +10,7 @@ import threading
 import urllib.request
 from typing import Any
 
-from currant import Retry, task, workflow
+from currant import task, workflow
 
 stuck = threading.Event()  # what `never_returns` waits for
 
@@ -70,7 +70,7 @@ def never_returns() -> None:
     stuck.wait()
 
 
-@task(queue="mistakes", retry=Retry(max_attempts=1))
+@task(queue="mistakes", retries=0, max_worker_losses=0)
 async def kills_its_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -44,7 +44,7 @@ def grip(board: str, seconds: float) -> int:
     return currant.current().attempt
 
 
-@task(queue="orders", retry=Retry(max_attempts=2))
+@task(queue="orders", retries=0, max_worker_losses=1)
 async def killer(board: str) -> None:
     """Take the worker along."""
     note(board, f"killer {os.getpid()}")
@@ -59,6 +59,40 @@ async def careful(board: str) -> str:
     except ExecutionFailed as error:
         return error.type
     return "it returned"
+
+
+@task(queue="orders", retries=0)
+async def final(board: str) -> int:
+    """As `held_up`; its own failures would be final."""
+    return await held_up.plain(board)
+
+
+@workflow(queue="orders")
+async def with_a_final_step(board: str) -> int:
+    """One step without retries."""
+    return await final.run(board)
+
+
+@task(queue="orders", retries=0, max_worker_losses=0)
+async def at_most_once(board: str) -> int:
+    """As `held_up`, and never started twice."""
+    return await held_up.plain(board)
+
+
+@workflow(queue="orders")
+async def with_a_step_at_most_once(board: str) -> str:
+    """Goes on after a step whose worker was lost."""
+    try:
+        await at_most_once.run(board)
+    except ExecutionFailed as error:
+        return error.type
+    return "it returned"
+
+
+@workflow(queue="orders", max_worker_losses=0)
+async def once(board: str) -> int:
+    """Not taken over when its worker is lost."""
+    return await held_up.run(board)
 
 
 @task(queue="orders", retries=0, timeout=0.2)
