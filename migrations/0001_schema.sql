@@ -153,6 +153,7 @@ create table currant.workers (
     host text not null default '',
     pid integer,
     build text not null default '',
+    code text not null default '',         -- what its code says of its functions, as currant.functions has it: a hash
     queues text[] not null,
     tasks text[] not null default '{}',    -- the names its registry knows
     workflows text[] not null default '{}',
@@ -172,6 +173,27 @@ create table currant.workers (
     claims boolean not null default true   -- false: no worker, but somebody who wants to be woken like one
 );
 create index workers_pod on currant.workers (pod_uid) where pod_uid is not null and stopped_at is null;
+
+-- What workers' code says of its functions in their decorators: for enqueues that come without it (SQL, schedules). A row is what one version of
+-- the code says of one function; of several the one counts that currant.declared gives. They stay when nobody serves the function.
+create table currant.functions (
+    function text not null,
+    code text not null,                    -- as currant.workers has it
+    build text not null,                   -- of the worker that wrote the row, for people
+    kind text not null check (kind in ('task', 'workflow')),
+    queue text,                            -- null: the code names none
+    priority smallint not null,
+    timeout double precision,              -- null: no time-out
+    max_attempts integer not null,
+    retry_initial double precision not null,
+    retry_multiplier double precision not null,
+    retry_max_delay double precision not null,
+    retry_jitter double precision not null,
+    non_retryable text[] not null,
+    max_worker_losses integer not null,
+    registered_at timestamptz not null default clock_timestamp(), -- when workers of this code came, after there were none
+    primary key (function, code)
+);
 
 -- What is said of a function apart from its code (Kubernetes: Workflow); obeyed by every enqueue, claim and clean-up. Null: not said.
 create table currant.definitions (

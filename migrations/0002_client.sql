@@ -308,11 +308,28 @@ begin
         'non_retryable', coalesce(v_retry -> 'non_retryable', '[]'));
 end $$;
 
+-- Whether workers live that have this code, apart from one.
+create function currant.is_live(p_code text, p_but uuid default null) returns boolean language sql stable as $$
+    select exists (select 1 from currant.workers w where w.code = p_code and w.stopped_at is null and w.id is distinct from p_but
+        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second')
+$$;
+
+-- What the code says of a function. While several versions of it live, as in a roll-out, the one counts whose workers came last: the new one
+-- from its first worker on, and the old one again after a roll-back, since its workers come anew or are the only ones. A worker that restarts while
+-- others of its code live changes nothing, so two versions do not take turns. With none alive it is the one that came last. Null: nobody has ever registered the function.
+create function currant.declared(p_function text) returns currant.functions language sql stable
+set enable_seqscan = off set jit = off as $$
+    select f from currant.functions f where f.function = p_function
+    order by case when (select count(*) from currant.functions o where o.function = p_function) > 1 then currant.is_live(f.code) end desc nulls last,
+        f.registered_at desc, f.code
+    limit 1
+$$;
+
 -- Enqueues one execution in the caller's transaction; gives its id, or the winner's of its idempotency key. `p_args` is the JSON
 -- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. What is not given comes from the function's definition, else from
--- `defaults`, else is what stands here. Options, all optional:
+-- `defaults`, else from the decorator as workers have registered it, else is what stands here. Options, all optional:
 --   id                 uuid, made by the caller; the same call may then be made again (of two at the same time one gets a unique violation)
---   queue              text, default 'default'          kind     'task' or 'workflow'; by default what a worker registered, else task
+--   queue              text, default 'default'          kind     'task' or 'workflow'; by default what workers registered, else task
 --   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
 --   delay or run_at    seconds, or a time as text (ISO 8601, with its zone) or as microseconds since 1970
 --   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
@@ -338,15 +355,18 @@ declare
     v_timeout double precision;
     v_run_at bigint;
     v_key text;
+    v_code currant.functions;
     v_created record;
 begin
     perform currant.check_options(v_given, array['id', 'queue', 'kind', 'priority', 'timeout', 'delay', 'run_at', 'idempotency_key',
         'retries', 'retry', 'max_worker_losses', 'defaults'], 'the options');
     v_options := coalesce(nullif(v_given -> 'defaults', 'null'), '{}');
     perform currant.check_options(v_options, array['queue', 'priority', 'timeout', 'retries', 'retry', 'max_worker_losses'], 'option defaults');
+    -- Null takes a word back; as a time-out it is a value.
     v_given := v_given - 'defaults' - array(
         select o.key from jsonb_each(v_given) o where o.value = 'null'
             and o.key in ('queue', 'priority', 'retries', 'retry', 'max_worker_losses'));
+    v_options := v_options - array(select o.key from jsonb_each(v_options) o where o.value = 'null' and o.key <> 'timeout');
     if v_given ?| array['retries', 'retry'] then v_options := v_options - array['retries', 'retry']; end if;
     v_options := v_options || v_given;
     v_places := (v_given ? 'queue')::integer + 2 * (v_given ? 'priority')::integer + 4 * (v_given ? 'timeout')::integer
@@ -355,20 +375,23 @@ begin
         raise exception 'a function name must be given' using errcode = 'invalid_parameter_value';
     end if;
     v_id := coalesce(currant.text_option(v_options, 'id')::uuid, currant.new_id());
-    v_queue := coalesce(currant.text_option(v_options, 'queue'), 'default');
+    if not (v_options ?& array['kind', 'queue', 'priority', 'timeout', 'max_worker_losses'] and v_options ?| array['retries', 'retry']) then
+        v_code := currant.declared(p_function);
+        if v_code.kind <> v_options ->> 'kind' then v_code := null; end if;
+    end if;
+    v_queue := coalesce(currant.text_option(v_options, 'queue'), v_code.queue, 'default');
     if length(v_queue) > 200 then
         raise exception 'option queue must have at most 200 characters' using errcode = 'invalid_parameter_value';
     end if;
-    v_kind := coalesce(currant.text_option(v_options, 'kind'), case when exists (
-        select 1 from currant.workers w where w.workflows @> array[p_function]) then 'workflow' else 'task' end);
+    v_kind := coalesce(currant.text_option(v_options, 'kind'), v_code.kind, 'task');
     if v_kind not in ('task', 'workflow') then
         raise exception 'option kind must be task or workflow, not %', v_kind using errcode = 'invalid_parameter_value';
     end if;
-    v_priority := coalesce(currant.number_option(v_options, 'priority', 0, 10), 5);
+    v_priority := coalesce(currant.number_option(v_options, 'priority', 0, 10), v_code.priority, 5);
     if v_priority <> trunc(v_priority) then
         raise exception 'option priority must be a whole number' using errcode = 'invalid_parameter_value';
     end if;
-    v_losses := coalesce(currant.number_option(v_options, 'max_worker_losses', 0, 1000000), 3);
+    v_losses := coalesce(currant.number_option(v_options, 'max_worker_losses', 0, 1000000), v_code.max_worker_losses, 3);
     if v_losses <> trunc(v_losses) then
         raise exception 'option max_worker_losses must be a whole number' using errcode = 'invalid_parameter_value';
     end if;
@@ -376,7 +399,9 @@ begin
     if v_timeout = 0 then
         raise exception 'option timeout must be more than 0 seconds' using errcode = 'invalid_parameter_value';
     end if;
-    if not v_options ? 'timeout' and v_kind = 'task' then v_timeout := 300; end if;
+    if not v_options ? 'timeout' then
+        v_timeout := case when v_code.function is not null then v_code.timeout when v_kind = 'task' then 300 end;
+    end if;
     if v_options ? 'delay' and v_options ? 'run_at' and v_options -> 'delay' <> 'null' and v_options -> 'run_at' <> 'null' then
         raise exception 'give delay or run_at, not both' using errcode = 'invalid_parameter_value';
     end if;
@@ -385,7 +410,9 @@ begin
     else
         v_run_at := currant.number_option(v_options, 'run_at', 0);
     end if;
-    v_retry := currant.retry_option(v_options, v_kind);
+    v_retry := case when v_code.function is null or v_options ?| array['retries', 'retry'] then currant.retry_option(v_options, v_kind)
+        else jsonb_build_object('max_attempts', v_code.max_attempts, 'initial', v_code.retry_initial, 'multiplier', v_code.retry_multiplier,
+            'max_delay', v_code.retry_max_delay, 'jitter', v_code.retry_jitter, 'non_retryable', v_code.non_retryable) end;
     v_key := currant.text_option(v_options, 'idempotency_key');
     select * into v_created from currant.create_execution(
         v_id, p_args, v_key, v_kind, p_function, v_queue, v_priority::smallint, (v_retry ->> 'max_attempts')::integer,

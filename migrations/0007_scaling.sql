@@ -147,7 +147,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
                 count(*) filter (where s.due_at > clock_timestamp()), 0, 0
             from currant.schedules s left join currant.definitions d on d.function = s.function
             where not s.suspended and not s.definition_suspended and s.due_at <= clock_timestamp() + pool.horizon
-                and coalesce(d.queue, 'default') = any (pool.queues)
+                and coalesce(d.queue, (currant.declared(s.function)).queue, 'default') = any (pool.queues)
             group by s.function
         ) part group by pool.key, part.function, part.kind
     ),

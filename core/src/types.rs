@@ -445,6 +445,8 @@ pub struct WorkerInfo {
     pub queues: Vec<String>,
     pub tasks: Vec<String>,
     pub workflows: Vec<String>,
+    /// What its code says of them, a JSON array of the rows of `currant.functions`: for enqueues that come without it.
+    pub functions: String,
     pub concurrency: i32,
     /// Seconds without a heartbeat after which it is dead.
     pub timeout: f64,

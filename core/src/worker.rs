@@ -18,10 +18,12 @@ use crate::types::{
 /// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
 /// pod is declared dead, and what it ran is taken over: gives whom to wake.
 pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
+    let code = format!("{:x}", Md5::digest(format!("{} {}", worker.build, worker.functions)));
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
         Wake,
-        r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
+        r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+            $14)"#,
         worker.id,
         worker.name,
         worker.host,
@@ -34,12 +36,28 @@ pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
         worker.timeout,
         worker.pod.pool,
         worker.pod.name,
-        worker.pod.uid
+        worker.pod.uid,
+        code
     )
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
+    declare_functions(conn, worker, &code).await?;
     Ok(wakes_of(rows))
+}
+
+/// A transaction of its own: those who start at the same time wait for each other's rows no longer than it takes.
+async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> Result<()> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query!(
+        "select currant.declare_functions($1, $2, $3, $4::text::jsonb)",
+        worker.id,
+        code,
+        worker.build,
+        worker.functions
+    );
+    query.fetch_one(scope.conn()).await?;
+    scope.done().await
 }
 
 /// Where notifications for this worker arrive: its own channel, and one for each of its queues (callers' transactions).

@@ -79,8 +79,7 @@ async fn the_call_overrules_the_definition_which_overrules_the_code() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let retry = json!({"max_attempts": 9, "initial": 7});
-    let said =
-        json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry, "max_worker_losses": 5});
+    let said = json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry, "max_worker_losses": 5});
     define(&mut conn, said).await;
     let given = |given| NewExecution {
         call: Call { given, timeout: Some(5.0), ..call(Kind::Task, "q") },

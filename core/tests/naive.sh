@@ -87,6 +87,15 @@ definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|k.
 definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|k.given & 1 = 0 then d.queue|false then d.queue
 definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
 definitions, unchecked arguments;definitions;not_checked_against;create_by_rules|d.input_hash <> k.checked|false
+declared, what the decorator says;declared;without_options;enqueue_checked|v_code := currant.declared(p_function);|v_code := null;
+declared, a kind of its own;declared;name_of_another_kind;enqueue_checked|if v_code.kind <> v_options ->> 'kind' then v_code := null; end if;|
+declared, null takes a word back;declared;without_options;enqueue_checked|where o.value = 'null' and o.key <> 'timeout'|where false
+declared, only what lives counts;declared;in_a_roll_out;declared|then currant.is_live(f.code) end|then true end
+declared, a restart changes nothing;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := true
+declared, a roll-back;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := false
+declared, a dead worker;declared;a_dead_worker_s_version;is_live|and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'|
+declared, nothing gathers;declared;do_not_gather;declare_functions|and not currant.is_live(o.code)|and false
+declared, what others started goes not;declared;in_a_roll_out;declare_functions|and not currant.is_live(o.code)|and true
 retention, what is unfinished below;retention;something_unfinished_below;sweep|where not b.finished)|where false and not b.finished)
 retention, the whole tree;retention;goes_with_its_whole_tree;sweep|where not b.top = any (v_kept)|where false
 retention, and deeper;retention;something_unfinished_below;below|where e.parent_id = t.id|where e.parent_id = t.id and not t.is_below

@@ -8,8 +8,8 @@ __all__ = ["Core", "Engine", "Mailbox", "after_fork", "derive_id", "new_id", "re
 # token; without it the verb blocks (the interpreter lock is released) and returns or raises.
 _Reply = tuple[Mailbox, int]
 
-# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): seconds; jitter 0..1; names of
-# classes
+# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): seconds; jitter 0..1; names
+# of classes
 _Policy = tuple[int, float, float, float, float, list[str], int]
 # (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers): run_at in microseconds
 # since 1970, UTC; headers a JSON object
@@ -94,6 +94,7 @@ class Engine:
         queues: list[str],
         tasks: list[str],
         workflows: list[str],
+        functions: str,
         build: str,
         concurrency: int,
         heartbeat_interval: float,

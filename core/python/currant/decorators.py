@@ -91,6 +91,24 @@ class Function(Generic[P, R]):
             options.given,
         )
 
+    def declaration(self) -> dict[str, Any]:
+        """What the decorator and the settings say, as workers register it for enqueues from SQL and by schedules."""
+        policy, options = self._options.policy_for(self.kind), self._options
+        return {
+            "function": self.name,
+            "kind": self.kind,
+            "queue": options.queue,
+            "priority": options.priority,
+            "timeout": options.timeout_for(self.kind),
+            "max_attempts": policy.max_attempts,
+            "retry_initial": policy.initial,
+            "retry_multiplier": policy.multiplier,
+            "retry_max_delay": policy.max_delay,
+            "retry_jitter": policy.jitter,
+            "non_retryable": policy.non_retryable,
+            "max_worker_losses": policy.max_worker_losses,
+        }
+
     def options(
         self,
         *,

@@ -57,8 +57,9 @@ class Policy(NamedTuple):
 class Call(NamedTuple):
     """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
 
-    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy, 16
-    `max_worker_losses`. For the rest the definition of the function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
+    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy, 16 the policy's
+    `max_worker_losses`. For the rest the definition of the function, if there is one, takes the place of what is here.
+    `headers`: a trace context, JSON.
     """
 
     kind: str
@@ -289,9 +290,10 @@ class RustBridge:
 
         An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
         "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "max_worker_losses"?,
-        "concurrency_limit"?, "retention"?, "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds; docs/definitions.md says what each
-        means. Gives, in order, `{"function", "status", "owner", "message"}`: `applied`, `unchanged`, `taken` (`owner`
-        has defined that function) or `invalid`; one of those does not stop the others.
+        "concurrency_limit"?, "retention"?, "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds;
+        docs/definitions.md says what each means. Gives, in order, `{"function", "status", "owner", "message"}`:
+        `applied`, `unchanged`, `taken` (`owner` has defined that function) or `invalid`; one of those does not stop the
+        others.
         """
         problems = {
             place: problem for place, item in enumerate(items) if (problem := _schema_problem(item)) is not None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import json
 import logging
 import os
 import signal
@@ -178,6 +179,7 @@ class Worker:
             self.queues,
             [function.name for function in functions if function.kind == "task"],
             [function.name for function in functions if function.kind == "workflow"],
+            json.dumps([function.declaration() for function in sorted(functions, key=lambda each: each.name)]),
             build_id(functions),
             self.concurrency,
             self.settings.heartbeat_interval,

@@ -365,6 +365,7 @@ mod tests {
             queues: vec!["q".into()],
             tasks: vec!["t".into()],
             workflows: vec!["w".into()],
+            functions: "[]".into(),
             concurrency: 1,
             timeout: 30.0,
             pod: Pod::default(),

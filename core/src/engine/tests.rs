@@ -77,6 +77,7 @@ pub(super) fn config(id: Uuid, concurrency: i32) -> Config {
         queues: vec!["q".into()],
         tasks: vec!["f".into()],
         workflows: vec!["w".into()],
+        functions: "[]".into(),
         concurrency,
         timeout: 30.0,
         pod: Pod::default(),

@@ -24,7 +24,7 @@ pub struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (core, name, queues, tasks, workflows, build, concurrency, heartbeat_interval, heartbeat_timeout,
+    #[pyo3(signature = (core, name, queues, tasks, workflows, functions, build, concurrency, heartbeat_interval, heartbeat_timeout,
         poll_interval, max_hot = 10_000, long_wait = 300.0, http_port = None, pool = None, pod_name = None, pod_uid = None,
         tracing = false))]
     #[allow(clippy::too_many_arguments)] // the constructor's keywords in Python
@@ -34,6 +34,7 @@ impl PyEngine {
         queues: Vec<String>,
         tasks: Vec<String>,
         workflows: Vec<String>,
+        functions: String,
         build: String,
         concurrency: i32,
         heartbeat_interval: f64,
@@ -52,7 +53,8 @@ impl PyEngine {
         let timeout = heartbeat_timeout;
         let pod = Pod { pool, name: pod_name, uid: pod_uid };
         let id = new_id();
-        let info = WorkerInfo { id, name, host, pid, build, queues, tasks, workflows, concurrency, timeout, pod };
+        let info =
+            WorkerInfo { id, name, host, pid, build, queues, tasks, workflows, functions, concurrency, timeout, pod };
         let config = Config { info, heartbeat_interval, poll_interval, max_hot, long_wait, http_port, tracing };
         let engine = Engine::new(core.client()?, config).map_err(to_python)?;
         Ok(PyEngine { engine: Arc::new(engine) })

@@ -205,6 +205,26 @@ async def test_without_anything_said_the_settings_decide_and_sql_obeys_the_defin
         assert stored(db, found["id"]) == expected
 
 
+async def test_sql_without_options_has_what_the_decorator_says_once_a_worker_has_registered_it(
+    define: Apply, db: Connection
+) -> None:
+    query = "select currant.enqueue(%s, '{\"args\": [1]}') as id"
+
+    def by_sql() -> tuple[Any, ...]:
+        found = db.execute(query, [NAME + "described"]).fetchone()
+        assert found is not None
+        return stored(db, found["id"])
+
+    assert by_sql() == ("default", 5, 300.0, 4, 1.0)
+    async with Worker(["nothing"], functions=[defined.described]):
+        known = "select 1 from currant.workers where stopped_at is null"
+        await eventually_async(lambda: db.execute(known).fetchone())
+        assert by_sql() == CODED
+    assert by_sql() == CODED, "also when nobody serves it any more"
+    define("described", queue="defined", retry={"max_attempts": 9})
+    assert by_sql() == ("defined", 3, 33.0, 9, 3.0)
+
+
 async def test_steps_and_detached_starts_obey_and_are_found_in_the_queue_that_they_went_to(
     define: Apply, set_environment: SetEnvironment, db: Connection
 ) -> None:

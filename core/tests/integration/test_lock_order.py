@@ -60,6 +60,8 @@ insert into currant.signals (execution_id, ordinal, name, payload) values ('{OLD
 
 DECISION = f"""[{{"id": "{SCHEDULE}", "fires": [{{"fire_time": 1, "run_at": null}}], "replace": true, "next_fire_at": 9000000000000000, "outcome": "x"}}]"""
 DEFINITION = '{"function": "f.task", "owner": "o", "suspended": false, "concurrency_limit": 4, "item": "{}"}'
+FUNCTIONS = """[{"function": "f.task", "kind": "task", "priority": 5, "max_attempts": 1, "retry_initial": 1, "retry_multiplier": 2, "retry_max_delay": 3,
+    "retry_jitter": 0, "non_retryable": [], "max_worker_losses": 3}]"""
 SPEC = """[{"name": "s", "cron": "0 * * * *", "time_zone": "UTC", "args": "{}", "overlap": "Replace", "catch_up": "Last", "jitter": 0, "suspended": false}]"""
 
 
@@ -121,6 +123,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "take over": f"select currant.take_over('{W1}')",
         "take over from the other": f"select currant.take_over('{W2}')",
         "a worker starts in the same pod": "select currant.register_worker(currant.new_id(), 'w', '', 1, '', '{q}', '{}', '{}', 1, 30, null, null, 'pod-1')",
+        "a worker registers its functions": f"select currant.declare_functions('{W1}', 'new', 'b', '{FUNCTIONS}')",
         "pods end": "select currant.end_pods('{pod-1}', '{Evicted}')",
         "good-bye": f"select currant.stop_worker('{W1}')",
         "signal": f"select currant.signal('{RUN}', 's')",

@@ -111,6 +111,18 @@ async def test_a_run_of_a_schedule_obeys_the_definition_of_its_function(
     assert run == {"queue": "special", "priority": 8, "timeout": 12.5, "max_attempts": 7}
 
 
+async def test_what_a_schedule_starts_is_as_its_decorator_says_where_its_definition_does_not(
+    local_worker: LocalWorker, bridge: RustBridge, db: Db
+) -> None:
+    # Nobody serves `default`: were it enqueued there, `Forbid` would skip every fire time after the first.
+    async with local_worker("main", app.described):
+        define(bridge, "described", overlap="Forbid", definition={"queue": None})
+        await eventually_async(lambda: len(fire_times(db)) >= 3)
+    columns = "queue, priority, timeout, max_attempts, max_worker_losses"
+    runs = db.execute(f"select distinct {columns} from currant.executions").fetchall()
+    assert runs == [{"queue": "main", "priority": 8, "timeout": 7, "max_attempts": 1, "max_worker_losses": 1}]
+
+
 async def test_forbid_leaves_a_run_alone_and_replace_cancels_it_for_the_next(
     local_worker: LocalWorker, bridge: RustBridge, db: Db
 ) -> None:

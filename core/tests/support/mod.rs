@@ -147,6 +147,7 @@ pub fn info(queues: &[&str]) -> WorkerInfo {
         queues: queues.iter().map(|queue| queue.to_string()).collect(),
         tasks: vec!["f.task".into()],
         workflows: vec!["f.workflow".into()],
+        functions: "[]".into(),
         concurrency: 10,
         timeout: 30.0,
         pod: Pod::default(),

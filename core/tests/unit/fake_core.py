@@ -181,7 +181,7 @@ class Engine:
         **options: Any,
     ) -> None:
         self.core, self.name, self.queues, self.tasks, self.workflows = core, name, queues, tasks, workflows
-        self.build, self.concurrency, *_ = rest
+        self.functions, self.build, self.concurrency, *_ = rest
         self.worker_id = str(uuid.uuid4())
         self.answers: list[tuple[Any, ...]] = []
         self.activations: dict[str, deque[tuple[Any, ...]]] = {}

@@ -62,7 +62,11 @@ def test_a_bad_option_is_refused_at_the_call(given: dict[str, Any], error: type[
 
 @pytest.mark.parametrize(
     ("given", "error", "said"),
-    [entry for entry in BAD if entry[0].keys() <= {"queue", "priority", "timeout", "retry", "retries", "max_worker_losses"}],
+    [
+        entry
+        for entry in BAD
+        if entry[0].keys() <= {"queue", "priority", "timeout", "retry", "retries", "max_worker_losses"}
+    ],
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("decorator", [task, workflow])
@@ -135,9 +139,12 @@ def test_lost_workers_are_counted_apart_from_attempts() -> None:
 def test_the_decorators_take_max_worker_losses(decorator: Callable[..., Any]) -> None:
     async def fragile() -> None: ...
 
-    assert decorator(name=f"fragile {decorator.__name__}", max_worker_losses=1)(fragile).call(
-        (), {}
-    ).policy.max_worker_losses == 1
+    assert (
+        decorator(name=f"fragile {decorator.__name__}", max_worker_losses=1)(fragile)
+        .call((), {})
+        .policy.max_worker_losses
+        == 1
+    )
 
 
 def test_a_retry_policy_reaches_the_call_as_it_is_stored() -> None:

@@ -279,6 +279,9 @@ async def test_the_engine_is_told_what_the_worker_serves(engine: Engine) -> None
     assert engine.tasks == [function.name for function in OWN]
     assert engine.workflows == [function.name for function in FLOWS]
     assert engine.build.endswith(f"py3.{sys.version_info.minor}")
+    assert json.loads(engine.functions) == sorted(
+        (function.declaration() for function in [*OWN, *FLOWS]), key=lambda said: str(said["function"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,10 @@ WORKFLOW_REFUSALS = {
     "empty queue": ({"spec__queue": ""}, "write the name of a queue, or leave queue out"),
     "priority above 10": ({"spec__defaults__priority": 11}, "spec.defaults.priority .*less than or equal to 10"),
     "no time at all": ({"spec__defaults__timeout": "0s"}, f"spec.defaults.timeout: .*{LONGER_DURATION}"),
-    "fewer than no lost workers": ({"spec__defaults__maxWorkerLosses": -1}, "maxWorkerLosses .*greater than or equal to 0"),
+    "fewer than no lost workers": (
+        {"spec__defaults__maxWorkerLosses": -1},
+        "maxWorkerLosses .*greater than or equal to 0",
+    ),
     "no attempts": ({"spec__defaults__retry__maxAttempts": 0}, "maxAttempts .*greater than or equal to 1"),
     "shrinking pauses": ({"spec__defaults__retry__multiplier": 0.5}, "multiplier .*greater than or equal to 1"),
     "bad pause": ({"spec__defaults__retry__initialInterval": "soon"}, DURATION),

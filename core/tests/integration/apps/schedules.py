@@ -11,6 +11,12 @@ async def tick(**_: str) -> str:
     return "tick"
 
 
+@task(queue="main", priority=8, retries=0, timeout=7, max_worker_losses=1)
+async def described(**_: str) -> str:
+    """A run whose decorator says where and how it runs."""
+    return "described"
+
+
 @workflow
 async def long_run() -> str:
     """A run that is still there at the next fire time."""
