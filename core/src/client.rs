@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use crate::calls;
 use crate::conn::{Conn, Pool};
-use crate::db::{self, Target};
+use crate::db;
 use crate::error::{Error, Result};
 use crate::executions::{self, Standing};
 use crate::results::{Waiter, look_for_results};
 use crate::runtime;
 use crate::types::{Created, NewExecution, Wakes};
+use crate::url::Target;
 use crate::verbs::{Answer, Verb, enqueued};
 use crate::watcher::Watcher;
 use crate::worker;

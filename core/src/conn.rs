@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow, Postgres};
-use sqlx::{AssertSqlSafe, Connection, Transaction};
+use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
-use crate::db::Target;
 use crate::error::{Error, Result};
+use crate::url::{Hosts, Target, Wanted, explain};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where another host can be tried.
+const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// One connection. It runs statements only through `run`, `transaction` and `text`.
@@ -129,8 +131,26 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) async fn acquire(&self) -> Result<Conn> {
-        let conn = self.inner.acquire().await.map_err(|error| self.target.explain(error))?;
+        let conn = match self.inner.try_acquire() {
+            Some(conn) => conn,
+            None => {
+                self.choose_host().await?;
+                self.inner.acquire().await.map_err(|error| self.target.explain(error))?
+            }
+        };
         Ok(Conn { inner: Inner::Pooled(conn), pooler: self.target.pooler })
+    }
+
+    /// The pool knows one host: where there are several, it is the one that serves now.
+    async fn choose_host(&self) -> Result<()> {
+        let hosts = &self.target.main;
+        if hosts.choosy() && self.inner.size() < self.inner.options().get_max_connections() && !self.inner.is_closed() {
+            let (conn, place) = connect(hosts).await?;
+            self.inner.set_connect_options(hosts.options[place].clone());
+            // A server that is gone needs no farewell.
+            let _ = conn.close().await;
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(&self) {
@@ -151,21 +171,21 @@ impl Listener {
         Ok(self.0.listen_all(channels.iter().map(String::as_str)).await?)
     }
 
-    /// The payload of the next notification. None: the connection was lost and made anew, and what was sent meanwhile is lost.
-    pub async fn next(&mut self) -> Result<Option<String>> {
-        Ok(self.0.try_recv().await?.map(|notification| notification.payload().to_owned()))
+    /// The payload of the next notification. Once the connection is lost this listener is of no use: what was sent since is lost too, and
+    /// another host may have taken over.
+    pub async fn next(&mut self) -> Result<String> {
+        match self.0.try_recv().await? {
+            Some(notification) => Ok(notification.payload().to_owned()),
+            None => Err(Error::Unavailable("the connection that listens was lost".into())),
+        }
     }
 }
 
 impl Target {
     /// One connection of its own, for a worker's writer.
     pub async fn connect(&self) -> Result<Conn> {
-        let attempt = PgConnection::connect_with(&self.options);
-        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
-            Ok(Ok(connection)) => Ok(Conn { inner: Inner::Own(connection), pooler: self.pooler }),
-            Ok(Err(error)) => Err(self.explain(error)),
-            Err(_) => Err(Error::Unavailable(format!("the database at {} does not answer", self.address()))),
-        }
+        let (conn, _) = connect(&self.main).await?;
+        Ok(Conn { inner: Inner::Own(conn), pooler: self.pooler })
     }
 
     /// A pool that connects when it is first used.
@@ -175,18 +195,71 @@ impl Target {
             .acquire_timeout(self.connect_timeout.clamp(Duration::from_secs(1), CONNECT_TIMEOUT))
             .idle_timeout(IDLE_TIMEOUT)
             .test_before_acquire(false)
-            .connect_lazy_with(self.options.clone());
+            .connect_lazy_with(self.main.options[0].clone());
         Pool { inner, target: self.clone() }
     }
 
     /// A connection for LISTEN; None where there is no way past the pooler.
     pub async fn listener(&self) -> Result<Option<Listener>> {
-        let Some(options) = &self.listen else { return Ok(None) };
-        self.listen_at(options.clone()).await.map(Some).map_err(|error| self.explain(error))
+        let Some(hosts) = &self.listen else { return Ok(None) };
+        let place = match hosts.choosy() {
+            true => connect(hosts).await?.1,
+            false => 0,
+        };
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
+        let listening = async {
+            let pool = pool.connect_with(hosts.options[place].clone()).await?;
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.eager_reconnect(false);
+            Ok(Listener(listener))
+        };
+        listening.await.map(Some).map_err(|error| explain(error, &hosts.address(place)))
     }
+}
 
-    async fn listen_at(&self, options: PgConnectOptions) -> std::result::Result<Listener, sqlx::Error> {
-        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Listener(PgListener::connect_with(&pool).await?))
+/// The first host that answers and is what is wanted; gives its place too. A host that refuses us (a wrong password) ends it, as in libpq.
+async fn connect(hosts: &Hosts) -> Result<(PgConnection, usize)> {
+    let mut reasons = Vec::new();
+    let passes = match hosts.wanted {
+        Wanted::PreferStandby => &[Wanted::Standby, Wanted::Any][..],
+        _ => std::slice::from_ref(&hosts.wanted),
+    };
+    for wanted in passes {
+        for place in hosts.order() {
+            match connect_to(hosts, place, *wanted).await {
+                Ok(conn) => {
+                    hosts.connected(place);
+                    return Ok((conn, place));
+                }
+                Err(Error::Unavailable(reason)) => reasons.push(reason),
+                Err(error) => return Err(error),
+            }
+        }
     }
+    reasons.dedup();
+    Err(Error::Unavailable(reasons.join("; ")))
+}
+
+async fn connect_to(hosts: &Hosts, place: usize, wanted: Wanted) -> Result<PgConnection> {
+    let address = hosts.address(place);
+    let limit = if hosts.several() { HOST_TIMEOUT } else { CONNECT_TIMEOUT };
+    let attempt = async {
+        let mut conn = PgConnection::connect_with(&hosts.options[place]).await?;
+        let objection = if wanted == Wanted::Any { None } else { objection(&mut conn, wanted).await? };
+        Ok((conn, objection))
+    };
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(Ok((conn, None))) => Ok(conn),
+        Ok(Ok((_, Some(objection)))) => {
+            Err(Error::Unavailable(format!("the database at {address} will not do: {objection}")))
+        }
+        Ok(Err(error)) => Err(explain(error, &address)),
+        Err(_) => Err(Error::Unavailable(format!("the database at {address} does not answer"))),
+    }
+}
+
+async fn objection(conn: &mut PgConnection, wanted: Wanted) -> std::result::Result<Option<&'static str>, sqlx::Error> {
+    let sql = "select pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean";
+    let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
+    Ok(wanted.objection(row.try_get(0)?, row.try_get(1)?))
 }

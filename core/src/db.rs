@@ -1,19 +1,8 @@
-//! The way to the database: URL, connections, the schema's version and its migrations.
-//!
-//! The URL is that of libpq (`postgresql://user:password@host:port/database`) with its usual parameters (`sslmode`, `sslrootcert`,
-//! `options`, ...) and three of our own:
-//! - `connect_timeout`: seconds that clients wait for a database that does not answer; default 30
-//! - `pgbouncer=true`: the URL leads to a pooler in transaction mode. Statements are then not cached by name, and each runs in an
-//!   explicit transaction, since a prepared statement would not meet its own server again (rule o). It costs two round trips a statement;
-//!   with PgBouncer 1.21 or later and `max_prepared_statements` above 0 it is not needed.
-//! - `direct_url`: (percent-encoded) a URL past the pooler, for LISTEN. Without it a worker behind a pooler polls.
-use std::time::Duration;
-
-use md5::{Digest, Md5};
-use sqlx::postgres::PgConnectOptions;
-
+//! The schema's version and its migrations.
 use crate::conn::{Conn, Scope};
 use crate::error::{Error, Result};
+use md5::{Digest, Md5};
+use sqlx::Row;
 
 /// One file of `migrations/`; the number is its place.
 struct Migration {
@@ -38,129 +27,6 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 /// Any number, the same in every release: one migration at a time in a database.
 const MIGRATION_LOCK: i64 = 0x0063_7572_7261_6e74;
 
-/// A parsed URL.
-#[derive(Clone, Debug)]
-pub struct Target {
-    pub options: PgConnectOptions,
-    pub connect_timeout: Duration,
-    /// The URL leads to a transaction pooler.
-    pub pooler: bool,
-    /// Where LISTEN works; None: nowhere.
-    pub listen: Option<PgConnectOptions>,
-}
-
-impl Target {
-    pub fn parse(url: &str) -> Result<Target> {
-        let (ours, theirs) = split_parameters(url)?;
-        let pooler = ours.pgbouncer;
-        let options = connect_options(&theirs, pooler)?;
-        let listen = match (&ours.direct_url, pooler) {
-            (Some(direct), _) => Some(connect_options(direct, false)?),
-            (None, false) => Some(options.clone()),
-            (None, true) => None,
-        };
-        Ok(Target { options, connect_timeout: ours.connect_timeout, pooler, listen })
-    }
-
-    /// Adds to an error of connecting where it was that we could not connect.
-    pub fn explain(&self, error: sqlx::Error) -> Error {
-        match Error::from(error) {
-            Error::Unavailable(message) => Error::Unavailable(format!("{message} ({})", self.address())),
-            Error::Refused(message) => Error::Refused(format!("{message} ({})", self.address())),
-            other => other,
-        }
-    }
-
-    pub(crate) fn address(&self) -> String {
-        let host = match self.options.get_socket() {
-            Some(socket) => socket.display().to_string(),
-            None => self.options.get_host().to_owned(),
-        };
-        format!(
-            "{host}:{}/{}",
-            self.options.get_port(),
-            self.options.get_database().unwrap_or(self.options.get_username())
-        )
-    }
-}
-
-struct OurParameters {
-    connect_timeout: Duration,
-    pgbouncer: bool,
-    direct_url: Option<String>,
-}
-
-/// Takes our own parameters out of the URL; sqlx gets the rest.
-fn split_parameters(url: &str) -> Result<(OurParameters, String)> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(wrong_url("it must start with postgresql://"));
-    }
-    let mut ours = OurParameters { connect_timeout: Duration::from_secs(30), pgbouncer: false, direct_url: None };
-    let Some((base, query)) = url.split_once('?') else { return Ok((ours, url.to_owned())) };
-    let mut kept = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
-            "connect_timeout" => {
-                let seconds = value.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
-                let seconds = seconds.ok_or_else(|| wrong_url("connect_timeout must be a number of seconds"))?;
-                ours.connect_timeout = Duration::from_secs_f64(seconds);
-            }
-            "pgbouncer" => {
-                ours.pgbouncer = value.parse().map_err(|_| wrong_url("pgbouncer must be true or false"))?;
-            }
-            "direct_url" => ours.direct_url = Some(percent_decode(value)?),
-            _ => kept.push(pair),
-        }
-    }
-    let theirs = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-    Ok((ours, theirs))
-}
-
-fn connect_options(url: &str, pooler: bool) -> Result<PgConnectOptions> {
-    let mut options: PgConnectOptions =
-        url.parse().map_err(|error: sqlx::Error| wrong_url(&without_password(&error.to_string(), url)))?;
-    if options.get_application_name().is_none() {
-        options = options.application_name("currant");
-    }
-    // Poolers refuse start-up parameters that they do not know; 1 is the server's default since Postgres 12 anyway.
-    options = options.extra_float_digits(None);
-    if pooler {
-        options = options.statement_cache_capacity(0);
-    }
-    Ok(options)
-}
-
-fn wrong_url(what: &str) -> Error {
-    Error::Refused(format!("the database URL is wrong: {what}"))
-}
-
-fn without_password(message: &str, url: &str) -> String {
-    let password =
-        url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).and_then(|(user, _)| user.split_once(':'));
-    match password {
-        Some((_, password)) if !password.is_empty() => message.replace(password, "***"),
-        _ => message.to_owned(),
-    }
-}
-
-fn percent_decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next(), rest.next()].map(|digit| digit.and_then(|d| (d as char).to_digit(16)));
-        match digits {
-            [Some(high), Some(low)] => bytes.push((high * 16 + low) as u8),
-            _ => return Err(wrong_url("direct_url is not percent-encoded")),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| wrong_url("direct_url is not UTF-8"))
-}
-
 /// Applies the migrations that are missing, each in a transaction of its own under one lock, so that ten may start at once; gives the version.
 pub async fn migrate(conn: &mut Conn) -> Result<i32> {
     loop {
@@ -170,7 +36,8 @@ pub async fn migrate(conn: &mut Conn) -> Result<i32> {
             .persistent(false)
             .execute(transaction.conn())
             .await?;
-        sqlx::raw_sql(BOOKKEEPING).execute(transaction.conn()).await?;
+        let rights = Rights::read(&mut transaction).await?;
+        keep_books(&mut transaction, &rights).await?;
         let applied = applied(&mut transaction).await?;
         check_history(&applied)?;
         let version = applied.last().map_or(0, |(version, _)| *version);
@@ -178,6 +45,10 @@ pub async fn migrate(conn: &mut Conn) -> Result<i32> {
             transaction.done().await?;
             return Ok(version);
         };
+        if rights.owner.is_some() {
+            rights.check(true)?;
+        }
+        check_owner(&mut transaction, &rights.role).await?;
         sqlx::raw_sql(next.sql).execute(transaction.conn()).await.map_err(|error| failed(next, error))?;
         sqlx::query("insert into currant.migrations (version, name, checksum) values ($1, $2, $3)")
             .bind(next.version)
@@ -206,19 +77,91 @@ async fn keep_rights(scope: &mut Scope<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `create schema if not exists` asks for a right even when there is nothing to create.
+/// What stands between this role and a migration.
+struct Rights {
+    role: String,
+    database: String,
+    /// The owner of the schema; None: there is none.
+    owner: Option<String>,
+    uses_schema: bool,
+    creates_in_schema: bool,
+    creates_schemas: bool,
+}
+
+impl Rights {
+    async fn read(scope: &mut Scope<'_>) -> Result<Rights> {
+        let query = sqlx::query(
+            "select current_user::text, current_database()::text, pg_get_userbyid(n.nspowner)::text,
+                coalesce(has_schema_privilege(n.oid, 'usage'), false), coalesce(has_schema_privilege(n.oid, 'create'), false),
+                has_database_privilege(current_database(), 'create')
+            from (select 1) one left join pg_namespace n on n.nspname = 'currant'",
+        );
+        let row = query.persistent(false).fetch_one(scope.conn()).await?;
+        Ok(Rights {
+            role: row.try_get(0)?,
+            database: row.try_get(1)?,
+            owner: row.try_get(2)?,
+            uses_schema: row.try_get(3)?,
+            creates_in_schema: row.try_get(4)?,
+            creates_schemas: row.try_get(5)?,
+        })
+    }
+
+    /// Refuses what would fail, with what to grant. `create`: something is to be made.
+    fn check(&self, create: bool) -> Result<()> {
+        let Rights { role, database, .. } = self;
+        match &self.owner {
+            None if create && !self.creates_schemas => Err(Error::Refused(format!(
+                "the role {role} may not create the schema currant: let an administrator run \
+                 `create schema currant authorization {role}` in the database {database}, then `currant migrate` again"
+            ))),
+            Some(owner) if !self.uses_schema || (create && !self.creates_in_schema) => Err(Error::Refused(format!(
+                "the schema currant belongs to {owner}, and the role {role} may not create in it: migrate as {owner}, or let \
+                 {owner} run `grant usage, create on schema currant to {role}`"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a migration changes belongs to the role that migrated before: only that role, or a member of it, may change it.
+async fn check_owner(scope: &mut Scope<'_>, role: &str) -> Result<()> {
+    let query = sqlx::query_scalar(
+        "select pg_get_userbyid(c.relowner)::text from pg_class c
+        where c.oid = 'currant.migrations'::regclass and not pg_has_role(c.relowner, 'usage')",
+    );
+    let owner: Option<String> = query.persistent(false).fetch_optional(scope.conn()).await?;
+    owner.map_or(Ok(()), |owner| {
+        Err(Error::Refused(format!(
+            "the tables of Currant belong to {owner}, and the role {role} may not change them: migrate as {owner}, or run \
+             `grant {owner} to {role}`"
+        )))
+    })
+}
+
 const BOOKKEEPING: &str = "
-    do $$ begin
-        if to_regclass('currant.migrations') is null then
-            create schema if not exists currant;
-            create table currant.migrations (
-                version integer primary key,
-                name text not null,
-                checksum text not null,
-                applied_at timestamptz not null default clock_timestamp()
-            );
-        end if;
-    end $$";
+    create table currant.migrations (
+        version integer primary key,
+        name text not null,
+        checksum text not null,
+        applied_at timestamptz not null default clock_timestamp()
+    )";
+
+/// Makes the schema and the list of migrations, as far as they are not there: `create schema if not exists` asks for the right to create
+/// schemas even where there is nothing to create. An administrator may have made the schema for a role that has no such right.
+async fn keep_books(scope: &mut Scope<'_>, rights: &Rights) -> Result<()> {
+    rights.check(false)?;
+    let query = sqlx::query_scalar("select to_regclass('currant.migrations') is not null");
+    if rights.owner.is_some() && query.persistent(false).fetch_one(scope.conn()).await? {
+        return Ok(());
+    }
+    rights.check(true)?;
+    if rights.owner.is_none() {
+        sqlx::raw_sql("create schema currant").execute(scope.conn()).await?;
+    }
+    sqlx::raw_sql(BOOKKEEPING).execute(scope.conn()).await?;
+    Ok(())
+}
 
 async fn applied(scope: &mut Scope<'_>) -> Result<Vec<(i32, String)>> {
     let query = sqlx::query_as("select version, checksum from currant.migrations order by version");
@@ -301,43 +244,6 @@ pub async fn check_schema(conn: &mut Conn) -> Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn our_parameters_are_taken_out_of_the_url() {
-        let (ours, theirs) =
-            split_parameters("postgres://u@h/d?connect_timeout=2.5&sslmode=disable&pgbouncer=true").unwrap();
-        assert_eq!(ours.connect_timeout, Duration::from_millis(2500));
-        assert!(ours.pgbouncer);
-        assert_eq!(theirs, "postgres://u@h/d?sslmode=disable");
-    }
-
-    #[test]
-    fn a_wrong_url_is_refused_in_one_line_without_the_password() {
-        for url in [
-            "mysql://u:secret@h/d",
-            "postgresql://u:secret@h:port/d",
-            "postgresql://u:secret@h/d?sslmode=perhaps",
-            "postgresql://u:secret@h/d?connect_timeout=soon",
-            "",
-        ] {
-            let error = Target::parse(url).unwrap_err();
-            let text = error.to_string();
-            assert!(matches!(error, Error::Refused(_)), "{url}: {text}");
-            assert!(
-                text.starts_with("the database URL is wrong") && !text.contains("secret") && !text.contains('\n'),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn behind_a_pooler_nothing_listens_unless_there_is_a_direct_url() {
-        assert!(Target::parse("postgres://u@h/d").unwrap().listen.is_some());
-        assert!(Target::parse("postgres://u@h/d?pgbouncer=true").unwrap().listen.is_none());
-        let direct =
-            Target::parse("postgres://u@h/d?pgbouncer=true&direct_url=postgres%3A%2F%2Fu%40other%2Fd").unwrap();
-        assert_eq!(direct.listen.unwrap().get_host(), "other");
-    }
 
     #[test]
     fn migrations_are_numbered_by_their_place() {

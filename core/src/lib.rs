@@ -23,6 +23,7 @@ pub mod schedules;
 pub mod selftest;
 pub mod signals;
 pub mod types;
+pub mod url;
 pub mod verbs;
 mod watcher;
 pub mod worker;

@@ -13,9 +13,10 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::conn::Conn;
-use crate::db::{self, Target};
+use crate::db;
 use crate::error::{Error, Result};
 use crate::executions::to_json;
+use crate::url::Target;
 
 /// Statements before the clock runs: they plan, and fill caches.
 const WARM_UP: usize = 5;

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::client::Client;
 use crate::conn::Listener;
-use crate::db::Target;
 use crate::error::Result;
 use crate::runtime;
+use crate::url::Target;
 use crate::verbs::{Answer, Verb};
 use crate::worker;
 
@@ -64,9 +64,9 @@ impl Watcher {
     async fn hears(&mut self, patience: Duration) -> bool {
         let Some((_, listener)) = &mut self.listening else { return false };
         match timeout(patience, listener.next()).await {
-            Ok(Ok(Some(_))) => true,
+            Ok(Ok(_)) => true,
             // What was sent while the connection was lost is lost: better to look.
-            Ok(_) => {
+            Ok(Err(_)) => {
                 self.listening = None;
                 true
             }

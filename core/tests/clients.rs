@@ -1,13 +1,14 @@
 //! What clients do: keys, signals, cancel, retry, wake-ups, transactions of their own, views.
 mod support;
 use currant::client::Client;
-use currant::db::Target;
 use currant::error::Error;
 use currant::executions::{self, create_executions};
 use currant::signals::send_signal;
 use currant::types::*;
+use currant::url::Target;
 use currant::verbs::{Answer, Verb};
 use currant::worker;
+use sqlx::Connection;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
 use support::pooler::Pooler;
@@ -608,6 +609,65 @@ async fn without_the_parameter_statements_are_split() {
     let client = Client::new(&pooler.url.replace("&pgbouncer=true", ""), 2).unwrap();
     client.ask(Verb::Queues).await.unwrap();
     assert!(pooler.split().iter().any(|message| message.starts_with("P:") && message.contains("queue_stats")));
+}
+
+/// Two ways to one server stand for two hosts.
+fn two_hosts(database: &Database) -> (Pooler, Pooler, String) {
+    let (first, second) = (Pooler::of(database), Pooler::of(database));
+    let both = format!("{},{}", first.address, second.address);
+    let url = first.url.replace(&first.address, &both).replace("&pgbouncer=true", "");
+    (first, second, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_first_of_two_hosts_goes_everybody_moves_to_the_second() {
+    let database = Database::new().await;
+    let (first, second, url) = two_hosts(&database);
+    let client = Client::new(&url, 2).unwrap();
+    let target = Target::parse(&url).unwrap();
+    let mut listener = target.listener().await.unwrap().unwrap();
+    let mut conn = target.connect().await.unwrap();
+    client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
+    assert!(second.split().is_empty(), "the first serves as long as it is there");
+
+    first.go_down();
+    assert!(matches!(listener.next().await, Err(Error::Unavailable(_))), "a lost listener says so");
+    assert!(conn.run().await.unwrap().conn().ping().await.is_err());
+    client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
+    assert!(!second.split().is_empty(), "the second serves now");
+    let mut listener = target.listener().await.unwrap().unwrap();
+    let mut conn = target.connect().await.unwrap();
+    listener.listen(&["currant".into()]).await.unwrap();
+    run(&mut conn, "notify currant, 'heard'".into()).await;
+    assert_eq!(listener.next().await.unwrap(), "heard");
+
+    second.go_down();
+    let refused = target.connect().await.err().unwrap().to_string();
+    assert!(refused.contains(&first.address) && refused.contains(&second.address), "{refused}");
+    assert!(!refused.contains('\n') && !refused.contains("password"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_what_was_asked_for_is_passed_over() {
+    let database = Database::new().await;
+    let separator = if database.url.contains('?') { "&" } else { "?" };
+    let connect = async |more: &str| {
+        let url = format!("{}{separator}target_session_attrs={more}", database.url);
+        Target::parse(&url).unwrap().connect().await.err().map(|error| error.to_string())
+    };
+    for fine in
+        ["any", "read-write", "primary", "prefer-standby", "read-only&options=-c%20default_transaction_read_only=on"]
+    {
+        assert_eq!(connect(fine).await, None, "{fine}");
+    }
+    for (wrong, said) in [
+        ("standby", "it is no stand-by"),
+        ("read-only", "it takes writes"),
+        ("read-write&options=-c%20default_transaction_read_only=on", "it is read-only"),
+    ] {
+        let refused = connect(wrong).await.unwrap();
+        assert!(refused.contains(said), "{wrong}: {refused}");
+    }
 }
 
 /// Verbs that do not change what the others need; a definition with a limit settles the executions that are there.

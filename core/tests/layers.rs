@@ -7,6 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["types", "calls", "error", "ids", "retry", "cron", "runtime", "http"],
     &[
         "conn",
+        "url",
         "db",
         "worker",
         "signals",

@@ -3,8 +3,10 @@ mod support;
 use currant::client::Client;
 use currant::db;
 use currant::error::Error;
+use currant::url::Target;
 use currant::verbs::{Answer, Verb};
 use support::*;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn ten_that_start_at_once_all_end_with_the_same_schema() {
@@ -74,6 +76,76 @@ async fn a_client_migrates_an_empty_database_and_refuses_it_before() {
     assert!(matches!(client.ask(Verb::Queues).await, Err(Error::SchemaMismatch(_))));
     assert_eq!(client.ask(Verb::Migrate).await.unwrap(), Answer::Number(db::SCHEMA_VERSION));
     assert_eq!(client.ask(Verb::Queues).await.unwrap(), Answer::Json(b"[]".to_vec()));
+}
+
+/// A role of its own in a database of its own; dropped before the database is.
+struct Role {
+    name: String,
+    url: String,
+}
+
+impl Role {
+    async fn new(database: &Database, admin: &mut Conn) -> Role {
+        let name = format!("role_{}", Uuid::now_v7().simple());
+        run(admin, format!("create role {name} login password 'p'")).await;
+        let (base, query) = database.url.split_once('?').unwrap_or((&database.url, ""));
+        let address = base.split('@').nth(1).unwrap();
+        let role = Role { url: format!("postgresql://{name}:p@{address}?{query}"), name };
+        assert!(role.migrate().await.unwrap_err().to_string().contains("create schema currant authorization"));
+        role
+    }
+
+    async fn migrate(&self) -> Result<i32, Error> {
+        db::migrate(&mut Target::parse(&self.url).unwrap().connect().await.unwrap()).await
+    }
+
+    async fn drop(self, admin: &mut Conn) {
+        run(admin, format!("drop owned by {0} cascade; drop role {0}", self.name)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_owner_of_the_schema_migrates_without_a_right_to_the_database() {
+    let database = Database::empty().await;
+    let mut admin = database.connect().await;
+    let role = Role::new(&database, &mut admin).await;
+    run(&mut admin, format!("create schema currant authorization {}", role.name)).await;
+    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION);
+    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "again, with nothing to do");
+    role.drop(&mut admin).await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_migrate_is_told_in_one_line_what_to_grant() {
+    let database = Database::empty().await;
+    let mut admin = database.connect().await;
+    let role = Role::new(&database, &mut admin).await;
+    let owner = text(&mut admin, "select current_user").await;
+    let name = &role.name;
+
+    run(&mut admin, "create schema currant".into()).await;
+    let grant = format!("grant usage, create on schema currant to {name}");
+    for right in ["", "usage"] {
+        if !right.is_empty() {
+            run(&mut admin, format!("grant {right} on schema currant to {name}")).await;
+        }
+        let refused = role.migrate().await.unwrap_err();
+        let said = format!("the schema currant belongs to {owner}");
+        assert!(matches!(&refused, Error::Refused(m) if m.contains(&said) && m.contains(&grant)), "{refused}");
+    }
+    run(&mut admin, grant).await;
+    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "what was said to grant is enough");
+
+    run(&mut admin, format!("drop owned by {name} cascade")).await;
+    db::migrate(&mut admin).await.unwrap();
+    run(&mut admin, format!("grant usage, create on schema currant to {name}")).await;
+    run(&mut admin, format!("grant select on currant.migrations to {name}")).await;
+    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "with nothing to do, to read is enough");
+    run(&mut admin, format!("delete from currant.migrations where version = {}", db::SCHEMA_VERSION)).await;
+    let refused = role.migrate().await.unwrap_err();
+    let said = format!("the tables of Currant belong to {owner}, and the role {name} may not change them");
+    assert!(matches!(&refused, Error::Refused(m) if m.contains(&said)), "{refused}");
+    role.drop(&mut admin).await;
 }
 
 /// Where the server compiles dear plans, one that makes do without what is turned off looks dearest of all: a claim took seconds.

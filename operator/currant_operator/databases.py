@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 from currant_operator import metrics
 from currant_operator.database import Bridge, Database, Notify, Times
 from currant_operator.kinds import Key
 
 CONNECT_TIMEOUT = 5  # seconds, where the URL does not say
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d*)?")
 _SALT = secrets.token_bytes(16)
 
 
@@ -126,15 +127,15 @@ class Databases:
 
 
 def check_url(url: str) -> None:
-    """Raise `WrongUrl` for what cannot be the URL of a database."""
-    try:
-        parts = urlsplit(url)
-        scheme, host, _ = parts.scheme, parts.hostname, parts.port
-    except ValueError:
-        raise WrongUrl("it is not a URL: write postgresql://user:password@host:5432/name") from None
+    """Raise `WrongUrl` for what cannot be the URL of a database. The core reads the rest when it connects."""
+    scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         raise WrongUrl("it must start with postgresql://, as in postgresql://user:password@host:5432/name")
-    if not host and "host=" not in parts.query:
+    before, _, query = rest.partition("?")
+    hosts = before.partition("/")[0].rpartition("@")[2].split(",")  # libpq's form: one host or several
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise WrongUrl("it is not a URL: write postgresql://user:password@host:5432/name")
+    if not any(hosts) and "host=" not in query and "hostaddr=" not in query:
         raise WrongUrl("it names no host: write postgresql://user:password@host:5432/name")
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from currant.errors import CurrantError
 
@@ -55,8 +54,7 @@ def _on_or_off(text: str) -> bool:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("postgres", "postgresql"):
+    if not text.startswith(("postgres://", "postgresql://")):  # the core reads the rest
         raise ValueError
     return text
 

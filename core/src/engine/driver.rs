@@ -414,7 +414,7 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
     listener.listen(&worker::channels(me, &queues)).await?;
     shared.client.tell(Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() });
     match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {
-        Ok(first) => notified(shared, &first?.ok_or_else(lost)?),
+        Ok(first) => notified(shared, &first?),
         Err(_) => return Ok(false),
     }
     {
@@ -425,15 +425,8 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
     }
     shared.kick.notify_one();
     loop {
-        match listener.next().await? {
-            Some(payload) => notified(shared, &payload),
-            // Reconnected by itself: what was sent meanwhile is lost.
-            None => {
-                let mut state = shared.state();
-                state.beat.maybe_work = true;
-                state.beat.wanted = true;
-            }
-        }
+        let payload = listener.next().await?;
+        notified(shared, &payload);
         shared.kick.notify_one();
         if *shared.gone.borrow() {
             return Ok(true);

@@ -73,6 +73,7 @@ impl Engine {
         if config.info.queues.is_empty() {
             return Err(Error::Invalid("a worker needs at least one queue".into()));
         }
+        client.target().check_writes()?;
         let bell = Bell::new().map_err(|error| Error::Other(format!("cannot make a pipe: {error}")))?;
         // A guess until the first heartbeat tells the server's time.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;

@@ -109,3 +109,20 @@ def test_migrations_run_through_the_pooler_several_at_once(empty_database: str, 
         assert versions == {direct.schema_version()}
     with psycopg.connect(empty_database) as connection:
         assert connection.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
+
+
+async def test_a_definition_with_a_limit_is_applied_through_the_pooler(pooled_url: str, database: str) -> None:
+    """It marks the executions that are there already, in several statements; other clients keep the pooler's servers changing."""
+    handles = await pooled.double.queue_many([(n,) for n in range(30)])
+    plain = pooled_url.partition("?")[0]
+    with ThreadPoolExecutor(4) as threads, closing(RustBridge(pooled_url)) as bridge:
+        busy = [threads.submit(_sleep_on, plain) for _ in range(4)]
+        for limit in range(1, 11):
+            item = {"function": pooled.double.name, "owner": "tests", "concurrency_limit": limit}
+            [answer] = bridge.apply_definitions([item])
+            assert answer["status"] == "applied", answer
+        for future in busy:
+            future.result()
+        assert bridge.definition_stats([pooled.double.name])[pooled.double.name]["pending"] == len(handles)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select count(*) from currant.definitions where not settled").fetchone() == (0,)

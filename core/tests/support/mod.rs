@@ -2,9 +2,10 @@
 #![allow(dead_code)] // each test file uses its part
 pub mod pooler;
 pub use currant::conn::Conn;
-use currant::db::{self, Target};
+use currant::db;
 use currant::executions;
 use currant::types::*;
+use currant::url::Target;
 use currant::worker;
 use uuid::Uuid;
 

@@ -2,13 +2,17 @@
 //! sends while it has no transaction open. Between two such messages a pooler may change the server.
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::Database;
 
 pub struct Pooler {
     pub url: String,
+    pub address: String,
     split: Arc<Mutex<Vec<String>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    down: Arc<AtomicBool>,
 }
 
 impl Pooler {
@@ -19,10 +23,15 @@ impl Pooler {
         let own = listener.local_addr().unwrap().to_string();
         let base = database.url.split('?').next().unwrap().replace(&address, &own);
         let split: Arc<Mutex<Vec<String>>> = Arc::default();
-        let noted = split.clone();
+        let (open, down): (Arc<Mutex<Vec<TcpStream>>>, Arc<AtomicBool>) = Default::default();
+        let (noted, opened, is_down) = (split.clone(), open.clone(), down.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
+                if is_down.load(Ordering::SeqCst) {
+                    continue; // closed at once
+                }
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(&address)) else { return };
+                opened.lock().unwrap().push(client.try_clone().unwrap());
                 let in_transaction: Arc<Mutex<bool>> = Arc::default();
                 let (from, to, state) =
                     (server.try_clone().unwrap(), client.try_clone().unwrap(), in_transaction.clone());
@@ -31,7 +40,16 @@ impl Pooler {
                 std::thread::spawn(move || questions(client, server, &in_transaction, &noted));
             }
         });
-        Pooler { url: format!("{base}?sslmode=disable&pgbouncer=true"), split }
+        let url = format!("{base}?sslmode=disable&pgbouncer=true");
+        Pooler { url, address: own, split, open, down }
+    }
+
+    /// As a host that goes: its connections end, and it answers nobody any more.
+    pub fn go_down(&self) {
+        self.down.store(true, Ordering::SeqCst);
+        for client in self.open.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
     }
 
     /// What may have been split between two servers: kind of message and the statement.

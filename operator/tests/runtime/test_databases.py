@@ -473,7 +473,9 @@ def test_nothing_is_known_of_a_database_before_it_is_asked():
         ("u:sesame@h/d", "it must start with postgresql://"),
         ("postgresql:///d", "it names no host"),
         ("postgresql://u:sesame@h:port/d", "it is not a URL"),
-        ("postgresql://[u:sesame@h/d", "it is not a URL"),
+        ("postgresql://u:sesame@h1:5432,h2:port/d", "it is not a URL"),
+        ("postgresql://u:sesame@[::1/d", "it is not a URL"),
+        ("postgresql://u:sesame@,/d", "it names no host"),
     ],
 )
 def test_what_cannot_be_the_url_of_a_database_is_refused_without_being_repeated(url, message):
@@ -482,7 +484,17 @@ def test_what_cannot_be_the_url_of_a_database_is_refused_without_being_repeated(
     assert "sesame" not in str(told.value)
 
 
-@pytest.mark.parametrize("url", [URL, "postgres://h/d", "postgresql://u@/d?host=/run/postgresql"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "postgres://h/d",
+        "postgresql://u@/d?host=/run/postgresql",
+        "postgresql://u@/d?hostaddr=10.0.0.1",
+        "postgresql://u:p@[::1]:5433/d",
+        "postgresql://u:p@h1:5432,[::1]:5433,h3/d?target_session_attrs=primary",
+    ],
+)
 def test_what_can_be_the_url_of_a_database_is_taken(url):
     check_url(url)
 
