@@ -65,6 +65,7 @@ def start_operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[StartOperator]:
             "currant-operator",
             POD_NAMESPACE=NAMESPACE,
             WATCH_NAMESPACE=MODES[mode],
+            CURRANT_OPERATOR_LEASE_NAMESPACE=MODES[mode] or NAMESPACE,
         )
         started.append((operator, granted))
         return operator.wait_leading()
@@ -74,7 +75,8 @@ def start_operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[StartOperator]:
         operator.kill()
         print(operator.log)
         kubectl("delete", "-f", "-", stdin=yaml.safe_dump_all(granted))
-        kubectl("delete", "lease", "currant-operator", "-n", NAMESPACE, "--ignore-not-found")
+        for namespace in {NAMESPACE, *MODES.values()} - {""}:
+            kubectl("delete", "lease", "currant-operator", "-n", namespace, "--ignore-not-found")
 
 
 def as_account(kubectl: Kubectl, directory: Path) -> Path:

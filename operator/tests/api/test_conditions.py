@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from currant.embedded import EmbeddedPostgres
-from e2e.clusters import KubectlError
+from e2e.clusters import Kubectl, KubectlError
 from operators import Cluster, RunningOperator, eventually
 from samples import SMALLEST_POOL, manifest
 
@@ -211,3 +211,28 @@ def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, ope
     eventually(lambda: operator.metric("currant_pool_ready", **labels) == 3)
     ready_cluster("delete", "wp", "orders", "--wait=false")
     eventually(lambda: not [series for series in operator.metrics("currant_pool_ready") if series[0] == labels])
+
+
+def test_the_operator_works_with_its_own_secret_while_the_pods_have_a_lesser_role(
+    cluster: Cluster, kubectl: Kubectl, make_database, server_url: str
+) -> None:
+    owner = make_database()
+    parts, name = urlsplit(owner), f"lesser_{cluster.namespace.replace('-', '_')}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create role {name} login password 'x'")
+    cluster.secret(parts._replace(netloc=f"{name}:x@{parts.hostname}:{parts.port}").geturl())
+    secret = name.replace("_", "-")
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"url": owner}},
+        namespace="default",
+    )
+    try:
+        cluster.apply(manifest(SMALLEST_POOL, spec__database__adminSecretRef={"name": secret}))
+        told(cluster, "AdminSecretNotAllowed", f"currant.dev/pools-of={cluster.namespace}")
+        kubectl("annotate", "secret", secret, "-n", "default", f"currant.dev/pools-of={cluster.namespace}")
+        cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate", 60)
+        # Taken away again, the URL of the pods is no way round it: that role may not make a schema, nor read one.
+        cluster.apply(manifest(SMALLEST_POOL))
+        eventually(lambda: cluster.condition("wp", "orders", "Ready").get("status") == "False", 60)
+    finally:
+        kubectl("delete", "secret", secret, "-n", "default")

@@ -151,7 +151,7 @@ def test_an_operator_of_every_namespace_leaves_alone_one_that_has_its_own(
     kubectl("create", "namespace", "with-own")
     other = Cluster(kubectl, "with-own")
     other.secret(database)
-    kubectl.apply(operators_deployment("with-own", "with-own"))
+    kubectl.apply(operators_deployment("with-own", "with-own"), namespace="with-own")
     operator = start_operator("currant-operator-1").wait_leading()
     for cluster in (other, ready_cluster):
         apply_pool(cluster)
@@ -168,7 +168,7 @@ def test_of_two_operators_of_every_namespace_the_younger_waits_and_says_why(
     ready_cluster: Cluster, kubectl: Kubectl, start_operator: Start
 ) -> None:
     kubectl("create", "namespace", "older")
-    kubectl.apply(operators_deployment("older", "*"))
+    kubectl.apply(operators_deployment("older", "*"), namespace="older")
     apply_pool(ready_cluster)
     operator = start_operator("currant-operator-1")
     why = "the operator older/elsewhere serves every namespace already, and two must not serve one"
