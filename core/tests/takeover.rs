@@ -176,7 +176,8 @@ async fn a_bystander_never_fails_however_often_its_workers_die() {
         assert_eq!(state(&mut conn, *id).await, "pending");
     }
     let last = bystanders.last().unwrap();
-    let blamed = format!("select format('%s %s', suspected, suspect_losses) from currant.executions where id = '{last}'");
+    let blamed =
+        format!("select format('%s %s', suspected, suspect_losses) from currant.executions where id = '{last}'");
     assert_eq!(text(&mut conn, &blamed).await, "f 0", "by then it is known who it was");
 }
 
