@@ -165,6 +165,7 @@ class Database:
         self._definitions: dict[str, Row] | None = None  # by owner, as the database has them
         self._requests: dict[Key, _Request] = {}
         self._removals: dict[Key, bool] = {}  # whether it is done
+        self._ours: set[Key] = set()
         self._by_function: dict[str, set[str]] = {}
         self._rivals: dict[str, set[Key]] = {}  # function -> Workflows that would have it, but another has
         self._ended_pods: dict[str, str] = {}  # by UID, why
@@ -237,10 +238,15 @@ class Database:
         """Know nothing of a Workflow any more; its definition, if there is one, stays."""
         self._requests.pop(key, None)
         self._removals.pop(key, None)
+        self._ours.discard(key)
 
     def defines(self, key: Key) -> bool:
-        """Whether it has, or was to have, the definition of a Workflow."""
-        return key in self._requests or _name(key) in (self._definitions or ())
+        """Whether it has, or was to have, the definition of a Workflow of ours: others may have written some, too."""
+        return key in self._requests or key in self._ours
+
+    def remember(self, key: Key) -> None:
+        """It may have the definition of a Workflow, and the pool that says so is gone."""
+        self._ours.add(key)
 
     @property
     def busy(self) -> bool:

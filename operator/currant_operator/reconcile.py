@@ -151,9 +151,12 @@ class Reconciler:
         memory = self._pools.pop(key, None)
         database = self._databases.of(key)
         for name in memory.noted if memory is not None and database is not None else ():
-            # Its Workflow may have gone in the same moment, and nobody would know the database any more.
-            if database is not None and self._store.get(kinds.WORKFLOW, key.namespace, name) is None:
-                database.undefine(Key(kinds.WORKFLOW.name, key.namespace, name))
+            workflow = Key(kinds.WORKFLOW.name, key.namespace, name)
+            if database is not None:
+                database.remember(workflow)
+                # It may have gone in the same moment, and nobody would know the database any more.
+                if self._store.get(kinds.WORKFLOW, key.namespace, name) is None:
+                    database.undefine(workflow)
         self._forget_status(key)
         metrics.forget_pool(key)
         self._leave_database(key)

@@ -42,4 +42,4 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     name = f"test-{next(_numbers)}"
     kubectl("create", "namespace", name)
     yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

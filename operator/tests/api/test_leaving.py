@@ -64,7 +64,8 @@ def test_a_namespace_goes_with_the_operator_that_was_in_it(
     eventually(lambda: gone(cluster), 60)
 
 
-def test_nothing_of_ours_has_a_finalizer(ready_cluster: Cluster, operator: RunningOperator, database: str) -> None:
+def test_nothing_of_ours_has_a_finalizer(ready_cluster: Cluster, start_operator: Start, database: str) -> None:
+    start_operator(WATCH_NAMESPACE=ready_cluster.namespace).wait_leading()
     make(ready_cluster, database)
     for kind, name in (("wp", "orders"), ("cwf", "process-order"), ("deployment", "orders")):
         assert "finalizers" not in ready_cluster.get(kind, name)["metadata"]
@@ -149,8 +150,9 @@ def test_when_the_last_user_of_a_database_is_gone_its_definitions_and_all_connec
 
 
 def test_incompatible_runs_are_in_the_status_the_conditions_an_event_and_a_gauge(
-    ready_cluster: Cluster, operator: RunningOperator, database: str
+    ready_cluster: Cluster, start_operator: Start, database: str
 ) -> None:
+    operator = start_operator(WATCH_NAMESPACE=ready_cluster.namespace).wait_leading()
     make(ready_cluster, database)
     name = function(ready_cluster)
     labels = {"namespace": ready_cluster.namespace, "pool": "orders", "function": name}

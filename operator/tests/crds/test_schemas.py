@@ -68,6 +68,7 @@ def test_a_small_pool_gets_every_default(kubectl: Kubectl) -> None:
             "paused": False,
         },
         "drain": {"timeout": "5m"},
+        "rollout": {"maxUnavailable": 0},
         "template": {},
     }
 
@@ -95,6 +96,8 @@ def test_a_small_workflow_gets_every_default(kubectl: Kubectl) -> None:
         {"spec__scaling": {"mode": "Fixed", "replicas": 0}},
         {"spec__scaling": {"mode": "Fixed", "replicas": 30}},  # the bounds are for Native
         {"spec__scaling": {"mode": "External", "replicas": 1}},
+        {"spec__rollout": {"maxUnavailable": 2}},
+        {"spec__rollout": {"maxUnavailable": "25%"}},
         {"spec__scaling": {"mode": "External"}},  # the number is the autoscaler's
         {"spec__scaling__targetUtilization": 0.1},
         {"spec__scaling__targetUtilization": 1},
@@ -156,6 +159,11 @@ POOL_REFUSALS = {
         {"spec__database__adminSecretRef": {"name": "system/owner"}},
         "write the name of a Secret in the operator's namespace, such as currant-db-owner",
     ),
+    "negative gap in a roll-out": (
+        {"spec__rollout": {"maxUnavailable": -1}},
+        "write a number of pods such as 1, or a part",
+    ),
+    "more than all in a roll-out": ({"spec__rollout": {"maxUnavailable": "101%"}}, "write a number of pods such as 1"),
     "negative min": ({"spec__scaling__minReplicas": -1}, "spec.scaling.minReplicas .*greater than or equal to 0"),
     "fixed without replicas": ({"spec__scaling__mode": "Fixed"}, "mode Fixed needs replicas: write the number of pods"),
     "native with replicas": (
