@@ -103,5 +103,5 @@ def test_a_pool_becomes_native_again_though_an_autoscaler_has_written_a_number(r
     wait_replicas(ready_cluster, 2)
     apply(ready_cluster, pool(spec__scaling={"mode": "Native"}), *words)
     eventually(lambda: "replicas" not in ready_cluster.get("wp", "orders")["spec"]["scaling"])
-    with pytest.raises(KubectlError, match="mode Native has no replicas"):
+    with pytest.raises(KubectlError, match="replicas"):
         autoscale(ready_cluster, 5)
