@@ -141,8 +141,8 @@ def check_url(url: str) -> None:
 
 def shown_as(url: str) -> str:
     """What metrics call a database: its hosts and its name, no user and no password. Two roles' URLs give the same."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    hosts, slash, name = url.partition("://")[2].partition("?")[0].partition("/")
+    return f"{hosts.rpartition('@')[2]}{slash}{name}"
 
 
 def _impatient(url: str) -> str:
