@@ -50,9 +50,10 @@ class WorkerStopped(CurrantError):
 class _Held:
     """One attempt of a task in this worker."""
 
-    __slots__ = ("attempt", "function", "lease", "non_retryable", "over", "plain", "span", "task")
+    __slots__ = ("attempt", "began", "function", "lease", "non_retryable", "over", "plain", "span", "task")
 
     def __init__(self, lease: int, attempt: Attempt, function: Function[..., Any], non_retryable: list[str]) -> None:
+        self.began = False  # whether the coroutine of `task` has had its first turn
         self.lease = lease
         self.attempt = attempt
         self.function = function
@@ -357,6 +358,7 @@ class Worker:
     # Tasks
 
     async def _run_async(self, held: _Held, call: Callable[[], Any]) -> None:
+        held.began = True
         context.attempt.set(held.attempt)
         payload = None
         try:
@@ -450,6 +452,8 @@ class Worker:
                 held.task.cancel()
             except BaseException as error:  # it waits for an object of the program whose `cancel` raises
                 log.failure(error, "task %s %s could not be cancelled", held.function.name, held.attempt.id)
+            if not held.began:  # asyncio does not enter a coroutine that is cancelled before its first turn
+                self._ended(held, None, asyncio.CancelledError())
 
     def _look_for_stuck_tasks(self) -> None:
         stuck = sum(1 for held in self._tasks.values() if held.over == "timeout")

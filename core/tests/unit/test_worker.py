@@ -369,6 +369,16 @@ async def test_an_attempt_that_is_over_is_cancelled_and_only_released(
     assert [given[0] for given in engine.answers] == ["start", "release"]
 
 
+@pytest.mark.parametrize("kind", ["cancel", "drop"])
+async def test_an_attempt_that_is_over_before_its_first_turn_is_released(engine: Engine, kind: str) -> None:
+    item = task_item(forever, lease=4)
+    engine.give(item, (kind, item[1], 4, "timeout"))  # asyncio never enters the coroutine of a task cancelled so early
+    assert await answer(engine, "release", item[1]) == (4,)
+    await do(engine, task_item(double, 1), "complete")
+    assert [given[0] for given in engine.answers] == ["start", "release", "complete"]
+    assert not started.is_set()
+
+
 async def test_a_blocking_task_keeps_its_slot_until_it_returns(engine: Engine) -> None:
     slow, next_one = task_item(blocking), task_item(triple, 1)
     engine.give(slow)
