@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -54,7 +55,9 @@ def _on_or_off(text: str) -> bool:
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("postgres://", "postgresql://")):  # the core reads the rest
+    scheme, _, rest = text.partition("://")
+    hosts = re.split("[/?]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if scheme not in ("postgres", "postgresql") or hosts.count("[") != hosts.count("]"):  # the core reads the rest
         raise ValueError
     return text
 
