@@ -282,15 +282,15 @@ class Run:
         self.id = str(uuid4())
         self.made: list[tuple[Any, ...]] = []
 
-    def execute(self, call: Call, decode: Any) -> Any:
+    def execute(self, call: Call, decode: Any, arguments: Any) -> Any:
         self.made.append(("execute", call))
         return self._give(decode(codec.encode(RECEIPT)))
 
-    def detach(self, call: Call) -> str:
+    def detach(self, call: Call, arguments: Any) -> str:
         self.made.append(("detach", call))
         return derive_id(self.id, str(len(self.made)))
 
-    def enqueue(self, call: Call, key: str) -> Any:
+    def enqueue(self, call: Call, key: str, arguments: Any) -> Any:
         self.made.append(("enqueue", call, key))
         return self._give(derive_id(self.id, key))
 
