@@ -278,7 +278,7 @@ def _reason(value: Any, error: Exception) -> str:
     if isinstance(error, RecursionError):
         return _TOO_DEEP
     try:
-        return _fault(value, strings=True) or str(error)
+        return _fault(value, strings=True) or next(_strangers(value, ""), str(error))
     except Exception:  # a property of the value that raises
         return str(error)
 
@@ -320,6 +320,25 @@ def _faults(value: Any, path: str, fine: frozenset[type], keys: bool) -> Iterato
     else:
         for name, item in _attributes(value):
             yield from _faults(item, f"{path}.{name}", fine, keys)
+
+
+def _strangers(value: Any, path: str) -> Iterator[str]:
+    """What has no form in JSON, with its place. A pydantic model gives its own reasons, so it is not looked into."""
+    if isinstance(value, dict):
+        parts = [(f"{path}[{key!r}]", item) for key, item in value.items()]
+    elif isinstance(value, _LISTS):
+        parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif hasattr(type(value), "model_fields"):
+        return
+    else:
+        parts = [(f"{path}.{name}", item) for name, item in _attributes(value)]
+    for place, item in parts:
+        yield from _strangers(item, place)
+    if not parts and type(value) not in _SCALARS:
+        try:
+            _encoder.encode(value)
+        except TypeError as error:
+            yield f"{_at(path)}{error}"
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
