@@ -7,11 +7,13 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from currant import codec, context, rust_bridge, settings
+from currant.checks import signal_name, waiting_time
 from currant.errors import CurrantError, ExecutionCancelled, NotFound, UncheckedInput
 from currant.inputs import Inputs, Named, keyword_arguments
 from currant.rust_bridge import Core, Engine, Mailbox, NewExecution
@@ -162,8 +164,8 @@ class Handle(Generic[R]):
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def result(self, timeout: float | None = None) -> Coroutine[object, None, R]:
-        """Wait for the end, up to `timeout` seconds; gives what the function returned.
+    def result(self, timeout: float | timedelta | None = None) -> Coroutine[object, None, R]:
+        """Wait for the end, up to `timeout` (seconds or a timedelta); gives what the function returned.
 
         Raises `TimeoutError`, `ExecutionFailed`, `ExecutionCancelled`, `NotFound`. In a workflow it is a durable step
         and takes no time-out: use `asyncio.timeout`.
@@ -173,17 +175,18 @@ class Handle(Generic[R]):
             if timeout is not None:
                 raise CurrantError("in a workflow a result takes no time-out: write `async with asyncio.timeout(...)`")
             return active.verb("result", self.id, "", b"null", self._decode)
-        return self._result(timeout)
+        return self._result(waiting_time(timeout, "timeout"))
 
-    def result_sync(self, timeout: float | None = None) -> R:
+    def result_sync(self, timeout: float | timedelta | None = None) -> R:
         """As `result`, from code without an event loop."""
         _refuse_workflow("result_sync", "result")
-        limit = None if timeout is None else time.monotonic() + timeout
+        seconds = waiting_time(timeout, "timeout")
+        limit = None if seconds is None else time.monotonic() + seconds
         while True:
             state, payload = self._core.wait_execution(self.id, _slice(limit, _SYNC_SLICE))
             if state in _TERMINAL:
                 return self._outcome(state, payload)
-            self._check(limit, timeout, state)
+            self._check(limit, seconds, state)
 
     def status(self) -> Coroutine[object, None, str]:
         """The state: `pending running suspended completed failed cancelled`. Raises `NotFound`."""
@@ -292,10 +295,7 @@ _TERMINAL = ("completed", "failed", "cancelled")
 
 
 def _signal(target: Handle[Any] | str | UUID, name: str, payload: Any) -> tuple[str, bytes]:
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a signal is a string, not {name!r}")
-    if not 1 <= len(name) <= 200 or "\0" in name:
-        raise ValueError(f"the name of a signal has 1 to 200 characters and no NUL, not {name!r:.80}")
+    signal_name(name)
     return checked_id(target), codec.encode_untyped(payload, f"the payload of signal {name!r}")
 
 

@@ -8,9 +8,10 @@ from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from currant.checks import signal_name, waiting_time
 from currant.errors import NotRunning, mistake
 from currant.loop import WorkflowLoop
 from currant.run import WorkflowRun
@@ -68,18 +69,23 @@ def current() -> Attempt:
         raise mistake(NotRunning("current() was called outside a task")) from None
 
 
-async def sleep(seconds: float) -> None:
+async def sleep(seconds: float | timedelta) -> None:
     """Wait that long. In a workflow the wait is durable (`asyncio.sleep` is the same there), else it is asyncio's."""
-    await asyncio.sleep(seconds)
+    if seconds is None:
+        raise TypeError("sleep takes seconds or a timedelta, not None")
+    await asyncio.sleep(waiting_time(seconds, "the time to sleep"))
 
 
-def wait_for_signal(name: str, timeout: float | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
+def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
     """Wait for the next signal of that name and give its payload as `type` (default: plain JSON).
 
     A signal that came before the wait counts; each is given once, in the order they were sent. Raises `SignalTimeout`
-    after `timeout` seconds (default: never), and `SerializationError` when the payload does not fit `type`.
+    after `timeout`, seconds or a timedelta (default: never), and `SerializationError` when the payload does not fit
+    `type`. At the call: `TypeError` or `ValueError` for a name or a time-out that cannot be, `SerializationError` for a
+    `type` that JSON cannot carry.
     """
-    return _run("wait_for_signal").wait_for_signal(name, timeout, type)
+    run = _run("wait_for_signal")
+    return run.wait_for_signal(signal_name(name), waiting_time(timeout, "timeout"), type)
 
 
 def get_version(change_id: str, minimum: int, maximum: int) -> int:

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 from currant import context, duplicates, tracing, transactional
+from currant.checks import text, whole_number
 from currant.client import Handle, default_client
-from currant.errors import CurrantError, NotRunning, mistake
+from currant.errors import CurrantError, NotRunning, SerializationError, mistake
 from currant.names import real_module
-from currant.options import DEFAULT, Default, Options, Retry, text, whole_number
+from currant.options import DEFAULT, Default, Options, Retry
 from currant.replay_check import CHECKS, ReplayCheck
 from currant.rust_bridge import Call, NewExecution, Policy, new_id
 from currant.signatures import Signature
@@ -151,7 +152,7 @@ class Function(Generic[P, R]):
         bound._stored = None
         return bound
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call it as a durable step of the workflow that is running; awaiting gives its result.
 
         Raises `NotRunning` outside a workflow, `TypeError` and `SerializationError` for the arguments; when awaited,
@@ -169,7 +170,7 @@ class Function(Generic[P, R]):
             raise ValueError("idempotency_key and connection are for .queue(): a step is exactly once by itself")
         return active.execute(self.call(args, kwargs, active.queue), self.decode_result, self.arguments)
 
-    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, Handle[R]]:
+    def queue(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, Handle[R]]:
         """Start a durable execution; awaiting gives its `Handle` once it is committed.
 
         With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
@@ -189,7 +190,7 @@ class Function(Generic[P, R]):
             return self._one(transactional.enqueue(self._options.connection, new, self.named_arguments))
         return self._one(default_client().enqueue(new, self.named_arguments))
 
-    def queue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+    def queue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `queue`, from code without an event loop: blocks until the execution is committed."""
         self._refuse_workflow("queue_sync", "queue")
         new = self._new([self.call(args, kwargs)])
@@ -223,13 +224,18 @@ class Function(Generic[P, R]):
         calls = []
         for index, item in enumerate(items):
             if isinstance(item, tuple):
-                calls.append(self.call(item, {}, workflow_queue))
+                args, kwargs = item, {}
             elif isinstance(item, Mapping):
-                calls.append(self.call((), dict(item), workflow_queue))
+                args, kwargs = (), dict(item)
             else:
                 raise TypeError(
                     f"queue_many: item {index} is a tuple of positional or a dict of keyword arguments, not {item!r}"
                 )
+            try:
+                calls.append(self.call(args, kwargs, workflow_queue))
+            except (TypeError, SerializationError) as error:
+                error.args = (f"queue_many: item {index}: {error}",)
+                raise
         return calls
 
     def _new(self, calls: list[Call]) -> list[NewExecution]:
@@ -277,7 +283,7 @@ class Task(Function[P, R]):
 
     kind = "task"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call the plain function: nothing is durable (unit tests)."""
         called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
         return called
@@ -288,7 +294,7 @@ class SyncTask(Function[P, R]):
 
     kind = "task"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function: nothing is durable (unit tests)."""
         result: R = self.plain(*args, **kwargs)
         return result
@@ -316,7 +322,7 @@ class Workflow(Function[P, R]):
         self.version = version
         self.replay_check = replay_check
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
         """Call the plain function: nothing is durable, and its `.run` steps raise `NotRunning`."""
         called: Coroutine[Any, Any, R] = self.plain(*args, **kwargs)
         return called

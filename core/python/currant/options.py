@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from currant import settings
+from currant.checks import number, seconds, text, whole_number
 from currant.names import class_name
 from currant.rust_bridge import Policy
 
 _MOST_ATTEMPTS = 1_000_000
+_LONGEST_CLASS_NAME = 1_000
 _MOST_LOSSES = 1_000_000
 _GIVEN = {"queue": 1, "priority": 2, "timeout": 4, "retry": 8, "retries": 8, "max_worker_losses": 16}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +55,8 @@ class Retry:
         for entry in self.non_retryable:
             if not (isinstance(entry, str) or (isinstance(entry, type) and issubclass(entry, BaseException))):
                 raise TypeError(f"Retry(non_retryable) holds exception classes or their names, not {entry!r}")
+            if isinstance(entry, str):
+                text(entry, "a name in Retry(non_retryable)", _LONGEST_CLASS_NAME)
 
     def policy(self) -> Policy:
         """As it is stored with the execution."""
@@ -123,46 +126,6 @@ class Options:
             return self.timeout
         found = settings.load()
         return found.default_timeout if kind == "task" else found.default_workflow_timeout
-
-
-def number(value: Any, what: str, least: float, most: float = math.inf, above: bool = False) -> float:
-    """Check a number; `above`: it must be more than `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} is a number, not {value!r}")
-    fits = math.isfinite(value) and least <= value <= most and not (above and value == least)
-    if not fits:
-        bounds = (
-            f"from {least:g} to {most:g}" if math.isfinite(most) else f"{'above' if above else 'at least'} {least:g}"
-        )
-        raise ValueError(f"{what} must be {bounds}, not {value!r}")
-    return float(value)
-
-
-def whole_number(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
-    """Check a whole number."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{what} must be from {least} to {most}, not {value}")
-    return value
-
-
-def text(value: Any, what: str, longest: int = 200) -> str:
-    """Check a name or key: 1 to `longest` characters that Postgres can store."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} is a string, not {value!r}")
-    if not 1 <= len(value) <= longest:
-        raise ValueError(f"{what} must have 1 to {longest} characters, not {len(value)}")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{what} cannot hold a NUL or a lone surrogate: {value!r}")
-    return value
-
-
-def seconds(value: Any, what: str, above: bool = True) -> float:
-    """Check a duration: seconds, or a timedelta."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    return number(value, what, least=0, above=above)
 
 
 def _timeout(value: Any) -> float | Default | None:

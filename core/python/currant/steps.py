@@ -94,6 +94,10 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         """The error that is raised where the step is awaited."""
         return codec.decode_error(payload)
 
+    def cancelled(self) -> BaseException:
+        """The error that is raised where the step is awaited when what it started was cancelled."""
+        return ExecutionCancelled(f"{self.kind} {self.name!r} (step {self.key}) was cancelled")
+
     def misfits(self, error: BaseException) -> BaseException:
         """The error that is raised where the step is awaited when its result could not be decoded.
 
@@ -139,6 +143,9 @@ class Verb(Step[R]):
             return error
         return own(error.message)
 
+    def cancelled(self) -> BaseException:
+        return ExecutionCancelled(f"execution {self.command[3]} was cancelled")
+
 
 class StepFuture(WorkflowFuture):
     """Where the outcome of a step arrives. To cancel it is to stop waiting for the step."""
@@ -167,7 +174,7 @@ class StepFuture(WorkflowFuture):
         elif status == "failed":
             self.set_exception(step.failed(payload))
         elif status == "cancelled":
-            self.set_exception(ExecutionCancelled(f"{step.kind} {step.name!r} (step {step.key}) was cancelled"))
+            self.set_exception(step.cancelled())
         elif status == "timeout":
             self.set_exception(step.timed_out())
         else:

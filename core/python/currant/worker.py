@@ -18,13 +18,13 @@ from typing import Any, ClassVar, Self
 
 from currant import context, forks, loop_asyncio, settings, tracing
 from currant.builds import build_id
+from currant.checks import text, whole_number
 from currant.client import Client, default_client
 from currant.codec import decode_error, encode_error
 from currant.context import Attempt
 from currant.decorators import Function, by_name, registry
 from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction, is_mistake
 from currant.names import class_name
-from currant.options import text, whole_number
 from currant.run import WorkflowRun, failure
 from currant.rust_bridge import Engine
 from currant.threads import Threads

@@ -7,7 +7,7 @@ import gc
 import os
 import threading
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -150,6 +150,13 @@ def test_queue_many_refuses_what_is_neither_before_anything_is_enqueued(core: Co
     assert core.executions == {}
 
 
+@pytest.mark.parametrize(("item", "error"), [((), TypeError), (("a", "b"), SerializationError)])
+def test_queue_many_says_which_item_cannot_be_enqueued(core: Core, item: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"queue_many: item 2: .*(order_id|amount)"):
+        charge.queue_many([("a",), {"order_id": "b"}, item])
+    assert core.executions == {}
+
+
 def test_queue_many_refuses_one_key_for_all(core: Core) -> None:
     with pytest.raises(ValueError, match="queue_many with an idempotency_key"):
         charge.options(idempotency_key="k").queue_many([("a",)])
@@ -171,6 +178,26 @@ async def test_signals_are_sent_by_handle_or_id(core: Core) -> None:
         (handle.id, "approved", b"null"),
         (handle.id, "approved", b'"2020-01-02"'),
     ]
+
+
+@task
+async def greet(self: str) -> str: ...  # type: ignore[empty-body]
+
+
+async def test_a_parameter_named_self_is_one_like_any_other(core: Core) -> None:
+    for handle in (await greet.queue(self="ann"), greet.queue_sync(self="ann")):  # type: ignore[misc]
+        assert greet.decode_args(core.executions[handle.id]["call"][4]) == ((), {"self": "ann"})
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(float("nan"), ValueError), ("1", TypeError), (timedelta(milliseconds=1), TimeoutError)]
+)
+def test_a_time_out_is_a_number_of_seconds_or_a_timedelta(core: Core, timeout: Any, error: type[Exception]) -> None:
+    handle = charge.queue_sync("o-1")
+    with pytest.raises(error, match="has not ended within 0.001 s|timeout is seconds or a timedelta"):
+        handle.result_sync(timeout=timeout)
+    with pytest.raises(error, match="has not ended within 0.001 s|timeout is seconds or a timedelta"):
+        asyncio.run(asyncio.wait_for(handle.result(timeout=timeout), 5))
 
 
 async def test_signals_to_nobody_and_to_the_finished_are_told(core: Core) -> None:

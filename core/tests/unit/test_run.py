@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from currant.errors import (
     ExecutionFailed,
     NotFound,
     NotRunning,
+    SerializationError,
     SignalTimeout,
 )
 from currant.run import derive_id
@@ -353,6 +354,55 @@ def test_a_signals_time_out_counts_from_when_the_wait_starts() -> None:
     assert engine.deliver("1") == [("signal", "0", "go", engine.clock + 1_000_000)]
 
 
+@pytest.mark.parametrize(
+    ("name", "timeout", "type", "error"),
+    [
+        (5, None, Any, TypeError("the name of a signal is a string, not 5")),
+        ("", None, Any, ValueError("the name of a signal must have 1 to 200 characters, not 0")),
+        ("x" * 201, None, Any, ValueError("the name of a signal must have 1 to 200 characters, not 201")),
+        ("a\0", None, Any, ValueError("the name of a signal cannot hold a NUL or a lone surrogate: 'a\\x00'")),
+        ("\ud800", None, Any, ValueError("the name of a signal cannot hold a NUL or a lone surrogate: '\\ud800'")),
+        ("go", "1", Any, TypeError("timeout is seconds or a timedelta, not '1'")),
+        ("go", float("nan"), Any, ValueError("timeout is seconds or a timedelta, not nan")),
+        ("go", None, "Approval", SerializationError("the payload of signal 'go' cannot be carried as Approval: ")),
+        ("go", None, date | datetime, SerializationError("the payload of signal 'go' cannot be carried as datetime.")),
+    ],
+)
+def test_a_wait_that_no_signal_could_end_is_refused_at_the_call(
+    name: Any, timeout: Any, type: Any, error: Exception
+) -> None:
+    """The engine takes no such name, so that the run would be held; after a bad `type` the signal would be gone."""
+
+    async def main() -> Any:
+        try:
+            context.wait_for_signal(name, timeout, type)
+        except Exception as caught:
+            return [caught.__class__.__name__, str(caught)]
+
+    told = running(main).result
+    assert told[0] == error.__class__.__name__
+    assert told[1].startswith(str(error))
+
+
+def test_waits_take_a_timedelta_too() -> None:
+    async def main() -> None:
+        await asyncio.gather(context.wait_for_signal("go", timedelta(minutes=1)), context.sleep(timedelta(minutes=1)))
+
+    due = STARTED + 60_000_000
+    assert sorted(command[-1] for command in running(main).commands[0]) == [due, due]
+
+
+@pytest.mark.parametrize("seconds", [None, "1", float("nan")])
+def test_what_is_no_time_cannot_be_slept(seconds: Any) -> None:
+    async def main() -> Any:
+        try:
+            await context.sleep(seconds)
+        except (TypeError, ValueError) as error:
+            return str(error)
+
+    assert "seconds or a timedelta, not" in running(main).result
+
+
 def test_a_signal_comes_as_the_type_that_was_asked_for() -> None:
     async def main() -> Any:
         when = await context.wait_for_signal("date", type=datetime)
@@ -645,6 +695,29 @@ def test_a_verb_that_fails_raises_the_engines_error(error: dict[str, Any], raise
     engine = running(main)
     engine.deliver("0", "failed", error)
     assert engine.result == [True, error["message"]]
+
+
+def test_a_cancelled_execution_is_named_where_its_result_is_awaited() -> None:
+    async def main() -> Any:
+        try:
+            await active().verb("result", OTHER, "", b"null", codec.decode)
+        except ExecutionCancelled as error:
+            return str(error)
+
+    engine = running(main)
+    engine.deliver("0", "cancelled", b"")
+    assert engine.result == f"execution {OTHER} was cancelled"
+
+
+@pytest.mark.parametrize("change_id", [5, None, b"a"])
+def test_a_change_id_is_a_string(change_id: Any) -> None:
+    async def main() -> Any:
+        try:
+            context.get_version(change_id, 1, 2)
+        except TypeError as error:
+            return str(error)
+
+    assert running(main).result == f"a change id is a string, not {change_id!r}"
 
 
 # --- outside

@@ -505,6 +505,23 @@ def test_a_side_effect_is_not_called_again() -> None:
     assert (engine.result, calls) == (1, [1])
 
 
+def test_a_recorded_side_effect_that_no_longer_fits_its_type_holds_the_run() -> None:
+    """It fitted when it was recorded: this worker has other code, which must not fail the run for good."""
+
+    def reading(type: Any) -> Main:
+        async def main() -> Any:
+            value = context.side_effect(lambda: 5, type=type)
+            await step("a")
+            return value
+
+        return main
+
+    engine = changed(running(reading(int)), reading(str))
+    assert engine.error["type"] == "NonDeterminismError"
+    assert "step 0 (side_effect): the value of a side effect does not fit str" in engine.error["message"]
+    assert engine.commands[-1][0][0] == "hold"
+
+
 # --- eviction
 
 
