@@ -2,6 +2,7 @@
 
 An event loop hears of signals by a byte in its wake-up descriptor, which a forked child shares: its SIGTERM would drain
 the worker. So the child of a process with a worker gets back what the worker has replaced, and until then no signal.
+A child that lives longer than the worker must not keep its port: the next worker needs it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -22,22 +25,27 @@ Handler = Callable[[int, Any], Any] | int | None
 _workers = 0  # in this process
 _replaced: dict[int, Handler] = {}  # the handlers that were there before a worker set its own
 _mask = threading.local()  # the signals that the forking thread had blocked
+_ports: dict[int, int] = {}  # of workers: where they serve health and metrics, and the socket's descriptor
 _hooked = False
 
 
-def worker_starts() -> None:
-    """A worker runs in this process from now on."""
+def worker_starts(port: int | None) -> None:
+    """A worker runs in this process from now on; it serves health and metrics on `port`."""
     global _workers, _hooked
     _workers += 1
+    if port is not None:
+        _ports.update((port, fd) for fd in _descriptors() if _listens(fd, port))
     if not _hooked:
         _hooked = True
         os.register_at_fork(before=_before, after_in_parent=_unblock, after_in_child=_after_in_child)
 
 
-def worker_ends() -> None:
+def worker_ends(port: int | None) -> None:
     """One worker less."""
     global _workers
     _workers -= 1
+    if port is not None:
+        _ports.pop(port, None)
 
 
 def replaces(handlers: dict[int, Handler]) -> None:
@@ -84,6 +92,7 @@ def _after_in_child() -> None:
     if not _workers:
         return
     _workers = 0
+    _give_up_ports()
     try:
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
@@ -98,6 +107,40 @@ def _after_in_child() -> None:
         _replaced.clear()
         _unblock()
     signal.signal(signal.SIGINT, interrupt)
+
+
+def _give_up_ports() -> None:
+    for port, fd in _ports.items():
+        if _listens(fd, port):
+            # Not closed: a file that the child opens must not get a number that the engine knows.
+            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(nothing, fd, inheritable=False)
+            os.close(nothing)
+    _ports.clear()
+
+
+def _descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:  # no such directory in this system, or no descriptor is left to read it with
+        return []
+
+
+def _listens(fd: int, port: int) -> bool:
+    """Whether a descriptor is a socket that takes connections on a TCP port."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+        found = socket.socket(fileno=fd)
+    except OSError:
+        return False
+    try:
+        accepts = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        return bool(accepts) and found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port
+    except OSError:
+        return False
+    finally:
+        found.detach()
 
 
 def _only_wakes(handler: object) -> bool:

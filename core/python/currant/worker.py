@@ -11,12 +11,11 @@ import logging
 import os
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from currant import context, forks, loop_asyncio, settings, tracing
+from currant import context, forks, loop_asyncio, settings, stop_signals, tracing
 from currant.builds import build_id
 from currant.checks import text, whole_number
 from currant.client import Client, default_client
@@ -117,13 +116,14 @@ class Worker:
     # For programs
 
     async def run(self, signals: bool = True) -> None:
-        """Work until `drain` is called or, with `signals`, SIGTERM or SIGINT arrives; then end within the grace.
+        """Work until `drain` is called or, with `signals`, SIGTERM, SIGINT or SIGHUP comes; then end within the grace.
 
-        The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not finished by then is
-        handed back and costs no attempt. Raises `WorkerStopped` when the engine ended the worker.
+        A SIGHUP that is ignored or has a handler of the program's is not the worker's. All workers of an event loop
+        hear of a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not
+        finished by then is handed back and costs no attempt. Raises `WorkerStopped` when the engine ended the worker.
         """
         async with self:
-            with self._signals() if signals else contextlib.nullcontext():
+            with stop_signals.heard(self._loop, self._on_signal) if signals else contextlib.nullcontext():
                 await self._draining.wait()
                 await self._finish()
         if self._stop_reason is not None:
@@ -160,7 +160,7 @@ class Worker:
             raise WorkerStopped(str(error)) from None
         self._closed = False
         loop_asyncio.install()
-        forks.worker_starts()
+        forks.worker_starts(self.settings.http_port)
         self._loop.add_reader(engine.fileno(), self._pump)
         log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
         self._loop.call_soon(self._pump)
@@ -195,24 +195,6 @@ class Worker:
             self._tracing is not None,
         )
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread hears of signals
-            return
-        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in before:
-            self._loop.add_signal_handler(number, self._on_signal, number)
-        forks.replaces(before)
-        try:
-            yield
-        finally:
-            forks.replaces({})
-            for number, handler in before.items():
-                self._loop.remove_signal_handler(number)
-                if handler is not None:  # not set by Python
-                    signal.signal(number, handler)
-
     def _on_signal(self, number: int) -> None:
         log.info("%s received%s", signal.Signals(number).name, ": stopping now" if self._draining.is_set() else "")
         if self._draining.is_set():
@@ -244,7 +226,7 @@ class Worker:
             self._loop.remove_reader(engine.fileno())
             self._threads.close()
             loop_asyncio.uninstall()
-            forks.worker_ends()
+            forks.worker_ends(self.settings.http_port)
         log.info("worker %s has stopped", self.name)
 
     async def _abandon_tasks(self) -> None:

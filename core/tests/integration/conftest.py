@@ -6,6 +6,7 @@ The server is that of WORKFLOWS_TEST_DATABASE_URL (a role that may create databa
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,14 @@ def db(database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
     """An autocommit connection to the test's database, to look behind the scenes; rows are dictionaries."""
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
         yield connection
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

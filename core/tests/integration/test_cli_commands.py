@@ -313,6 +313,17 @@ def test_dev_runs_what_its_modules_register_and_goes_on_where_it_stopped(
     assert again.interrupt() in (0, 130)
 
 
+@pytest.mark.parametrize("arguments", [(), ("-m", "examples.saga")], ids=["without a worker", "with a worker"])
+def test_dev_whose_terminal_is_closed_leaves_no_server(
+    start_dev: Callable[..., Dev], run_currant: Run, arguments: tuple[str, ...]
+) -> None:
+    dev = start_dev(*arguments)
+    url = dev.url()
+    dev.process.send_signal(signal.SIGHUP)
+    assert dev.process.wait(30) in (0, 130)
+    assert_one_line(run_currant("list", WORKFLOWS_DATABASE_URL=url), 1, "cannot be reached")
+
+
 def test_a_second_dev_in_one_directory_is_one_line(start_dev: Callable[..., Dev]) -> None:
     first = start_dev()
     url = first.url()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from apps.forks import (
     comes_back_on_the_loop,
     ends_its_worker,
     in_a_thread,
+    leaves_a_child,
     on_the_loop,
     plain,
 )
@@ -84,3 +88,17 @@ def test_a_task_that_ends_one_worker_after_the_other_by_a_signal_is_named(
         assert (row(db, run)["state"], row(db, run)["attempt"]) == ("pending", 0)  # a roll-out would look the same
         assert (said.format(number) in worker.log) is (number >= 3)
         assert f"{ends_its_worker.name} {run} is handed back" in worker.log
+
+
+def test_a_child_that_outlives_its_worker_does_not_keep_the_worker_s_port(worker_process: Start, port: int) -> None:
+    variables = {"WORKFLOWS_HTTP_PORT": str(port)}
+    worker = worker_process("orders", "apps.forks", **variables)
+    child = leaves_a_child.queue_sync().result_sync(timeout=20)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            assert answer.status == 200  # the worker itself goes on to serve it
+        worker.kill()
+        worker_process("orders", "apps.forks", **variables)
+        assert plain.queue_sync(7).result_sync(timeout=20) == 7
+    finally:
+        os.kill(child, signal.SIGKILL)

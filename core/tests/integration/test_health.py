@@ -8,21 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-import pytest
-
 from apps.outage import step
 from currant import Worker
 from support import eventually_async
 
 LocalWorker = Callable[..., Worker]
-
-
-@pytest.fixture
-def port() -> int:
-    """A port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def fetch(port: int, path: str) -> tuple[int, str]:

@@ -680,7 +680,7 @@ def test_a_task_that_ignores_its_end_does_not_keep_the_process_from_ending(
     assert engines[0].answers[-1] == ("stop",)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_drains_and_a_second_one_stops_now(engines: list[Engine], number: signal.Signals) -> None:
     before = signal.getsignal(number)
     running = asyncio.create_task(Worker(["jobs"], functions=OWN).run())
@@ -694,6 +694,41 @@ async def test_a_signal_drains_and_a_second_one_stops_now(engines: list[Engine],
     await running
     assert engine.answers[-1] == ("stop",)
     assert signal.getsignal(number) is before
+
+
+async def test_a_signal_drains_all_workers_of_a_loop_and_the_last_one_puts_back_what_was_there(
+    engines: list[Engine],
+) -> None:
+    program_s: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: program_s.append(number))
+    mine = signal.getsignal(signal.SIGTERM)
+    workers = [Worker([queue], functions=OWN) for queue in ("jobs", "mail", "trips")]
+    runs = [asyncio.create_task(worker.run()) for worker in workers]
+    await eventually(lambda: all(not each.closed for each in workers))
+    workers[0].drain()
+    await asyncio.wait_for(runs[0], 5)
+    os.kill(os.getpid(), signal.SIGTERM)  # the first one's end has taken nothing from the others
+    _, running = await asyncio.wait(runs, timeout=5)
+    for each in workers:
+        each.drain()
+    after = signal.signal(signal.SIGTERM, before)
+    assert (len(running), after, program_s) == (0, mine, [])
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["nohup", "its own"])
+async def test_a_hangup_that_the_program_ignores_or_handles_is_not_the_worker_s(
+    engines: list[Engine], handler: Any
+) -> None:
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        only = Worker(["jobs"], functions=OWN)
+        running = asyncio.create_task(only.run())
+        await eventually(lambda: not only.closed)
+        assert signal.getsignal(signal.SIGHUP) is handler
+        only.drain()
+        await running
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_the_engine_can_stop_the_worker_and_says_why(engines: list[Engine]) -> None:

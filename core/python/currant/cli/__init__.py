@@ -6,6 +6,8 @@ is one clear line on standard error, never a traceback.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 
@@ -21,6 +23,7 @@ __all__ = ["cli", "main"]
 
 URL_VARIABLE = "WORKFLOWS_DATABASE_URL"
 CONNECT_TIMEOUT_SECONDS = 3
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a full disk, a limit, a terminal that has gone
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,7 +52,22 @@ for _command in (command for module in MODULES for command in module.COMMANDS):
 
 def main() -> None:
     """Run the command line and exit."""
+    _open_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_streams() -> None:
+    """Open the standard streams that whoever started us has closed, as some do for daemons.
+
+    What is opened next would get their numbers, and what is printed would go into it: into a connection to Postgres.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def run(arguments: list[str]) -> int:
@@ -73,6 +91,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        with contextlib.suppress(OSError):
+            say_error(f"the output cannot be written: {error.strerror}")
         return 1
 
 

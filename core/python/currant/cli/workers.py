@@ -38,8 +38,12 @@ def migrate() -> None:
 @concurrency_option
 @click.option("--name", help="How `currant workers` calls it; host and process id by default.")
 def worker(queues: tuple[str, ...], modules: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
-    """Run a worker until SIGTERM or Ctrl-C; then it finishes or hands back what it has. A second one stops it now."""
+    """Run a worker until SIGTERM or Ctrl-C; then it finishes or hands back what it has. A second one stops it now.
+
+    So does SIGHUP, as of a terminal that is closed, unless it is ignored (nohup).
+    """
     _configure_logging()
+    _end_by_signals()
     for module in modules:
         import_module(module)
     _run_worker(queues, concurrency, name)
@@ -54,10 +58,9 @@ def dev(modules: tuple[str, ...], concurrency: int | None) -> None:
     The next `currant dev` goes on where this one stopped.
     """
     _configure_logging()
+    _end_by_signals()
     for module in modules:
         import_module(module)
-    # SIGTERM stops us as Ctrl-C does, whatever we are at.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = Path(DEV_DIRECTORY)
     with EmbeddedPostgres(directory) as server:
         (directory / ".gitignore").write_text("*\n")
@@ -70,6 +73,16 @@ def dev(modules: tuple[str, ...], concurrency: int | None) -> None:
         else:
             say("no worker: give your modules with -m. Ctrl-C stops.")
             signal.pause()
+
+
+def _end_by_signals() -> None:
+    """SIGTERM, and SIGHUP unless it is ignored, end us as Ctrl-C does, whatever we are at.
+
+    Process 1 of a container has no default for them: without a handler a SIGTERM while modules are imported is lost.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 def _run_dev_worker(concurrency: int | None) -> None:

@@ -175,3 +175,13 @@ async def ends_its_worker(board: str) -> None:
     """Do what no task should."""
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(600)
+
+
+@task(queue="orders", retries=0)
+def leaves_a_child() -> int:
+    """Fork a child that outlives the worker; give its process id."""
+    pid = os.fork()
+    if pid == 0:
+        _wait()
+        os._exit(0)
+    return pid
