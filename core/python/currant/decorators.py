@@ -53,6 +53,7 @@ class Function(Generic[P, R]):
         self.decode_args = self._signature.decode_args
         self.encode_result = self._signature.encode_result
         self.named_arguments = self._signature.named_arguments
+        self.with_own_defaults = self._signature.with_own_defaults
         self.arguments = self._signature.arguments
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ from currant.replay_check import (
     find_other_time,
 )
 from currant.steps import SignalWait, Step, StepFuture, Verb
-from currant.user_errors import interrupted
+from currant.user_errors import interrupted, one_line
 
 if TYPE_CHECKING:
     from currant.rust_bridge import Call
@@ -276,7 +276,7 @@ class WorkflowRun:
             if self._divergence is not None:
                 return
             if self._main_task.done():
-                self._diverge(f"the workflow ended, but its history goes on with the outcome of step {key}")
+                self._diverge(f"{self._how_it_ended()}, but its history goes on with the outcome of step {key}")
                 return
             self._frontier = index == last
             self._deliver(key, when, status, payload)
@@ -285,13 +285,23 @@ class WorkflowRun:
         left = self._records or {}
         given_up = [("cancel", key) for key, record in left.items() if record.retried]
         if len(given_up) < len(left) and self._divergence is None:
-            self._diverge(_missing({key: record for key, record in left.items() if not record.retried}))
+            missing = _missing({key: record for key, record in left.items() if not record.retried})
+            self._diverge(missing if self._error() is None else f"{missing}: {self._how_it_ended()}")
         self._records = None
         self._frontier = False
         if not any(command[0] != "cancel" for command in self._commands):
             self._commands.clear()  # cancels are not recorded one by one, but they were in a commit that is
         self._commands += given_up
         return self._answer()
+
+    def _error(self) -> BaseException | None:
+        task = self._main_task
+        return task.exception() if task.done() and not task.cancelled() else None
+
+    def _how_it_ended(self) -> str:
+        """What the code did before its history ends: its error says why it asks for nothing more."""
+        error = self._error()
+        return "the workflow ended" if error is None else f"the workflow failed with {one_line(error)}"
 
     def _make(self, kind: str, key: str, name: str, command: Command, arguments: Arguments | None = None) -> bool:
         """Make a command, or find it in the history. False if the history has something else."""

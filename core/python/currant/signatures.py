@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import sys
@@ -55,6 +56,7 @@ class Signature:
         for key in [*self._signature.parameters, "return"]:
             self._resolve(key, local_names)
         self._least, self._most = self._positional_counts()
+        self._mutable_defaults = list(self._find_mutable_defaults())
         self._carriers: tuple[list[Carrier], Carrier, dict[str, Carrier], Carrier] | None = None
         self._result: Carrier | None = None
         self._certain: set[tuple[type, ...]] = set()  # types of positional arguments that arrive as they are
@@ -121,6 +123,16 @@ class Signature:
         if not raw.kwargs:
             return args, {}
         return args, {key: named.get(key, other).decode(value) for key, value in raw.kwargs.items()}
+
+    def with_own_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Give `kwargs` with a copy of each list, dict or set that is a default and is not given.
+
+        What a workflow changes in a default would else be the default of the next run, and not that of its own replay.
+        """
+        for index, key, default in self._mutable_defaults:
+            if index >= len(args) and key not in kwargs:
+                kwargs = {**kwargs, key: copy.deepcopy(default)}
+        return kwargs
 
     def arguments(self, data: bytes) -> dict[str, Argument]:
         """Give stored arguments by parameter, defaults included. Raises `TypeError` if they do not bind."""
@@ -207,6 +219,12 @@ class Signature:
                 most += 1
                 least += parameter.default is _EMPTY
         return least, most
+
+    def _find_mutable_defaults(self) -> Iterator[tuple[int, str, Any]]:
+        """How many positional arguments replace it, and its name; one that has to be given by position is left out."""
+        for index, (key, parameter) in enumerate(self._signature.parameters.items()):
+            if isinstance(parameter.default, (list, dict, set)) and parameter.kind is not parameter.POSITIONAL_ONLY:
+                yield (sys.maxsize if parameter.kind is parameter.KEYWORD_ONLY else index), key, parameter.default
 
     def _make_carriers(self) -> tuple[list[Carrier], Carrier, dict[str, Carrier], Carrier]:
         positional: list[Carrier] = []

@@ -484,6 +484,7 @@ class Worker:
     def _make_run(self, id: str, attempt: int, function: Function[..., Any], queue: str, data: bytes) -> WorkflowRun:
         args, kwargs = function.decode_args(data)
         function.bind(args, kwargs)
+        kwargs = function.with_own_defaults(args, kwargs)
         plain = function.plain
         return WorkflowRun(
             id,

@@ -140,6 +140,15 @@ async def ends_early() -> Any:
     await step("a")
 
 
+async def fails_after_one() -> Any:
+    await step("a")
+    raise KeyError("gone")
+
+
+async def fails_at_once() -> Any:
+    raise KeyError("gone")
+
+
 async def gives_no_more() -> Any:
     await step("a")
     await forever()
@@ -154,6 +163,14 @@ async def gives_no_more() -> Any:
         (one_more_before, "step 0: recorded is task a, the code asks for task new"),
         (none_at_all, "the workflow ended, but its history goes on with the outcome of step 0"),
         (ends_early, "step 1: recorded is task b, the code no longer asks for it"),
+        (
+            fails_at_once,
+            "the workflow failed with KeyError: 'gone', but its history goes on with the outcome of step 0",
+        ),
+        (
+            fails_after_one,
+            "step 1: recorded is task b, the code no longer asks for it: the workflow failed with KeyError: 'gone'",
+        ),
         (gives_no_more, "step 1: recorded is task b, the code no longer asks for it"),
     ],
 )

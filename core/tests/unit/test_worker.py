@@ -206,6 +206,21 @@ async def clings() -> None:
             continue
 
 
+MANY: list[int] = []
+BY_NAME: dict[str, list[int]] = {"n": []}
+SEEN: set[int] = set()
+
+
+@workflow
+async def adds_to_its_defaults(
+    a: int = 0, many: list[int] = MANY, *, by_name: dict[str, list[int]] = BY_NAME, seen: set[int] = SEEN
+) -> list[int]:
+    many.append(1)
+    by_name["n"].append(1)
+    seen.add(len(seen))
+    return [len(many), len(by_name["n"]), len(seen)]
+
+
 OWN = [
     double,
     triple,
@@ -227,7 +242,7 @@ OWN = [
     blocking,
     clinging,
 ]
-FLOWS: list[Function[..., Any]] = [quadruple, gives_a_set, fails, naps, clings]
+FLOWS: list[Function[..., Any]] = [quadruple, gives_a_set, fails, naps, clings, adds_to_its_defaults]
 POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
 
 
@@ -534,6 +549,13 @@ async def test_a_workflow_is_rebuilt_from_its_history(engine: Engine) -> None:
     _, commands = await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
     assert [command[0] for command in commands] == ["execute"]
     assert double.decode_args(commands[0][2][4]) == ((6,), {})
+
+
+async def test_what_a_workflow_changes_in_a_default_is_not_the_default_of_the_next_run(engine: Engine) -> None:
+    """A replay in another process has the default of the code, and would ask for other steps."""
+    for args, result in (((), b"[1,1,1]"), ((), b"[1,1,1]"), ((0, [5]), b"[2,1,1]")):
+        _, commands = await do(engine, run_item(adds_to_its_defaults, *args, id=str(uuid4())), "commands")
+        assert commands == [("complete", result)]
 
 
 async def test_a_workflow_that_does_not_fit_its_history_is_held(engine: Engine) -> None:
