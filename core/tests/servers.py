@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import tempfile
@@ -11,10 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from currant import embedded
 from support import TESTS, eventually
@@ -34,6 +37,7 @@ def unprivileged() -> dict[str, object]:
     return embedded._as_account(embedded._server_account())
 
 
+STAND_BY = "stand_by"
 INVARIANTS = TESTS / "invariants.sql"
 
 
@@ -46,6 +50,12 @@ def execute(url: str, statement: str, *names: str) -> None:
     """Run one statement, with `{}` for each name, outside a transaction; without names it may be several."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)) if names else statement)  # type: ignore[arg-type]
+
+
+def fetch(url: str, query: str) -> list[dict[str, Any]]:
+    """The rows of a query, on a connection of its own."""
+    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[arg-type]  # the test's own text
 
 
 def at_port(url: str, port: int) -> str:
@@ -65,9 +75,12 @@ def passable_directory() -> Iterator[Path]:
 
 
 class OwnPostgres:
-    """A Postgres that may be restarted under a test's feet. A crash loses no commit of it (`synchronous_commit` is on)."""
+    """A Postgres that may be restarted under a test's feet. A crash loses no commit of it (`synchronous_commit` is on).
 
-    def __init__(self, directory: Path, binaries: Path) -> None:
+    With `primary` it begins as the streaming stand-by of that one, which then commits nothing that the stand-by has not.
+    """
+
+    def __init__(self, directory: Path, binaries: Path, primary: OwnPostgres | None = None) -> None:
         self.port = free_port()
         self.url = f"postgresql://currant@{HOST}:{self.port}/postgres"
         self._binaries = binaries
@@ -77,9 +90,17 @@ class OwnPostgres:
         if account is not None:
             embedded._make_passable(binaries)
             os.chown(self._data, account.pw_uid, account.pw_gid)
-        self._run("initdb", "-U", "currant", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D")
+        if primary is None:
+            self._run("initdb", "-U", "currant", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D")
+        else:
+            source = f"host={HOST} port={primary.port} user=currant application_name={STAND_BY}"
+            self._run("pg_basebackup", "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D")
         self._options = f"-p {self.port} -c listen_addresses={HOST} -c unix_socket_directories='' -c max_connections=200 -c fsync=off"
         self.start()
+        if primary is not None:
+            execute(primary.url, f"alter system set synchronous_standby_names = '{STAND_BY}'")
+            execute(primary.url, "select pg_reload_conf()")
+            eventually(lambda: fetch(primary.url, "select 1 from pg_stat_replication where sync_state = 'sync'"))
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [self._binaries / program, *arguments, self._data]
@@ -95,6 +116,18 @@ class OwnPostgres:
     def crash(self) -> None:
         """Stop without a goodbye."""
         self._control("stop", "-m", "immediate")
+
+    def kill(self) -> None:
+        """SIGKILL to every process of it: nobody is told, the kernel closes the connections."""
+        pid = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in [pid, *map(int, children)]:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+
+    def promote(self) -> None:
+        """A stand-by becomes a primary; returns when it takes writes."""
+        self._control("promote")
 
     def start(self) -> None:
         """Start it, or start it again; returns when it takes connections."""

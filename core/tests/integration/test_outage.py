@@ -15,23 +15,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 import currant
 from apps import outage
 from currant import DatabaseUnavailable, Worker
 from currant.rust_bridge import RustBridge
-from servers import Gate, OwnPostgres, binaries_like, passable_directory
+from recorded import assert_all_recorded_once, audit
+from servers import Gate, OwnPostgres, binaries_like, fetch, passable_directory
 from support import WorkerProcess, eventually, eventually_async
-
-AUDIT = """
-    create table recorded (id uuid not null);
-    create function note_recorded() returns trigger language plpgsql as
-        $$ begin insert into recorded values (new.id); return null; end $$;
-    create trigger note_recorded after update on currant.executions for each row
-        when (new.finished_at is not null and old.finished_at is distinct from new.finished_at)
-        execute function note_recorded();
-"""
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +54,6 @@ def gate(database: str) -> Iterator[Gate]:
     currant.configure(database_url=gate.url)
     yield gate
     gate.shut()
-
-
-def audit(url: str) -> None:
-    """From now on `recorded` has a row for each time that an outcome is written."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(AUDIT)
-
-
-def rows_of(url: str, query: str) -> list[dict[str, Any]]:
-    """The rows of a query, on a connection of its own: earlier ones may be gone."""
-    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
-        return connection.execute(query).fetchall()
-
-
-def assert_all_recorded_once(url: str, orders: set[str], journal: Path) -> None:
-    """Every order ended well, in three steps; each outcome was written once, and no step ran after that."""
-    rows = rows_of(url, "select *, extract(epoch from finished_at) * 1e9 as ended from currant.executions")
-    assert {row["state"] for row in rows} == {"completed"}
-    assert {str(row["id"]) for row in rows if row["parent_id"] is None} == orders
-    assert set(Counter(row["parent_id"] for row in rows if row["parent_id"] is not None).values()) == {3}
-    written = Counter(row["id"] for row in rows_of(url, "select id from recorded"))
-    assert written == Counter(row["id"] for row in rows)
-    ended = {str(row["id"]): float(row["ended"]) for row in rows}
-    begun = [line.split() for line in journal.read_text().splitlines()]
-    assert {id for id, _ in begun} == {str(row["id"]) for row in rows if row["kind"] == "task"}
-    assert [id for id, at in begun if int(at) > ended[id]] == []
 
 
 class Customers:
@@ -140,9 +105,7 @@ async def test_a_returned_handle_is_there_after_a_crash(own_server: OwnPostgres)
     currant.configure(database_url=own_server.url)
     handles = await asyncio.gather(*(outage.step.options(queue="later").queue("crash", n) for n in range(50)))
     own_server.crash_and_restart()
-    there = {
-        str(row["id"]) for row in rows_of(own_server.url, "select id from currant.executions where queue = 'later'")
-    }
+    there = {str(row["id"]) for row in fetch(own_server.url, "select id from currant.executions where queue = 'later'")}
     assert there == {str(handle) for handle in handles}
 
 

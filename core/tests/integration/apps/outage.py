@@ -42,3 +42,9 @@ async def three_steps(order: str) -> list[int]:
 @workflow(queue="outage")
 async def two_steps(number: int) -> list[int]:
     return [await hold.run(number), await step.run("second", 0)]
+
+
+@workflow(queue="outage")
+async def step_after_signal(order: str) -> list[int]:
+    before = [await step.run(order, number) for number in range(2)]
+    return [*before, await step.run(order, await currant.wait_for_signal("go on", type=int))]
