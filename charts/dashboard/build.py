@@ -130,6 +130,11 @@ GLANCE = (
         bad=1,
     ),
     Panel(
+        "Roll-outs that go on",
+        "Pools that still have pods of an older template, or new ones that are not available",
+        (Query(pools_where(f"currant_pool_rolled_out{OF_POOL} == 0")),),
+    ),
+    Panel(
         "Pools at maxReplicas",
         "Pools that would have more pods if maxReplicas let them",
         (Query(pools_where(f'currant_pool_scaling_limited{OF_POOL[:-1]},by="maxReplicas"}} == 1')),),
@@ -193,6 +198,11 @@ POOLS = (
                 "{{namespace}}/{{pool}} at maxReplicas",
             ),
         ),
+    ),
+    Panel(
+        "Roll-outs",
+        "0 while a pool has pods of an older template, or new ones that are not available; else 1",
+        (Query(f"currant_pool_rolled_out{OF_POOL}", "{{namespace}}/{{pool}}"),),
     ),
     Panel(
         "Age of the numbers",

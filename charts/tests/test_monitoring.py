@@ -35,6 +35,8 @@ def operators_metrics() -> set[str]:
 
 
 EXIST = workers_metrics() | operators_metrics()
+# Panels show ready and due executions by queue, where each counts once, and the oldest by pool.
+SHOWN_OTHERWISE = {"currant_pool_ready", "currant_pool_due", "currant_queue_oldest_ready_seconds"}
 
 
 def dashboard() -> dict[str, Any]:
@@ -61,15 +63,27 @@ def test_the_dashboard_is_what_its_script_builds() -> None:
     assert script["build"]() == script["FILE"].read_text(), "run python charts/dashboard/build.py"
 
 
-def test_every_metric_of_the_dashboard_exists() -> None:
-    asked = {
+def asked_by_panels() -> set[str]:
+    """The metrics that the dashboard's panels ask for."""
+    return {
         name
         for panel in dashboard()["panels"]
         for target in panel.get("targets", [])
         for name in METRIC.findall(target["expr"])
     }
+
+
+def test_every_metric_of_the_dashboard_exists() -> None:
+    asked = asked_by_panels()
     assert asked
     assert asked - EXIST == set()
+
+
+def test_every_gauge_of_pools_queues_and_schedules_has_a_panel() -> None:
+    prefixes = ("currant_pool_", "currant_queue_", "currant_schedule_")
+    gauges = {name for name in operators_metrics() if name.startswith(prefixes)}
+    assert "currant_pool_rolled_out" in gauges
+    assert gauges - asked_by_panels() == SHOWN_OTHERWISE
 
 
 def test_every_panel_has_its_own_place() -> None:

@@ -116,7 +116,10 @@ def compatible(
     shown = ", ".join(f"{number} of {name}" for name, number in list(wrong.items())[:_FUNCTIONS_SHOWN])
     more = ", ..." if len(wrong) > _FUNCTIONS_SHOWN else ""
     what = f"{sum(wrong.values())} runs do not fit the code that is deployed ({shown}{more})"
-    how = f"kubectl -n {pool.namespace} exec deploy/{pool.name} -- currant list --incompatible"
+    how = (
+        f"kubectl -n {pool.namespace} exec deploy/{pool.name} -- currant list --incompatible; while the pool has no"
+        " pods, exec deploy/currant-cli in the operator's namespace"
+    )
     return Condition(
         "RunsCompatible",
         "False",

@@ -80,8 +80,23 @@ async def test_the_command_line_explains_what_a_pool_should_be(
     eventually(lambda: len(board.notes) == 4)
     there = run_currant("scale", "explain", "shop/orders").stdout
     assert "shop/orders: 1 pods are there" in there
-    assert "4 running" in there
+    assert "4 attempts running" in there
     assert "apps.takeover.held_up" in there
+
+
+@pytest.mark.usefixtures("set_environment")
+def test_the_command_line_explains_a_pool_whose_worker_has_not_said_its_concurrency(
+    db: Connection, run_currant: Run
+) -> None:
+    db.execute(
+        "insert into currant.workers (id, name, queues, pool, pod_uid)"
+        " values (gen_random_uuid(), 'orders-7', array['orders'], 'shop/orders', 'uid-7')"
+    )
+    db.execute("select currant.enqueue('f', '{}', '{\"queue\": \"orders\"}')")
+    told = run_currant("scale", "explain", "shop/orders")
+    assert told.returncode == 0, told.stderr
+    assert "shop/orders: 1 pods are there" in told.stdout
+    assert "a pod has 100 slots" in told.stdout, "the default"
 
 
 @pytest.mark.usefixtures("set_environment")

@@ -590,6 +590,7 @@ def test_incompatible_runs_are_counted_told_and_an_event_until_they_are_gone() -
         [
             "3 runs do not fit the code that is deployed (2 of shop.f, 1 of shop.g)",
             "kubectl -n shop exec deploy/orders -- currant list --incompatible",
+            "while the pool has no pods, exec deploy/currant-cli",
         ],
     )
     assert [(event.type, event.reason) for event in plan.events] == [("Warning", "IncompatibleRuns")]

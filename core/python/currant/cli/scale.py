@@ -230,7 +230,7 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
     queues = queues or tuple(sorted({queue for worker in workers for queue in worker["queues"]}))
     if not queues:
         raise Mistake(f"no worker of {pool} is there: name its queues with -q")
-    given = _settings(Settings(concurrency=workers[0]["concurrency"]) if workers else None, settings)
+    given = _settings(_of_workers(workers), settings)
     ahead = horizon(given, Memory())
     answer = bridge.scaling([{"key": pool, "queues": list(queues), "horizon": ahead}])
     snapshot = _snapshot(answer, pool, workers)
@@ -246,6 +246,12 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
     columns = ("function", "ready", "due", "running", "service")
     if work:
         print_table(columns, [[_shown(row[column]) for column in columns] for row in work])
+
+
+def _of_workers(workers: list[dict[str, Any]]) -> Settings | None:
+    """The settings that the workers of a pool tell of. One that has not said its concurrency tells nothing."""
+    slots = max((worker["concurrency"] for worker in workers), default=0)
+    return Settings(concurrency=slots) if slots else None
 
 
 def _shown(value: Any) -> str:
