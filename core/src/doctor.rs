@@ -21,6 +21,7 @@ struct Facts {
     unknown_functions: Box<RawValue>,
     schedules: Box<RawValue>,
     unsettled: Box<RawValue>,
+    handed_back: Box<RawValue>,
 }
 
 fn json(text: String) -> Result<Box<RawValue>> {
@@ -43,6 +44,7 @@ pub async fn facts(conn: &mut Conn) -> Result<Vec<u8>> {
         unknown_functions: json(unknown_functions(scope).await?)?,
         schedules: json(schedules(scope).await?)?,
         unsettled: json(unsettled(scope).await?)?,
+        handed_back: json(handed_back(scope).await?)?,
     };
     transaction.done().await?;
     to_json(&facts)
@@ -205,6 +207,25 @@ async fn unsettled(scope: &mut Scope<'_>) -> Result<String> {
             select d.function, d.owner, d.gate is not null as gated,
                 extract(epoch from clock_timestamp() - d.updated_at)::double precision as seconds
             from currant.definitions d where not d.settled) d"#
+    );
+    Ok(query.fetch_one(scope.conn()).await?)
+}
+
+/// Tasks that have gone back three times and more at no cost, among those that run and the first thousand that are ready in each queue. A
+/// lease grows when it is given and when it ends, so half of it is how often the task was claimed; `attempt` is how many of those cost one.
+/// (`currant retry` sets attempts to 0: the number is then larger than what went back.)
+async fn handed_back(scope: &mut Scope<'_>) -> Result<String> {
+    let query = sqlx::query_scalar!(
+        r#"select coalesce(jsonb_agg(b order by b.times desc), '[]')::text as "json!" from (
+            select e.id, e.function, e.queue, e.state, (e.lease + 1) / 2 - e.attempt as times from (
+                select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.executions x where x.state = 'running'
+                union all
+                select r.* from (select distinct lane.queue from currant.workers w cross join unnest(w.queues) lane(queue)) served
+                cross join lateral (
+                    select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.executions x
+                    where x.queue = served.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                    order by x.priority desc, x.ready_xid, x.id limit 1000) r) e
+            where e.kind = 'task' and (e.lease + 1) / 2 - e.attempt >= 3 limit 20) b"#
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }

@@ -116,7 +116,8 @@ async fn server(target: &Target) -> Result<Vec<u8>> {
                     where s.name in ('superuser_reserved_connections', 'reserved_connections'))
                 - (select count(*) from pg_stat_activity a where a.backend_type = 'client backend' and a.pid <> pg_backend_pid()),
             'may_create', has_schema_privilege('currant', 'CREATE'),
-            'may_remove', has_table_privilege('currant.executions', 'DELETE') and has_table_privilege('currant.workers', 'DELETE'),
+            'may_remove', has_table_privilege('currant.executions', 'DELETE') and has_table_privilege('currant.workers', 'DELETE')
+                and has_table_privilege('currant.functions', 'DELETE'),
             'oldest_transaction_seconds', (select extract(epoch from max(clock_timestamp() - a.xact_start)) from pg_stat_activity a
                 where (a.backend_xid is not null or a.backend_xmin is not null) and a.pid <> pg_backend_pid()
                     and (a.datname = current_database() or a.backend_type = 'walsender')),
@@ -157,10 +158,13 @@ async fn remove_tasks(conn: &mut Conn, queue: &str, from: Uuid, until: Uuid, lim
     Ok(done.rows_affected() as usize)
 }
 
+/// Deletes the workers of a queue that only the benchmark has, and what they declared of its function.
 async fn remove_workers(conn: &mut Conn, queue: &str) -> Result<()> {
-    let mut scope = conn.run().await?;
-    let query = sqlx::query!("delete from currant.workers w where w.queues = array[$1::text]", queue);
-    query.execute(scope.conn()).await?;
+    let mut scope = conn.transaction().await?;
+    let workers = sqlx::query!("delete from currant.workers w where w.queues = array[$1::text]", queue);
+    workers.execute(scope.conn()).await?;
+    let functions = sqlx::query!("delete from currant.functions f where f.queue = $1", queue);
+    functions.execute(scope.conn()).await?;
     scope.done().await
 }
 

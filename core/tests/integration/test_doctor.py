@@ -120,6 +120,34 @@ def test_a_schedule_that_is_late_and_one_that_fails(doctor: Doctor, bridge: Rust
     assert "schedule s of f is 2 min" in doctor()["schedules"][0]
 
 
+def test_a_task_that_each_worker_hands_back_is_noted_and_is_no_error(
+    doctor: Doctor, run_currant: Run, bridge: RustBridge, db: Db
+) -> None:
+    """It may be a long task in three roll-outs, or one that ends its workers: the database cannot tell."""
+    id = bridge.create_execution(call("f"))
+    for times in (1, 2, 3):
+        worker = new_id()
+        bridge.update_heartbeat(worker, name="w", queues=["q"])
+        assert bridge.claim_execution(worker, ["q"]) is not None
+        assert [back["times"] for back in bridge.doctor()["handed_back"]] == []
+        db.execute("select currant.stop_worker(%s)", [worker])
+        assert [back["times"] for back in bridge.doctor()["handed_back"]] == ([3] if times == 3 else [])
+    bridge.update_heartbeat(new_id(), name="w", queues=["q"])
+    assert doctor() == {}
+    assert f"note   f {id} has gone back 3 times at no cost" in run_currant("doctor").stdout
+
+
+def test_a_task_that_failed_often_was_not_handed_back(bridge: RustBridge, db: Db) -> None:
+    bridge.create_execution(call("f")._replace(policy=Policy(9, 0.0, 1.0, 0.0, 0.0, [])))
+    worker = new_id()
+    bridge.update_heartbeat(worker, name="w", queues=["q"])
+    for _ in range(5):
+        claimed = eventually(lambda: bridge.claim_execution(worker, ["q"]))
+        bridge.fail_execution(worker, claimed.id, claimed.lease, b'{"type": "E", "message": "", "traceback": ""}')
+    eventually(lambda: bridge.claim_execution(worker, ["q"]))
+    assert bridge.doctor()["handed_back"] == []
+
+
 def test_it_says_what_it_cannot_see_and_what_the_schema_is(run_currant: Run, database: str, bridge: RustBridge) -> None:
     shown = run_currant("doctor").stdout
     version = bridge.schema_version()

@@ -146,7 +146,11 @@ def test_names_go_through_an_execution_s_life_as_they_are(
         priority=st.integers(-(2**15), 2**15 - 1),
         args=st.binary(max_size=40),
         policy=st.builds(
-            Policy, st.integers(-1, 2**31 - 1), *[st.floats()] * 4, st.lists(st.text(max_size=5), max_size=2)
+            Policy,
+            st.integers(-1, 2**31 - 1),
+            *[st.floats()] * 4,
+            st.lists(st.text(max_size=5), max_size=2),
+            st.integers(-1, 2**31 - 1),
         ),
         timeout=st.none() | st.floats(),
         delay=st.none() | st.floats(),

@@ -46,6 +46,6 @@ def test_code_that_ends_the_event_loop_ends_no_worker(
     run = leaves_the_loop.queue_sync(how)
     assert run.result_sync(timeout=20) == "here"
     assert "goes on after code of a task has ended its event loop" in worker.log
-    assert row(db, run)["takeovers"] == 0
+    assert row(db, run)["worker_losses"] == 0
     worker.terminate()
     assert worker.wait() == 0

@@ -281,6 +281,11 @@ def _notes(facts: Facts) -> Iterable[str]:
     yield f"schema version {schema['version']}, this Currant needs {schema['needed']}; Postgres {schema['server']}"
     if not schema["sees_all"]:
         yield "this role does not see what others' sessions do: grant pg_read_all_stats to it to know what they keep"
+    for back in facts["handed_back"]:
+        yield (
+            f"{back['function']} {back['id']} has gone back {back['times']} times at no cost: if it is no long task in many "
+            "roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
+        )
 
 
 COMMANDS = (doctor,)
