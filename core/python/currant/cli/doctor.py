@@ -283,8 +283,8 @@ def _notes(facts: Facts) -> Iterable[str]:
         yield "this role does not see what others' sessions do: grant pg_read_all_stats to it to know what they keep"
     for back in facts["handed_back"]:
         yield (
-            f"{back['function']} {back['id']} has gone back {back['times']} times at no cost: if it is no long task in many "
-            "roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
+            f"{back['function']} {back['id']} has gone back {back['times']} times at no cost: if it is no long task in "
+            "many roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
         )
 
 
