@@ -188,8 +188,10 @@ class Function(Generic[P, R]):
             return self._handle_when(active.enqueue(call, key, self.arguments))
         new = self._new([self.call(args, kwargs)])
         if self._options.connection is not None:
-            return self._one(transactional.enqueue(self._options.connection, new, self.named_arguments))
-        return self._one(default_client().enqueue(new, self.named_arguments))
+            ids = transactional.enqueue(self._options.connection, new, self.named_arguments)
+        else:
+            ids = default_client().enqueue(new, self.named_arguments)
+        return _called(self._one(ids), f"{self.name}.queue")
 
     def queue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `queue`, from code without an event loop: blocks until the execution is committed."""
@@ -209,8 +211,10 @@ class Function(Generic[P, R]):
             return self._handles_of([active.detach(call, self.arguments) for call in calls])
         new = self._new(calls)
         if self._options.connection is not None:
-            return self._many(transactional.enqueue(self._options.connection, new, self.named_arguments))
-        return self._many(default_client().enqueue(new, self.named_arguments))
+            ids = transactional.enqueue(self._options.connection, new, self.named_arguments)
+        else:
+            ids = default_client().enqueue(new, self.named_arguments)
+        return _called(self._many(ids), f"{self.name}.queue_many")
 
     def queue_many_sync(self, items: Iterable[Item]) -> list[Handle[R]]:
         """As `queue_many`, from code without an event loop."""
@@ -277,6 +281,12 @@ class Function(Generic[P, R]):
     def _refuse_workflow(self, verb: str, instead: str) -> None:
         if context.active_run() is not None:
             raise CurrantError(f"{verb}() would block the workflow: inside a workflow write `await fn.{instead}(...)`")
+
+
+def _called(verb: Coroutine[Any, Any, R], name: str) -> Coroutine[object, None, R]:
+    """The coroutine of a verb, by the name that users know: Python warns of one that is never awaited."""
+    verb.__qualname__ = name  # type: ignore[attr-defined]
+    return verb
 
 
 class Task(Function[P, R]):

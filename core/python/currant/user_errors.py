@@ -38,7 +38,7 @@ def class_names(error: BaseException, qualified: Callable[[type], str]) -> set[s
     for kind in _mro(type(error)):
         names |= {str.__str__(_name(kind)), str.__str__(_qualname(kind))}
         with contextlib.suppress(BaseException):  # a class whose module or name is something else
-            names.add(qualified(kind))
+            names |= {qualified(kind), f"{kind.__module__}.{kind.__qualname__}"}
     return names
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+import warnings
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -147,6 +148,18 @@ async def test_queue_many_takes_tuples_and_mappings_and_keeps_their_order(core: 
 def test_queue_many_refuses_what_is_neither_before_anything_is_enqueued(core: Core, item: Any) -> None:
     with pytest.raises(TypeError, match="item 1 is a tuple of positional or a dict of keyword arguments"):
         charge.queue_many([("a",), item])
+    assert core.executions == {}
+
+
+@pytest.mark.parametrize("verb", ["queue", "queue_many"])
+async def test_an_await_that_is_forgotten_is_told_by_the_name_of_the_function(core: Core, verb: str) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        getattr(charge, verb)([("o-1",)] if verb == "queue_many" else "o-1")
+        messages = [str(warning.message) for warning in told]
+        told.clear()  # they hold the coroutine, and with it the one within, of which Python warns too
+        gc.collect()
+    assert f"coroutine '{charge.name}.{verb}' was never awaited" in messages
     assert core.executions == {}
 
 
