@@ -91,6 +91,7 @@ class Signature:
             except SerializationError:
                 for name, value in self._named(args, kwargs):
                     codec.refuse_no_numbers(value, name)  # which is the better reason
+                self._raise_for_variable(args, kwargs)
                 raise
         return data
 
@@ -251,6 +252,18 @@ class Signature:
     def _raise_for_culprit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for name, value in self._named(args, kwargs):
             codec.to_json(value, name)
+
+    def _raise_for_variable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise for the culprit among the arguments of `*args` and `**kwargs`, which share a carrier, by its place."""
+        positional, _, named, _ = self._carriers or self._make_carriers()
+        for key, parameter in self._signature.parameters.items():
+            given: dict[str, Any] = {}
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                given = {f"{key}[{place}]": value for place, value in enumerate(args[len(positional) :])}
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                given = {name: value for name, value in kwargs.items() if name not in named}
+            for name, value in given.items():
+                Carrier(self._hint(key), f"argument {name!r} of {self.name}").encode(value)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """The arguments of a call, with how a message names them."""

@@ -7,13 +7,14 @@ import functools
 import importlib
 import json
 import math
+import re
 import runpy
 import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -436,6 +437,24 @@ def test_arguments_that_cannot_be_carried_are_refused_at_the_call_by_name(
 ) -> None:
     with pytest.raises(SerializationError, match=said):
         book.queue(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "culprit"),
+    [
+        ((1, date(2020, 1, 1), "soon"), {}, "'days[1]'"),
+        ((1, datetime(2020, 1, 1)), {}, "'days[0]'"),
+        ((1, date(2020, 1, 1)), {"ann": UUID(int=1), "bob": "me"}, "'bob'"),
+        (("one", date(2020, 1, 1)), {"ann": UUID(int=1)}, "'number'"),
+        ((1,), {"kind": 2, "ann": UUID(int=1)}, "'kind'"),
+    ],
+)
+def test_the_culprit_among_variable_arguments_is_named(args: Any, kwargs: Any, culprit: str) -> None:
+    @task(name="shop.book_days")
+    async def book_days(number: int, *days: date, kind: str = "", **owners: UUID) -> None: ...
+
+    with pytest.raises(SerializationError, match=re.escape(f"argument {culprit} of shop.book_days ")):
+        book_days.encode_args(args, kwargs)
 
 
 def test_variable_arguments_are_decoded_by_their_annotations() -> None:
