@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -26,6 +27,9 @@ _ASYNC_SLICE = 30.0
 _SYNC_SLICE = 1.0
 # One enqueue is checked against so many input schemas that replace each other while it is under way.
 _SCHEMA_CHANGES = 10
+
+
+_is_canonical = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
 class InvalidId(NotFound, ValueError):
@@ -143,12 +147,12 @@ def configure(database_url: str | None = None, max_payload_bytes: int | None = N
 
 
 class Handle(Generic[R]):
-    """One execution. `str(handle)` is its id, an UUID as text."""
+    """One execution. `str(handle)` is its id, a UUID as text. Raises `ValueError` (a `NotFound` too) for another."""
 
     __slots__ = ("_client", "_decode", "id")
 
-    def __init__(self, id: str, client: Client | None = None, decode: Decode = codec.decode) -> None:
-        self.id = id
+    def __init__(self, id: str | UUID, client: Client | None = None, decode: Decode = codec.decode) -> None:
+        self.id = id if type(id) is str and _is_canonical(id) else checked_id(id)
         self._client = client
         self._decode = decode
 

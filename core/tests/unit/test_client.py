@@ -193,6 +193,18 @@ async def test_signals_are_sent_by_handle_or_id(core: Core) -> None:
     ]
 
 
+@pytest.mark.parametrize("id", ["nope", "\ud800", "", 5, None, b"01900000-0000-7000-8000-000000000002"])
+def test_a_handle_on_what_is_no_id_is_refused_where_it_is_made(id: Any) -> None:
+    """In a workflow the engine would refuse its verbs, and the run would be held."""
+    with pytest.raises(NotFound, match="is not the id of an execution"):
+        Handle(id)
+
+
+def test_a_handle_takes_an_id_in_any_spelling() -> None:
+    id = uuid4()
+    assert {Handle(id), Handle(str(id)), Handle(str(id).upper()), Handle(id.hex)} == {get_handle(id)}
+
+
 @task
 async def greet(self: str) -> str: ...  # type: ignore[empty-body]
 
