@@ -8,7 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from apps.board import Board, Connection, count, row
-from apps.shutdown import deaf, endless, held_up, held_up_in_a_thread, overdue, stuck, waiting
+from apps.shutdown import (
+    deaf,
+    endless,
+    endless_elsewhere,
+    endless_in_an_executor,
+    held_up,
+    held_up_in_a_thread,
+    overdue,
+    stuck,
+    waiting,
+)
 from currant import ExecutionFailed, send_signal_sync
 from currant.decorators import Function
 from currant.worker import Worker
@@ -145,11 +155,12 @@ def test_a_workflow_whose_step_runs_on_is_not_lost_by_a_drain(
 # Tasks that do not end
 
 
+@pytest.mark.parametrize("function", [endless, endless_elsewhere, endless_in_an_executor])
 def test_a_thread_that_never_returns_does_not_keep_a_worker_from_ending(
-    worker_process: Start, db: Connection, board: Board
+    worker_process: Start, db: Connection, board: Board, function: Function[[str], object]
 ) -> None:
     worker = start(worker_process, grace="0.2")
-    run = endless.queue_sync(board.path)
+    run = function.queue_sync(board.path)
     eventually(lambda: board.notes == ["endless 1"])
     worker.terminate()
     assert worker.wait() == 0

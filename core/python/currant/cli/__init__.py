@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+import signal
 import sys
+import threading
+import time
 
 import click
 
@@ -18,11 +22,15 @@ from currant.cli.functions import Mistake
 from currant.cli.output import say_error, say_usage_error
 from currant.errors import CurrantError
 from currant.settings import SettingsError
+from currant.user_errors import SafeLogger
 
 __all__ = ["cli", "main"]
 
+log = SafeLogger(logging.getLogger("currant.cli"))
+
 URL_VARIABLE = "WORKFLOWS_DATABASE_URL"
 CONNECT_TIMEOUT_SECONDS = 3
+THREADS_END_WITHIN = 5.0  # seconds after the command
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a full disk, a limit, a terminal that has gone
 
 
@@ -53,7 +61,32 @@ for _command in (command for module in MODULES for command in module.COMMANDS):
 def main() -> None:
     """Run the command line and exit."""
     _open_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.default_int_handler:  # what is left to do may be given up at once
+            signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=_end_in_spite_of_threads, args=(code,), daemon=True).start()
+    sys.exit(code)
+
+
+def _end_in_spite_of_threads(code: int) -> None:
+    """End the process a while after its command, also when threads that users' code has made do not end.
+
+    Python waits for them at its end, for ever if need be (`asyncio.to_thread`, executors). What a worker's threads do
+    has been handed back.
+    """
+    time.sleep(THREADS_END_WITHIN)
+    main_thread = threading.main_thread()
+    frame = sys._current_frames().get(main_thread.ident or 0)
+    while frame is not None and frame.f_code is not threading._shutdown.__code__:  # type: ignore[attr-defined]
+        frame = frame.f_back
+    if frame is not None:  # it waits for threads
+        left = [
+            thread.name for thread in threading.enumerate() if thread not in (main_thread, threading.current_thread())
+        ]
+        log.warning("the process ends, its threads do not: %s", ", ".join(left))
+        logging.shutdown()
+        os._exit(code)
 
 
 def _open_streams() -> None:

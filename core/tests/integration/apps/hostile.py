@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 from currant import sleep, task, workflow
@@ -31,12 +32,21 @@ async def raises_in_the_background(name: str) -> None:
     await asyncio.gather(background())
 
 
+def _too_late(number: int, frame: object) -> None:
+    raise TimeoutError("too late")
+
+
 @task(queue="orders", retries=0)
 async def leaves_the_loop(how: str) -> str:
     """End the event loop of the worker from a callback."""
     loop = asyncio.get_running_loop()
-    loop.call_soon({"exit": sys.exit, "stop": loop.stop}[how])
-    await asyncio.sleep(0.01)
+    if how == "alarm":
+        signal.signal(signal.SIGALRM, _too_late)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        await asyncio.sleep(0.5)
+    else:
+        loop.call_soon({"exit": sys.exit, "stop": loop.stop}[how])
+        await asyncio.sleep(0.01)
     return "here"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import currant
 from apps.board import note, passed, passed_sync
@@ -39,6 +40,21 @@ def endless(board: str) -> None:
     note(board, f"endless {currant.current().attempt}")
     while True:
         time.sleep(60)
+
+
+@task(queue="orders")
+async def endless_elsewhere(board: str) -> None:
+    """The same in a thread of the event loop's executor."""
+    note(board, f"endless {currant.current().attempt}")
+    await asyncio.to_thread(time.sleep, 600)
+
+
+@task(queue="orders")
+def endless_in_an_executor(board: str) -> None:
+    """The same in a thread of an executor of its own."""
+    note(board, f"endless {currant.current().attempt}")
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(time.sleep, 600).result()
 
 
 @task(queue="orders", retries=0, timeout=0.3)
