@@ -182,8 +182,9 @@ class Handle(Generic[R]):
         return self._result(waiting_time(timeout, "timeout"))
 
     def result_sync(self, timeout: float | timedelta | None = None) -> R:
-        """As `result`, from code without an event loop."""
+        """As `result`, from code without an event loop. Raises `CurrantError` in an `async def` task."""
         _refuse_workflow("result_sync", "result")
+        _refuse_loop_of_task()
         seconds = waiting_time(timeout, "timeout")
         limit = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -310,6 +311,14 @@ def _client_of(target: Handle[Any] | str | UUID) -> Client:
 def _refuse_workflow(verb: str, instead: str) -> None:
     if context.active_run() is not None:
         raise CurrantError(f"{verb}() would block the workflow: inside a workflow write `await ... {instead}(...)`")
+
+
+def _refuse_loop_of_task() -> None:
+    """The loop may be that of the worker which has to run what is waited for: not even a SIGTERM would be heard."""
+    if context.attempt.get(None) is not None and asyncio._get_running_loop() is not None:
+        raise CurrantError(
+            "result_sync() would block the worker's event loop: in an async task write `await ... result(...)`"
+        )
 
 
 def _slice(limit: float | None, longest: float) -> float:

@@ -108,6 +108,15 @@ async def test_a_result_that_takes_too_long_is_a_timeout_that_says_the_state(cor
         handle.result_sync(timeout=0)
 
 
+async def test_an_async_task_does_not_wait_for_a_result_on_the_loop_of_its_worker(core: Core) -> None:
+    handle = await charge.queue("o-1")
+    core.end(handle.id, "completed", codec.encode(RECEIPT))
+    context.attempt.set(context.Attempt("id", 1, None, "orders"))
+    with pytest.raises(CurrantError, match=r"block the worker's event loop: in an async task write `await"):
+        handle.result_sync()
+    assert await asyncio.to_thread(handle.result_sync) == await handle.result()
+
+
 async def test_waiting_goes_on_beyond_one_slice(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_ASYNC_SLICE", 0.001)
     handle = await charge.queue("o-1")
