@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.clusters import KubectlError
 from e2e.tests import manifests
 from e2e.tests.kube import Database, Namespace, eventually, say
 from e2e.tests.manifests import Images
@@ -17,7 +18,8 @@ def pools(namespace: Namespace) -> Iterator[Namespace]:
     namespace.apply(
         manifests.pool("rolled", replicas=2, concurrency=4),
         manifests.pool("scaled", replicas=3, concurrency=4),
-        manifests.pool("external", scaling={"mode": "External", "replicas": 1}),
+        manifests.pool("stalled", replicas=2),
+        manifests.pool("external", scaling={"mode": "External"}),
         manifests.pool("deleted", replicas=2, concurrency=4),
     )
     yield namespace
@@ -57,6 +59,23 @@ def _images(namespace: Namespace, pool: str) -> list[str]:
     return [pod["spec"]["containers"][0]["image"] for pod in namespace.items("pods", "-l", f"currant.dev/pool={pool}")]
 
 
+def test_a_pool_is_not_ready_while_its_new_version_does_not_start_and_its_old_pods_go_on(
+    pools: Namespace, database: Database
+) -> None:
+    pools.ready("workerpool", "stalled")
+    before = {pod["metadata"]["name"] for pod in pools.pods("stalled")}
+    pools.patch("workerpool", "stalled", {"spec": {"modules": ["e2e_broken"]}})
+    with pytest.raises(KubectlError, match="timed out"):
+        pools("wait", "workerpool/stalled", "--for=condition=Ready", "--timeout=15s")
+    pools.wait("workerpool", "stalled", "Ready", "False", "ImportFailed", "no_such_package")
+    pools.show("get", "wp", "stalled")
+    assert before <= {pod["metadata"]["name"] for pod in pools.pods("stalled")}
+    database.enqueue("e2e_app.contested", 4, queue="stalled")
+    database.completed("e2e_app.contested", 4)
+    pools.patch("workerpool", "stalled", {"spec": {"modules": ["e2e_app"]}})
+    pools.ready("workerpool", "stalled")
+
+
 def test_kubectl_scale_takes_pods_away_without_losing_an_attempt(pools: Namespace, database: Database) -> None:
     pools.ready("workerpool", "scaled")
     database.enqueue("e2e_app.limited", 60, queue="scaled", seconds=1)
@@ -72,6 +91,7 @@ def test_kubectl_scale_takes_pods_away_without_losing_an_attempt(pools: Namespac
 
 def test_a_pool_scaled_to_nothing_and_back_says_so(pools: Namespace) -> None:
     pools.ready("workerpool", "external")
+    assert len(pools.pods("external")) == 1, "a new pool begins with one"
     for replicas in (0, 2):
         pools("scale", "wp/external", f"--replicas={replicas}")
         eventually(
@@ -80,6 +100,10 @@ def test_a_pool_scaled_to_nothing_and_back_says_so(pools: Namespace) -> None:
         )
         pools.show("get", "wp", "external")
         assert len(pools.pods("external")) == replicas
+    # Applied again, as GitOps does: the autoscaler's number stays.
+    pools.apply(manifests.pool("external", scaling={"mode": "External"}))
+    pools.ready("workerpool", "external")
+    assert len(pools.pods("external")) == 2
 
 
 def test_a_deleted_pool_drains_and_takes_what_it_owns_along(pools: Namespace, database: Database) -> None:

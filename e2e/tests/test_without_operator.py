@@ -38,8 +38,6 @@ def own(release: Release, alone: Namespace, database: Database) -> Iterator[Name
     words += ["--set", f"database.existingSecret={manifests.SECRET}", "--wait", "--timeout", "2m"]
     helm("install", "own", str(CHART), "-n", OWN, "-f", str(release.values), *words)
     yield namespace
-    namespace("delete", "wp", "--all")
-    helm("uninstall", "own", "-n", OWN, "--wait")
     remove_namespaces(OWN)
 
 
@@ -82,3 +80,10 @@ def test_the_operator_that_comes_back_does_what_was_left(alone: Namespace, own: 
     release.scale(2)
     alone.ready("wp", "elsewhere")
     alone.show("get", "wp,cwf")
+
+
+def test_a_namespace_that_is_deleted_with_its_operator_and_its_pools_goes(own: Namespace, release: Release) -> None:
+    release.scale(0)  # nobody else could take its objects' finalizers off
+    assert own.pods("here")
+    remove_namespaces(OWN)
+    say(f"{OWN} is gone: nothing waits for an operator")
