@@ -45,6 +45,14 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable(_) | Error::Conflict(_) | Error::Locked(_))
     }
+
+    /// An error of connecting. No value and nothing of the schema has been asked for yet, so it is about the database or its URL.
+    pub fn of_connecting(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(inner) => from_door(inner.code().as_deref().unwrap_or(""), inner.message()),
+            _ => error.into(),
+        }
+    }
 }
 
 const REFUSED: &[&str] = &["28P01", "28000", "3D000", "0LP01"];
@@ -56,6 +64,9 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of something.
 const PASSING: &[&str] =
     &["25006", "57014", "57P01", "57P02", "57P03", "57P05", "53000", "53100", "53200", "53300", "58000", "58030"];
+
+/// The database takes no connections (`allow_connections false`), as during maintenance.
+const CLOSED: &str = "55000";
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
@@ -106,6 +117,20 @@ fn from_server(code: &str, message: &str) -> Error {
     }
 }
 
+/// The server's answer to a client that connects.
+fn from_door(code: &str, message: &str) -> Error {
+    if code == CLOSED {
+        return Error::Unavailable(format!("the database is not available: {}", one_line(message)));
+    }
+    match from_server(code, message) {
+        // A setting in `options` of the URL, for one.
+        Error::Data { .. } | Error::SchemaMismatch(_) => {
+            Error::Refused(format!("the database refused the connection: {}", one_line(message)))
+        }
+        other => other,
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -125,6 +150,15 @@ mod tests {
             matches!(from_server("42P01", "relation does not exist"), Error::SchemaMismatch(m) if m.contains("currant migrate"))
         );
         assert!(matches!(from_server("22021", "invalid byte sequence"), Error::Data { .. }));
+    }
+
+    #[test]
+    fn an_answer_to_a_client_that_connects_is_about_the_database_and_not_about_a_value_or_the_schema() {
+        assert!(from_door("55000", "database \"d\" is not currently accepting connections").is_transient());
+        assert!(matches!(from_door("42704", "unrecognized configuration parameter"), Error::Refused(_)));
+        assert!(matches!(from_door("22023", "invalid value for parameter"), Error::Refused(_)));
+        assert!(from_door("57P03", "the database system is starting up").is_transient());
+        assert!(matches!(from_door("28P01", "password authentication failed"), Error::Refused(_)));
     }
 
     #[test]

@@ -163,9 +163,9 @@ impl Target {
     }
 }
 
-/// Adds to an error the address of its server.
+/// Adds to an error of connecting the address of its server.
 pub fn explain(error: sqlx::Error, address: &str) -> Error {
-    match Error::from(error) {
+    match Error::of_connecting(error) {
         Error::Unavailable(message) => Error::Unavailable(format!("{message} ({address})")),
         Error::Refused(message) => Error::Refused(format!("{message} ({address})")),
         other => other,

@@ -566,6 +566,29 @@ async fn what_is_wrong_with_the_database_is_told_in_one_line_without_the_passwor
 }
 
 #[tokio::test]
+async fn a_database_that_takes_no_connections_is_waited_for() {
+    let database = Database::new().await;
+    database.allow_connections(false).await;
+    let error = Target::parse(&database.url).unwrap().connect().await.err().expect("it is closed");
+    assert!(matches!(&error, Error::Unavailable(m) if m.contains("not currently accepting connections")), "{error:?}");
+    let client = Client::new(&database.url, 2).unwrap();
+    let (asked, ()) = tokio::join!(client.ask(Verb::Queues), database.allow_connections(true));
+    asked.expect("it went on when the database was open again");
+}
+
+#[tokio::test]
+async fn a_setting_of_the_url_that_the_server_does_not_know_is_no_matter_of_the_schema() {
+    let database = Database::new().await;
+    let join = if database.url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{join}options=-c%20no_such_setting%3D1", database.url);
+    let error = Target::parse(&url).unwrap().connect().await.err().expect("it is refused");
+    assert!(
+        matches!(&error, Error::Refused(m) if m.contains("no_such_setting") && !m.contains("migrate")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_closed_client_says_so_at_once() {
     let database = Database::new().await;
     let client = Client::new(&database.url, 2).unwrap();

@@ -44,6 +44,12 @@ impl Database {
         database
     }
 
+    /// Lets nobody in any more, or everybody again.
+    pub async fn allow_connections(&self, allow: bool) {
+        let mut conn = Target::parse(&self.server).unwrap().connect().await.expect("the test server can be reached");
+        run(&mut conn, format!("alter database {} allow_connections {allow}", self.name)).await;
+    }
+
     pub async fn connect(&self) -> Conn {
         Target::parse(&self.url).expect("a URL").connect().await.expect("the test database can be reached")
     }
