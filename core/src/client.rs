@@ -181,6 +181,11 @@ impl Client {
         }
     }
 
+    /// Sends wake-ups, and returns when they have gone out.
+    pub async fn wake(&self, wakes: &Wakes) -> Result<()> {
+        send(&self.shared, wakes).await
+    }
+
     /// Returns when the notifications of all commits before this call have gone out.
     pub async fn flush(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
@@ -458,7 +463,19 @@ async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Noti
     }
 }
 
+/// Tries again for a while: what lies in the pool may be connections to a server that is gone, and whoever is not told waits for a poll.
 async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
+    let deadline = Instant::now() + shared.patience();
+    let mut pauses = Pauses::new();
+    loop {
+        match send_once(shared, wakes).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => pauses.pause().await,
+            result => return result,
+        }
+    }
+}
+
+async fn send_once(shared: &Shared, wakes: &Wakes) -> Result<()> {
     let mut conn = shared.connection().await?;
     let result = within(shared.patience(), worker::wake(&mut conn, wakes)).await;
     keep_or_close(&mut conn, result)

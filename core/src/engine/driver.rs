@@ -412,7 +412,8 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
         (state.config.info.id, state.config.info.queues.clone())
     };
     listener.listen(&worker::channels(me, &queues)).await?;
-    shared.client.tell(Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() });
+    // Not `tell`: only what was sent and not heard says that there is a pooler in between.
+    shared.client.wake(&Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() }).await?;
     match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {
         Ok(first) => notified(shared, &first?),
         Err(_) => return Ok(false),
