@@ -425,13 +425,15 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
         state.beat.wanted = true;
     }
     shared.kick.notify_one();
+    let mut gone = shared.gone.subscribe();
     loop {
-        let payload = listener.next().await?;
+        let payload = tokio::select! {
+            // Without this the connection of a worker that has ended stays until somebody notifies its queues.
+            _ = gone.wait_for(|gone| *gone) => return Ok(true),
+            payload = listener.next() => payload?,
+        };
         notified(shared, &payload);
         shared.kick.notify_one();
-        if *shared.gone.borrow() {
-            return Ok(true);
-        }
     }
 }
 

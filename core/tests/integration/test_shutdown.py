@@ -22,7 +22,7 @@ from apps.shutdown import (
 from currant import ExecutionFailed, send_signal_sync
 from currant.decorators import Function
 from currant.worker import Worker
-from support import WorkerProcess, eventually
+from support import WorkerProcess, eventually, eventually_async
 
 Start = Callable[..., WorkerProcess]
 
@@ -165,6 +165,18 @@ def test_a_thread_that_never_returns_does_not_keep_a_worker_from_ending(
     worker.terminate()
     assert worker.wait() == 0
     assert (row(db, run)["state"], row(db, run)["attempt"]) == ("pending", 0)
+
+
+@pytest.mark.usefixtures("set_environment")
+async def test_a_worker_that_has_ended_leaves_no_session_behind_that_listens(db: Connection) -> None:
+    def listening() -> int:
+        listens = "select 1 from pg_stat_activity where datname = current_database() and query ilike 'listen %'"
+        return len(db.execute(listens).fetchall())
+
+    for _ in range(3):
+        async with Worker(["orders"]):
+            await eventually_async(lambda: listening() == 1)
+        await eventually_async(lambda: listening() == 0)
 
 
 @pytest.mark.usefixtures("set_environment")
