@@ -160,10 +160,11 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.shared.gone.send_replace(true);
-                let unwritten = self.shared.state().take_units().len();
-                Err(Error::Unavailable(format!(
-                    "the worker stopped without the database: {unwritten} outcomes are not written, their executions will run again"
-                )))
+                let left = match self.shared.state().take_units().len() {
+                    0 => "nothing is unwritten, and it counts as alive until its heartbeat time-out".into(),
+                    unwritten => format!("{unwritten} outcomes are not written, their executions will run again"),
+                };
+                Err(Error::Unavailable(format!("the worker stopped without the database: {left}")))
             }
         }
     }
