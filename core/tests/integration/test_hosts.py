@@ -138,7 +138,6 @@ async def test_a_fail_over_to_the_second_host_goes_unnoticed(
     own_pair.stand_by.promote()
 
     await signal
-    # Not after a minute only, when a worker that did not hear itself would listen again.
     await eventually_async(lambda: listening(own_pair.stand_by, asleep), timeout=40)
     assert await waiting == [0, 1, 2]
     after = await outage.three_steps.queue("after")  # only a notification can tell the worker
@@ -149,6 +148,18 @@ async def test_a_fail_over_to_the_second_host_goes_unnoticed(
     assert_all_recorded_once(own_pair.stand_by.url, {str(handle), str(after)}, tmp_path / "journal")
     attempts = fetch(own_pair.stand_by.url, "select distinct attempt, worker_losses from currant.executions")
     assert attempts == [{"attempt": 1, "worker_losses": 0}]
+
+
+def test_a_worker_listens_again_at_once_after_a_fail_over(own_pair: Pair, start_worker: StartWorker) -> None:
+    """What it had in its pool leads to a server that is gone, and nobody but itself sends it a notification."""
+    currant.configure(database_url=own_pair.url())
+    start_worker(own_pair.url())
+    asleep = eventually(lambda: listening(own_pair.primary), timeout=60)
+    own_pair.primary.kill()
+    own_pair.stand_by.promote()
+    # A worker that does not hear itself tries again after a minute.
+    eventually(lambda: listening(own_pair.stand_by, asleep), timeout=40)
+    assert outage.three_steps.queue_sync("after").result_sync(timeout=60) == [0, 1, 2]
 
 
 # Several hosts without the parameter are `read-write`.
