@@ -61,7 +61,7 @@ e2e-steps:
 
 .PHONY: pod-template
 pod-template: .venv/.operator ## write the schema of a WorkerPool's template anew, from the Kubernetes of the tests
-	@scripts/need-go.sh
+	@scripts/need.sh go openssl
 	@e2e/cluster build
 	@.venv/bin/python scripts/pod_template_schema.py
 	@charts/sync-crds.sh

@@ -60,6 +60,12 @@ class Kubectl:
         listed = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self("apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-", stdin=json.dumps(listed))
 
+    def wait_established(self) -> None:
+        """Wait, for 60 s at most, until every custom resource that is defined is served."""
+        # `kubectl wait` fails at once on a definition that has no conditions yet, but not while its list is null.
+        self("wait", "--for=jsonpath={.status.acceptedNames.kind}", "--all", "crd", "--timeout=60s")
+        self("wait", "--for=condition=Established", "--all", "crd", "--timeout=60s")
+
 
 @dataclass(frozen=True)
 class ControlPlane:

@@ -25,10 +25,14 @@ BEGIN = "# Written by scripts/pod_template_schema.py from here"
 END = "# to here."
 
 # The type of the field, instead of what the document says.
+# A quantity may be a number with a point, as `cpu: 0.5`, which int-or-string would refuse. A field without a type takes anything;
+# the rules leave numbers and text, and no rule for one kind of value applies to another.
 QUANTITY = {
-    "anyOf": [{"type": "integer"}, {"type": "string"}],
-    "x-kubernetes-int-or-string": True,
+    "x-kubernetes-preserve-unknown-fields": True,
     "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+    "maxProperties": 0,
+    "maxItems": 0,
+    "not": {"enum": [True, False, {}, []]},
 }
 INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
 MAP_OF_TEXT = {"type": "object", "additionalProperties": {"type": "string"}}

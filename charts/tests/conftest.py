@@ -29,5 +29,5 @@ def kubectl() -> Iterator[Kubectl]:
             kubectl("create", "-f", "-", stdin=json.dumps(namespace))
         for path in (CHECKOUT / "crds", Path(__file__).with_name("data") / "monitoring.coreos.com.json"):
             kubectl("apply", "--server-side", "-f", str(path))
-        kubectl("wait", "--for=condition=Established", "--all", "customresourcedefinitions", "--timeout=60s")
+        kubectl.wait_established()
         yield kubectl

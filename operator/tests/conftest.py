@@ -27,7 +27,7 @@ def plane() -> Iterator[ControlPlane]:
 def install_crds(kubectl: Kubectl) -> None:
     """Apply `crds/` and wait until the API server serves them."""
     kubectl("apply", "--server-side", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    kubectl.wait_established()
 
 
 @pytest.fixture(scope="session")

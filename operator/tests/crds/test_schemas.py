@@ -208,6 +208,18 @@ POOL_REFUSALS = {
         container(resources={"limits": {"memory": "1 Gi"}}),
         'spec.template.spec.containers[0].resources.limits.memory: Invalid value: "1 Gi"',
     ),
+    "quantity of a truth value": (
+        container(resources={"limits": {"cpu": True}}),
+        "spec.template.spec.containers[0].resources.limits.cpu",
+    ),
+    "quantity of fields": (
+        container(resources={"limits": {"cpu": {"cores": 1}}}),
+        "spec.template.spec.containers[0].resources.limits.cpu",
+    ),
+    "quantity of nothing": (
+        container(resources={"limits": {"cpu": []}}),
+        "spec.template.spec.containers[0].resources.limits.cpu",
+    ),
     "quantity in words": (
         {"spec__template": {"spec": {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "lots"}}]}}},
         'emptyDir.sizeLimit: Invalid value: "lots"',

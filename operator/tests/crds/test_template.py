@@ -44,7 +44,7 @@ spec:
         - {name: BANK_URL, value: "https://bank.example"}
         - {name: TOKEN, valueFrom: {secretKeyRef: {name: bank, key: token, optional: true}}}
       envFrom: [{configMapRef: {name: settings}}]
-      resources: {requests: {cpu: 1, memory: 1.5Gi, ephemeral-storage: 1e9}, limits: {memory: 2Gi, nvidia.com/gpu: "1"}}
+      resources: {requests: {cpu: 0.5, memory: 1.5Gi, ephemeral-storage: 1e9}, limits: {cpu: 1, memory: 2Gi, nvidia.com/gpu: "1"}}
       livenessProbe: {periodSeconds: 30, httpGet: {path: /alive}}
       lifecycle: {preStop: {sleep: {seconds: 1}}}
       securityContext: {capabilities: {drop: [ALL]}, readOnlyRootFilesystem: false}

@@ -172,7 +172,9 @@ def test_every_field_has_a_description(kubectl: Kubectl, kind: str) -> None:
     version = kubectl.json("get", "crd", f"{kind}.currant.dev")["spec"]["versions"][0]
     schema = version["schema"]["openAPIV3Schema"]
     below = fields(schema["properties"]["spec"], "spec") + fields(schema["properties"]["status"], "status")
-    assert [path for path, field in below if not field.get("description")] == []
+    # Those of pods are Kubernetes' own (kubectl explain pod.spec); with them the definition would be too large to apply.
+    ours = [(path, field) for path, field in below if not path.startswith("spec.template.spec.")]
+    assert [path for path, field in ours if not field.get("description")] == []
     assert [name for name in ("spec", "status") if not schema["properties"][name].get("description")] == []
 
 
