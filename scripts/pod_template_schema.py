@@ -25,8 +25,8 @@ BEGIN = "# Written by scripts/pod_template_schema.py from here"
 END = "# to here."
 
 # The type of the field, instead of what the document says.
-# A quantity may be a number with a point, as `cpu: 0.5`, which int-or-string would refuse. A field without a type takes anything;
-# the rules leave numbers and text, and no rule for one kind of value applies to another.
+# A quantity may be a number with a point, as `cpu: 0.5`, which int-or-string would refuse. A field without a type takes
+# anything; the rules leave numbers and text, and no rule for one kind of value applies to another.
 QUANTITY = {
     "x-kubernetes-preserve-unknown-fields": True,
     "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
