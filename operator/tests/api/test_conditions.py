@@ -194,7 +194,7 @@ def test_a_role_that_may_not_make_the_schema_is_told(cluster: Cluster, make_data
     parts = urlsplit(url)
     cluster.secret(parts._replace(netloc=f"{role}:sesame@{parts.hostname}:{parts.port}").geturl())
     apply_pool(cluster)
-    told(cluster, "DatabaseUnreachable", "permission denied for database")
+    told(cluster, "DatabaseUnreachable", f"the role {role} may not create the schema currant")
 
 
 def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, operator: RunningOperator) -> None:

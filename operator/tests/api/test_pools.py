@@ -134,11 +134,12 @@ def test_a_quota_that_stops_pods_is_told(ready_cluster: Cluster) -> None:
 
 
 def test_a_template_that_the_api_server_refuses_is_told_with_its_words_and_mended(ready_cluster: Cluster) -> None:
-    bad = {"spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "lots"}}}]}}
+    resources = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+    bad = {"spec": {"containers": [{"name": "worker", "resources": resources}]}}
     ready_cluster.apply(pool(spec__template=bad))
     told = ready_cluster.wait_reason("wp", "orders", "Ready", "ApplyRejected")
     assert "refuses the Deployment orders" in told["message"]
-    assert "quantities must match" in told["message"]
+    assert "must be less than or equal to memory limit" in told["message"]
     assert "ApplyRejected" in ready_cluster("get", "wp", "orders")
     good = {"spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "1Gi", "cpu": "1000m"}}}]}}
     ready_cluster.apply(pool(spec__template=good))
