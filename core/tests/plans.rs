@@ -95,13 +95,18 @@ async fn rows_of_a_life(conn: &mut Conn) -> i64 {
     after - before
 }
 
+/// A session counts what it reads in memory, and writes that down a second later or at its end.
+async fn flush_statistics(conn: &mut Conn) {
+    run(conn, "select pg_stat_force_next_flush()".into()).await;
+    run(conn, "select 1".into()).await;
+}
+
 async fn pages_of_a_life(database: &Database) -> i64 {
     let mut watch = database.connect().await;
     let before: i64 = text(&mut watch, PAGES).await.parse().unwrap();
     let mut conn = database.connect().await;
     a_life(&mut conn).await;
-    run(&mut conn, "select pg_stat_force_next_flush()".into()).await;
-    run(&mut conn, "select 1".into()).await;
+    flush_statistics(&mut conn).await;
     text(&mut watch, PAGES).await.parse::<i64>().unwrap() - before
 }
 
@@ -132,12 +137,20 @@ async fn what_a_worker_repeats_reads_as_little_in_a_large_table_as_in_an_empty_o
                 rows_of_a_life(conn).await; // five plans for values, then perhaps one for all
             }
             sizes.push((count, analyzed, name, rows_of_a_life(conn).await));
+            flush_statistics(conn).await;
         }
     }
     for size in &sizes {
         let most = if size.0 == 50 { 5 * MOST_ROWS } else { MOST_ROWS }; // a few pages may be read whole
         assert!(size.3 < most, "rows read: {sizes:?}");
     }
+    // The lives that were rolled back left dead rows, and how many of them a scan meets differs from time to time.
+    run(
+        &mut early,
+        "vacuum currant.executions, currant.steps, currant.signals, currant.idempotency_keys, currant.workers".into(),
+    )
+    .await;
+    flush_statistics(&mut early).await;
     let pages = pages_of_a_life(&database).await;
     assert!(pages < MOST_PAGES, "{pages} pages in the large table");
 }
