@@ -66,8 +66,11 @@ QUICK = {
 
 
 def child_environment(database_url: str, **variables: str) -> dict[str, str]:
-    """A child's environment: this database, quick heartbeats, modules of the checkout and core/tests/integration."""
-    path = [str(CHECKOUT), str(TESTS / "integration"), str(TESTS)]
+    """A child's environment: this database, quick heartbeats, modules of the checkout and core/tests/integration.
+
+    The package too, as the tests on other Pythons have it on the path only.
+    """
+    path = [str(CHECKOUT), str(CHECKOUT / "core" / "python"), str(TESTS / "integration"), str(TESTS)]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path),
