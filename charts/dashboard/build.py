@@ -41,7 +41,11 @@ OF_NAMESPACE = '{namespace=~"$namespace"}'
 DOCS = "https://currant.dev/docs"  # as `monitoring.docsUrl` of the chart; the pages are those of docs/
 # Of pools that share a queue each has the count.
 INCOMPATIBLE = f"max by (namespace, function) (currant_pool_incompatible_runs{OF_POOL})"
-LINKS = {"Alerts": "alerts.md", "Metrics": "observability.md", "Conditions of pools": "kubernetes.md"}
+LINKS = {
+    "Alerts": "operate/alerts.md",
+    "Metrics": "operate/observability.md",
+    "Conditions of pools": "operate/kubernetes.md",
+}
 COMPLETED = 'outcome="completed"'
 FAILED = 'outcome="failed"'
 ENDED = 'outcome=~"completed|failed"'

@@ -98,7 +98,7 @@ def test_the_notes_name_the_secret_that_there_is_or_how_to_make_one(kubectl: Kub
 
 
 def test_the_api_server_takes_the_resources_in_the_documentation(kubectl: Kubectl) -> None:
-    text = "".join((CHECKOUT / path).read_text() for path in ("README.md", "docs/kubernetes.md"))
+    text = "".join((CHECKOUT / path).read_text() for path in ("README.md", "docs/operate/kubernetes.md"))
     blocks = re.findall(r"```yaml\n(apiVersion: currant.dev/.*?)```", text, re.DOTALL)
     assert {kind for block in blocks for kind in re.findall(r"(?m)^kind: (\w+)", block)} == {"WorkerPool", "Workflow"}
     for block in blocks:
@@ -106,7 +106,7 @@ def test_the_api_server_takes_the_resources_in_the_documentation(kubectl: Kubect
 
 
 def test_the_one_off_command_line_of_the_docs_is_a_pod_with_the_databases_url(kubectl: Kubectl) -> None:
-    text = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+    text = (CHECKOUT / "docs" / "operate" / "kubernetes.md").read_text()
     found = re.search(r"^kubectl (run currant .*?-- list)$", text, re.MULTILINE | re.DOTALL)
     assert found
     run, _, words = found[1].partition(" -- ")

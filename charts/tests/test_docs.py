@@ -1,4 +1,4 @@
-"""docs/kubernetes.md has every field of the resources with its default, and the reasons that the operator gives."""
+"""docs/operate/kubernetes.md has every field of the resources with its default, and the reasons that the operator gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from helm import CHECKOUT, Object
 
-TEXT = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+TEXT = (CHECKOUT / "docs" / "operate" / "kubernetes.md").read_text()
 OPERATOR = CHECKOUT / "operator" / "currant_operator"
 
 
@@ -77,5 +77,5 @@ def test_every_reason_that_is_explained_exists() -> None:
 def test_every_file_that_it_names_exists() -> None:
     for path in re.findall(r"-f ([\w./-]+\.yaml)", TEXT):
         assert (CHECKOUT / path).exists(), path
-    for path in re.findall(r"\]\((\.\./[\w./-]+)\)", TEXT):
-        assert (CHECKOUT / "docs" / path).exists(), path
+    for path in re.findall(r"\]\(((?:\.\./)+[\w./-]+)\)", TEXT):
+        assert (CHECKOUT / "docs" / "operate" / path).exists(), path

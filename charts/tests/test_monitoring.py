@@ -12,11 +12,11 @@ from helm import CHART, CHECKOUT, Object, objects, one, render
 
 METRIC = re.compile(r"currant_[a-z_]+")
 DOCS = "https://currant.dev/docs"
-GUIDE = (CHECKOUT / "docs" / "observability.md").read_text()
+GUIDE = (CHECKOUT / "docs" / "operate" / "observability.md").read_text()
 
 
 def workers_metrics() -> set[str]:
-    """What a worker's page has: docs/observability.md, which a test compares with a real page."""
+    """What a worker's page has: docs/operate/observability.md, which a test compares with a real page."""
     rows = re.findall(r"(?m)^\| `(currant_worker_\w+)` \| (\w+) \|", GUIDE)
     return {name for family, kind in rows for name in series(family.removesuffix("_total"), kind)}
 
@@ -129,10 +129,10 @@ def exists(url: str) -> bool:
 def test_every_alert_has_a_page_that_says_what_to_do() -> None:
     for alert in alerts():
         url = alert["annotations"]["runbook_url"]
-        assert url.startswith(f"{DOCS}/alerts.md#"), alert["alert"]
+        assert url.startswith(f"{DOCS}/operate/alerts.md#"), alert["alert"]
         assert exists(url), url
-    assert not exists(f"{DOCS}/alerts.md#nothing-of-the-kind")
-    described = re.findall(r"(?m)^### (\w+)$", (CHECKOUT / "docs" / "alerts.md").read_text())
+    assert not exists(f"{DOCS}/operate/alerts.md#nothing-of-the-kind")
+    described = re.findall(r"(?m)^### (\w+)$", (CHECKOUT / "docs" / "operate" / "alerts.md").read_text())
     assert sorted(described) == sorted(alert["alert"] for alert in alerts())
 
 
@@ -144,7 +144,7 @@ def test_the_table_of_alerts_has_every_alert() -> None:
 def test_the_pages_may_be_anywhere() -> None:
     found = objects(render("monitoring-forced", "--set", "monitoring.docsUrl=https://wiki.example/currant/"))
     rules = one(found, "PrometheusRule", "currant-operator")["spec"]["groups"][0]["rules"]
-    assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example/currant/alerts.md#currantnobodyleads"
+    assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example/currant/operate/alerts.md#currantnobodyleads"
 
 
 def test_the_dashboard_is_found_by_its_uid_and_links_to_pages_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""The scrape configuration of docs/observability.md, for a Prometheus without the Prometheus operator.
+"""The scrape configuration of docs/operate/observability.md, for a Prometheus without the Prometheus operator.
 
 Debian's Prometheus has no discovery of Kubernetes, so the targets are given here, with the labels that the discovery
 of pods gives them; the relabelling is Prometheus' own.
@@ -20,7 +20,7 @@ from e2e.programs import needed
 from e2e.prometheus import HOW
 from helm import CHECKOUT, NAMESPACE, objects, one, render
 
-GUIDE = (CHECKOUT / "docs" / "observability.md").read_text()
+GUIDE = (CHECKOUT / "docs" / "operate" / "observability.md").read_text()
 META = "__meta_kubernetes"
 POOL: dict[str, Any] = {
     "metadata": {"name": "orders", "namespace": "shop"},

@@ -225,7 +225,7 @@ fn functions(parsed: &[std::result::Result<Item, String>]) -> Vec<String> {
     parsed.iter().flatten().map(|item| item.function.clone()).collect()
 }
 
-/// Schedules come before executions, and those before definitions (docs/locks.md): a worker that fires one may cancel a run.
+/// Schedules come before executions, and those before definitions (docs/internals/locks.md): a worker that fires one may cancel a run.
 async fn lock_schedules(scope: &mut Scope<'_>, parsed: &[std::result::Result<Item, String>]) -> Result<()> {
     let query = sqlx::query!(
         "select id from currant.schedules where function = any($1) order by function, name for update",

@@ -7,7 +7,7 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::executions::to_json;
 
-/// Each a JSON array but `schema`; docs/doctor.md has their fields.
+/// Each a JSON array but `schema`; docs/reference/doctor.md has their fields.
 #[derive(Serialize)]
 struct Facts {
     schema: Box<RawValue>,

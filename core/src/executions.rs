@@ -169,7 +169,7 @@ pub(crate) fn stored(items: &[NewExecution], created: &[Created]) -> Result<Vec<
     if schemas.is_empty() { Ok(ids) } else { Err(Error::UncheckedInput(serde_json::json!(schemas).to_string())) }
 }
 
-/// One execution as `get_execution`, `show` and `list_executions` give it (docs/engine.md). A view's columns are all nullable to sqlx.
+/// One execution as `get_execution`, `show` and `list_executions` give it (docs/internals/engine.md). A view's columns are all nullable to sqlx.
 #[derive(Serialize)]
 struct Details {
     id: Option<Uuid>,

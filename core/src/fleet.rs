@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::types::{Micros, Wakes};
 use crate::worker::{Wake, wakes_of};
 
-/// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/engine.md).
+/// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/internals/engine.md).
 pub async fn fleet(conn: &mut Conn, pools: &str) -> Result<Vec<u8>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.fleet($1::text::jsonb)::text as "fleet!""#, pools);

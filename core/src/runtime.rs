@@ -1,5 +1,5 @@
 //! The process's tokio runtime: one thread, made when first needed. It waits for the database most of the time, and a second one costs
-//! more in handing tasks over than it carries (docs/performance.md).
+//! more in handing tasks over than it carries (docs/internals/performance.md).
 //!
 //! Threads do not survive a fork. The child's runtime is a new one in a new slot; the old one is neither used nor dropped (its
 //! destructor would wait for threads that are not there). Slots form a list, so that no lock is taken that the fork may have frozen.

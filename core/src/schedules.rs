@@ -296,7 +296,7 @@ struct Details {
     missed: Option<i64>,
 }
 
-/// Every schedule as JSON, by function and name (docs/engine.md).
+/// Every schedule as JSON, by function and name (docs/internals/engine.md).
 pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Details, "select * from currant.schedule_details order by function, name");

@@ -95,7 +95,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
 
 // What the server is like, and the clean-up in Currant's own tables: checked by sqlx.
 
-/// Settings, room, rights and what holds the server back, as a JSON object (docs/bench-command.md). Refuses a schema that is not ours.
+/// Settings, room, rights and what holds the server back, as a JSON object (docs/reference/bench.md). Refuses a schema that is not ours.
 async fn server(target: &Target) -> Result<Vec<u8>> {
     let mut conn = target.connect().await?;
     db::check_schema(&mut conn).await?;

@@ -1,5 +1,5 @@
 -- What is true of every execution at every commit. The tests of Rust and Python add these constraints to their databases; others go
--- without them, since each statement would compile them anew (docs/performance.md has the cost). Callers' values are checked before.
+-- without them, since each statement would compile them anew (docs/internals/performance.md has the cost). Callers' values are checked before.
 alter table currant.executions
     add constraint a_known_kind check (kind in ('task', 'workflow')),
     add constraint a_known_state check (state in ('pending', 'running', 'suspended', 'completed', 'failed', 'cancelled')),

@@ -1,4 +1,4 @@
-"""From `helm install` to finished orders, as docs/kubernetes.md has it."""
+"""From `helm install` to finished orders, as docs/operate/kubernetes.md has it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A pool in the mode Native on real pods: from nothing to what its queue needs and back, without cutting anything.
 
 SCALING_BURST (tasks), SCALING_PODS (maxReplicas), SCALING_LONG (seconds) make the same tests larger, for the figures in
-docs/autoscaling.md; SCALING_RECORDINGS is a directory for the recordings, as CSV.
+docs/operate/autoscaling.md; SCALING_RECORDINGS is a directory for the recordings, as CSV.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@
 {{- define "currant.rulesWithPages" -}}
 {{- $rules := list }}
 {{- range include "currant.rules" . | fromYamlArray }}
-{{- $page := printf "%s/alerts.md#%s" (trimSuffix "/" $.Values.monitoring.docsUrl) (lower .alert) }}
+{{- $page := printf "%s/operate/alerts.md#%s" (trimSuffix "/" $.Values.monitoring.docsUrl) (lower .alert) }}
 {{- $rules = append $rules (merge (dict "annotations" (merge (dict "runbook_url" $page) .annotations)) .) }}
 {{- end }}
 {{- toYaml $rules }}

@@ -1,4 +1,4 @@
-"""The Rust core, as Python sees it. `docs/engine.md` has the protocol; `rust_bridge` names the tuples."""
+"""The Rust core, as Python sees it. `docs/internals/engine.md` has the protocol; `rust_bridge` names the tuples."""
 
 from typing import Any, final
 

@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 
 
 def asked_by(command: tuple[Any, ...]) -> Asked:
-    """What a command of a workflow asks for beside its name (docs/engine.md)."""
+    """What a command of a workflow asks for beside its name (docs/internals/engine.md)."""
     kind = command[0] if command else ""
     if kind in ("execute", "detach"):
         args: bytes = command[2].args

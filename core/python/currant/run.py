@@ -1,4 +1,6 @@
-"""One workflow in memory: outcomes go in, commands come out (docs/engine.md). Pure: no I/O, no clock but what is given.
+"""One workflow in memory: outcomes go in, commands come out (docs/internals/engine.md).
+
+Pure: no I/O, no clock but what is given.
 
 `start` begins a run or rebuilds it from its history; `activate` delivers one outcome and runs until nothing is ready;
 `evict` puts it out of memory. Each is called from a plain callback of the worker's loop, in its thread.
@@ -134,7 +136,8 @@ class WorkflowRun:
     def start(self, clock: int, records: list[Command], outcomes: list[Command]) -> list[Command]:
         """Start the workflow, or rebuild it from its history. Gives the commands to send to the engine.
 
-        `clock` is when the run started, in microseconds since 1970; `records` and `outcomes` are as in docs/engine.md.
+        `clock` is when the run started, in microseconds since 1970; `records` and `outcomes`
+        are as in docs/internals/engine.md.
         Raises `RuntimeError` where `loop_asyncio.install` has not been called: no replay would be exact.
         """
         if not loop_asyncio.installed():

@@ -208,7 +208,7 @@ class RustBridge:
 
     @_Verb
     def get_execution(self, id: str) -> dict[str, Any]:
-        """One execution, as docs/engine.md describes it."""
+        """One execution, as docs/internals/engine.md describes it."""
         return _object(self.core.get_execution(id))
 
     @_Verb
@@ -233,7 +233,7 @@ class RustBridge:
 
     @_Verb
     def doctor(self) -> dict[str, Any]:
-        """What `currant doctor` judges; docs/doctor.md has the fields."""
+        """What `currant doctor` judges; docs/reference/doctor.md has the fields."""
         return _object(self.core.doctor())
 
     @_Verb
@@ -291,7 +291,7 @@ class RustBridge:
         An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
         "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "max_worker_losses"?,
         "concurrency_limit"?, "retention"?, "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds;
-        docs/definitions.md says what each means. Gives, in order, `{"function", "status", "owner", "message"}`:
+        docs/use/definitions.md says what each means. Gives, in order, `{"function", "status", "owner", "message"}`:
         `applied`, `unchanged`, `taken` (`owner` has defined that function) or `invalid`; one of those does not stop the
         others.
         """

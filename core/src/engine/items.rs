@@ -1,4 +1,4 @@
-//! What crosses between the engine and the SDK: `docs/engine.md` is the protocol.
+//! What crosses between the engine and the SDK: `docs/internals/engine.md` is the protocol.
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! `currant._core.Core`: translation of `client::Client`, see `docs/engine.md`.
+//! `currant._core.Core`: translation of `client::Client`, see `docs/internals/engine.md`.
 use std::time::Duration;
 
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-//! `currant._core.Engine`: translation of `engine::Engine`, see `docs/engine.md`.
+//! `currant._core.Engine`: translation of `engine::Engine`, see `docs/internals/engine.md`.
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-"""Processes that tasks start: their signals are their own, and none of them goes on as a worker (docs/workers.md)."""
+"""Processes that tasks start: their signals are their own, and none of them goes on as a worker (docs/use/workers.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of locks (docs/locks.md): every two statements that can meet are stepped against each other, and none deadlocks.
+"""The order of locks (docs/internals/locks.md): every two statements that can meet are stepped against each other, and none deadlocks.
 
 The idea is that of Postgres's isolation tester. A third session holds one row, so that the first statement stops in the middle, with
 the locks that it has by then; the second runs until it ends or waits; then the row is let go. All is rolled back: each pair finds the

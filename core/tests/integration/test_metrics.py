@@ -1,4 +1,4 @@
-"""What a worker counts (docs/observability.md)."""
+"""What a worker counts (docs/operate/observability.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support import CHECKOUT, eventually_async
 from test_health import fetch
 
 LocalWorker = Callable[..., Worker]
-GUIDE = CHECKOUT / "docs" / "observability.md"
+GUIDE = CHECKOUT / "docs" / "operate" / "observability.md"
 FUNCTIONS = (observed.both, observed.double, observed.halve, observed.fail)
 
 
@@ -31,7 +31,7 @@ class Page:
         return float(self._values[series])
 
     def families(self) -> list[str]:
-        """A row of docs/observability.md for each family."""
+        """A row of docs/operate/observability.md for each family."""
         helps = dict(re.findall(r"^# HELP (\w+) (.*)$", self.text, re.MULTILINE))
         rows = []
         for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", self.text, re.MULTILINE):

@@ -1,4 +1,4 @@
-"""OpenTelemetry (docs/observability.md): one trace from the enqueuer to the last step, over workers that come and go."""
+"""OpenTelemetry (docs/operate/observability.md): one trace from the enqueuer to the last step, over workers that come and go."""
 
 from __future__ import annotations
 

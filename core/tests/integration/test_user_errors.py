@@ -1,4 +1,4 @@
-"""Whatever users' exceptions do, the attempt ends, its slot is free, and the worker goes on (docs/workers.md)."""
+"""Whatever users' exceptions do, the attempt ends, its slot is free, and the worker goes on (docs/use/workers.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An extension in memory, by docs/engine.md: a core without a database, and an engine that does what a test says."""
+"""An extension in memory, by docs/internals/engine.md: a core without a database, and an engine that does what a test says."""
 
 from __future__ import annotations
 

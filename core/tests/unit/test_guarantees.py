@@ -1,4 +1,4 @@
-"""docs/guarantees.md names a test for every guarantee and rule, and each of them is there."""
+"""docs/internals/guarantees.md names a test for every guarantee and rule, and each of them is there."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENT = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "internals" / "guarantees.md").read_text(encoding="utf-8")
 ROWS = [line for line in DOCUMENT.splitlines() if re.match(r"\| [0-9a-z]+ \|", line)]
 NAMED = sorted(set(re.findall(r"`(\w+\.(?:py|rs))::(\w+)`", DOCUMENT)))
 

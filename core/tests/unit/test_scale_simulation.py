@@ -1,4 +1,4 @@
-"""The simulation is one of queues and pods, and the scaler does in it what docs/autoscaling.md says."""
+"""The simulation is one of queues and pods, and the scaler does in it what docs/operate/autoscaling.md says."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def test_a_trace_that_is_none_is_told(text: str, said: str, tmp_path: Path) -> N
 
 
 def table() -> dict[tuple[str, str], list[float]]:
-    """The table of docs/autoscaling.md by load and scaler."""
-    lines = (CHECKOUT / "docs/autoscaling.md").read_text(encoding="utf-8").splitlines()
+    """The table of docs/operate/autoscaling.md by load and scaler."""
+    lines = (CHECKOUT / "docs/operate/autoscaling.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
     scalers = ("Native", "KEDA on ready", "KEDA on ready + running")
     return {

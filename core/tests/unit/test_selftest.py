@@ -18,7 +18,7 @@ from currant.cli.bench.measure import Interrupted, Marks, Stop
 from currant.cli.bench.model import Figures, Measure, Plan, Report, latency, percentile, rate
 from support import CHECKOUT
 
-DOCUMENTATION = (CHECKOUT / "docs" / "bench-command.md").read_text(encoding="utf-8")
+DOCUMENTATION = (CHECKOUT / "docs" / "reference" / "bench.md").read_text(encoding="utf-8")
 KEYS = re.compile(r"`(\w+)`")
 
 HEALTHY: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The worker, on an engine that does what the test says (docs/engine.md)."""
+"""The worker, on an engine that does what the test says (docs/internals/engine.md)."""
 
 from __future__ import annotations
 

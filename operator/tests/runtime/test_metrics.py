@@ -162,7 +162,7 @@ def test_databases_are_counted_by_state():
 
 
 def test_the_guide_has_every_metric_of_the_operator():
-    guide = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
+    guide = (Path(__file__).parents[3] / "docs" / "operate" / "observability.md").read_text()
     table = guide.split("<!-- operator -->")[1].split("<!-- end -->")[0]
     documented = [line for line in table.splitlines() if line.startswith("| `")]
     collectors = [each for each in metrics.REGISTRY._collector_to_names if hasattr(each, "_labelnames")]

@@ -1,4 +1,7 @@
-"""`currant doctor`: why does work not go on? What the database shows, judged; docs/doctor.md goes through it."""
+"""`currant doctor`: why does work not go on? What the database shows, judged.
+
+docs/reference/doctor.md goes through it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How many pods a pool should have. Pure: a snapshot and the memory of the looks before give a decision and a memory.
 
 Little's law gives the load (attempts that run, on average), the latency target gives how fast a backlog must go, and
-the time that a pod takes to start gives what it is worth to keep one: docs/autoscaling.md derives the rules.
+the time that a pod takes to start gives what it is worth to keep one: docs/operate/autoscaling.md derives the rules.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 //! Every order of events in small worlds of two workers and one or two runs, crashes at every point: leases, workflows in memory, eviction,
-//! wake-ups, signals and time-outs. The workers are the engine's own decisions; docs/model.md says what is modelled and what is not.
+//! wake-ups, signals and time-outs. The workers are the engine's own decisions; docs/internals/model.md says what is modelled and what is not.
 mod database;
 mod world;
 

@@ -1,7 +1,7 @@
 """`currant bench`: a short self-test against the user's own database.
 
 It looks at the server (`measure.look`), decides whether it may begin (`judge`), says what it will do, measures
-(`measure`), and says what that means (`judge`, `show`). docs/bench-command.md is for users.
+(`measure`), and says what that means (`judge`, `show`). docs/reference/bench.md is for users.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class Database:
     def _left_behind(self, error: CurrantError) -> LeftBehind:
         return LeftBehind(
             f"what this self-test wrote could not be removed ({error}); the next `currant bench` tries again after an "
-            f"hour, docs/bench-command.md has the statements: table {self.table}, queue {self.queue}"
+            f"hour, docs/reference/bench.md has the statements: table {self.table}, queue {self.queue}"
         )
 
     async def _remove_some(self, until: str) -> int:
