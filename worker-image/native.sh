@@ -170,7 +170,7 @@ native_operator_packages() {
 native_operator() {
     local key
     native_operator_packages
-    key=$({ cat "$top/operator/pyproject.toml" "$top"/operator/currant_operator/*; declare -f native_operator python_tree; } 2>/dev/null | hash_of)
+    key=$({ cat "$top/operator/pyproject.toml"; find "$top/operator/currant_operator" -name '*.py' -print0 | sort -z | xargs -0 cat; declare -f native_operator python_tree; } | hash_of)
     if ! kept operator "$key"; then
         rm -rf "$cache/operator"
         mkdir -p "$cache/operator/source" # setuptools writes beside what it builds

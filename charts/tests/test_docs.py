@@ -50,7 +50,7 @@ def test_the_reference_has_every_field_with_its_default(title: str, plural: str)
 
 def reasons_of_the_operator() -> set[str]:
     """The reasons of problems and conditions in its source."""
-    text = "\n".join(path.read_text() for path in OPERATOR.glob("*.py"))
+    text = "\n".join(path.read_text() for path in OPERATOR.rglob("*.py"))
     problems = re.findall(r'(?:Problem|PodProblem)\(\s*(?:_name\(pod\), )?"(\w+)"', text)
     returned = re.findall(r'return \(?\s*"([A-Z]\w+)",', text)
     return {*problems, *returned}
@@ -65,7 +65,7 @@ def test_every_problem_that_the_operator_names_is_explained() -> None:
 
 
 def test_every_reason_that_is_explained_exists() -> None:
-    text = "\n".join(path.read_text() for path in OPERATOR.glob("*.py"))
+    text = "\n".join(path.read_text() for path in OPERATOR.rglob("*.py"))
     rows = re.findall(
         r"^\| [^|]*\| ((?:`\w+`(?:, )?)+) \|", section("Conditions, and what to do about each"), re.MULTILINE
     )

@@ -7,7 +7,8 @@ import re
 import runpy
 from typing import Any
 
-from currant_operator import manifests, metrics
+from currant_operator import metrics
+from currant_operator.plan import manifests
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
 METRIC = re.compile(r"currant_[a-z_]+")
@@ -172,7 +173,7 @@ def test_the_pod_monitor_finds_the_workers_of_the_namespaces_that_the_operator_s
     forced = ("--set", "monitoring.podMonitor.enabled=true")
     watched = one(objects(render("watch-namespace", *forced)), "PodMonitor", "currant-workers")["spec"]
     assert watched["namespaceSelector"] == {"matchNames": ["shop"]}
-    # The labels and the port that operator/currant_operator/manifests.py gives the pods.
+    # The labels and the port that operator/currant_operator/plan/manifests.py gives the pods.
     assert everywhere["selector"]["matchLabels"] == {
         "app.kubernetes.io/name": "currant-worker",
         "app.kubernetes.io/managed-by": "currant",

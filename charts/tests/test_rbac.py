@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from currant_operator import kinds
+from currant_operator.plan import kinds
 from helm import Object, objects, of_kind, one, render
 
 OPERATOR = "currant-operator"

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from currant_operator import manifests
-from currant_operator.resources import parse_pool
+from currant_operator.plan import manifests
+from currant_operator.plan.resources import parse_pool
 from e2e.programs import needed
 from e2e.prometheus import HOW
 from helm import CHECKOUT, NAMESPACE, objects, one, render

@@ -10,7 +10,7 @@ import os
 import sys
 
 from currant_operator import logs, settings
-from currant_operator.api import LoginError
+from currant_operator.cluster.api import LoginError
 
 
 def main() -> None:

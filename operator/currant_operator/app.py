@@ -14,22 +14,23 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from currant.rust_bridge import RustBridge
-from currant_operator import kinds, metrics
-from currant_operator.api import Api, ApiError, ApiLease, login, wait_for_kinds
-from currant_operator.database import Bridge, Times
-from currant_operator.databases import Databases
-from currant_operator.endings import Endings
-from currant_operator.events import Recorder
+from currant_operator import metrics
+from currant_operator.cluster.api import Api, ApiError, ApiLease, login, wait_for_kinds
+from currant_operator.cluster.events import Recorder
+from currant_operator.cluster.lease import Election, Terms
+from currant_operator.cluster.secrets import Secrets
+from currant_operator.cluster.store import Body, Store, identity
+from currant_operator.database.database import Bridge, Times
+from currant_operator.database.databases import Databases
 from currant_operator.health import HealthServer
-from currant_operator.kinds import Key, Kind
-from currant_operator.lease import Election, Terms
-from currant_operator.neighbours import OPERATORS, Neighbours, neighbours
-from currant_operator.reconcile import Reconciler
-from currant_operator.secrets import Secrets
+from currant_operator.plan import kinds
+from currant_operator.plan.kinds import Key, Kind
+from currant_operator.plan.neighbours import OPERATORS, Neighbours, neighbours
+from currant_operator.reconcile.pod_ends import Endings
+from currant_operator.reconcile.reconciler import Reconciler
+from currant_operator.reconcile.watch import Watcher
+from currant_operator.reconcile.workqueue import WorkQueue
 from currant_operator.settings import Settings
-from currant_operator.store import Body, Store, identity
-from currant_operator.watch import Watcher
-from currant_operator.workqueue import WorkQueue
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from currant_operator import kinds
-from currant_operator.kinds import Key
+from currant_operator.plan import kinds
+from currant_operator.plan.kinds import Key
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from currant_operator.drift import drift_digest, needs_apply
-from currant_operator.observed import DatabaseReachable, ObservedPool, SecretFound
-from currant_operator.plan_pool import plan_pool
-from currant_operator.plans import PoolPlan
-from currant_operator.resources import parse_pool
+from currant_operator.plan.drift import drift_digest, needs_apply
+from currant_operator.plan.observed import DatabaseReachable, ObservedPool, SecretFound
+from currant_operator.plan.plans import PoolPlan
+from currant_operator.plan.pool import plan_pool
+from currant_operator.plan.resources import parse_pool
 from e2e.clusters import Kubectl, KubectlError
 from samples import SMALLEST_POOL, manifest
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from currant_operator import conditions, logs
-from currant_operator.events import Recorder
-from currant_operator.observed import Applied, DatabaseUnreachable, MigrationFailed, SchemaTooNew
-from currant_operator.plans import Event
+from currant_operator import logs
+from currant_operator.cluster.events import Recorder
+from currant_operator.plan import conditions
+from currant_operator.plan.observed import Applied, DatabaseUnreachable, MigrationFailed, SchemaTooNew
+from currant_operator.plan.plans import Event
 from test_native_pools import native
 from worlds import WorkflowWorld, crashed, settled, waiting
 

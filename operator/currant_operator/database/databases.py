@@ -1,0 +1,157 @@
+"""Every database in use: one `Database` for each URL, shared by the pools whose secrets hold it.
+
+A URL holds a password: it is kept in memory, and never logged; logs and metrics know a database by a salted digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Sequence
+
+from currant_operator import metrics
+from currant_operator.database.database import Bridge, Database, Notify, Times
+from currant_operator.plan.kinds import Key
+
+CONNECT_TIMEOUT = 5  # seconds, where the URL does not say
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d*)?")
+_SALT = secrets.token_bytes(16)
+
+
+class WrongUrl(Exception):
+    """The URL cannot be one of a database; the message does not hold it."""
+
+
+class Databases:
+    """Every database in use, and which pool and which Workflow uses which. Use it on one event loop."""
+
+    def __init__(
+        self,
+        open_bridge: Callable[[str], Bridge],
+        times: Times,
+        notify: Notify,
+        served_changed: Callable[[Key], None],
+    ) -> None:
+        self._open_bridge, self._times, self._notify, self._served_changed = open_bridge, times, notify, served_changed
+        self._databases: dict[str, tuple[Database, asyncio.Task[None]]] = {}
+        self._of_pool: dict[Key, Database] = {}
+        self._urls: dict[Key, str] = {}
+
+    def use(self, pool: Key, url: str, queues: Sequence[str], horizon: float | None = None) -> Database:
+        """The database of a pool whose secret holds this URL. Raises `WrongUrl`."""
+        if self._urls.get(pool) != url:
+            check_url(url)
+            self.release(pool)
+            self._urls[pool] = url
+            self._of_pool[pool] = self._get(url)
+        database = self._of_pool[pool]
+        database.use(pool, queues, horizon)
+        return database
+
+    def of(self, pool: Key) -> Database | None:
+        """The database that a pool uses, or used last; None: it is not known."""
+        return self._of_pool.get(pool)
+
+    def pools(self) -> list[Key]:
+        """The pools whose database is remembered."""
+        return list(self._of_pool)
+
+    def defining(self, workflow: Key) -> list[Database]:
+        """The databases that have a Workflow's definition, as far as is known."""
+        return [database for database, _ in self._databases.values() if database.defines(workflow)]
+
+    def leave(self, pool: Key) -> None:
+        """A pool is gone; its database is still remembered, for the Workflows that refer to it."""
+        database = self._of_pool.get(pool)
+        if database is not None:
+            database.pools.pop(pool, None)
+
+    def release(self, pool: Key) -> None:
+        """A pool is gone or has no URL now, and nobody asks for its database any more."""
+        self.leave(pool)
+        self._urls.pop(pool, None)
+        self._of_pool.pop(pool, None)
+        self._sweep()
+
+    def forget(self, workflow: Key) -> None:
+        """A Workflow is gone."""
+        for database, _ in self._databases.values():
+            database.forget(workflow)
+        self._sweep()
+
+    def recheck(self) -> None:
+        """Read every definition again."""
+        for database, _ in self._databases.values():
+            database.recheck()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Close the databases that nobody uses."""
+        used = set(self._of_pool.values())
+        for url, (database, task) in list(self._databases.items()):
+            if database not in used and not database.busy:
+                del self._databases[url]
+                metrics.DATABASES.set_state(database.id, None)
+                task.cancel()
+
+    async def close(self) -> None:
+        """End all work on databases; calls that hang are left behind."""
+        tasks = []
+        for database, task in self._databases.values():
+            metrics.DATABASES.set_state(database.id, None)
+            task.cancel()
+            tasks.append(task)
+        self._databases.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _get(self, url: str) -> Database:
+        known = self._databases.get(url)
+        if known is None:
+            waiting = _impatient(url)
+            database = Database(
+                _digest(url),
+                lambda: self._open_bridge(waiting),
+                self._times,
+                self._notify,
+                self._served_changed,
+                "pgbouncer=true" in url,
+                shown_as(url),
+            )
+            known = self._databases[url] = (
+                database,
+                asyncio.create_task(database.run(), name=f"database {database.id}"),
+            )
+        return known[0]
+
+
+def check_url(url: str) -> None:
+    """Raise `WrongUrl` for what cannot be the URL of a database. The core reads the rest when it connects."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres"):
+        raise WrongUrl("it must start with postgresql://, as in postgresql://user:password@host:5432/name")
+    before, _, query = rest.partition("?")
+    hosts = before.partition("/")[0].rpartition("@")[2].split(",")  # libpq's form: one host or several
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise WrongUrl("it is not a URL: write postgresql://user:password@host:5432/name")
+    if not any(hosts) and "host=" not in query and "hostaddr=" not in query:
+        raise WrongUrl("it names no host: write postgresql://user:password@host:5432/name")
+
+
+def shown_as(url: str) -> str:
+    """What metrics call a database: its hosts and its name, no user and no password. Two roles' URLs give the same."""
+    hosts, slash, name = url.partition("://")[2].partition("?")[0].partition("/")
+    return f"{hosts.rpartition('@')[2]}{slash}{name}"
+
+
+def _impatient(url: str) -> str:
+    """The URL with a short wait for a database that does not answer, unless it says how long."""
+    if "connect_timeout=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT}"
+
+
+def _digest(url: str) -> str:
+    """What logs and metrics call a database. Salted: it says nothing about the URL, and is another in each process."""
+    return hashlib.blake2b(url.encode(), key=_SALT, digest_size=4).hexdigest()

@@ -1,0 +1,252 @@
+"""What a plan is made from: everything that was seen of a pool or a workflow, and nothing else.
+
+Objects of the API server are its dicts, as they came. What could not be looked at is said to be unknown, and a plan
+never takes the unknown for nothing: it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from currant.scaling import Decision
+from currant.scaling.seen import FunctionLoad
+from currant_operator.plan.resources import WorkerPool, Workflow
+
+Object: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SecretUnknown:
+    """The secret was not read yet, or cannot be read; then the message says why."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class SecretFound:
+    """The secret has a URL that can be parsed. `fingerprint` is that of `fingerprint(url)`."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SecretMissing:
+    """There is no such Secret in the namespace."""
+
+
+@dataclass(frozen=True)
+class SecretKeyMissing:
+    """The Secret is there but has no such key, or an empty one; `keys` are the names of those that it has."""
+
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatabaseUrlInvalid:
+    """The value is not a URL of Postgres; the message says why, without the value."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class SecretNotAllowed:
+    """The Secret beside the operator does not say that pools of this namespace may use it."""
+
+
+SecretState: TypeAlias = (
+    SecretUnknown | SecretFound | SecretMissing | SecretKeyMissing | DatabaseUrlInvalid | SecretNotAllowed
+)
+
+
+@dataclass(frozen=True)
+class DatabaseUnknown:
+    """Not asked yet."""
+
+
+@dataclass(frozen=True)
+class DatabaseMigrating:
+    """Migrations are under way, here or at whoever holds the advisory lock."""
+
+
+@dataclass(frozen=True)
+class DatabaseReachable:
+    """It answers and its schema is the one that this operator knows."""
+
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class DatabaseUnreachable:
+    """It does not answer; one line, without a password."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class SchemaTooNew:
+    """Its schema is newer than this operator can use; one line that says what to run."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class MigrationFailed:
+    """It answers, but a migration did not go through; one line."""
+
+    message: str
+
+
+DatabaseState: TypeAlias = (
+    DatabaseUnknown | DatabaseMigrating | DatabaseReachable | DatabaseUnreachable | SchemaTooNew | MigrationFailed
+)
+
+
+@dataclass(frozen=True)
+class QueueStats:
+    """What waits in the queues of a pool, and what runs. `oldest_ready_seconds` is 0 when nothing is ready."""
+
+    ready: int
+    due: int
+    running: int
+    oldest_ready_seconds: float
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A live worker, as `fleet` tells of it; `tasks` and `workflows` are the names that it has registered."""
+
+    id: str
+    name: str
+    pool: str | None = None
+    pod_name: str | None = None
+    pod_uid: str | None = None
+    build: str | None = None
+    queues: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    workflows: tuple[str, ...] = ()
+    concurrency: int = 0
+    draining: bool = False
+    running: int = 0
+    heartbeat_age_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class WorkerLoad:
+    """A worker: seconds since it started, since it was asked to drain (None: it was not), and its attempts of tasks."""
+
+    started_ago: float
+    asked_ago: float | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class PoolLoad:
+    """All that a pool is sized by. `age`: seconds since it was counted. `service`: (attempts that ended lately, their
+    seconds) by function. `workers` by id. `connections`: how many the server has left; None: that says nothing."""
+
+    age: float
+    functions: tuple[FunctionLoad, ...] = ()
+    service: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    workers: Mapping[str, WorkerLoad] = field(default_factory=dict)
+    connections: int | None = None
+
+
+Wish: TypeAlias = Decision
+"""What the scaler wants: its decision, as far as nothing else (a pause, the database) stands against it."""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """The API server refused an object of a plan (4xx, but not 409 or 429): the plan is made again with this."""
+
+    kind: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ObservedPool:
+    """A pool and all that belongs to it.
+
+    `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: what is
+    not seen is made by force, so what is somebody else's must be seen. `pods` are those labelled with the pool. `queue`
+    and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
+    None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave for
+    what came back from an apply: differences that are only the API server's way of writing the same. `incompatible`: by
+    function, the runs in its queues that do not fit the code that is deployed; None: the database has not told.
+    `wish` is the scaler's, in the mode Native; None: it has not decided. `admin_secret` is that of
+    `database.adminSecretRef`; None: the pool has none.
+    """
+
+    pool: WorkerPool
+    now: datetime
+    deployment: Object | None = None
+    service_account: Object | None = None
+    pod_disruption_budget: Object | None = None
+    pods: tuple[Object, ...] = ()
+    secret: SecretState = field(default_factory=SecretUnknown)
+    admin_secret: SecretState | None = None
+    database: DatabaseState = field(default_factory=DatabaseUnknown)
+    queue: QueueStats | None = None
+    workers: tuple[Worker, ...] | None = None
+    incompatible: Mapping[str, int] | None = None
+    rejection: Rejection | None = None
+    accepted: frozenset[str] = frozenset()
+    wish: Wish | None = None
+
+
+@dataclass(frozen=True)
+class WorkflowStats:
+    """Counts of a function's runs by state, and when its schedules fired last and fire next."""
+
+    pending: int = 0
+    running: int = 0
+    suspended: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    last_schedule: datetime | None = None
+    next_schedule: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What the database said to the workflow's definition: an answer of `apply_definitions`."""
+
+    status: Literal["applied", "unchanged", "taken", "invalid"]
+    owner: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ObservedWorkflow:
+    """A workflow, its pool, and what the pool's database has of it.
+
+    `definitions` are the items of `list_definitions` whose function or owner is this workflow's (others do no harm);
+    None: not told. `workers` are the pool's. `applied` is None but in the plan that follows an apply.
+    `database` and `definitions` may come from a pool that is gone, while its URL is still known.
+    """
+
+    workflow: Workflow
+    now: datetime
+    pool: WorkerPool | None = None
+    secret: SecretState = field(default_factory=SecretUnknown)
+    admin_secret: SecretState | None = None
+    database: DatabaseState = field(default_factory=DatabaseUnknown)
+    definitions: tuple[Mapping[str, Any], ...] | None = None
+    stats: WorkflowStats | None = None
+    workers: tuple[Worker, ...] | None = None
+    incompatible: Mapping[str, int] | None = None
+    applied: Applied | None = None
+
+
+def fingerprint(url: str) -> str:
+    """Four hexadecimal digits that change with the URL: pods are replaced when it does.
+
+    It is shown in an annotation, so it must not help to guess a password: 16 bits rule out almost nothing.
+    """
+    return hashlib.sha256(url.encode()).hexdigest()[:4]

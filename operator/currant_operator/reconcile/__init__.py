@@ -1,0 +1,1 @@
+"""What wakes the work on an object, and the work: observe, plan, carry out."""
