@@ -1,6 +1,6 @@
 -- Schedules, which any worker fires, and what an operator asks of a whole fleet.
 --
--- Order of locks: a schedule before executions. What fires when is decided by the workers (core/src/cron.rs), by the server's clock.
+-- Order of locks: a schedule before executions. What fires when is decided by the workers (core/src/base/cron.rs), by the server's clock.
 
 -- Makes these the schedules of a function, in the caller's transaction: those no longer named go, the others keep their id and what
 -- they last did. p_schedules: [{"name", "cron", "time_zone", "args" (JSON as text), "overlap", "catch_up", "starting_deadline",

@@ -1,8 +1,8 @@
 //! Who gets what: order, turns, kinds, due work, suspects.
 mod support;
-use currant::executions::create_executions;
-use currant::types::*;
-use currant::worker;
+use currant::base::types::*;
+use currant::store::executions::create_executions;
+use currant::store::worker;
 use support::*;
 use uuid::Uuid;
 

@@ -1,13 +1,13 @@
 //! What clients do: keys, signals, cancel, retry, wake-ups, transactions of their own, views.
 mod support;
+use currant::base::error::Error;
+use currant::base::types::*;
 use currant::client::Client;
-use currant::error::Error;
-use currant::executions::{self, create_executions};
-use currant::signals::send_signal;
-use currant::types::*;
-use currant::url::Target;
-use currant::verbs::{Answer, Verb};
-use currant::worker;
+use currant::client::verbs::{Answer, Verb};
+use currant::store::executions::{self, create_executions};
+use currant::store::signals::send_signal;
+use currant::store::url::Target;
+use currant::store::worker;
 use sqlx::Connection;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
@@ -43,7 +43,7 @@ async fn the_same_enqueue_at_the_same_time_is_to_be_made_again_and_changes_nothi
         let items: Vec<_> = (0..number).map(|_| new(call(Kind::Task, "q"))).collect();
         let ids: Vec<_> = items.iter().map(|item| item.id).collect();
         if defined {
-            currant::definitions::apply(&mut conn, r#"[{"function": "f.task", "owner": "o", "priority": 7}]"#)
+            currant::store::definitions::apply(&mut conn, r#"[{"function": "f.task", "owner": "o", "priority": 7}]"#)
                 .await
                 .unwrap();
         }

@@ -1,8 +1,8 @@
 //! What a worker writes: fences, repeated batches, wakes, children and steps.
 mod support;
-use currant::signals::send_signal;
-use currant::types::*;
-use currant::worker;
+use currant::base::types::*;
+use currant::store::signals::send_signal;
+use currant::store::worker;
 use support::*;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ async fn a_refused_outcome_takes_the_run_along_that_went_on_from_it() {
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
     // The task is cancelled meanwhile: its lease grows.
-    currant::executions::cancel(&mut conn, step.id, false).await.unwrap();
+    currant::store::executions::cancel(&mut conn, step.id, false).await.unwrap();
 
     let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
     batch.fences.push((step.id, 1));
@@ -77,7 +77,7 @@ async fn an_outcome_that_is_delivered_in_the_batch_that_records_it_keeps_its_num
         let step = child(&run, "0", call(Kind::Task, "q"), true);
         commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
         if cancelled {
-            currant::executions::cancel(&mut conn, step.id, false).await.unwrap();
+            currant::store::executions::cancel(&mut conn, step.id, false).await.unwrap();
         }
         let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
         batch.fences.push((step.id, 1));
@@ -162,7 +162,7 @@ async fn a_next_step_under_a_lost_lease_is_refused() {
                     .await
             }
             "a cancelled step's" => {
-                drop(currant::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
+                drop(currant::store::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
             }
             _ => {
                 register(&mut conn, &["q"]).await;
@@ -206,7 +206,7 @@ async fn a_next_step_whose_function_has_a_definition_is_written_as_that_says() {
                 let mut item: serde_json::Value = serde_json::from_str(said).unwrap();
                 item["function"] = batch.children[0].call.function.clone().into();
                 item["owner"] = "o".into();
-                let (answers, _) = currant::definitions::apply(&mut conn, &format!("[{item}]")).await.unwrap();
+                let (answers, _) = currant::store::definitions::apply(&mut conn, &format!("[{item}]")).await.unwrap();
                 assert!(String::from_utf8_lossy(&answers).contains(r#""applied""#), "{said}");
                 let reply = if alone { step(&mut conn, me, &batch).await } else { commit(&mut conn, me, &batch).await };
                 let gated = said.contains("limit") || said.contains("suspended");
@@ -593,11 +593,11 @@ async fn data_that_the_database_refuses_is_told_from_an_outage() {
     let run = claim_one(&mut conn, me, "q").await;
     let bad = starts(&run, vec![child(&run, "\0", call(Kind::Task, "q"), true)]);
     let error = worker::commit_batch(&mut conn, me, &bad, None).await.unwrap_err();
-    assert!(matches!(error, currant::error::Error::Data { .. }), "{error}");
+    assert!(matches!(error, currant::base::error::Error::Data { .. }), "{error}");
     let killer = format!("select pg_terminate_backend({})", text(&mut conn, "select pg_backend_pid()").await);
     text(&mut database.connect().await, &killer).await;
     let error = worker::commit_batch(&mut conn, me, &Batch::default(), None).await.unwrap_err();
-    assert!(matches!(error, currant::error::Error::Unavailable(_)), "{error}");
+    assert!(matches!(error, currant::base::error::Error::Unavailable(_)), "{error}");
 }
 
 /// Two batches that write one run and wake another, the other way round, must not wait for each other: whoever waits for a later row

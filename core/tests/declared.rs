@@ -1,7 +1,8 @@
 //! What workers' code says of its functions, for enqueues that come without it.
 mod support;
-use currant::types::*;
-use currant::{definitions, worker};
+use currant::base::types::*;
+use currant::store::definitions;
+use currant::store::worker;
 use serde_json::{Value, json};
 use support::*;
 

@@ -1,9 +1,9 @@
 //! Definitions: who has one, what overrules what, and how many may run.
 mod support;
-use currant::definitions;
-use currant::executions::{self, create, create_executions};
-use currant::types::*;
-use currant::worker;
+use currant::base::types::*;
+use currant::store::definitions;
+use currant::store::executions::{self, create, create_executions};
+use currant::store::worker;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;

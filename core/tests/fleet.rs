@@ -1,10 +1,10 @@
 //! How a fleet stands: what an operator sizes it by.
 mod support;
-use currant::definitions;
-use currant::executions::create_executions;
-use currant::fleet::{any_ready, ask_to_drain, end_containers, end_pods, fleet, scaling, sleep_for};
-use currant::types::*;
-use currant::worker;
+use currant::base::types::*;
+use currant::store::definitions;
+use currant::store::executions::create_executions;
+use currant::store::fleet::{any_ready, ask_to_drain, end_containers, end_pods, fleet, scaling, sleep_for};
+use currant::store::worker;
 use serde_json::{Value, json};
 use support::*;
 
@@ -38,7 +38,7 @@ async fn a_pool_counts_what_is_ready_due_and_running_in_all_its_queues() {
     assert!((90.0..200.0).contains(&depth["oldest_ready_seconds"].as_f64().unwrap()), "{depth}");
     let empty = json!({"ready": 0, "due": 0, "running": 0, "oldest_ready_seconds": 0});
     assert_eq!(answer["pools"]["n/none"], empty);
-    assert_eq!(answer["schema_version"], currant::db::SCHEMA_VERSION);
+    assert_eq!(answer["schema_version"], currant::store::migrate::SCHEMA_VERSION);
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn who_sleeps_without_being_a_worker_is_woken_like_one_and_counted_as_none
     assert!(any_ready(&mut conn, &queues).await.unwrap());
 
     assert_eq!(text(&mut conn, "select count(*)::text from currant.queue_stats where workers > 0").await, "0");
-    assert_eq!(currant::executions::workers(&mut conn).await.unwrap(), b"[]");
+    assert_eq!(currant::store::executions::workers(&mut conn).await.unwrap(), b"[]");
     sleep_for(&mut conn, sleeper, &queues, 0.0).await.unwrap();
     let asleep = "select count(*)::text from currant.workers where sleep_until > now()";
     assert_eq!(text(&mut conn, asleep).await, "0");

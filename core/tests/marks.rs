@@ -2,10 +2,10 @@
 mod support;
 use std::collections::HashSet;
 
+use currant::base::types::*;
 use currant::engine::marks::Marks;
-use currant::executions::create_executions;
-use currant::types::*;
-use currant::worker;
+use currant::store::executions::create_executions;
+use currant::store::worker;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::*;

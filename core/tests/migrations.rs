@@ -1,10 +1,10 @@
 //! Migrations and what clients make of a schema that is not theirs.
 mod support;
+use currant::base::error::Error;
 use currant::client::Client;
-use currant::db;
-use currant::error::Error;
-use currant::url::Target;
-use currant::verbs::{Answer, Verb};
+use currant::client::verbs::{Answer, Verb};
+use currant::store::migrate;
+use currant::store::url::Target;
 use support::*;
 use uuid::Uuid;
 
@@ -14,39 +14,39 @@ async fn ten_that_start_at_once_all_end_with_the_same_schema() {
     let mut starts = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let mut conn = database.connect().await;
-        starts.spawn(async move { db::migrate(&mut conn).await });
+        starts.spawn(async move { migrate::migrate(&mut conn).await });
     }
     while let Some(version) = starts.join_next().await {
-        assert_eq!(version.unwrap().unwrap(), db::SCHEMA_VERSION);
+        assert_eq!(version.unwrap().unwrap(), migrate::SCHEMA_VERSION);
     }
     let mut conn = database.connect().await;
-    assert_eq!(text(&mut conn, "select count(*) from currant.migrations").await, db::SCHEMA_VERSION.to_string());
+    assert_eq!(text(&mut conn, "select count(*) from currant.migrations").await, migrate::SCHEMA_VERSION.to_string());
 }
 
 #[tokio::test]
 async fn a_database_without_or_with_an_older_or_newer_schema_is_refused_with_what_to_run() {
     let database = Database::empty().await;
     let mut conn = database.connect().await;
-    assert_eq!(db::schema_version(&mut conn).await.unwrap(), 0);
-    let refused = db::check_schema(&mut conn).await.unwrap_err();
+    assert_eq!(migrate::schema_version(&mut conn).await.unwrap(), 0);
+    let refused = migrate::check_schema(&mut conn).await.unwrap_err();
     assert!(
         matches!(&refused, Error::SchemaMismatch(m) if m.contains("no schema") && m.contains("currant migrate")),
         "{refused}"
     );
 
-    db::migrate(&mut conn).await.unwrap();
-    assert_eq!(db::check_schema(&mut conn).await.unwrap(), db::SCHEMA_VERSION);
+    migrate::migrate(&mut conn).await.unwrap();
+    assert_eq!(migrate::check_schema(&mut conn).await.unwrap(), migrate::SCHEMA_VERSION);
 
     run(&mut conn, "update currant.schema_info set min_client = 99".into()).await;
-    let refused = db::check_schema(&mut conn).await.unwrap_err();
+    let refused = migrate::check_schema(&mut conn).await.unwrap_err();
     assert!(
         matches!(&refused, Error::SchemaMismatch(m) if m.contains("version 99") && m.contains("pip install")),
         "{refused}"
     );
 
     run(&mut conn, "update currant.schema_info set min_client = 1".into()).await;
-    run(&mut conn, format!("delete from currant.migrations where version = {}", db::SCHEMA_VERSION)).await;
-    let refused = db::check_schema(&mut conn).await.unwrap_err();
+    run(&mut conn, format!("delete from currant.migrations where version = {}", migrate::SCHEMA_VERSION)).await;
+    let refused = migrate::check_schema(&mut conn).await.unwrap_err();
     assert!(matches!(&refused, Error::SchemaMismatch(m) if m.contains("currant migrate")), "{refused}");
 }
 
@@ -56,8 +56,8 @@ async fn a_newer_schema_that_still_takes_this_client_is_fine() {
     let mut conn = database.connect().await;
     run(&mut conn, "insert into currant.migrations (version, name, checksum) values (1000, '1000_later', '')".into())
         .await;
-    assert_eq!(db::check_schema(&mut conn).await.unwrap(), 1000);
-    assert_eq!(db::migrate(&mut conn).await.unwrap(), 1000);
+    assert_eq!(migrate::check_schema(&mut conn).await.unwrap(), 1000);
+    assert_eq!(migrate::migrate(&mut conn).await.unwrap(), 1000);
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn an_edited_migration_is_refused() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     run(&mut conn, "update currant.migrations set checksum = 'other' where version = 1".into()).await;
-    let refused = db::migrate(&mut conn).await.unwrap_err();
+    let refused = migrate::migrate(&mut conn).await.unwrap_err();
     assert!(matches!(&refused, Error::SchemaMismatch(m) if m.contains("0001_schema")), "{refused}");
 }
 
@@ -74,7 +74,7 @@ async fn a_client_migrates_an_empty_database_and_refuses_it_before() {
     let database = Database::empty().await;
     let client = Client::new(&database.url, 2).unwrap();
     assert!(matches!(client.ask(Verb::Queues).await, Err(Error::SchemaMismatch(_))));
-    assert_eq!(client.ask(Verb::Migrate).await.unwrap(), Answer::Number(db::SCHEMA_VERSION));
+    assert_eq!(client.ask(Verb::Migrate).await.unwrap(), Answer::Number(migrate::SCHEMA_VERSION));
     assert_eq!(client.ask(Verb::Queues).await.unwrap(), Answer::Json(b"[]".to_vec()));
 }
 
@@ -96,7 +96,7 @@ impl Role {
     }
 
     async fn migrate(&self) -> Result<i32, Error> {
-        db::migrate(&mut Target::parse(&self.url).unwrap().connect().await.unwrap()).await
+        migrate::migrate(&mut Target::parse(&self.url).unwrap().connect().await.unwrap()).await
     }
 
     async fn drop(self, admin: &mut Conn) {
@@ -110,8 +110,8 @@ async fn the_owner_of_the_schema_migrates_without_a_right_to_the_database() {
     let mut admin = database.connect().await;
     let role = Role::new(&database, &mut admin).await;
     run(&mut admin, format!("create schema currant authorization {}", role.name)).await;
-    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION);
-    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "again, with nothing to do");
+    assert_eq!(role.migrate().await.unwrap(), migrate::SCHEMA_VERSION);
+    assert_eq!(role.migrate().await.unwrap(), migrate::SCHEMA_VERSION, "again, with nothing to do");
     role.drop(&mut admin).await;
 }
 
@@ -134,14 +134,14 @@ async fn a_role_that_may_not_migrate_is_told_in_one_line_what_to_grant() {
         assert!(matches!(&refused, Error::Refused(m) if m.contains(&said) && m.contains(&grant)), "{refused}");
     }
     run(&mut admin, grant).await;
-    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "what was said to grant is enough");
+    assert_eq!(role.migrate().await.unwrap(), migrate::SCHEMA_VERSION, "what was said to grant is enough");
 
     run(&mut admin, format!("drop owned by {name} cascade")).await;
-    db::migrate(&mut admin).await.unwrap();
+    migrate::migrate(&mut admin).await.unwrap();
     run(&mut admin, format!("grant usage, create on schema currant to {name}")).await;
     run(&mut admin, format!("grant select on currant.migrations to {name}")).await;
-    assert_eq!(role.migrate().await.unwrap(), db::SCHEMA_VERSION, "with nothing to do, to read is enough");
-    run(&mut admin, format!("delete from currant.migrations where version = {}", db::SCHEMA_VERSION)).await;
+    assert_eq!(role.migrate().await.unwrap(), migrate::SCHEMA_VERSION, "with nothing to do, to read is enough");
+    run(&mut admin, format!("delete from currant.migrations where version = {}", migrate::SCHEMA_VERSION)).await;
     let refused = role.migrate().await.unwrap_err();
     let said = format!("the tables of Currant belong to {owner}, and the role {name} may not change them");
     assert!(matches!(&refused, Error::Refused(m) if m.contains(&said)), "{refused}");
@@ -168,7 +168,7 @@ async fn function_settings(database: &Database) -> String {
 #[tokio::test]
 async fn every_function_has_exactly_its_settings() {
     let database = Database::empty().await;
-    db::migrate(&mut database.connect().await).await.unwrap();
+    migrate::migrate(&mut database.connect().await).await.unwrap();
     let settings = function_settings(&database).await;
     let there: Vec<&str> = settings.lines().collect();
     let expected: Vec<&str> = include_str!("function_settings.txt").lines().collect();

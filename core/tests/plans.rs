@@ -1,8 +1,9 @@
 //! Plans stay by index whatever the tables hold: empty, small or large, analyzed or not, and planned when they held something else.
 mod support;
-use currant::signals::send_signal;
-use currant::types::*;
-use currant::{executions, worker};
+use currant::base::types::*;
+use currant::store::executions;
+use currant::store::signals::send_signal;
+use currant::store::worker;
 use support::*;
 
 const MOST_ROWS: i64 = 400;

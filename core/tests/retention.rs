@@ -1,8 +1,10 @@
 //! How long ended runs are kept: as their function's definition says, or their queue.
 mod support;
-use currant::executions::create_executions;
-use currant::types::*;
-use currant::{definitions, retention, worker};
+use currant::base::types::*;
+use currant::store::definitions;
+use currant::store::executions::create_executions;
+use currant::store::retention;
+use currant::store::worker;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;
@@ -34,7 +36,7 @@ async fn a_run_past_its_retention_goes_with_its_whole_tree_and_nothing_else_does
     let keyed = NewExecution { idempotency_key: Some("k".into()), ..new(call(Kind::Workflow, "q")) };
     create_executions(&mut conn, std::slice::from_ref(&keyed)).await.unwrap();
     let run = claim_one(&mut conn, me, "q").await;
-    currant::signals::send_signal(&mut conn, run.id, "s", b"1", None).await.unwrap();
+    currant::store::signals::send_signal(&mut conn, run.id, "s", b"1", None).await.unwrap();
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     let mut batch = starts(&run, vec![step.clone()]);
     batch.steps.push(NewStep {
@@ -221,7 +223,7 @@ async fn what_is_no_queue_or_no_retention_is_refused() {
     let mut conn = database.connect().await;
     for (queue, seconds) in [("", 1.0), (&*"q".repeat(201), 1.0), ("q", 0.0), ("q", f64::NAN), ("q", f64::INFINITY)] {
         let refused = retention::set(&mut conn, queue, Some(seconds)).await.unwrap_err();
-        assert!(matches!(refused, currant::error::Error::Invalid(_)), "{refused}");
+        assert!(matches!(refused, currant::base::error::Error::Invalid(_)), "{refused}");
     }
     retention::set(&mut conn, "q", Some(1.5)).await.unwrap();
     retention::set(&mut conn, "a", Some(7.0)).await.unwrap();

@@ -1,9 +1,10 @@
 //! Schedules in the database: applied, fired once, skipped, replaced, caught up, suspended.
 mod support;
-use currant::cron::{CatchUp, Overlap};
-use currant::schedules::{self, Fired, Spec};
-use currant::types::*;
-use currant::{executions, worker};
+use currant::base::cron::{CatchUp, Overlap};
+use currant::base::types::*;
+use currant::store::executions;
+use currant::store::schedules::{self, Fired, Spec};
+use currant::store::worker;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;

@@ -1,8 +1,8 @@
 //! Dead workers: what they ran goes on elsewhere, and who is to blame.
 mod support;
-use currant::executions;
-use currant::types::*;
-use currant::worker;
+use currant::base::types::*;
+use currant::store::executions;
+use currant::store::worker;
 use support::*;
 use uuid::Uuid;
 

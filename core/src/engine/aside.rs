@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::state::Unit;
-use crate::types::Action;
+use crate::base::types::Action;
 
 /// What was set aside, in the order in which it was to be written.
 #[derive(Default)]
@@ -73,8 +73,8 @@ fn premises(unit: &Unit) -> impl Iterator<Item = Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::new_id;
-    use crate::types::{Batch, Delivery};
+    use crate::base::ids::new_id;
+    use crate::base::types::{Batch, Delivery};
 
     fn unit(fences: &[Uuid], parents: &[Uuid], delivers: &[Uuid]) -> Unit {
         let fences = fences.iter().map(|id| (*id, 1)).collect();

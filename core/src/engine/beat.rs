@@ -7,7 +7,7 @@ use super::items::Item;
 use super::metrics::Ending;
 use super::run::{Phase, Run};
 use super::state::{Lease, State, TaskPhase};
-use crate::types::*;
+use crate::base::types::*;
 
 /// Tasks shorter than this are claimed ahead of their slots, so that none runs dry during a commit.
 const SHORT_TASK_MICROS: f64 = 20_000.0;

@@ -1,7 +1,7 @@
 //! The server's clock, estimated between heartbeats.
 use std::time::{Duration, Instant};
 
-use crate::types::Micros;
+use crate::base::types::Micros;
 
 /// Reads the server's clock by the local monotonic one; `adjust` corrects it at each heartbeat.
 ///

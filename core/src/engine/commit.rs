@@ -7,7 +7,7 @@ use super::beat::LEASE_LOST;
 use super::items::{Item, VerbRequest};
 use super::run::{Phase, Run};
 use super::state::{Attempt, Lease, State, TaskPhase, Unit, error_json};
-use crate::types::*;
+use crate::base::types::*;
 
 /// Units in one commit at most: a bound for its duration and memory.
 const MAX_UNITS: usize = 1_000;

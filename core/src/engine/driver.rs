@@ -11,10 +11,11 @@ use super::items::Item;
 use super::metrics::Statement;
 use super::state::Unit;
 use super::{Shared, firing, pickups, upkeep, verbs};
-use crate::conn::{Conn, Listener};
-use crate::error::{Error, Result};
-use crate::types::*;
-use crate::{db, worker};
+use crate::base::error::{Error, Result};
+use crate::base::types::*;
+use crate::store::conn::{Conn, Listener};
+use crate::store::migrate;
+use crate::store::worker;
 
 /// Between two tries to reach a database that does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -155,7 +156,7 @@ impl Writer {
             let connected = self.shared.client.target().connect().await;
             self.shared.state().metrics.connected(&connected);
             let mut conn = connected?;
-            timed(&self.shared, Statement::Register, self.timeout, db::check_schema(&mut conn)).await?;
+            timed(&self.shared, Statement::Register, self.timeout, migrate::check_schema(&mut conn)).await?;
             self.conn = Some(conn);
             // Rule g: what is in memory is compared with the database before anything else.
             self.shared.state().beat.wanted = true;

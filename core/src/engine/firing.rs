@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::state::State;
-use crate::error::Result;
-use crate::schedules::Fired;
-use crate::types::Micros;
-use crate::verbs::{Answer, Verb};
+use crate::base::error::Result;
+use crate::base::types::Micros;
+use crate::client::verbs::{Answer, Verb};
+use crate::store::schedules::Fired;
 
 /// Another worker has them in hand, or our clock is a little ahead of the server's: look again after this time.
 const LOOK_AGAIN_MICROS: Micros = 50_000;

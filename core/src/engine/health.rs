@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::state::State;
-use crate::http::Answer;
+use crate::base::http::Answer;
 
 /// The driver's loop turns at least this often, even while the database does not answer.
 const TURN_LIMIT: Duration = Duration::from_secs(120);

@@ -2,7 +2,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::types::{Call, Claimed, Micros, NewExecution};
+use crate::base::types::{Call, Claimed, Micros, NewExecution};
 
 /// What `pull` gives.
 #[derive(Clone, Debug, PartialEq)]

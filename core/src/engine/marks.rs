@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::types::{ClaimMarks, ClaimRequest, Claimed, Micros, PRIORITIES, Snapshot};
+use crate::base::types::{ClaimMarks, ClaimRequest, Claimed, Micros, PRIORITIES, Snapshot};
 
 /// A claim without marks, which also finds what others had locked meanwhile, comes at least so often ...
 const LOOK_MICROS: Micros = 1_000_000;
@@ -129,8 +129,8 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::types::Kind;
     use crate::engine::tests::claimed;
-    use crate::types::Kind;
 
     fn ready(priority: i16, ready_xid: i64) -> Claimed {
         Claimed { priority, ready_xid, ..claimed(Kind::Task) }

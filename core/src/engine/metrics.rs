@@ -12,8 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::state::{Counts, State};
-use crate::error::{Error, Result};
-use crate::types::*;
+use crate::base::error::{Error, Result};
+use crate::base::types::*;
 
 const DURATIONS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 const LATENCIES: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -357,7 +357,7 @@ mod tests {
 
     fn metrics() -> Metrics {
         let info = WorkerInfo {
-            id: crate::ids::new_id(),
+            id: crate::base::ids::new_id(),
             name: "w".into(),
             host: "h".into(),
             pid: 1,

@@ -36,9 +36,10 @@ use self::clock::Clock;
 use self::items::{Activation, Command, Item};
 pub use self::state::Config;
 use self::state::State;
+use crate::base::error::{Error, Result};
+use crate::base::http;
+use crate::base::runtime;
 use crate::client::Client;
-use crate::error::{Error, Result};
-use crate::{http, runtime};
 
 pub struct Engine {
     shared: Arc<Shared>,

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::verbs::{Answer, Verb};
+use crate::client::verbs::{Answer, Verb};
 
 /// Asks for the sample that lies there, if any. An outage costs a sample, which nobody needs to hear of.
 pub(super) fn spawn(shared: &Arc<Shared>) {

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 use super::state::Unit;
-use crate::ids::derive_id;
-use crate::types::*;
+use crate::base::ids::derive_id;
+use crate::base::types::*;
 
 pub const CANCEL_KEY: &str = "!cancel";
 pub const TIMEOUT_KEY: &str = "!timeout";

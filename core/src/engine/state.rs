@@ -11,8 +11,8 @@ use super::clock::Clock;
 use super::items::{Activation, Command, Item, VerbRequest};
 use super::metrics::{Ending, Metrics};
 use super::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
-use crate::retry;
-use crate::types::*;
+use crate::base::retry;
+use crate::base::types::*;
 
 /// How a worker is set up. Durations in seconds.
 #[derive(Clone, Debug)]

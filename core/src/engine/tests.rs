@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::clock::Clock;
 use super::items::{Activation, Asked, Command, Item, Verb};
 use super::state::{Config, State};
-use crate::ids::{derive_id, new_id};
-use crate::types::*;
+use crate::base::ids::{derive_id, new_id};
+use crate::base::types::*;
 
 pub(super) const START: Micros = 1_000_000_000_000;
 
@@ -818,14 +818,14 @@ fn what_goes_wrong_with_a_schedule_is_told_and_tried_later() {
     let mut state = worker(1);
     let due = state.clock.now();
     beats(&mut state, Some(due));
-    state.fired(Err(crate::error::Error::Other("no room".into())));
+    state.fired(Err(crate::base::error::Error::Other("no room".into())));
     assert!(state.beat.wanted, "the heart beats on");
     beats(&mut state, Some(due));
     assert!(!state.wants_fire() && state.idle_time(Instant::now()) > Duration::from_secs(3));
     let told = |state: &mut State| state.pull(10).iter().any(|item| matches!(item, Item::Log { level: "warning", .. }));
     assert!(told(&mut state));
     let problems = vec!["schedule s: bad".to_owned()];
-    state.fired(Ok(crate::schedules::Fired { taken: 1, started: 0, problems }));
+    state.fired(Ok(crate::store::schedules::Fired { taken: 1, started: 0, problems }));
     assert!(told(&mut state));
     let due = state.clock.now();
     beats(&mut state, Some(due));

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
-use crate::error::Result;
-use crate::verbs::{Answer, Verb};
+use crate::base::error::Result;
+use crate::client::verbs::{Answer, Verb};
 
 /// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can go.
 const BITE: i32 = 1_000;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Shared;
 use super::items::{Verb, VerbRequest};
+use crate::base::error::{Error, Result};
 use crate::client::Client;
-use crate::error::{Error, Result};
 
 /// Between two tries, after the client has lost its patience.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Cancel { target, force } => {
-            client.ask(crate::verbs::Verb::Cancel { id: *target, force: *force }).await?;
+            client.ask(crate::client::verbs::Verb::Cancel { id: *target, force: *force }).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {

@@ -5,7 +5,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyTuple;
 use uuid::Uuid;
 
-use crate::types::{Call, Kind, NewExecution, Policy};
+use crate::base::types::{Call, Kind, NewExecution, Policy};
 
 pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>, i32);
 pub(super) type CallTuple =

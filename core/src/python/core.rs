@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::convert::{to_id, to_new_executions};
 use super::errors::to_python;
 use super::mailbox::{Gift, Reply, answer};
+use crate::base::error::Error;
+use crate::base::runtime;
 use crate::client::Client;
-use crate::error::Error;
-use crate::executions::Filters;
-use crate::runtime;
-use crate::selftest;
-use crate::verbs::{Answer, Verb};
+use crate::client::verbs::{Answer, Verb};
+use crate::store::baseline;
+use crate::store::executions::Filters;
 
 #[pyclass(module = "currant._core", frozen)]
 pub struct Core {
@@ -370,7 +370,7 @@ impl Core {
     #[pyo3(signature = (part, reply = None))]
     fn selftest(&self, py: Python<'_>, part: String, reply: Option<Reply>) -> PyResult<Py<PyAny>> {
         let client = self.client()?;
-        answer(py, reply, async move { selftest::run(client.target(), &part).await })
+        answer(py, reply, async move { baseline::run(client.target(), &part).await })
     }
 
     /// Returns when the notifications that follow commits have gone out, or after `timeout` seconds.

@@ -11,10 +11,10 @@ use super::convert::{CallTuple, from_policy, to_call, to_id, to_new_execution};
 use super::core::Core;
 use super::errors::to_python;
 use super::mailbox::{Reply, answer};
+use crate::base::ids::new_id;
+use crate::base::types::{Claimed, Pod, WorkerInfo};
 use crate::engine::items::{Activation, Asked, Command, Item, Record, RunItem, Verb};
 use crate::engine::{Config, Engine};
-use crate::ids::new_id;
-use crate::types::{Claimed, Pod, WorkerInfo};
 
 #[pyclass(name = "Engine", module = "currant._core", frozen)]
 pub struct PyEngine {

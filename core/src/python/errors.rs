@@ -2,7 +2,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 fn class(error: &Error) -> Option<&'static str> {
     Some(match error {

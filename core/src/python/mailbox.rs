@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::errors::to_python;
-use crate::error::{Error, Result};
-use crate::runtime;
+use crate::base::error::{Error, Result};
+use crate::base::runtime;
 
 /// A value on its way: it becomes a Python object when it is taken.
 type Value = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;

@@ -12,25 +12,25 @@ use self::convert::{PolicyTuple, to_id, to_policy};
 /// Seconds until a failed attempt is tried again; `attempt` counts from 1, `random` is in 0..1.
 #[pyfunction]
 fn retry_delay(policy: PolicyTuple, attempt: i32, random: f64) -> f64 {
-    crate::retry::retry_delay(&to_policy(policy), attempt, random)
+    crate::base::retry::retry_delay(&to_policy(policy), attempt, random)
 }
 
 /// A UUID version 7.
 #[pyfunction]
 fn new_id() -> String {
-    crate::ids::new_id().to_string()
+    crate::base::ids::new_id().to_string()
 }
 
 /// The id of what a run starts under a step key.
 #[pyfunction]
 fn derive_id(run_id: &str, key: &str) -> PyResult<String> {
-    Ok(crate::ids::derive_id(to_id(run_id)?, key).to_string())
+    Ok(crate::base::ids::derive_id(to_id(run_id)?, key).to_string())
 }
 
 /// To be called in the child of a fork, before anything else of this module.
 #[pyfunction]
 fn after_fork() {
-    crate::runtime::after_fork();
+    crate::base::runtime::after_fork();
 }
 
 #[pymodule]

@@ -147,7 +147,7 @@ def statements(commit: Commit) -> dict[str, str]:
     }
 
 
-# As core/src/definitions.rs does it, in one transaction.
+# As core/src/store/definitions.rs does it, in one transaction.
 APPLY = (
     "select 1 from currant.schedules where function = 'f.task' order by function, name for update;"
     f" select currant.apply_definition('{DEFINITION}'); select currant.apply_schedules('f.task', 'o', false, '{SPEC}')"

@@ -1,12 +1,12 @@
 //! A database of its own for each test, on the server of `WORKFLOWS_TEST_DATABASE_URL`, and short names for what tests do.
 #![allow(dead_code)] // each test file uses its part
 pub mod pooler;
-pub use currant::conn::Conn;
-use currant::db;
-use currant::executions;
-use currant::types::*;
-use currant::url::Target;
-use currant::worker;
+use currant::base::types::*;
+pub use currant::store::conn::Conn;
+use currant::store::executions;
+use currant::store::migrate;
+use currant::store::url::Target;
+use currant::store::worker;
 use uuid::Uuid;
 
 pub const NONE: [Uuid; 0] = [];
@@ -34,7 +34,7 @@ impl Database {
     pub async fn new() -> Database {
         let database = Database::empty().await;
         let mut conn = database.connect().await;
-        db::migrate(&mut conn).await.expect("migrations run");
+        migrate::migrate(&mut conn).await.expect("migrations run");
         run(&mut conn, include_str!("../invariants.sql").into()).await;
         // Tests hold a row for as long as they want, however slow the machine is.
         for function in ["commit_batch", "claim", "claim_ready"] {
@@ -213,7 +213,7 @@ pub fn suspends(run: &Claimed, wakes: i64, due: Option<Micros>) -> Batch {
 pub fn child(run: &Claimed, key: &str, call: Call, eager: bool) -> NewChild {
     NewChild {
         run: run.id,
-        id: currant::ids::derive_id(run.id, key),
+        id: currant::base::ids::derive_id(run.id, key),
         root: run.root,
         parent: Some(run.id),
         epoch: run.epoch,

@@ -250,7 +250,7 @@ def new_id() -> str:
 
 
 def derive_id(run_id: str, key: str) -> str:
-    """As core/src/ids.rs: the run's time stamp, the position, then a hash."""
+    """As core/src/base/ids.rs: the run's time stamp, the position, then a hash."""
     run = uuid.UUID(run_id)
     last = key.rpartition("/")[2].rpartition(":")[2]
     position = min(int(last), 0xFFF) if last.isdecimal() else 0

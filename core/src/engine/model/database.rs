@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::types::*;
+use crate::base::types::*;
 
 /// A rule taken out on purpose, to see that the model needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

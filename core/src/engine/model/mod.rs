@@ -10,7 +10,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use self::database::{RowState, Without};
 use self::world::{Budget, Program, Step, World, result};
-use crate::types::Kind;
+use crate::base::types::Kind;
 
 /// No fair schedule of these worlds takes so many steps.
 const LONGEST: usize = 1_000;

@@ -8,13 +8,13 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::database::{Database, RowState, Without};
+use crate::base::types::*;
 use crate::engine::clock::Clock;
 use crate::engine::items::{Activation, Command, Item, RunItem};
 use crate::engine::run::Phase;
 use crate::engine::state::{State, TaskPhase, Unit};
 pub(in crate::engine) use crate::engine::tests::START;
 use crate::engine::tests::{call, claimed, config};
-use crate::types::*;
 
 /// When timers are due, and what the clock reads once time has passed.
 const DUE: Micros = START + 1_000_000;

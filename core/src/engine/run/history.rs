@@ -2,8 +2,8 @@
 use uuid::Uuid;
 
 use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, child_id, own_news, status_name};
+use crate::base::types::{HistorySource, Kind, Micros};
 use crate::engine::items::{Activation, Asked, Record, Verb};
-use crate::types::{HistorySource, Kind, Micros};
 
 /// What the rows add up to.
 #[derive(Default)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Facts = dict[str, Any]  # of the server, as core/src/selftest.rs asks for them
+Facts = dict[str, Any]  # of the server, as core/src/store/baseline.rs asks for them
 
 MOST_TASKS = 100_000
 MOST_PICK_UPS = 200

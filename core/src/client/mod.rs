@@ -2,6 +2,10 @@
 //!
 //! Three tasks of the runtime serve all callers: one commits enqueues, whatever has gathered while the last commit was under way; one
 //! sends the wake-ups that follow commits; one looks for the results that callers wait for.
+mod results;
+pub mod verbs;
+mod watcher;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +13,18 @@ use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::calls;
-use crate::conn::{Conn, Pool};
-use crate::db;
-use crate::error::{Error, Result};
-use crate::executions::{self, Standing};
-use crate::results::{Waiter, look_for_results};
-use crate::runtime;
-use crate::types::{Created, NewExecution, Wakes};
-use crate::url::Target;
-use crate::verbs::{Answer, Verb, enqueued};
-use crate::watcher::Watcher;
-use crate::worker;
+use self::results::{Waiter, look_for_results};
+use self::verbs::{Answer, Verb, enqueued};
+use self::watcher::Watcher;
+use crate::base::calls;
+use crate::base::error::{Error, Result};
+use crate::base::runtime;
+use crate::base::types::{Created, NewExecution, Wakes};
+use crate::store::conn::{Conn, Pool};
+use crate::store::executions::{self, Standing};
+use crate::store::migrate;
+use crate::store::url::Target;
+use crate::store::worker;
 
 /// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
 const MAX_ITEMS: usize = 2_000;
@@ -296,7 +300,7 @@ pub(crate) fn keep_or_close<T>(conn: &mut Conn, result: Result<T>) -> Result<T> 
 }
 
 async fn check(conn: &mut Conn) -> Result<()> {
-    db::check_schema(conn).await.map(|_| ())
+    migrate::check_schema(conn).await.map(|_| ())
 }
 
 /// Takes whatever has gathered while the last commit was under way, and commits it.

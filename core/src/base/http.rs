@@ -11,8 +11,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::error::{Error, Result};
-use crate::runtime;
+use crate::base::error::{Error, Result};
+use crate::base::runtime;
 
 /// Status, media type and text for a path; None: there is no such page.
 pub(crate) type Answer = Option<(u16, &'static str, String)>;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A parsed URL.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! How long ended runs are kept: what queues say of it, and the deleting.
 use serde::Serialize;
 
-use crate::calls::check_text;
-use crate::conn::Conn;
-use crate::error::{Error, Result};
-use crate::executions::to_json;
+use crate::base::calls::check_text;
+use crate::base::error::{Error, Result};
+use crate::store::conn::Conn;
+use crate::store::executions::to_json;
 
 #[derive(Serialize)]
 struct QueueRetention {

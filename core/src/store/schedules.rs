@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::conn::{Conn, Scope};
-use crate::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
-use crate::error::{Error, Result};
-use crate::executions::to_json;
-use crate::types::{Micros, Wakes};
+use crate::base::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
+use crate::base::error::{Error, Result};
+use crate::base::types::{Micros, Wakes};
+use crate::store::conn::{Conn, Scope};
+use crate::store::executions::to_json;
 
 /// Schedules that are fired in one transaction at most: a bound for its duration.
 const MAX_AT_ONCE: i32 = 100;
@@ -203,7 +203,7 @@ pub async fn fire(conn: &mut Conn) -> Result<(Fired, Wakes)> {
 #[derive(Serialize)]
 struct DecisionJson {
     id: Uuid,
-    fires: Vec<crate::cron::Fire>,
+    fires: Vec<crate::base::cron::Fire>,
     replace: bool,
     next_fire_at: Option<Micros>,
     outcome: Option<String>,

@@ -14,7 +14,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::types::Micros;
+use crate::base::types::Micros;
 
 const SECOND: Micros = 1_000_000;
 /// At most so many runs are started at a time, the newest: after a long outage of a schedule with many fire times.

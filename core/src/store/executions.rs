@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::calls::{Calls, check_payload};
-use crate::conn::{Conn, Scope};
-use crate::error::{Error, Result};
-use crate::retry::retry_delay;
-use crate::types::{
+use crate::base::calls::{Calls, check_payload};
+use crate::base::error::{Error, Result};
+use crate::base::retry::retry_delay;
+use crate::base::types::{
     Action, Batch, ClaimRequest, Claimed, Created, DEFAULT_MAX_WORKER_LOSSES, NewExecution, Outcome, Policy, Wakes,
 };
-use crate::{schedules, worker};
+use crate::store::conn::{Conn, Scope};
+use crate::store::schedules;
+use crate::store::worker;
 
 /// Enqueues; what became of each, in order. May be repeated with the same ids.
 pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Created>> {

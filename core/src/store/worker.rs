@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
-use crate::calls::Calls;
-use crate::conn::{Conn, Scope};
-use crate::error::{Error, Result};
-use crate::executions;
-use crate::types::{
+use crate::base::calls::Calls;
+use crate::base::error::{Error, Result};
+use crate::base::types::{
     Batch, BatchReply, ClaimMarks, ClaimRequest, Claimed, Heartbeat, HistoryRow, HistorySource, Kind, Micros, NextStep,
     Policy, Snapshot, Wakes, WorkerInfo,
 };
+use crate::store::conn::{Conn, Scope};
+use crate::store::executions;
 
 /// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
 /// pod is declared dead, and what it ran is taken over: gives whom to wake.

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
+use crate::base::error::{Error, Result};
 use crate::client::{Pauses, Shared, keep_or_close, within};
-use crate::error::{Error, Result};
-use crate::executions::{self, Standing};
+use crate::store::executions::{self, Standing};
 
 /// Between two looks: longer and longer while nothing ends.
 const SHORTEST: Duration = Duration::from_millis(5);

@@ -9,8 +9,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
-use crate::error::{Error, Result};
-use crate::url::{Hosts, Target, Wanted, explain};
+use crate::base::error::{Error, Result};
+use crate::store::url::{Hosts, Target, Wanted, explain};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! The schema's version and its migrations.
-use crate::conn::{Conn, Scope};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
+use crate::store::conn::{Conn, Scope};
 use md5::{Digest, Md5};
 use sqlx::Row;
 
@@ -12,13 +12,13 @@ struct Migration {
 }
 
 const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "0001_schema", sql: include_str!("../migrations/0001_schema.sql") },
-    Migration { version: 2, name: "0002_client", sql: include_str!("../migrations/0002_client.sql") },
-    Migration { version: 3, name: "0003_worker", sql: include_str!("../migrations/0003_worker.sql") },
-    Migration { version: 4, name: "0004_control", sql: include_str!("../migrations/0004_control.sql") },
-    Migration { version: 5, name: "0005_definitions", sql: include_str!("../migrations/0005_definitions.sql") },
-    Migration { version: 6, name: "0006_schedules", sql: include_str!("../migrations/0006_schedules.sql") },
-    Migration { version: 7, name: "0007_scaling", sql: include_str!("../migrations/0007_scaling.sql") },
+    Migration { version: 1, name: "0001_schema", sql: include_str!("../../migrations/0001_schema.sql") },
+    Migration { version: 2, name: "0002_client", sql: include_str!("../../migrations/0002_client.sql") },
+    Migration { version: 3, name: "0003_worker", sql: include_str!("../../migrations/0003_worker.sql") },
+    Migration { version: 4, name: "0004_control", sql: include_str!("../../migrations/0004_control.sql") },
+    Migration { version: 5, name: "0005_definitions", sql: include_str!("../../migrations/0005_definitions.sql") },
+    Migration { version: 6, name: "0006_schedules", sql: include_str!("../../migrations/0006_schedules.sql") },
+    Migration { version: 7, name: "0007_scaling", sql: include_str!("../../migrations/0007_scaling.sql") },
 ];
 
 /// The schema that this build needs; a newer one will do as long as its `min_client` is not above this.
@@ -63,7 +63,7 @@ pub async fn migrate(conn: &mut Conn) -> Result<i32> {
 }
 
 /// The roles of least privilege; `currant roles` prints it.
-const ROLES: &str = include_str!("../python/currant/roles.sql");
+const ROLES: &str = include_str!("../../python/currant/roles.sql");
 
 /// Where the roles are in use in this database, what a migration made or made anew belongs to them as it should when it is committed.
 async fn keep_rights(scope: &mut Scope<'_>) -> Result<()> {

@@ -2,10 +2,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::conn::{Conn, Scope};
-use crate::db;
-use crate::error::{Error, Result};
-use crate::executions::to_json;
+use crate::base::error::{Error, Result};
+use crate::store::conn::{Conn, Scope};
+use crate::store::executions::to_json;
+use crate::store::migrate;
 
 /// Each a JSON array but `schema`; docs/reference/doctor.md has their fields.
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ async fn schema(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select jsonb_build_object('version', (select max(m.version) from currant.migrations m), 'needed', $1::integer,
             'server', current_setting('server_version'), 'sees_all', pg_has_role('pg_read_all_stats', 'usage'))::text as "json!""#,
-        db::SCHEMA_VERSION
+        migrate::SCHEMA_VERSION
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }

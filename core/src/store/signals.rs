@@ -1,9 +1,9 @@
 //! Signals: durable messages to a workflow, ordered per run.
 use uuid::Uuid;
 
-use crate::conn::Conn;
-use crate::error::{Error, Result};
-use crate::types::Wakes;
+use crate::base::error::{Error, Result};
+use crate::base::types::Wakes;
+use crate::store::conn::Conn;
 
 /// Sends a signal; a second one with the same `dedup_key` changes nothing. `NotFound`, or `NotRunning` when the run has finished.
 pub async fn send_signal(

@@ -8,11 +8,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::calls::MOST_WORKER_LOSSES;
-use crate::conn::{Conn, Scope};
-use crate::error::{Error, Result};
-use crate::schedules::{self, Spec};
-use crate::types::Wakes;
+use crate::base::calls::MOST_WORKER_LOSSES;
+use crate::base::error::{Error, Result};
+use crate::base::types::Wakes;
+use crate::store::conn::{Conn, Scope};
+use crate::store::schedules::{self, Spec};
 
 /// Rows marked in one statement: a bound for the time that they are locked.
 const SETTLED_AT_ONCE: usize = 2_000;

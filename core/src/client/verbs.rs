@@ -1,13 +1,18 @@
 //! The verbs that a client asks of the database one at a time, as values: so that one loop can try any of them again.
 use uuid::Uuid;
 
-use crate::conn::Conn;
-use crate::error::{Error, Result};
-use crate::executions::{self, Filters, Standing};
-use crate::retention::{self, Swept};
-use crate::schedules::{self, Fired};
-use crate::types::{Created, Micros, NewExecution, Wakes};
-use crate::{db, definitions, doctor, fleet, signals, worker};
+use crate::base::error::{Error, Result};
+use crate::base::types::{Created, Micros, NewExecution, Wakes};
+use crate::store::conn::Conn;
+use crate::store::definitions;
+use crate::store::doctor;
+use crate::store::executions::{self, Filters, Standing};
+use crate::store::fleet;
+use crate::store::migrate;
+use crate::store::retention::{self, Swept};
+use crate::store::schedules::{self, Fired};
+use crate::store::signals;
+use crate::store::worker;
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -123,8 +128,8 @@ impl Verb {
     pub async fn run(&self, conn: &mut Conn) -> Result<(Answer, Wakes)> {
         let nobody = Wakes::default();
         Ok(match self {
-            Verb::Migrate => (Answer::Number(db::migrate(conn).await?), nobody),
-            Verb::SchemaVersion => (Answer::Number(db::schema_version(conn).await?), nobody),
+            Verb::Migrate => (Answer::Number(migrate::migrate(conn).await?), nobody),
+            Verb::SchemaVersion => (Answer::Number(migrate::schema_version(conn).await?), nobody),
             Verb::Create(items) => {
                 let created = executions::create(conn, items).await?;
                 (Answer::Created(created.clone()), enqueued(&created, None))

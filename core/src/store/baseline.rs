@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::conn::Conn;
-use crate::db;
-use crate::error::{Error, Result};
-use crate::executions::to_json;
-use crate::url::Target;
+use crate::base::error::{Error, Result};
+use crate::store::conn::Conn;
+use crate::store::executions::to_json;
+use crate::store::migrate;
+use crate::store::url::Target;
 
 /// Statements before the clock runs: they plan, and fill caches.
 const WARM_UP: usize = 5;
@@ -98,7 +98,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
 /// Settings, room, rights and what holds the server back, as a JSON object (docs/reference/bench.md). Refuses a schema that is not ours.
 async fn server(target: &Target) -> Result<Vec<u8>> {
     let mut conn = target.connect().await?;
-    db::check_schema(&mut conn).await?;
+    migrate::check_schema(&mut conn).await?;
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(
         r#"select jsonb_build_object(

@@ -1,6 +1,6 @@
 //! Many enqueues are alike but for their arguments: what they have in common is checked, and goes to the database, once.
-use crate::error::{Error, Result};
-use crate::types::{Call, NewExecution};
+use crate::base::error::{Error, Result};
+use crate::base::types::{Call, NewExecution};
 
 /// So many of the last distinct calls are compared with.
 const LOOK_BACK: usize = 8;
@@ -124,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{Kind, Policy};
+    use crate::base::types::{Kind, Policy};
 
     fn call(function: &str, args: &str) -> Call {
         let policy = Policy {

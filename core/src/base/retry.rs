@@ -1,5 +1,5 @@
 //! When a failed attempt is tried again. Pure: time and randomness are arguments.
-use crate::types::Policy;
+use crate::base::types::Policy;
 
 /// Seconds from the failure of attempt number `attempt` (from 1) to the next: exponential back-off with a cap, spread evenly by
 /// `jitter` to both sides. `random` is in 0..1. Never negative, never above `max_delay`.

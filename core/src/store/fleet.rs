@@ -1,10 +1,10 @@
 //! What an operator asks of all workers and queues at once.
 use uuid::Uuid;
 
-use crate::conn::Conn;
-use crate::error::Result;
-use crate::types::{Micros, Wakes};
-use crate::worker::{Wake, wakes_of};
+use crate::base::error::Result;
+use crate::base::types::{Micros, Wakes};
+use crate::store::conn::Conn;
+use crate::store::worker::{Wake, wakes_of};
 
 /// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/internals/engine.md).
 pub async fn fleet(conn: &mut Conn, pools: &str) -> Result<Vec<u8>> {

@@ -4,13 +4,13 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::base::error::Result;
+use crate::base::runtime;
 use crate::client::Client;
-use crate::conn::Listener;
-use crate::error::Result;
-use crate::runtime;
-use crate::url::Target;
-use crate::verbs::{Answer, Verb};
-use crate::worker;
+use crate::client::verbs::{Answer, Verb};
+use crate::store::conn::Listener;
+use crate::store::url::Target;
+use crate::store::worker;
 
 /// One connection that listens, kept from wait to wait.
 pub(crate) struct Watcher {
