@@ -63,7 +63,7 @@ e2e-steps:
 pod-template: .venv/.operator ## write the schema of a WorkerPool's template anew, from the Kubernetes of the tests
 	@scripts/need.sh go openssl
 	@e2e/cluster build
-	@.venv/bin/python scripts/pod_template_schema.py
+	@.venv/bin/python scripts/generate/pod_template.py
 	@charts/sync-crds.sh
 
 demo-k8s: ## the demo on Kubernetes: cluster, chart, worker pool, a shop and its orders

@@ -13,7 +13,7 @@ from conftest import CHECKOUT
 from e2e.clusters import Kubectl
 from samples import pool
 
-SCRIPT = runpy.run_path(str(CHECKOUT / "scripts" / "pod_template_schema.py"))
+SCRIPT = runpy.run_path(str(CHECKOUT / "scripts" / "generate" / "pod_template.py"))
 DEFINITION = CHECKOUT / "crds" / "workerpools.yaml"
 ANNOTATIONS = (
     256 * 1024

@@ -2,7 +2,7 @@
 """Write the schema of `template` into crds/workerpools.yaml, from the OpenAPI document of the tests' Kubernetes.
 
     make pod-template                         starts that API server, and asks it
-    scripts/pod_template_schema.py FILE       with this document: `kubectl get --raw /openapi/v3/apis/apps/v1`
+    scripts/generate/pod_template.py FILE       with this document: `kubectl get --raw /openapi/v3/apis/apps/v1`
 
 A pod template that the API server would refuse later is so refused when the pool is applied. What a pool may leave out
 is not required, descriptions are left out (the definition must fit into an annotation of `kubectl apply`), and `RULES`
@@ -19,9 +19,9 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 DEFINITION = CHECKOUT / "crds" / "workerpools.yaml"
-BEGIN = "# Written by scripts/pod_template_schema.py from here"
+BEGIN = "# Written by scripts/generate/pod_template.py from here"
 END = "# to here."
 
 # The type of the field, instead of what the document says.
