@@ -1,4 +1,4 @@
-"""What a type checker knows of user code (DESIGN.md 2.1). Not run: `mypy --strict` checks it, as part of `make lint`.
+"""What a type checker knows of user code. Not run: `mypy --strict` checks it, as part of `make lint`.
 
 A wrong type fails `assert_type`; a mistake that is no longer seen fails as an unused `type: ignore`.
 """

@@ -1,7 +1,8 @@
 """The event loop a workflow runs on: a ready queue, a recorded clock, no I/O. All that it does follows from its input.
 
 Activations are called from a plain callback of the worker's own loop, in the same thread. Keys of steps and hashes of
-tasks depend on nothing but the workflow's code and the outcomes it was given (DESIGN.md §4, rules a, i, j).
+tasks depend on nothing but the workflow's code and the outcomes it was given (rules a, i and j of
+docs/internals/rules.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-//! What the layers pass to each other. Names as in DESIGN.md: execution, step, lease, epoch, seq, clock.
+//! What the layers pass to each other. The names are explained in docs/internals/words.md: execution, step, lease, epoch, seq, clock.
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

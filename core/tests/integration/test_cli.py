@@ -1,4 +1,4 @@
-"""The command line of DESIGN.md 2.3 as a contract: commands, `--json` of every read, exit codes, a terminal and a pipe."""
+"""The command line as a contract: commands, `--json` of every read, exit codes, a terminal and a pipe."""
 
 from __future__ import annotations
 

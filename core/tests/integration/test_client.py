@@ -1,4 +1,4 @@
-"""Clients: from any event loop, threads and forks; handles and their verbs; several databases (DESIGN.md 2.1)."""
+"""Clients: from any event loop, threads and forks; handles and their verbs; several databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rest of DESIGN.md 2.1, from end to end on a real database: what is named there is there and does that."""
+"""What no other test has of all that the SDK offers: each name is there, and does what it says on a real database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port for probes and scrapes (DESIGN.md §4, health and metrics)."""
+"""The port for probes and scrapes."""
 
 from __future__ import annotations
 

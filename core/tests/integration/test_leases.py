@@ -1,4 +1,4 @@
-"""The lease is the fence: at most one recorded outcome (DESIGN.md guarantee 2, rules b and f)."""
+"""The lease is the fence: at most one recorded outcome (guarantee 2, rules b and f)."""
 
 from __future__ import annotations
 

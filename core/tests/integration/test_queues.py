@@ -1,4 +1,4 @@
-"""Who is next, and that nobody is forgotten (DESIGN.md guarantee 13, rules d and e)."""
+"""Who is next, and that nobody is forgotten (guarantee 13, rules d and e)."""
 
 from __future__ import annotations
 

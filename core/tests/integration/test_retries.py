@@ -1,4 +1,4 @@
-"""Failed attempts are tried again as their policy says (DESIGN.md guarantee 8)."""
+"""Failed attempts are tried again as their policy says (guarantee 8)."""
 
 from __future__ import annotations
 

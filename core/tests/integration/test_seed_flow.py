@@ -1,4 +1,4 @@
-"""The seed's two-terminal flow, literally, from the root of the repository."""
+"""The worker in one terminal and the enqueue in another, word for word, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def terminal(database: str) -> dict[str, object]:
 
 @pytest.fixture
 def first_terminal(terminal: dict[str, object], bridge: RustBridge) -> Iterator[subprocess.Popen[str]]:
-    """The worker of the seed's README."""
+    """The worker of the first terminal."""
     with subprocess.Popen(WORKER.split(), stdout=subprocess.PIPE, **terminal) as process:  # type: ignore[call-overload]
         try:
             eventually(lambda: bridge.workers() or process.poll() is not None, 30)

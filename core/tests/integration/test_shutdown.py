@@ -1,4 +1,4 @@
-"""Draining, and tasks that do not end (DESIGN.md guarantee 10, rule n)."""
+"""Draining, and tasks that do not end (guarantee 10, rule n)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die, and workers that only seem to (DESIGN.md guarantee 9, rule g)."""
+"""Workers that die, and workers that only seem to (guarantee 9, rule g)."""
 
 from __future__ import annotations
 

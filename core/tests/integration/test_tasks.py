@@ -1,4 +1,4 @@
-"""Enqueues, steps and their outcomes (DESIGN.md guarantees 1, 3 and 5)."""
+"""Enqueues, steps and their outcomes (guarantees 1, 3 and 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`connection=` and the SQL functions: an enqueue commits or rolls back with its caller (guarantee 1, DESIGN.md 2.4)."""
+"""`connection=` and the SQL functions: an enqueue commits or rolls back with its caller (guarantee 1)."""
 
 from __future__ import annotations
 

@@ -1,26 +1,46 @@
-"""docs/internals/guarantees.md names a test for every guarantee and rule, and each of them is there."""
+"""The pages of guarantees and of rules name a test for each, every test is there, and code cites none that is not."""
+
+from __future__ import annotations
 
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-DOCUMENT = (ROOT / "docs" / "internals" / "guarantees.md").read_text(encoding="utf-8")
-ROWS = [line for line in DOCUMENT.splitlines() if re.match(r"\| [0-9a-z]+ \|", line)]
-NAMED = sorted(set(re.findall(r"`(\w+\.(?:py|rs))::(\w+)`", DOCUMENT)))
+from pages import files, text
+
+GUARANTEES = text(Path("docs/internals/guarantees.md"))
+RULES = text(Path("docs/internals/rules.md"))
+NAMED = sorted(set(re.findall(r"`(\w+\.(?:py|rs))::(\w+)`", GUARANTEES + RULES)))
+NUMBERS = {str(number) for number in range(1, 18)}
+LETTERS = set("abcdefghijklmnop")
 
 
-def sources(name: str) -> list[Path]:
-    return [path for path in (ROOT / "core").rglob(name) if "target" not in path.parts]
+def test_every_guarantee_names_a_test() -> None:
+    rows = re.findall(r"^\| (\d+) \|.*::.*\|$", GUARANTEES, re.MULTILINE)
+    assert rows == sorted(NUMBERS, key=int)
 
 
-def test_every_guarantee_and_every_rule_names_a_test() -> None:
-    numbered = {line.split("|")[1].strip() for line in ROWS if "::" in line}
-    assert numbered == {str(number) for number in range(1, 18)} | set("abcdefghijklmnop")
+def test_every_rule_says_why_and_names_a_test() -> None:
+    sections = re.split(r"^## Rule ", RULES, flags=re.MULTILINE)[1:]
+    assert [section[0] for section in sections] == sorted(LETTERS)
+    for section in sections:
+        assert "\n**Why.** " in section, section.splitlines()[0]
+        assert "::" in section.partition("\n**Tests.** ")[2], section.splitlines()[0]
+
+
+def test_code_and_pages_cite_only_guarantees_and_rules_that_there_are() -> None:
+    """ "rule a" may be a word and an article, so letters are looked at from b on."""
+    cited = [(path, text(path)) for path in files() if path.suffix not in (".svg", ".json", ".csv")]
+    numbers = {(str(path), n) for path, found in cited for n in re.findall(r"\b[Gg]uarantees? (\d+)", found)}
+    letters = {(str(path), n) for path, found in cited for n in re.findall(r"\b[Rr]ules? ([b-z])\b", found)}
+    assert numbers
+    assert letters
+    assert {each for each in numbers if each[1] not in NUMBERS} == set()
+    assert {each for each in letters if each[1] not in LETTERS} == set()
 
 
 @pytest.mark.parametrize(("file", "function"), NAMED, ids="::".join)
 def test_the_test_is_there(file: str, function: str) -> None:
-    texts = [path.read_text(encoding="utf-8") for path in sources(file)]
-    assert any(re.search(rf"\b(?:def|fn) {function}\(", text) for text in texts), f"there is no {function} in {file}"
+    texts = [text(path) for path in files() if path.name == file and path.parts[0] == "core"]
+    assert any(re.search(rf"\b(?:def|fn) {function}\(", found) for found in texts), f"there is no {function} in {file}"

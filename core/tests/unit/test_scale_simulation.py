@@ -17,7 +17,7 @@ from currant.scaling.scalers import Keda, Native
 from currant.scaling.simulation import Orders, Result, View, simulate
 from support import CHECKOUT
 
-# Of KUBERNETES.md's table, what this design had to begin with: p95 of the wait in seconds, pod-hours.
+# What a first design reached, as a bound: p95 of the wait in seconds, pod-hours.
 GOALS = {"steady": (0.5, 20.1), "burst": (52, 4.5), "periodic": (40, 9.0)}
 
 

@@ -1,4 +1,4 @@
-"""Functions for the sweep through DESIGN.md 2.1: types, threads, combinators, recorded time and chance."""
+"""Functions for the sweep through all that the SDK offers: types, threads, combinators, recorded time and chance."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def knows_its_task() -> list[Any]:
 
 @workflow(queue="contract")
 async def combinators() -> dict[str, Any]:
-    """Every asyncio tool that DESIGN.md names, with steps in it."""
+    """Every asyncio tool that may be used in a workflow, with steps in it."""
     found: dict[str, Any] = {"gather": await asyncio.gather(number.run(1), number.run(2))}
     done, pending = await asyncio.wait(
         [asyncio.create_task(number.run(1)), asyncio.create_task(number.run(2, 60))],

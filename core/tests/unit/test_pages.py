@@ -1,0 +1,59 @@
+"""The pages: each is in the order to read them in, links lead somewhere, and nothing cites what is not in the repository."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+
+import pytest
+
+from pages import CHECKOUT, anchors, files, links, pages, text
+
+ORDER = Path("docs/README.md")
+WRITTEN = {"LONG.md": "`make bench-soak` writes it", "docs/locks.md": "migrations are being folded"}
+
+
+def target_of(page: Path, link: str) -> tuple[Path, str]:
+    """The file or directory that a link leads to, and the anchor in it."""
+    path, _, anchor = link.partition("#")
+    return (Path(posixpath.normpath(posixpath.join(page.parent.as_posix(), path))) if path else page), anchor
+
+
+def test_every_page_is_in_the_order_to_read_them_in_once() -> None:
+    numbered = re.findall(r"^\d+\. \[([^]]+)\]\(([^)]+)\)", text(ORDER), re.MULTILINE)
+    assert [name for name, link in numbered if name != link] == []
+    listed = [Path("docs") / link for _, link in numbered]
+    assert sorted(listed) == [page for page in pages() if page.parts[0] == "docs" and page != ORDER]
+    rooms = [page.parts[1] for page in listed]
+    assert list(dict.fromkeys(rooms)) == ["learn", "use", "operate", "reference", "internals"]
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        target, anchor = target_of(page, link)
+        assert (CHECKOUT / target).exists(), f"{page} links to {link}, which is not there"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{page} links to {link}: {target} has no such heading"
+
+
+def cited(path: Path) -> set[str]:
+    """The Markdown documents that a file names."""
+    return set(re.findall(r"(?<![\w*{}%])[\w./-]*\w\.md\b", re.sub(r"https?://\S+", "", text(path))))
+
+
+def test_no_file_cites_a_document_that_is_not_in_the_repository() -> None:
+    there = ["/" + page.as_posix() for page in pages()]
+    dead = {
+        f"{path}: {name}"
+        for path in files()
+        for name in cited(path)
+        if name not in WRITTEN and not any(page.endswith("/" + name.lstrip("./")) for page in there)
+    }
+    assert dead == set()
+
+
+def test_no_comment_counts_by_paragraphs_of_another_document() -> None:
+    own = Path(__file__).relative_to(CHECKOUT)
+    assert [str(path) for path in files() if "§" in text(path) and path != own] == []
