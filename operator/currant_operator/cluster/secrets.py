@@ -14,8 +14,7 @@ import time
 from typing import Protocol
 
 from currant_operator.cluster.api import ApiError, Body
-from currant_operator.database import databases
-from currant_operator.plan import kinds
+from currant_operator.plan import database_url, kinds
 from currant_operator.plan.kinds import Kind
 from currant_operator.plan.observed import (
     DatabaseUrlInvalid,
@@ -25,7 +24,6 @@ from currant_operator.plan.observed import (
     SecretNotAllowed,
     SecretState,
     SecretUnknown,
-    fingerprint,
 )
 
 _log = logging.getLogger(__name__)
@@ -123,7 +121,7 @@ def _state(secret: Body | None, key: str) -> tuple[SecretState, str]:
     if not url:
         return SecretKeyMissing(tuple(sorted(data))), ""
     try:
-        databases.check_url(url)
-    except databases.WrongUrl as error:
+        database_url.check_url(url)
+    except database_url.WrongUrl as error:
         return DatabaseUrlInvalid(str(error)), ""
-    return SecretFound(fingerprint(url)), url
+    return SecretFound(database_url.fingerprint(url)), url

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from currant.errors import CurrantError, DatabaseUnavailable, SchemaMismatch
 from currant_operator import metrics
+from currant_operator.backoff import Backoff
 from currant_operator.database.database_answers import (
     Row,
     numbers_shown,
@@ -44,7 +45,6 @@ from currant_operator.plan.observed import (
     Worker,
     WorkflowStats,
 )
-from currant_operator.reconcile.workqueue import Backoff
 
 _log = logging.getLogger(__name__)
 

@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import secrets
 from collections.abc import Callable, Sequence
 
 from currant_operator import metrics
 from currant_operator.database.database import Bridge, Database, Notify, Times
+from currant_operator.plan import database_url
 from currant_operator.plan.kinds import Key
 
-CONNECT_TIMEOUT = 5  # seconds, where the URL does not say
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d*)?")
 _SALT = secrets.token_bytes(16)
-
-
-class WrongUrl(Exception):
-    """The URL cannot be one of a database; the message does not hold it."""
 
 
 class Databases:
@@ -40,9 +34,9 @@ class Databases:
         self._urls: dict[Key, str] = {}
 
     def use(self, pool: Key, url: str, queues: Sequence[str], horizon: float | None = None) -> Database:
-        """The database of a pool whose secret holds this URL. Raises `WrongUrl`."""
+        """The database of a pool whose secret holds this URL. Raises `database_url.WrongUrl`."""
         if self._urls.get(pool) != url:
-            check_url(url)
+            database_url.check_url(url)
             self.release(pool)
             self._urls[pool] = url
             self._of_pool[pool] = self._get(url)
@@ -109,7 +103,7 @@ class Databases:
     def _get(self, url: str) -> Database:
         known = self._databases.get(url)
         if known is None:
-            waiting = _impatient(url)
+            waiting = database_url.with_connect_timeout(url)
             database = Database(
                 _digest(url),
                 lambda: self._open_bridge(waiting),
@@ -117,39 +111,13 @@ class Databases:
                 self._notify,
                 self._served_changed,
                 "pgbouncer=true" in url,
-                shown_as(url),
+                database_url.shown_as(url),
             )
             known = self._databases[url] = (
                 database,
                 asyncio.create_task(database.run(), name=f"database {database.id}"),
             )
         return known[0]
-
-
-def check_url(url: str) -> None:
-    """Raise `WrongUrl` for what cannot be the URL of a database. The core reads the rest when it connects."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("postgresql", "postgres"):
-        raise WrongUrl("it must start with postgresql://, as in postgresql://user:password@host:5432/name")
-    before, _, query = rest.partition("?")
-    hosts = before.partition("/")[0].rpartition("@")[2].split(",")  # libpq's form: one host or several
-    if not all(_HOST.fullmatch(host) for host in hosts):
-        raise WrongUrl("it is not a URL: write postgresql://user:password@host:5432/name")
-    if not any(hosts) and "host=" not in query and "hostaddr=" not in query:
-        raise WrongUrl("it names no host: write postgresql://user:password@host:5432/name")
-
-
-def shown_as(url: str) -> str:
-    """What metrics call a database: its hosts and its name, no user and no password. Two roles' URLs give the same."""
-    hosts, slash, name = url.partition("://")[2].partition("?")[0].partition("/")
-    return f"{hosts.rpartition('@')[2]}{slash}{name}"
-
-
-def _impatient(url: str) -> str:
-    """The URL with a short wait for a database that does not answer, unless it says how long."""
-    if "connect_timeout=" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT}"
 
 
 def _digest(url: str) -> str:

@@ -6,7 +6,6 @@ never takes the unknown for nothing: it holds.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +27,7 @@ class SecretUnknown:
 
 @dataclass(frozen=True)
 class SecretFound:
-    """The secret has a URL that can be parsed. `fingerprint` is that of `fingerprint(url)`."""
+    """The secret has a URL that can be parsed. `fingerprint` is that of `database_url.fingerprint(url)`."""
 
     fingerprint: str
 
@@ -242,11 +241,3 @@ class ObservedWorkflow:
     workers: tuple[Worker, ...] | None = None
     incompatible: Mapping[str, int] | None = None
     applied: Applied | None = None
-
-
-def fingerprint(url: str) -> str:
-    """Four hexadecimal digits that change with the URL: pods are replaced when it does.
-
-    It is shown in an annotation, so it must not help to guess a password: 16 bits rule out almost nothing.
-    """
-    return hashlib.sha256(url.encode()).hexdigest()[:4]

@@ -7,10 +7,11 @@ a failure with a delay that grows. Semantics and names follow client-go's `util/
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
+
+from currant_operator.backoff import Backoff
 
 K = TypeVar("K", bound=Hashable)
 
@@ -29,24 +30,6 @@ class Observer(Protocol):
 
     def retried(self) -> None:
         """A key has failed and is to be tried again."""
-
-
-class Backoff:
-    """Delays that grow: `base * 2 ** failures` seconds up to `cap`, each less a random part of up to `jitter` of it."""
-
-    def __init__(
-        self,
-        base: float = 0.5,
-        cap: float = 60.0,
-        jitter: float = 0.3,
-        uniform: Callable[[float, float], float] = random.uniform,
-    ) -> None:
-        self._base, self._cap, self._jitter, self._uniform = base, cap, jitter, uniform
-
-    def delay(self, failures: int) -> float:
-        """Seconds to wait after this many earlier failures (0 for the first)."""
-        full = self._cap if failures > 60 else min(self._cap, self._base * 2.0**failures)
-        return full * (1 - self._uniform(0, self._jitter))
 
 
 class WorkQueue(Generic[K]):

@@ -9,8 +9,9 @@ import pytest
 
 from currant_operator.cluster.api import ApiError, Body
 from currant_operator.cluster.secrets import POOLS_OF, Secrets
+from currant_operator.plan.database_url import fingerprint
 from currant_operator.plan.kinds import Kind
-from currant_operator.plan.observed import SecretFound, SecretMissing, SecretNotAllowed, SecretUnknown, fingerprint
+from currant_operator.plan.observed import SecretFound, SecretMissing, SecretNotAllowed, SecretUnknown
 
 URL = "postgresql://owner:secret@db:5432/shop"
 

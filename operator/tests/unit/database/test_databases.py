@@ -15,7 +15,7 @@ from currant.errors import CurrantError, DatabaseUnavailable, SchemaMismatch
 from currant_operator.database import database as database_module
 from currant_operator.database import databases as module
 from currant_operator.database.database import Database, Times
-from currant_operator.database.databases import Databases, WrongUrl, check_url
+from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
 from currant_operator.plan.observed import (
     DatabaseMigrating,
@@ -466,39 +466,6 @@ def test_nothing_is_known_of_a_database_before_it_is_asked():
     assert database.queue(ORDERS) is database.workers(ORDERS) is database.definitions(PROCESS, "f") is None
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("mysql://u:sesame@h/d", "it must start with postgresql://"),
-        ("u:sesame@h/d", "it must start with postgresql://"),
-        ("postgresql:///d", "it names no host"),
-        ("postgresql://u:sesame@h:port/d", "it is not a URL"),
-        ("postgresql://u:sesame@h1:5432,h2:port/d", "it is not a URL"),
-        ("postgresql://u:sesame@[::1/d", "it is not a URL"),
-        ("postgresql://u:sesame@,/d", "it names no host"),
-    ],
-)
-def test_what_cannot_be_the_url_of_a_database_is_refused_without_being_repeated(url, message):
-    with pytest.raises(WrongUrl, match=message) as told:
-        check_url(url)
-    assert "sesame" not in str(told.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        URL,
-        "postgres://h/d",
-        "postgresql://u@/d?host=/run/postgresql",
-        "postgresql://u@/d?hostaddr=10.0.0.1",
-        "postgresql://u:p@[::1]:5433/d",
-        "postgresql://u:p@h1:5432,[::1]:5433,h3/d?target_session_attrs=primary",
-    ],
-)
-def test_what_can_be_the_url_of_a_database_is_taken(url):
-    check_url(url)
-
-
 def test_a_digest_of_a_url_is_another_in_each_process(monkeypatch):
     here = module._digest(URL)
     monkeypatch.setattr(module, "_SALT", b"another process")
@@ -551,16 +518,3 @@ async def test_a_queue_of_two_pools_is_asked_for_once_by_its_own_name(bench):
     assert module.metrics.QUEUE_READY.labels(name, "orders")._value.get() == 3
     await bench.databases.close()
     await bench.until(lambda: name not in module.metrics.page().decode())
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        (URL, "db.example:5432/orders"),
-        ("postgresql://owner:p%40ss@db.example:5432/orders?sslmode=require", "db.example:5432/orders"),
-        ("postgresql://a:secret@[::1]:5432,b:5433/x", "[::1]:5432,b:5433/x"),
-        ("postgresql:///x?host=/run/postgresql&password=secret", "/x"),
-    ],
-)
-def test_the_name_of_a_database_in_metrics_has_neither_user_nor_password(url: str, shown: str) -> None:
-    assert module.shown_as(url) == shown

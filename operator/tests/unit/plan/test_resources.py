@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from currant.durations import parse_duration
 from currant_operator.plan import conditions, definitions
-from currant_operator.plan.observed import fingerprint
 from currant_operator.plan.resources import InvalidResource, Scaling, parse_pool, parse_workflow
 from samples import POOL, WORKFLOW, manifest
 from worlds import NOW, pool_body, workflow_body
@@ -168,8 +167,3 @@ def test_times_are_written_as_the_api_does() -> None:
 
 def test_a_message_is_one_line_without_colours() -> None:
     assert conditions.one_line("\x1b[31merror:\x1b[0m a\n  b\t c ") == "error: a b c"
-
-
-def test_a_fingerprint_changes_with_the_url_and_tells_nothing_of_it() -> None:
-    assert fingerprint("postgresql://a:b@c/d") != fingerprint("postgresql://a:e@c/d")
-    assert len(fingerprint("postgresql://a:b@c/d")) == 4
