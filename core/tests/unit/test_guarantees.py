@@ -40,7 +40,7 @@ def test_code_and_pages_cite_only_guarantees_and_rules_that_there_are() -> None:
     assert {each for each in letters if each[1] not in LETTERS} == set()
 
 
-@pytest.mark.parametrize(("file", "function"), NAMED, ids="::".join)
+@pytest.mark.parametrize(("file", "function"), NAMED, ids=["::".join(each) for each in NAMED])
 def test_the_test_is_there(file: str, function: str) -> None:
     texts = [text(path) for path in files() if path.name == file and path.parts[0] == "core"]
     assert any(re.search(rf"\b(?:def|fn) {function}\(", found) for found in texts), f"there is no {function} in {file}"

@@ -38,6 +38,34 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{page} links to {link}: {target} has no such heading"
 
 
+def paths_named(page: Path) -> set[str]:
+    """The files and directories of the repository that a page names in code style, with `{a,b}` written out."""
+    tops = "|".join(sorted({re.escape(path.parts[0]) for path in files() if len(path.parts) > 1}))
+    found = set(re.findall(rf"`((?:{tops})/[\w./*{{}},-]*)`", text(page)))
+    return {path for name in found for path in expanded(name)}
+
+
+def expanded(name: str) -> list[str]:
+    """What a shell makes of `{a,b}`."""
+    braces = re.search(r"\{([^}]*)\}", name)
+    if braces is None:
+        return [name]
+    return [f"{name[: braces.start()]}{each}{name[braces.end() :]}" for each in braces[1].split(",")]
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    """From the root or from the page's directory; NNNN is any number."""
+    patterns = {name: name.rstrip("/").replace("NNNN", "*") for name in sorted(paths_named(page))}
+    places = (CHECKOUT, CHECKOUT / page.parent)
+    assert [name for name, each in patterns.items() if not any(any(place.glob(each)) for place in places)] == []
+
+
+def test_no_file_has_the_marks_of_a_conflict() -> None:
+    mark = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [str(path) for path in files() if mark.search(text(path))] == []
+
+
 def cited(path: Path) -> set[str]:
     """The Markdown documents that a file names."""
     return set(re.findall(r"(?<![\w*{}%])[\w./-]*\w\.md\b", re.sub(r"https?://\S+", "", text(path))))
