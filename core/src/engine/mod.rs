@@ -1,27 +1,12 @@
 //! A worker's half in Rust: claims, leases, heartbeats, the order of outcomes, and the one writer.
 //!
-//! `state` (with `run`, `commit`, `beat`) decides and does no I/O; `driver` carries it out on Rust threads; this file is what the
+//! `decide` decides and does no I/O; `drive` carries it out on Rust threads; this file is what the
 //! bridge calls, from Python's one thread, never waiting for the database.
-mod aside;
-mod beat;
-mod bell;
-mod clock;
-mod commit;
-mod driver;
-mod firing;
-mod health;
+pub mod decide;
+mod drive;
 pub mod items;
-pub mod marks;
-mod metrics;
 #[cfg(test)]
 mod model;
-mod pickups;
-mod run;
-mod state;
-#[cfg(test)]
-mod tests;
-mod upkeep;
-mod verbs;
 
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicBool;
@@ -31,11 +16,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use self::bell::Bell;
-use self::clock::Clock;
+use self::decide::clock::Clock;
+pub use self::decide::state::Config;
+use self::decide::state::State;
+use self::drive::bell::Bell;
+use self::drive::{driver, health};
 use self::items::{Activation, Command, Item};
-pub use self::state::Config;
-use self::state::State;
 use crate::base::error::{Error, Result};
 use crate::base::http;
 use crate::base::runtime;

@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::database::{Database, RowState, Without};
 use crate::base::types::*;
-use crate::engine::clock::Clock;
+use crate::engine::decide::clock::Clock;
+use crate::engine::decide::run::Phase;
+use crate::engine::decide::state::{State, TaskPhase, Unit};
+pub(in crate::engine) use crate::engine::decide::tests::START;
+use crate::engine::decide::tests::{call, claimed, config};
 use crate::engine::items::{Activation, Command, Item, RunItem};
-use crate::engine::run::Phase;
-use crate::engine::state::{State, TaskPhase, Unit};
-pub(in crate::engine) use crate::engine::tests::START;
-use crate::engine::tests::{call, claimed, config};
 
 /// When timers are due, and what the clock reads once time has passed.
 const DUE: Micros = START + 1_000_000;

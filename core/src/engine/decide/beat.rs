@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::items::Item;
 use super::metrics::Ending;
 use super::run::{Phase, Run};
 use super::state::{Lease, State, TaskPhase};
 use crate::base::types::*;
+use crate::engine::items::Item;
 
 /// Tasks shorter than this are claimed ahead of their slots, so that none runs dry during a commit.
 const SHORT_TASK_MICROS: f64 = 20_000.0;
@@ -18,10 +18,10 @@ const RETRY_DUE_MICROS: Micros = 50_000;
 /// While heartbeats are about what is in hand, one at least this often is about everything that the database believes to run here.
 const STRANGERS_MICROS: Micros = 30_000_000;
 /// A function that goes on for this long after its attempt was over is not expected to end.
-pub(super) const STUCK_MICROS: Micros = 10_000_000;
+pub(in crate::engine) const STUCK_MICROS: Micros = 10_000_000;
 /// A workflow stays in memory at least this long after it last did something, or for `long_wait` where that is less.
 const LINGER_MICROS: Micros = 5_000_000;
-pub(super) const LEASE_LOST: &str = "LeaseLost: another worker, a cancel or a retry took it over";
+pub(in crate::engine) const LEASE_LOST: &str = "LeaseLost: another worker, a cancel or a retry took it over";
 
 #[derive(Clone, Debug, Default)]
 pub struct Beat {
@@ -86,7 +86,7 @@ impl State {
         self.attempts.len() + self.starting.len() + self.loads.len()
     }
 
-    pub(super) fn eager_room(&self) -> usize {
+    pub(in crate::engine) fn eager_room(&self) -> usize {
         (2 * self.config.concurrency()).saturating_sub(self.in_hand())
     }
 
@@ -315,7 +315,7 @@ impl State {
 
     /// Too many workflows in memory: those go that have had nothing to do for longest, a tenth at a time.
     /// Claims go on meanwhile: what these workflows wait for may be among what is claimed.
-    pub(super) fn evict_excess(&mut self) {
+    pub(in crate::engine) fn evict_excess(&mut self) {
         if self.runs.len() <= self.config.max_hot {
             return; // as nearly always; asked at each commit, since a run becomes idle with one
         }
@@ -332,7 +332,7 @@ impl State {
         idle.into_iter().take(excess).for_each(|(_, id)| self.evict(id));
     }
 
-    pub(super) fn evict(&mut self, id: Uuid) {
+    pub(in crate::engine) fn evict(&mut self, id: Uuid) {
         if let Some(run) = self.runs.get_mut(&id) {
             run.phase = Phase::Evicting;
             self.control.push_back(Item::Evict(id));

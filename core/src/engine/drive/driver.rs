@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::aside::Aside;
-use super::items::Item;
-use super::metrics::Statement;
-use super::state::Unit;
-use super::{Shared, firing, pickups, upkeep, verbs};
+use super::{firing, pickups, upkeep, verbs};
 use crate::base::error::{Error, Result};
 use crate::base::types::*;
+use crate::engine::Shared;
+use crate::engine::decide::aside::Aside;
+use crate::engine::decide::metrics::Statement;
+use crate::engine::decide::state::Unit;
+use crate::engine::items::Item;
 use crate::store::conn::{Conn, Listener};
 use crate::store::migrate;
 use crate::store::worker;
@@ -46,7 +47,7 @@ struct Writer {
 }
 
 /// The worker's life, until `stop`.
-pub(super) async fn drive(shared: Arc<Shared>) {
+pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
     let timeout = statement_timeout(&shared);
     let mut writer = Writer {
         shared: shared.clone(),
@@ -388,7 +389,7 @@ async fn timed<T>(
 }
 
 /// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
-pub(super) async fn listen(shared: Arc<Shared>) {
+pub(in crate::engine) async fn listen(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     while !*shared.gone.borrow() {
         let heard = match shared.client.target().listener().await {

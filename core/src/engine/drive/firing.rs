@@ -1,11 +1,11 @@
 //! Firing schedules: any worker does it, beside its writer, so that a schedule that hangs does not stop the heart.
 use std::sync::Arc;
 
-use super::Shared;
-use super::state::State;
 use crate::base::error::Result;
 use crate::base::types::Micros;
 use crate::client::verbs::{Answer, Verb};
+use crate::engine::Shared;
+use crate::engine::decide::state::State;
 use crate::store::schedules::Fired;
 
 /// Another worker has them in hand, or our clock is a little ahead of the server's: look again after this time.
@@ -72,7 +72,7 @@ impl State {
 }
 
 /// Fires what is due, if anything is and nobody in this worker is at it.
-pub(super) fn spawn(shared: &Arc<Shared>) {
+pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     if !shared.state().begin_fire() {
         return;
     }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use super::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 use super::state::Unit;
 use crate::base::ids::derive_id;
 use crate::base::types::*;
+use crate::engine::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 
 pub const CANCEL_KEY: &str = "!cancel";
 pub const TIMEOUT_KEY: &str = "!timeout";

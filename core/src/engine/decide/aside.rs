@@ -8,19 +8,19 @@ use crate::base::types::Action;
 
 /// What was set aside, in the order in which it was to be written.
 #[derive(Default)]
-pub(super) struct Aside {
+pub(in crate::engine) struct Aside {
     units: Vec<Unit>,
     /// The executions that these units write for. Whatever follows from them comes behind them.
     written: HashSet<Uuid>,
 }
 
 impl Aside {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
         self.units.is_empty()
     }
 
     /// Sets aside, of these units, what touches a locked row and what follows from what is set aside. Gives the rest.
-    pub(super) fn keep(&mut self, units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
+    pub(in crate::engine) fn keep(&mut self, units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
         let mut rest = Vec::new();
         for unit in units {
             if rows(&unit).any(|id| locked.contains(&id)) || premises(&unit).any(|id| self.written.contains(&id)) {
@@ -34,19 +34,19 @@ impl Aside {
     }
 
     /// Gives back what may be written now: what is behind none of these locks.
-    pub(super) fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<Unit> {
+    pub(in crate::engine) fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<Unit> {
         self.sort(Vec::new(), locked)
     }
 
     /// As `release`, with units that could not be written: they follow from nothing that is set aside, so they come first.
-    pub(super) fn sort(&mut self, mut units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
+    pub(in crate::engine) fn sort(&mut self, mut units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
         units.append(&mut self.units);
         self.written.clear();
         self.keep(units, locked)
     }
 
     /// The rows that these units and those set aside lock, and the runs among them of which they may cancel children.
-    pub(super) fn rows_with(&self, units: &[Unit]) -> (Vec<Uuid>, Vec<Uuid>) {
+    pub(in crate::engine) fn rows_with(&self, units: &[Unit]) -> (Vec<Uuid>, Vec<Uuid>) {
         let all: HashSet<Uuid> = self.units.iter().chain(units).flat_map(rows).collect();
         let ending: HashSet<Uuid> = self.units.iter().chain(units).flat_map(ending).collect();
         (all.into_iter().collect(), ending.into_iter().collect())

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
-use super::items::{Verb, VerbRequest};
 use crate::base::error::{Error, Result};
 use crate::client::Client;
+use crate::engine::Shared;
+use crate::engine::items::{Verb, VerbRequest};
 
 /// Between two tries, after the client has lost its patience.
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub(super) fn spawn(shared: &Arc<Shared>) {
+pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     let requests = shared.state().take_verbs();
     for request in requests {
         let shared = shared.clone();
@@ -36,7 +36,12 @@ async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(&'static str,
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => return Some(("failed", super::state::error_json(error_type(&error), &error.to_string()))),
+            Err(error) => {
+                return Some((
+                    "failed",
+                    crate::engine::decide::state::error_json(error_type(&error), &error.to_string()),
+                ));
+            }
         }
     }
 }

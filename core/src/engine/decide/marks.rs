@@ -130,7 +130,7 @@ impl Marks {
 mod tests {
     use super::*;
     use crate::base::types::Kind;
-    use crate::engine::tests::claimed;
+    use crate::engine::decide::tests::claimed;
 
     fn ready(priority: i16, ready_xid: i64) -> Claimed {
         Claimed { priority, ready_xid, ..claimed(Kind::Task) }

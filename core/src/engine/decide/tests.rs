@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::items::{Activation, Asked, Command, Item, Verb};
 use super::state::{Config, State};
 use crate::base::ids::{derive_id, new_id};
 use crate::base::types::*;
+use crate::engine::items::{Activation, Asked, Command, Item, Verb};
 
-pub(super) const START: Micros = 1_000_000_000_000;
+pub(in crate::engine) const START: Micros = 1_000_000_000_000;
 
 fn policy(max_attempts: i32) -> Policy {
     Policy {
@@ -23,7 +23,7 @@ fn policy(max_attempts: i32) -> Policy {
     }
 }
 
-pub(super) fn call(function: &str) -> Call {
+pub(in crate::engine) fn call(function: &str) -> Call {
     Call {
         kind: Kind::Task,
         function: function.into(),
@@ -39,7 +39,7 @@ pub(super) fn call(function: &str) -> Call {
     }
 }
 
-pub(super) fn claimed(kind: Kind) -> Claimed {
+pub(in crate::engine) fn claimed(kind: Kind) -> Claimed {
     let id = new_id();
     Claimed {
         id,
@@ -67,7 +67,7 @@ pub(super) fn claimed(kind: Kind) -> Claimed {
     }
 }
 
-pub(super) fn config(id: Uuid, concurrency: i32) -> Config {
+pub(in crate::engine) fn config(id: Uuid, concurrency: i32) -> Config {
     let info = WorkerInfo {
         id,
         name: "w".into(),

@@ -24,7 +24,7 @@ const SAMPLE_MICROS: Micros = 1_000_000;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(in crate::engine) enum Ending {
     Completed,
     Failed,
     Cancelled,
@@ -75,7 +75,7 @@ impl Ending {
 
 /// A statement of the writer, by what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Statement {
+pub(in crate::engine) enum Statement {
     Commit,
     Heartbeat,
     Load,
@@ -100,7 +100,7 @@ fn class(error: &Error) -> usize {
 
 /// Counts by upper bound. Not cumulative; the last one is what lies above every bound.
 #[derive(Clone, Debug)]
-pub(super) struct Histogram {
+pub(in crate::engine) struct Histogram {
     bounds: &'static [f64],
     counts: Vec<u64>,
     sum: f64,
@@ -133,7 +133,7 @@ struct Function {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Metrics {
+pub(in crate::engine) struct Metrics {
     functions: HashMap<String, Function>,
     claims: Histogram,
     commits: Histogram,
@@ -220,14 +220,14 @@ impl Metrics {
 
 /// The page of one scrape: taken under the lock, written without it.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::engine) struct Page {
     metrics: Metrics,
     counts: Counts,
     gauges: [usize; 5],
 }
 
 impl State {
-    pub(super) fn page(&self) -> Page {
+    pub(in crate::engine) fn page(&self) -> Page {
         let gauges = [self.config.concurrency(), self.in_python, self.buffer.len(), self.runs.len(), self.units.len()];
         Page { metrics: self.metrics.clone(), counts: self.counts, gauges }
     }

@@ -1,9 +1,9 @@
 //! What `/healthz`, `/readyz` and `/metrics` say of a worker. Postgres has no part in it: a worker waits out an outage.
 use std::time::{Duration, Instant};
 
-use super::Shared;
-use super::state::State;
 use crate::base::http::Answer;
+use crate::engine::Shared;
+use crate::engine::decide::state::State;
 
 /// The driver's loop turns at least this often, even while the database does not answer.
 const TURN_LIMIT: Duration = Duration::from_secs(120);
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-pub(super) fn answer(shared: &Shared, path: &str) -> Answer {
+pub(in crate::engine) fn answer(shared: &Shared, path: &str) -> Answer {
     if path == "/metrics" {
         let page = shared.state().page();
         return Some((200, "application/openmetrics-text; version=1.0.0; charset=utf-8", page.text()));

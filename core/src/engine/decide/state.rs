@@ -8,11 +8,11 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::clock::Clock;
-use super::items::{Activation, Command, Item, VerbRequest};
 use super::metrics::{Ending, Metrics};
 use super::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
 use crate::base::retry;
 use crate::base::types::*;
+use crate::engine::items::{Activation, Command, Item, VerbRequest};
 
 /// How a worker is set up. Durations in seconds.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Config {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TaskPhase {
+pub(in crate::engine) enum TaskPhase {
     /// Written as claimed by us, not committed yet.
     Reserved,
     /// Ours; waits for a slot since then.
@@ -49,12 +49,12 @@ pub(super) enum TaskPhase {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Attempt {
+pub(in crate::engine) struct Attempt {
     pub claimed: Claimed,
     pub phase: TaskPhase,
 }
 
-pub(super) type Lease = (Uuid, i64);
+pub(in crate::engine) type Lease = (Uuid, i64);
 
 const LEAST_DUE_LIMIT: usize = 1_024;
 
@@ -62,16 +62,16 @@ const LEAST_DUE_LIMIT: usize = 1_024;
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     pub batch: Batch,
-    pub(super) eager: Vec<Lease>,
-    pub(super) verbs: Vec<VerbRequest>,
+    pub(in crate::engine) eager: Vec<Lease>,
+    pub(in crate::engine) verbs: Vec<VerbRequest>,
     /// Executions that this unit takes out of our hands.
-    pub(super) closes: Vec<Uuid>,
+    pub(in crate::engine) closes: Vec<Uuid>,
     /// Runs that have heard in memory of an outcome which this unit records.
-    pub(super) told: Vec<Uuid>,
+    pub(in crate::engine) told: Vec<Uuid>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Due {
+pub(in crate::engine) enum Due {
     Attempt(Lease),
     Run(Lease, String),
 }
@@ -100,36 +100,36 @@ pub struct State {
     pub config: Config,
     pub clock: Clock,
     pub counts: Counts,
-    pub(super) metrics: Metrics,
+    pub(in crate::engine) metrics: Metrics,
     /// It takes nothing more: as it leaves, or for as long as whoever sizes the fleet asks it to.
-    pub(super) draining: bool,
+    pub(in crate::engine) draining: bool,
     /// It takes nothing more for good.
-    pub(super) leaving: bool,
+    pub(in crate::engine) leaving: bool,
     /// The database knows this worker.
-    pub(super) registered: bool,
-    pub(super) attempts: HashMap<Lease, Attempt>,
-    pub(super) in_python: usize,
-    pub(super) runs: HashMap<Uuid, Run>,
+    pub(in crate::engine) registered: bool,
+    pub(in crate::engine) attempts: HashMap<Lease, Attempt>,
+    pub(in crate::engine) in_python: usize,
+    pub(in crate::engine) runs: HashMap<Uuid, Run>,
     /// Executions whose last write by us is on its way.
-    pub(super) closing: HashMap<Uuid, usize>,
-    pub(super) control: VecDeque<Item>,
-    pub(super) starting: VecDeque<Uuid>,
-    pub(super) with_news: VecDeque<Uuid>,
-    pub(super) buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
-    pub(super) buffered: u64,
-    pub(super) due: BinaryHeap<Reverse<(Micros, Due)>>,
+    pub(in crate::engine) closing: HashMap<Uuid, usize>,
+    pub(in crate::engine) control: VecDeque<Item>,
+    pub(in crate::engine) starting: VecDeque<Uuid>,
+    pub(in crate::engine) with_news: VecDeque<Uuid>,
+    pub(in crate::engine) buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
+    pub(in crate::engine) buffered: u64,
+    pub(in crate::engine) due: BinaryHeap<Reverse<(Micros, Due)>>,
     /// When `due` has grown to so many, those go of which nothing can come any more.
-    pub(super) due_limit: usize,
-    pub(super) units: VecDeque<Unit>,
-    pub(super) verbs: Vec<VerbRequest>,
-    pub(super) loads: HashSet<Uuid>,
-    pub(super) news: HashSet<Uuid>,
+    pub(in crate::engine) due_limit: usize,
+    pub(in crate::engine) units: VecDeque<Unit>,
+    pub(in crate::engine) verbs: Vec<VerbRequest>,
+    pub(in crate::engine) loads: HashSet<Uuid>,
+    pub(in crate::engine) news: HashSet<Uuid>,
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
-    pub(super) task_micros: f64,
-    pub(super) beat: super::beat::Beat,
-    pub(super) marks: super::marks::Marks,
-    pub(super) firing: super::firing::Firing,
-    pub(super) pulse: super::health::Pulse,
+    pub(in crate::engine) task_micros: f64,
+    pub(in crate::engine) beat: super::beat::Beat,
+    pub(in crate::engine) marks: super::marks::Marks,
+    pub(in crate::engine) firing: crate::engine::drive::firing::Firing,
+    pub(in crate::engine) pulse: crate::engine::drive::health::Pulse,
 }
 
 impl State {
@@ -159,8 +159,8 @@ impl State {
             task_micros: 1e6,
             beat: super::beat::Beat::default(),
             marks: super::marks::Marks::default(),
-            firing: super::firing::Firing::default(),
-            pulse: super::health::Pulse::new(Instant::now()),
+            firing: crate::engine::drive::firing::Firing::default(),
+            pulse: crate::engine::drive::health::Pulse::new(Instant::now()),
             config,
         }
     }
@@ -231,7 +231,7 @@ impl State {
         Some(task)
     }
 
-    pub(super) fn put_in_buffer(&mut self, lease: Lease, now: Micros) {
+    pub(in crate::engine) fn put_in_buffer(&mut self, lease: Lease, now: Micros) {
         if let Some(attempt) = self.attempts.get_mut(&lease) {
             attempt.phase = TaskPhase::Buffered { since: now };
             self.buffer.insert((Reverse(attempt.claimed.priority), self.buffered), lease);
@@ -258,7 +258,7 @@ impl State {
     }
 
     /// An attempt that this worker began and cuts off goes back at no cost; one that may not be started twice has ended with its worker.
-    pub(super) fn give_back_started(&mut self, claimed: Claimed) {
+    pub(in crate::engine) fn give_back_started(&mut self, claimed: Claimed) {
         if claimed.policy.max_worker_losses > 0 {
             self.finish(claimed, Action::Handback, None, None, false);
             return;
@@ -286,7 +286,7 @@ impl State {
         matches!(attempt.phase, TaskPhase::Running { .. }).then_some(attempt.claimed)
     }
 
-    pub(super) fn fail_attempt(
+    pub(in crate::engine) fn fail_attempt(
         &mut self,
         claimed: Claimed,
         error: Vec<u8>,
@@ -318,7 +318,7 @@ impl State {
 
     /// Writes the outcome of an attempt. Where the run that waits for it is idle here, and we are `answering` Python, the
     /// outcome is recorded and delivered in one commit: that activation is returned.
-    pub(super) fn finish(
+    pub(in crate::engine) fn finish(
         &mut self,
         claimed: Claimed,
         action: Action,
@@ -511,18 +511,18 @@ impl State {
         self.fail_attempt(claimed, error, retryable, false);
     }
 
-    pub(super) fn say(&mut self, level: &'static str, message: String) {
+    pub(in crate::engine) fn say(&mut self, level: &'static str, message: String) {
         self.control.push_back(Item::Log { level, message });
     }
 
-    pub(super) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
+    pub(in crate::engine) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
         for (due, key) in timers {
             self.due.push(Reverse((due, Due::Run(lease, key))));
         }
     }
 
     /// Starts watching a fresh workflow's time-out.
-    pub(super) fn watch_deadline(&mut self, claimed: &Claimed) {
+    pub(in crate::engine) fn watch_deadline(&mut self, claimed: &Claimed) {
         if let Some(deadline) = claimed.deadline {
             self.watch((claimed.id, claimed.lease), vec![(deadline, TIMEOUT_KEY.to_string())]);
         }
@@ -554,7 +554,7 @@ impl State {
     }
 }
 
-pub(super) fn error_json(kind: &str, message: &str) -> Vec<u8> {
+pub(in crate::engine) fn error_json(kind: &str, message: &str) -> Vec<u8> {
     serde_json::json!({"type": kind, "message": message, "traceback": ""}).to_string().into_bytes()
 }
 

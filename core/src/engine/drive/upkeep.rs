@@ -3,16 +3,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Shared;
 use crate::base::error::Result;
 use crate::client::verbs::{Answer, Verb};
+use crate::engine::Shared;
 
 /// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can go.
 const BITE: i32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A heartbeat said that it is time.
-pub(super) fn spawn(shared: &Arc<Shared>) {
+pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     if shared.sweeping.swap(true, Ordering::AcqRel) {
         return;
     }

@@ -1,11 +1,11 @@
 //! How long executions were ready before they were claimed: asked of the database for a sample, beside the writer.
 use std::sync::Arc;
 
-use super::Shared;
 use crate::client::verbs::{Answer, Verb};
+use crate::engine::Shared;
 
 /// Asks for the sample that lies there, if any. An outage costs a sample, which nobody needs to hear of.
-pub(super) fn spawn(shared: &Arc<Shared>) {
+pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     let ids = {
         let mut state = shared.state();
         if state.config.http_port.is_none() {

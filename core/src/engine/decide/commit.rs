@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::beat::LEASE_LOST;
-use super::items::{Item, VerbRequest};
 use super::run::{Phase, Run};
 use super::state::{Attempt, Lease, State, TaskPhase, Unit, error_json};
 use crate::base::types::*;
+use crate::engine::items::{Item, VerbRequest};
 
 /// Units in one commit at most: a bound for its duration and memory.
 const MAX_UNITS: usize = 1_000;
 
 impl Unit {
-    pub(super) fn merge(&mut self, other: Unit) {
+    pub(in crate::engine) fn merge(&mut self, other: Unit) {
         self.batch.merge(other.batch);
         self.eager.extend(other.eager);
         self.verbs.extend(other.verbs);
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// What is in memory of an execution goes; nothing more is written for it under this lease.
-    pub(super) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
+    pub(in crate::engine) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
         if self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
             let unwritten = self.runs.remove(&id).map(Run::unwritten).unwrap_or_default();
             self.closed(&unwritten);
@@ -174,17 +174,17 @@ impl State {
     }
 
     /// A task that has not started goes back to the queue; it costs no attempt.
-    pub(super) fn hand_back(&mut self, lease: Lease) {
+    pub(in crate::engine) fn hand_back(&mut self, lease: Lease) {
         if let Some(attempt) = self.attempts.remove(&lease) {
             self.hand_back_claimed(&attempt.claimed);
         }
     }
 
-    pub(super) fn hand_back_claimed(&mut self, claimed: &Claimed) {
+    pub(in crate::engine) fn hand_back_claimed(&mut self, claimed: &Claimed) {
         self.hand_back_stranger((claimed.id, claimed.lease));
     }
 
-    pub(super) fn hand_back_stranger(&mut self, (id, lease): Lease) {
+    pub(in crate::engine) fn hand_back_stranger(&mut self, (id, lease): Lease) {
         let outcome = Outcome::new(id, Action::Handback, None);
         let batch = Batch { fences: vec![(id, lease)], outcomes: vec![outcome], ..Batch::default() };
         *self.closing.entry(id).or_default() += 1;

@@ -1,0 +1,11 @@
+//! Every decision of a worker. No I/O: `drive` carries out what is decided here.
+pub(in crate::engine) mod aside;
+mod beat;
+pub(in crate::engine) mod clock;
+mod commit;
+pub mod marks;
+pub(in crate::engine) mod metrics;
+pub(in crate::engine) mod run;
+pub(in crate::engine) mod state;
+#[cfg(test)]
+pub(in crate::engine) mod tests;
