@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::client::{Pauses, Shared, keep_or_close, within};
+use crate::client::link::{Pauses, Shared, keep_or_close, within};
 use crate::store::executions::{self, Standing};
 
 /// Between two looks: longer and longer while nothing ends.

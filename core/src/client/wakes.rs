@@ -1,0 +1,84 @@
+//! Wake-ups of the workers that sleep, in a second statement after each commit (rule e).
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::link::{Pauses, Shared, keep_or_close, within};
+use crate::base::error::Result;
+use crate::base::types::Wakes;
+use crate::store::worker;
+
+/// So many notices are read at once.
+const MAX_NOTICES: usize = 2_000;
+
+/// So much later comes the look for workers that fell asleep during an enqueue which told all those that slept before.
+const LATER: Duration = Duration::from_millis(20);
+
+pub(super) enum Notice {
+    Wake(Wakes),
+    /// Who slept when this was enqueued was told by the commit itself; it is about who fell asleep during it.
+    WakeLater(Wakes),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Sends wake-ups, as many as have gathered in one statement. One that cannot be sent is dropped: workers poll too.
+pub(super) async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Notice>) {
+    let mut notices = Vec::new();
+    let mut wakes = Wakes::default();
+    let mut due: Option<Instant> = None;
+    loop {
+        let received = match due {
+            None => inbox.recv_many(&mut notices, MAX_NOTICES).await,
+            // Out of time: what has gathered goes.
+            Some(due) => timeout_at(due, inbox.recv_many(&mut notices, MAX_NOTICES)).await.unwrap_or(1),
+        };
+        if received == 0 {
+            return;
+        }
+        let mut urgent = due.is_some_and(|due| due <= Instant::now());
+        let mut flushes = Vec::new();
+        for notice in notices.drain(..) {
+            urgent |= !matches!(notice, Notice::WakeLater(_));
+            match notice {
+                Notice::Wake(more) | Notice::WakeLater(more) => wakes.add(more),
+                Notice::Flush(reply) => flushes.push(reply),
+            }
+        }
+        wakes.queues.sort_unstable();
+        wakes.queues.dedup();
+        if !urgent {
+            due.get_or_insert_with(|| Instant::now() + LATER);
+            continue;
+        }
+        due = None;
+        let wakes = std::mem::take(&mut wakes);
+        if !wakes.is_empty()
+            && let Err(error) = send(&shared, &wakes).await
+        {
+            tracing::debug!(%error, "a wake-up was not sent");
+        }
+        for reply in flushes {
+            let _ = reply.send(());
+        }
+    }
+}
+
+/// Tries again for a while: what lies in the pool may be connections to a server that is gone, and whoever is not told waits for a poll.
+pub(super) async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
+    let deadline = Instant::now() + shared.patience();
+    let mut pauses = Pauses::new();
+    loop {
+        match send_once(shared, wakes).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => pauses.pause().await,
+            result => return result,
+        }
+    }
+}
+
+async fn send_once(shared: &Shared, wakes: &Wakes) -> Result<()> {
+    let mut conn = shared.connection().await?;
+    let result = within(shared.patience(), worker::wake(&mut conn, wakes)).await;
+    keep_or_close(&mut conn, result)
+}
