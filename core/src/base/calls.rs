@@ -1,5 +1,6 @@
 //! Many enqueues are alike but for their arguments: what they have in common is checked, and goes to the database, once.
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
+use crate::base::limits::{self, check_payload};
 use crate::base::types::{Call, NewExecution};
 
 /// So many of the last distinct calls are compared with.
@@ -51,12 +52,6 @@ fn alike(a: &Call, b: &Call) -> bool {
         && *given == b.given
 }
 
-/// Durations in seconds: what Postgres can add to a time, and more than anybody waits.
-const LONGEST: f64 = 1e10;
-
-/// More workers than anybody loses to one execution.
-pub const MOST_WORKER_LOSSES: f64 = 1e6;
-
 /// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. What is alike is checked once.
 pub fn check(items: &[NewExecution]) -> Result<()> {
     let mut before: Option<&Call> = None;
@@ -66,7 +61,7 @@ pub fn check(items: &[NewExecution]) -> Result<()> {
             check_call(&item.call)?;
         }
         if let Some(key) = &item.idempotency_key {
-            check_text("idempotency_key", key, 500)?;
+            limits::IDEMPOTENCY_KEY.check(key)?;
         }
         before = Some(&item.call);
     }
@@ -75,54 +70,22 @@ pub fn check(items: &[NewExecution]) -> Result<()> {
 
 fn check_call(call: &Call) -> Result<()> {
     let policy = &call.policy;
-    check_text("function", &call.function, 500)?;
-    check_text("queue", &call.queue, 200)?;
-    check_number("priority", call.priority.into(), 0.0, 10.0)?;
-    check_number("max_attempts", policy.max_attempts.into(), 1.0, f64::from(i32::MAX))?;
-    check_number("max_worker_losses", policy.max_worker_losses.into(), 0.0, MOST_WORKER_LOSSES)?;
-    check_number("initial", policy.initial, 0.0, LONGEST)?;
-    check_number("multiplier", policy.multiplier, 1.0, LONGEST)?;
-    check_number("max_delay", policy.max_delay, 0.0, LONGEST)?;
-    check_number("jitter", policy.jitter, 0.0, 1.0)?;
-    check_number("timeout", call.timeout.unwrap_or(1.0), f64::MIN_POSITIVE, LONGEST)?;
-    check_number("delay", call.delay.unwrap_or(0.0), -LONGEST, LONGEST)?;
-    policy.non_retryable.iter().try_for_each(|name| check_text("non_retryable", name, 1000))
-}
-
-fn check_number(what: &str, value: f64, least: f64, most: f64) -> Result<()> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let range =
-        if least == f64::MIN_POSITIVE { "more than 0".into() } else { format!("a number from {least} to {most}") };
-    Err(Error::Invalid(format!("{what} must be {range}, not {value}")))
-}
-
-/// Names of functions, queues, signals ...: `longest` in characters.
-pub fn check_text(what: &str, value: &str, longest: usize) -> Result<()> {
-    if value.contains('\0') {
-        return Err(Error::Invalid(format!("{what} must not hold a NUL: {value:?}")));
-    }
-    // Most are short: the bytes are enough to know.
-    if value.is_empty() || (value.len() > longest && value.chars().count() > longest) {
-        let length = value.chars().count();
-        return Err(Error::Invalid(format!("{what} must have 1 to {longest} characters, not {length}")));
-    }
-    Ok(())
-}
-
-/// Payloads are JSON: what cannot even be text would break every view that shows it.
-pub fn check_payload(what: &str, payload: &[u8]) -> Result<()> {
-    match std::str::from_utf8(payload) {
-        Ok(text) if !text.contains('\0') => Ok(()),
-        _ => Err(Error::Invalid(format!("{what} must be JSON in UTF-8"))),
-    }
+    limits::FUNCTION.check(&call.function)?;
+    limits::QUEUE.check(&call.queue)?;
+    limits::PRIORITY.check(call.priority)?;
+    limits::MAX_ATTEMPTS.check(policy.max_attempts)?;
+    limits::MAX_WORKER_LOSSES.check(policy.max_worker_losses)?;
+    limits::RETRY_INITIAL.check(policy.initial)?;
+    limits::RETRY_MULTIPLIER.check(policy.multiplier)?;
+    limits::RETRY_MAX_DELAY.check(policy.max_delay)?;
+    limits::RETRY_JITTER.check(policy.jitter)?;
+    call.timeout.map_or(Ok(()), |timeout| limits::TIMEOUT.check(timeout))?;
+    call.delay.map_or(Ok(()), |delay| limits::DELAY.check(delay))?;
+    policy.non_retryable.iter().try_for_each(|name| limits::CLASS_NAME.check(name))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::base::types::{Kind, Policy};
 
@@ -212,21 +175,5 @@ mod tests {
             assert!(refusal(|call| call.policy.max_worker_losses = wrong).starts_with("max_worker_losses must be"));
         }
         assert!(refusal(|call| call.queue.clear()).starts_with("queue must have"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_name_is_taken_or_refused_in_one_line(name in ".{0,250}") {
-            if let Err(refused) = check_text("queue", &name, 200) {
-                prop_assert!(name.is_empty() || name.chars().count() > 200 || name.contains('\0'));
-                prop_assert_eq!(refused.to_string().lines().count(), 1);
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
-            let text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
-            prop_assert_eq!(check_payload("args", &bytes).is_ok(), text);
-        }
     }
 }

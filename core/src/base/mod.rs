@@ -4,6 +4,7 @@ pub mod cron;
 pub mod error;
 pub(crate) mod http;
 pub mod ids;
+pub mod limits;
 pub mod retry;
 pub mod runtime;
 pub mod types;

@@ -2,11 +2,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
+
 /// A moment by the server's clock: microseconds since 1970, UTC.
 pub type Micros = i64;
-
-/// How many workers an execution may lose where nothing else is said: `Policy::max_worker_losses`.
-pub const DEFAULT_MAX_WORKER_LOSSES: i32 = 3;
 
 fn default_max_worker_losses() -> i32 {
     DEFAULT_MAX_WORKER_LOSSES
@@ -278,9 +277,6 @@ impl Batch {
         self.headers.extend(other.headers);
     }
 }
-
-/// Priorities go from 0 to one less.
-pub const PRIORITIES: usize = 11;
 
 /// Refill the claim buffer: up to `limit` ready executions of these queues, in turn.
 #[derive(Clone, Debug, Default, PartialEq)]

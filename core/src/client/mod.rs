@@ -24,6 +24,7 @@ use self::wakes::{Notice, send, send_wakes};
 use self::watcher::Watcher;
 use crate::base::calls;
 use crate::base::error::Result;
+use crate::base::limits;
 use crate::base::runtime;
 use crate::base::types::{NewExecution, Wakes};
 use crate::store::executions::{self, Standing};
@@ -97,8 +98,8 @@ impl Client {
 
     /// Without a `dedup_key` of the caller's one is made, so that a lost answer does not send the signal twice.
     pub async fn send_signal(&self, id: Uuid, name: String, payload: Vec<u8>, dedup_key: Option<String>) -> Result<()> {
-        calls::check_text("name", &name, 500)?;
-        calls::check_payload("payload", &payload)?;
+        limits::SIGNAL_NAME.check(&name)?;
+        limits::check_payload("payload", &payload)?;
         let dedup_key = dedup_key.unwrap_or_else(|| Uuid::now_v7().to_string());
         self.ask(Verb::Signal { id, name, payload, dedup_key }).await.map(|_| ())
     }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::base::calls::MOST_WORKER_LOSSES;
 use crate::base::error::{Error, Result};
+use crate::base::limits;
 use crate::base::types::Wakes;
 use crate::store::conn::{Conn, Scope};
 use crate::store::schedules::{self, Spec};
@@ -127,7 +127,12 @@ impl Item {
         number("retry.multiplier", retry.multiplier, 1.0, 1e10)?;
         number("retry.max_delay", retry.max_delay, 0.0, 1e10)?;
         number("retry.jitter", retry.jitter, 0.0, 1.0)?;
-        number("max_worker_losses", self.max_worker_losses.map(f64::from), 0.0, MOST_WORKER_LOSSES)?;
+        number(
+            "max_worker_losses",
+            self.max_worker_losses.map(f64::from),
+            limits::MAX_WORKER_LOSSES.least,
+            limits::MAX_WORKER_LOSSES.most,
+        )?;
         number("concurrency_limit", self.concurrency_limit.map(f64::from), 1.0, f64::from(i32::MAX))?;
         if self.input_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
             return Err("input_schema must be a JSON Schema: an object".into());

@@ -4,12 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::base::calls::{Calls, check_payload};
+use crate::base::calls::Calls;
 use crate::base::error::{Error, Result};
+use crate::base::limits::{DEFAULT_MAX_WORKER_LOSSES, check_payload};
 use crate::base::retry::retry_delay;
-use crate::base::types::{
-    Action, Batch, ClaimRequest, Claimed, Created, DEFAULT_MAX_WORKER_LOSSES, NewExecution, Outcome, Policy, Wakes,
-};
+use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Created, NewExecution, Outcome, Policy, Wakes};
 use crate::store::conn::{Conn, Scope};
 use crate::store::schedules;
 use crate::store::worker;

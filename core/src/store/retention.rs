@@ -1,8 +1,8 @@
 //! How long ended runs are kept: what queues say of it, and the deleting.
 use serde::Serialize;
 
-use crate::base::calls::check_text;
 use crate::base::error::{Error, Result};
+use crate::base::limits;
 use crate::store::conn::Conn;
 use crate::store::executions::to_json;
 
@@ -24,7 +24,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
 
 /// From now on ended runs of `queue` stay `seconds`, or, with None, for ever; those that are there too.
 pub async fn set(conn: &mut Conn, queue: &str, seconds: Option<f64>) -> Result<()> {
-    check_text("queue", queue, 200)?;
+    limits::QUEUE.check(queue)?;
     if seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
         return Err(Error::Invalid("a retention is more than 0 seconds".into()));
     }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::base::types::{ClaimMarks, ClaimRequest, Claimed, Micros, PRIORITIES, Snapshot};
+use crate::base::limits::PRIORITIES;
+use crate::base::types::{ClaimMarks, ClaimRequest, Claimed, Micros, Snapshot};
 
 /// A claim without marks, which also finds what others had locked meanwhile, comes at least so often ...
 const LOOK_MICROS: Micros = 1_000_000;

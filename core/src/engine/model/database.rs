@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
 use crate::base::types::*;
 
 /// A rule taken out on purpose, to see that the model needs it.
