@@ -7,12 +7,12 @@ Equal bytes are equal: nothing is decoded where the code has not changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from currant import codec
+from currant.signatures import Argument, Arguments
 
 ReplayCheck = Literal["arguments", "names"]
 CHECKS: tuple[str, ...] = get_args(ReplayCheck)
@@ -35,16 +35,6 @@ _LABELS = {  # of the parts of a verb
 # What a recorded command asked for. A call: its arguments. A verb: its target, name and payload; an enqueue under a
 # key: function, key and arguments. A timer or a wait: when it is due, in microseconds since 1970.
 Asked = bytes | tuple[str, str, bytes] | int | None
-
-
-class Argument(NamedTuple):
-    """One argument of a call. `json`: as it is stored, None for the parameter's default; `value` decodes it."""
-
-    json: bytes | None
-    value: Callable[[], Any]
-
-
-Arguments = Callable[[bytes], dict[str, Argument]]  # the stored arguments of a function, by parameter
 
 
 class Difference(NamedTuple):

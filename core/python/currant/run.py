@@ -24,13 +24,13 @@ from currant.errors import NonDeterminismError, SerializationError, WorkflowSusp
 from currant.loop import Timer, WorkflowLoop, WorkflowTask
 from currant.replay_check import (
     HELP,
-    Arguments,
     Asked,
     ReplayCheck,
     asked_by,
     find_difference,
     find_other_time,
 )
+from currant.signatures import Arguments
 from currant.steps import SignalWait, Step, StepFuture, Verb
 from currant.user_errors import interrupted, one_line
 

@@ -9,17 +9,26 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Never, NoReturn, Optional, get_type_hints
+from typing import Any, NamedTuple, Never, NoReturn, Optional, get_type_hints
 
 import msgspec
 
 from currant import codec
 from currant.codec import CERTAIN_LENGTH, Carrier
 from currant.errors import SerializationError, mistake
-from currant.replay_check import Argument
 
 _EMPTY = inspect.Parameter.empty
 _MOST_CERTAIN = 1_000
+
+
+class Argument(NamedTuple):
+    """One argument of a call. `json`: as it is stored, None for the parameter's default; `value` decodes it."""
+
+    json: bytes | None
+    value: Callable[[], Any]
+
+
+Arguments = Callable[[bytes], dict[str, Argument]]  # the stored arguments of a function, by parameter
 
 
 class _Raw(msgspec.Struct):

@@ -12,8 +12,8 @@ from currant.loop import WorkflowFuture
 from currant.user_errors import interrupted, is_a
 
 if TYPE_CHECKING:
-    from currant.replay_check import Arguments
     from currant.run import WorkflowRun
+    from currant.signatures import Arguments
 
 R = TypeVar("R")
 

@@ -10,8 +10,8 @@ import pydantic
 import pytest
 
 from currant import codec
-from currant.replay_check import HELP, Argument, Difference, find_difference, find_other_time
-from currant.signatures import Signature
+from currant.replay_check import HELP, Difference, find_difference, find_other_time
+from currant.signatures import Argument, Signature
 from fake_engine import stored
 
 
