@@ -6,7 +6,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from currant.logs import TextFormatter
+from currant._worker.logs import TextFormatter
 
 _FIELDS = ("kind", "namespace", "object")
 

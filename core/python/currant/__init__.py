@@ -1,5 +1,6 @@
 """Durable execution on Postgres: calls of `@task` and `@workflow` functions survive crashes, deploys and fail-overs."""
 
+from currant._functions.options import Retry
 from currant.client import Client, Handle, configure, default_client, get_handle, send_signal, send_signal_sync
 from currant.context import (
     Attempt,
@@ -30,7 +31,6 @@ from currant.errors import (
     UnknownFunction,
     WorkflowSuspendException,
 )
-from currant.options import Retry
 from currant.rust_bridge import RustBridge
 from currant.settings import Settings, SettingsError
 from currant.worker import Worker, WorkerStopped

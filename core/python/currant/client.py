@@ -13,10 +13,11 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from currant import codec, context, rust_bridge, settings
-from currant.checks import signal_name, waiting_time
+from currant import context, rust_bridge, settings
+from currant._base.checks import signal_name, waiting_time
+from currant._payloads import codec
+from currant._payloads.input_schemas import Inputs, Named, keyword_arguments
 from currant.errors import CurrantError, ExecutionCancelled, NotFound, UncheckedInput
-from currant.inputs import Inputs, Named, keyword_arguments
 from currant.rust_bridge import Core, Engine, Mailbox, NewExecution
 
 R = TypeVar("R", covariant=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from currant.checks import signal_name, waiting_time
+from currant._base.checks import signal_name, waiting_time
+from currant._workflow.loop import WorkflowLoop
+from currant._workflow.run import WorkflowRun
 from currant.errors import NotRunning, mistake
-from currant.loop import WorkflowLoop
-from currant.run import WorkflowRun
 
 T = TypeVar("T")
 

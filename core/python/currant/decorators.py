@@ -10,15 +10,16 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
-from currant import context, duplicates, tracing, transactional
-from currant.checks import text, whole_number
+from currant import context, tracing, transactional
+from currant._base.checks import text, whole_number
+from currant._functions import duplicates
+from currant._functions.names import real_module
+from currant._functions.options import DEFAULT, Default, Options, Retry
+from currant._payloads.signatures import Signature
+from currant._workflow.replay_check import CHECKS, ReplayCheck
 from currant.client import Handle, default_client
 from currant.errors import CurrantError, NotRunning, SerializationError, mistake
-from currant.names import real_module
-from currant.options import DEFAULT, Default, Options, Retry
-from currant.replay_check import CHECKS, ReplayCheck
 from currant.rust_bridge import Call, NewExecution, Policy, new_id
-from currant.signatures import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")

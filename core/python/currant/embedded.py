@@ -29,8 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from currant._base.printable import lines, one_line
 from currant.errors import CurrantError
-from currant.printable import lines, one_line
 
 _log = logging.getLogger(__name__)
 

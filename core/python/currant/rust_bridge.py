@@ -15,8 +15,8 @@ import msgspec
 
 from currant import _core, settings
 from currant._core import Core, Engine, Mailbox, derive_id, new_id, retry_delay
+from currant._payloads.input_schemas import schema_problem
 from currant.errors import LeaseLost, NotFound
-from currant.inputs import schema_problem
 
 __all__ = [
     "Call",

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import msgspec
 
 from currant import settings
+from currant._base.user_errors import SafeLogger, interrupted, message_of, type_name
 from currant.errors import CurrantError
-from currant.user_errors import SafeLogger, interrupted, message_of, type_name
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
-from currant.inputs import Inputs, Named, keyword_arguments
+from currant._payloads.input_schemas import Inputs, Named, keyword_arguments
 from currant.rust_bridge import NewExecution
 
 # The one statement, in each driver's way of writing parameters. Options go as text: a program may have given its

@@ -16,19 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from currant import context, forks, loop_asyncio, settings, stop_signals, tracing
-from currant.builds import build_id
-from currant.checks import text, whole_number
+from currant import context, settings, tracing
+from currant._base.checks import text, whole_number
+from currant._base.user_errors import SafeLogger, class_names, interrupted, is_a, one_line
+from currant._functions.names import class_name
+from currant._payloads.codec import decode_error, encode_error
+from currant._worker import forks, stop_signals
+from currant._worker.builds import build_id
+from currant._worker.threads import Threads
+from currant._workflow import asyncio_patches
+from currant._workflow.run import WorkflowRun, failure
 from currant.client import Client, default_client
-from currant.codec import decode_error, encode_error
 from currant.context import Attempt
 from currant.decorators import Function, by_name, registry
 from currant.errors import CurrantError, ExecutionFailed, SerializationError, UnknownFunction, is_mistake
-from currant.names import class_name
-from currant.run import WorkflowRun, failure
 from currant.rust_bridge import Engine
-from currant.threads import Threads
-from currant.user_errors import SafeLogger, class_names, interrupted, is_a, one_line
 
 log = SafeLogger(logging.getLogger("currant.worker"))
 
@@ -160,7 +162,7 @@ class Worker:
         except ValueError as error:  # the port for health and metrics
             raise WorkerStopped(str(error)) from None
         self._closed = False
-        loop_asyncio.install()
+        asyncio_patches.install()
         forks.worker_starts(self.settings.http_port)
         self._loop.add_reader(engine.fileno(), self._pump)
         log.info("worker %s (%s) serves %s", self.name, engine.worker_id, ", ".join(self.queues))
@@ -226,7 +228,7 @@ class Worker:
         finally:
             self._loop.remove_reader(engine.fileno())
             self._threads.close()
-            loop_asyncio.uninstall()
+            asyncio_patches.uninstall()
             forks.worker_ends(self.settings.http_port)
         log.info("worker %s has stopped", self.name)
 

@@ -20,7 +20,9 @@ def _extension_is_built() -> bool:
 if not _extension_is_built():
     fake_core.install()
 
-from currant import client, codec, loop_asyncio, rust_bridge, worker  # noqa: E402  needs the above
+from currant import client, rust_bridge, worker  # noqa: E402  needs the above
+from currant._payloads import codec  # noqa: E402
+from currant._workflow import asyncio_patches  # noqa: E402
 from currant.decorators import registry  # noqa: E402
 
 URL = "postgresql://nobody@nowhere/nothing"
@@ -48,9 +50,9 @@ def engines(core: fake_core.Core, monkeypatch: pytest.MonkeyPatch) -> list[fake_
 @pytest.fixture(scope="module")
 def asyncio_is_ours() -> Iterator[None]:
     """As while a worker runs: what drives workflows without a worker needs it."""
-    loop_asyncio.install()
+    asyncio_patches.install()
     yield
-    loop_asyncio.uninstall()
+    asyncio_patches.uninstall()
 
 
 @pytest.fixture(autouse=True)

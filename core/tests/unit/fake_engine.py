@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from currant import codec
+from currant._payloads import codec
+from currant._workflow.replay_check import ReplayCheck, asked_by
+from currant._workflow.run import Command, WorkflowRun
 from currant.context import active_run
-from currant.replay_check import ReplayCheck, asked_by
-from currant.run import Command, WorkflowRun
 
 RUN_ID = "01900000-0000-7000-8000-000000000001"
 STARTED = 1_700_000_000_000_000  # microseconds

@@ -8,7 +8,7 @@ import uuid
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from currant.printable import one_line
+from currant._base.printable import one_line
 from currant_operator import metrics
 from currant_operator.cluster.api import Api, ApiError, Body
 from currant_operator.plan import kinds

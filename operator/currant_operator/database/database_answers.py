@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from currant.scaling.seen import function_load, services
+from currant.scaling.observations import function_load, services
 from currant_operator.plan.observed import PoolLoad, QueueStats, Worker, WorkerLoad, WorkflowStats
 
 Row = dict[str, Any]

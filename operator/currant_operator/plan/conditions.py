@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from currant import printable
+from currant._base import printable
 from currant_operator.plan.plans import Event, StatusWrite
 
 Status = Literal["True", "False", "Unknown"]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from currant.scaling import Decision
-from currant.scaling.seen import FunctionLoad
+from currant.scaling.observations import FunctionLoad
 from currant_operator.plan.resources import WorkerPool, Workflow
 
 Object: TypeAlias = Mapping[str, Any]

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from currant.durations import parse_duration
+from currant._base.durations import parse_duration
 
 GROUP = "currant.dev"
 VERSION = "v1alpha1"

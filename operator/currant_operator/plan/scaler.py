@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from currant import scaling
-from currant.scaling import seen
+from currant.scaling import observations
 from currant_operator.plan import manifests, pods
 from currant_operator.plan.conditions import parse_timestamp
 from currant_operator.plan.observed import Object, PoolLoad, QueueStats, Wish, Worker
@@ -53,7 +53,7 @@ class Scaler:
             startups=self._startups(live, clock, there, load),
             connections_left=None
             if load is None or load.connections is None
-            else max(0, load.connections) // seen.CONNECTIONS_PER_POD,
+            else max(0, load.connections) // observations.CONNECTIONS_PER_POD,
             measured=now if load is None else now - load.age,
         )
         wish, self._memory = scaling.decide(settings(spec), snapshot, self._memory)
@@ -96,7 +96,7 @@ def _restarted(pod: Object) -> bool:
 
 def _work(queue: QueueStats, load: PoolLoad, workers: Iterable[Worker]) -> tuple[scaling.Work, ...]:
     known = {name for worker in workers for name in (*worker.tasks, *worker.workflows)}
-    return seen.work(load.functions, load.service, queue.ready, known)
+    return observations.work(load.functions, load.service, queue.ready, known)
 
 
 def _pods(

@@ -17,12 +17,12 @@ import time
 
 import click
 
+from currant._base.user_errors import SafeLogger
 from currant.cli import bench, doctor, operations, reads, retention, scale, workers, writes
 from currant.cli.functions import Mistake
 from currant.cli.output import say_error, say_usage_error
 from currant.errors import CurrantError
 from currant.settings import SettingsError
-from currant.user_errors import SafeLogger
 
 __all__ = ["cli", "main"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from currant.printable import json_text, lines, one_line
+from currant._base.printable import json_text, lines, one_line
 
 Row = dict[str, Any]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from currant._base.durations import parse_duration
 from currant.cli.functions import Mistake
 from currant.cli.output import format_duration, print_json, print_table, say
 from currant.cli.reads import as_json
-from currant.durations import parse_duration
 from currant.rust_bridge import RustBridge
 
 

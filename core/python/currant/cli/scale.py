@@ -14,7 +14,7 @@ import click
 from currant.cli.functions import Mistake
 from currant.cli.output import print_json, print_table, say
 from currant.rust_bridge import RustBridge
-from currant.scaling import Memory, Pod, Settings, Snapshot, Work, chart, decide, horizon, loads, seen
+from currant.scaling import Memory, Pod, Settings, Snapshot, Work, chart, decide, horizon, loads, observations
 from currant.scaling.loads import Job, Load
 from currant.scaling.scalers import Keda, Native
 from currant.scaling.simulation import Result, Scaler, simulate
@@ -259,9 +259,9 @@ def _shown(value: Any) -> str:
 
 
 def _work(answer: dict[str, Any], pool: str, workers: list[dict[str, Any]]) -> tuple[Work, ...]:
-    functions = [seen.function_load(row) for row in answer["work"].get(pool, ())]
+    functions = [observations.function_load(row) for row in answer["work"].get(pool, ())]
     known = {name for worker in workers for name in (*worker["tasks"], *worker["workflows"])}
-    return seen.work(functions, seen.services(answer["service"]), answer["pools"][pool]["ready"], known)
+    return observations.work(functions, observations.services(answer["service"]), answer["pools"][pool]["ready"], known)
 
 
 def _snapshot(answer: dict[str, Any], pool: str, workers: list[dict[str, Any]]) -> Snapshot:

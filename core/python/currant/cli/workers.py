@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from currant import logs, tracing
+from currant import tracing
+from currant._worker import logs
 from currant.cli.functions import Mistake, import_module
 from currant.cli.output import say
 from currant.decorators import registry
@@ -86,7 +87,7 @@ def _end_by_signals() -> None:
 
 
 def _run_dev_worker(concurrency: int | None) -> None:
-    from currant.loop import install_blocking_guard
+    from currant._workflow.loop import install_blocking_guard
 
     # A task without a queue of its own runs in its workflow's, or in the default one when it is enqueued by itself.
     queues = sorted({function.queue_name or DEFAULT_QUEUE for function in registry.values()} | {DEFAULT_QUEUE})

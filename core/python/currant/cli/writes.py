@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from currant._base.durations import parse_duration
+from currant._payloads.codec import decode_error, encode
 from currant.cli.functions import Mistake, check_arguments, find_function, parse_arguments, parse_json
 from currant.cli.output import print_json, say
 from currant.cli.reads import id_argument
-from currant.codec import decode_error, encode
 from currant.decorators import Function
-from currant.durations import parse_duration
 from currant.errors import CurrantError, ExecutionCancelled, InvalidInput
 from currant.rust_bridge import RustBridge
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from currant.durations import parse_duration
+from currant._base.durations import parse_duration
 from currant_operator.plan import conditions, definitions
 from currant_operator.plan.resources import InvalidResource, Scaling, parse_pool, parse_workflow
 from samples import POOL, WORKFLOW, manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from currant.scaling.seen import FunctionLoad
+from currant.scaling.observations import FunctionLoad
 from currant_operator.plan.observed import PoolLoad, QueueStats, Wish, Worker, WorkerLoad
 from currant_operator.plan.resources import parse_duration
 from currant_operator.plan.scaler import Scaler, settings

@@ -1,0 +1,1 @@
+"""Parts of the worker: threads, forks, signals, the build it runs, its logs."""

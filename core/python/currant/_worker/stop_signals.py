@@ -1,0 +1,71 @@
+"""The signals that stop workers: every worker of a process hears of them, and the last one puts back what was there.
+
+An event loop has one handler for each signal, so a worker that set its own would make another one deaf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from currant._worker import forks
+
+OnSignal = Callable[[int], None]
+
+_hearing: list[OnSignal] = []
+_loop: asyncio.AbstractEventLoop | None = None  # the one whose workers they are
+_before: dict[int, Any] = {}  # the handlers that were there
+
+
+@contextlib.contextmanager
+def heard(loop: asyncio.AbstractEventLoop, on_signal: OnSignal) -> Iterator[None]:
+    """Within this, SIGTERM and SIGINT call `on_signal`, and SIGHUP where it would end the process.
+
+    A SIGHUP that is ignored (`nohup`) or that the program handles itself is left alone. Outside of the main thread
+    nothing is heard: Python tells no other.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _loop is not loop or not _hearing:
+        _begin(loop)
+    _hearing.append(on_signal)
+    try:
+        yield
+    finally:
+        if _loop is loop:
+            _hearing.remove(on_signal)
+            if not _hearing:
+                _end(loop)
+
+
+def _begin(loop: asyncio.AbstractEventLoop) -> None:
+    global _loop
+    _loop = loop
+    _hearing.clear()  # those of a loop that was left without an end, or of the process that has forked this one
+    _before.clear()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if number == signal.SIGHUP and handler not in (signal.SIG_DFL, signal.default_int_handler):
+            continue
+        _before[number] = handler
+        loop.add_signal_handler(number, _tell, number)
+    forks.replaces(_before)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    forks.replaces({})
+    for number, handler in _before.items():
+        loop.remove_signal_handler(number)
+        if handler is not None:  # not set by Python
+            signal.signal(number, handler)
+    _before.clear()
+
+
+def _tell(number: int) -> None:
+    for on_signal in list(_hearing):
+        on_signal(number)

@@ -1,0 +1,1 @@
+"""One workflow in memory: its deterministic event loop, its steps, and its replay."""
