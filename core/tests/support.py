@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -156,3 +158,17 @@ class WorkerProcess:
     def wait(self, timeout: float = 20.0) -> int:
         """Wait for its end; give the exit code."""
         return self.process.wait(timeout)
+
+
+async def fetch(port: int, path: str) -> tuple[int, str]:
+    """Status and text of a page."""
+
+    def get() -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    return await asyncio.to_thread(get)

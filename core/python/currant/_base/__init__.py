@@ -1,1 +1,1 @@
-"""What every package uses and what knows nothing of Currant: checks, durations, printable text, errors of users' code."""
+"""What all packages use and what knows nothing of Currant: checks, durations, printable text, errors of users' code."""

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self, TypeVar
 
 from currant.errors import CurrantError, InvalidInput
-
-if TYPE_CHECKING:
-    from currant.rust_bridge import NewExecution
 
 Named = Callable[[bytes], dict[str, Any]]  # stored arguments by the names of a function's parameters
 
 _SHOWN = 3  # of what does not fit
 _validators: dict[str, Any] = {}  # by the schema's hash
+
+
+class _Call(Protocol):
+    @property
+    def function(self) -> str: ...
+    @property
+    def args(self) -> bytes: ...
+
+
+class _Enqueue(Protocol):
+    """An enqueue as far as a schema matters to it (`rust_bridge.NewExecution`)."""
+
+    @property
+    def call(self) -> _Call: ...
+    @property
+    def checked(self) -> str | None: ...
+    def _replace(self, *, checked: str) -> Self: ...
+
+
+Enqueue = TypeVar("Enqueue", bound=_Enqueue)
 
 
 class Inputs:
@@ -23,7 +40,7 @@ class Inputs:
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
 
-    def checked(self, new: list[NewExecution], named: Named) -> list[NewExecution]:
+    def checked(self, new: list[Enqueue], named: Named) -> list[Enqueue]:
         """The same enqueues with the hash of the schema that each was checked against. Raises `InvalidInput`."""
         if not self._hashes:
             return new
@@ -39,7 +56,7 @@ class Inputs:
                 _validators[known["hash"]] = _validator(function, known["schema"])
             self._hashes[function] = known["hash"]
 
-    def _checked(self, item: NewExecution, named: Named) -> NewExecution:
+    def _checked(self, item: Enqueue, named: Named) -> Enqueue:
         hash = self._hashes.get(item.call.function, "")
         if item.checked is None or item.checked == hash:
             return item

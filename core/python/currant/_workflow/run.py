@@ -17,8 +17,9 @@ import uuid
 from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from currant import rust_bridge
 from currant._base.user_errors import interrupted, one_line
 from currant._payloads import codec
 from currant._payloads.signatures import Arguments
@@ -34,9 +35,7 @@ from currant._workflow.replay_check import (
 )
 from currant._workflow.steps import SignalWait, Step, StepFuture, Verb
 from currant.errors import NonDeterminismError, SerializationError, WorkflowSuspendException, is_mistake
-
-if TYPE_CHECKING:
-    from currant.rust_bridge import Call
+from currant.rust_bridge import Call
 
 R = TypeVar("R")
 Command = tuple[Any, ...]
@@ -639,8 +638,6 @@ def _run_side_effect(function: Callable[[], Any], type: Any) -> bytes:
 
 def derive_id(run_id: str, key: str) -> str:
     """The id of what the run starts under `key`: the same at every try."""
-    from currant import rust_bridge  # here, so that the loop needs no extension
-
     return rust_bridge.derive_id(run_id, key)
 
 

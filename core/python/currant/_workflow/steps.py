@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from currant import errors
 from currant._base.user_errors import interrupted, is_a
 from currant._payloads import codec
+from currant._payloads.signatures import Arguments
 from currant._workflow.loop import WorkflowFuture
 from currant.errors import CurrantError, ExecutionCancelled, ExecutionFailed, SerializationError, SignalTimeout
 
-if TYPE_CHECKING:
-    from currant._payloads.signatures import Arguments
-    from currant._workflow.run import WorkflowRun
-
 R = TypeVar("R")
+
+
+class Run(Protocol):
+    """What a step asks of the run that it belongs to (`run.WorkflowRun`)."""
+
+    @property
+    def unwinding(self) -> bool: ...
+    def start_step(self, step: Step[Any]) -> StepFuture: ...
+    def abandon(self, key: str) -> None: ...
+    def misfits(self, step: Step[Any], error: BaseException) -> BaseException: ...
+    def due(self, timeout: float | None) -> int | None: ...
 
 
 class Step(Coroutine[Any, Any, R], Generic[R]):
@@ -29,7 +37,7 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
 
     def __init__(
         self,
-        run: WorkflowRun,
+        run: Run,
         key: str,
         kind: str,
         name: str,
@@ -121,9 +129,7 @@ class SignalWait(Step[R]):
 
     __slots__ = ("timeout",)
 
-    def __init__(
-        self, run: WorkflowRun, key: str, name: str, timeout: float | None, decode: Callable[[bytes], R]
-    ) -> None:
+    def __init__(self, run: Run, key: str, name: str, timeout: float | None, decode: Callable[[bytes], R]) -> None:
         super().__init__(run, key, "signal", name, (), decode)
         self.timeout = timeout
 

@@ -124,9 +124,7 @@ async def test_the_tools_of_asyncio_work_with_steps(database: str) -> None:
 async def test_time_and_chance_are_the_same_after_a_replay(database: str, bridge: RustBridge, db: Db) -> None:
     handle = await contract.time_and_chance.queue()
     async with Worker(queues=["contract"]):
-        await eventually_async(
-            lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone()
-        )
+        await eventually_async(lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone())
     effect = db.execute("select payload from currant.steps where kind = 'side_effect'").fetchone()
     started = db.execute("select started_at from currant.executions").fetchone()
     assert await handle.status() == "suspended"
@@ -201,9 +199,7 @@ async def test_workflow_code_that_catches_everything_does_not_catch_the_suspend(
     """`except Exception` around a wait: the run is put out of memory, comes back, and ends as if nothing had been."""
     handle = await catches_all.queue()
     async with Worker(queues=["contract"]):
-        await eventually_async(
-            lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone()
-        )
+        await eventually_async(lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone())
     assert await handle.status() == "suspended"
     await currant.send_signal(handle, "go", "went")
     async with Worker(queues=["contract"]):

@@ -167,7 +167,5 @@ async def test_a_key_is_there_for_a_workflow_that_waits_too(db: Db) -> None:
     keyed: Callable[..., Any] = letters.correspond.options(idempotency_key="k").queue
     async with Worker(queues=["letters"]):
         first = await keyed("dear")
-        await eventually_async(
-            lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone()
-        )
+        await eventually_async(lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone())
         assert await keyed("other") == first

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 
 from apps.outage import step
 from currant import Worker
-from support import eventually_async
+from support import eventually_async, fetch
 
 LocalWorker = Callable[..., Worker]
-
-
-async def fetch(port: int, path: str) -> tuple[int, str]:
-    """Status and text of a page."""
-
-    def get() -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    return await asyncio.to_thread(get)
 
 
 def is_free(port: int) -> bool:

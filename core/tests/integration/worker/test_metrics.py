@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_health import fetch
 
 from apps import observed
 from currant import ExecutionFailed, Worker
 from servers import free_port
-from support import CHECKOUT, eventually_async
+from support import CHECKOUT, eventually_async, fetch
 
 LocalWorker = Callable[..., Worker]
 GUIDE = CHECKOUT / "docs" / "operate" / "observability.md"

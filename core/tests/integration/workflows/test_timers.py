@@ -28,9 +28,7 @@ def functions() -> list[Any]:
 
 
 def timers(db: Db) -> int:
-    row = db.execute(
-        "select count(*) as n from currant.steps where kind = 'timer' and seq is null"
-    ).fetchone()
+    row = db.execute("select count(*) as n from currant.steps where kind = 'timer' and seq is null").fetchone()
     return int(row["n"]) if row else 0
 
 
@@ -60,9 +58,7 @@ async def test_a_timer_that_came_due_while_no_worker_was_there_fires_at_once(loc
     async with local_worker("q", *functions()):
         handle = await app.sleeper.queue(0.4)
         await eventually_async(lambda: timers(db) == 1)
-    await eventually_async(
-        lambda: db.execute("select from currant.steps where due_at < now()").fetchone() is not None
-    )
+    await eventually_async(lambda: db.execute("select from currant.steps where due_at < now()").fetchone() is not None)
     async with local_worker("q", *functions(), **LAZY):
         assert await handle.result(LIMIT) >= 0.4
 

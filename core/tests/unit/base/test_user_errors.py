@@ -14,7 +14,6 @@ from uuid import uuid4
 import pydantic
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from test_worker import do, run_item, task_item
 
 from currant import Worker, side_effect, sleep, task, tracing, wait_for_signal
 from currant import workflow as workflow
@@ -26,6 +25,7 @@ from fake_core import Engine
 from fake_engine import FakeEngine, running
 from hostile_errors import HOSTILE, leave
 from support import eventually_async as eventually
+from worker_items import do, run_item, task_item
 
 NAMES = ["shop.CardDeclined", "CardDeclined"]
 every_error = pytest.mark.parametrize("name", HOSTILE)

@@ -248,7 +248,7 @@ except ValueError as error:
 
 
 def test_a_cell_of_a_notebook_can_be_run_again_but_what_factories_made_is_compared(tmp_path: Path) -> None:
-    (tmp_path / "book.py").write_text(CELLS.format(paths=str(Path(__file__).parent)))
+    (tmp_path / "book.py").write_text(CELLS.format(paths=str(Path(__file__).parents[1])))
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     command = [sys.executable, str(tmp_path / "book.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -276,7 +276,7 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "shop" / "orders").mkdir(parents=True)
     for folder in (tmp_path / "shop", tmp_path / "shop" / "orders"):
         (folder / "__init__.py").touch()
-    script = textwrap.dedent(SCRIPT).format(paths=str(Path(__file__).parent))
+    script = textwrap.dedent(SCRIPT).format(paths=str(Path(__file__).parents[1]))
     for name in ("orders/pay.py", "orders/__main__.py"):
         (tmp_path / "shop" / name).write_text(script)
     (tmp_path / "alone.py").write_text(script)

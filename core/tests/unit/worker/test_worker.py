@@ -23,10 +23,10 @@ from currant import Worker, WorkerStopped, current, sleep, task, worker, workflo
 from currant._payloads import codec
 from currant._worker.builds import build_id
 from currant.decorators import Function, registry
-from currant.rust_bridge import Policy
 from currant.worker import matches
 from fake_core import Core, Engine
 from support import eventually_async as eventually
+from worker_items import answer, do, run_item, task_item
 
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
 seen: list[str] = []
@@ -244,22 +244,6 @@ OWN = [
     clinging,
 ]
 FLOWS: list[Function[..., Any]] = [quadruple, gives_a_set, fails, naps, clings, adds_to_its_defaults]
-POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
-
-
-def task_item(
-    function: Function[..., Any] | str, *args: Any, id: str | None = None, lease: int = 1, non_retryable: Any = ()
-) -> tuple[Any, ...]:
-    name = function if isinstance(function, str) else function.name
-    data = json.dumps({"args": args, "kwargs": {}}).encode()
-    policy = POLICY._replace(non_retryable=list(non_retryable))
-    return ("task", id or str(uuid4()), lease, 2, name, "jobs", None, data, 300.0, policy)
-
-
-def run_item(function: Function[..., Any] | str, *args: Any, id: str, history: Any = ((), ())) -> tuple[Any, ...]:
-    name = function if isinstance(function, str) else function.name
-    data = json.dumps({"args": args, "kwargs": {}}).encode()
-    return ("run", id, 7, 1, name, "jobs", data, 1_000_000, list(history[0]), list(history[1]))
 
 
 @pytest.fixture(autouse=True)
@@ -274,17 +258,6 @@ async def engine(engines: list[Engine]) -> AsyncIterator[Engine]:
     async with Worker(["jobs"], concurrency=2, name="w", functions=[*OWN, *FLOWS]):
         yield engines[0]
         finish.set()
-
-
-async def answer(engine: Engine, kind: str, id: str) -> tuple[Any, ...]:
-    """What the worker answers, without the kind and the id."""
-    found = await eventually(lambda: [given[2:] for given in engine.answers if given[:2] == (kind, id)])
-    return found[0]
-
-
-async def do(engine: Engine, item: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
-    engine.give(item)
-    return await answer(engine, kind, item[1])
 
 
 # Tasks
