@@ -3,7 +3,7 @@ mod support;
 use std::collections::HashSet;
 
 use currant::base::types::*;
-use currant::engine::decide::marks::Marks;
+use currant::engine::decide::cursors::Marks;
 use currant::store::executions::create_executions;
 use currant::store::worker;
 use rand::rngs::StdRng;

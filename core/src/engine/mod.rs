@@ -19,8 +19,8 @@ use uuid::Uuid;
 use self::decide::clock::Clock;
 pub use self::decide::state::Config;
 use self::decide::state::State;
-use self::drive::bell::Bell;
-use self::drive::{driver, health};
+use self::drive::wake_fd::Bell;
+use self::drive::{health, writer};
 use self::items::{Activation, Command, Item};
 use crate::base::error::{Error, Result};
 use crate::base::http;
@@ -93,8 +93,8 @@ impl Engine {
                 server.abort();
             });
         }
-        runtime::handle().spawn(driver::drive(self.shared.clone()));
-        runtime::handle().spawn(driver::listen(self.shared.clone()));
+        runtime::handle().spawn(writer::drive(self.shared.clone()));
+        runtime::handle().spawn(writer::listen(self.shared.clone()));
         Ok(())
     }
 

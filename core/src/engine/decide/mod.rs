@@ -1,9 +1,7 @@
 //! Every decision of a worker. No I/O: `drive` carries out what is decided here.
-pub(in crate::engine) mod aside;
-mod beat;
 pub(in crate::engine) mod clock;
-mod commit;
-pub mod marks;
+pub mod cursors;
+pub(in crate::engine) mod deferred;
 pub(in crate::engine) mod metrics;
 pub(in crate::engine) mod run;
 pub(in crate::engine) mod state;

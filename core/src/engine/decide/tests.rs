@@ -583,7 +583,7 @@ fn a_worker_whose_slots_are_all_held_by_functions_that_never_end_stops() {
     commit(&mut state);
     beat(&mut state, &heartbeat(vec![]));
     assert!(!state.pull(10).iter().any(|item| matches!(item, Item::Stop(_))), "it had no time to end");
-    let later = Heartbeat { now: START + 2 * super::beat::STUCK_MICROS, ..heartbeat(vec![]) };
+    let later = Heartbeat { now: START + 2 * super::state::heartbeats::STUCK_MICROS, ..heartbeat(vec![]) };
     beat(&mut state, &later);
     assert!(state.pull(10).iter().any(|item| matches!(item, Item::Stop(_))));
 }

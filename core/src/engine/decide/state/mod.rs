@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::clock::Clock;
-use super::metrics::{Ending, Metrics};
-use super::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
+use crate::engine::decide::clock::Clock;
+use crate::engine::decide::metrics::{Ending, Metrics};
+use crate::engine::decide::run::{End, Phase, Run, Surroundings, TIMEOUT_KEY};
+mod commits;
+pub(in crate::engine) mod heartbeats;
+
 use crate::base::retry;
 use crate::base::types::*;
 use crate::engine::items::{Activation, Command, Item, VerbRequest};
@@ -126,8 +129,8 @@ pub struct State {
     pub(in crate::engine) news: HashSet<Uuid>,
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     pub(in crate::engine) task_micros: f64,
-    pub(in crate::engine) beat: super::beat::Beat,
-    pub(in crate::engine) marks: super::marks::Marks,
+    pub(in crate::engine) beat: heartbeats::Beat,
+    pub(in crate::engine) marks: crate::engine::decide::cursors::Marks,
     pub(in crate::engine) firing: crate::engine::drive::firing::Firing,
     pub(in crate::engine) pulse: crate::engine::drive::health::Pulse,
 }
@@ -157,8 +160,8 @@ impl State {
             loads: HashSet::new(),
             news: HashSet::new(),
             task_micros: 1e6,
-            beat: super::beat::Beat::default(),
-            marks: super::marks::Marks::default(),
+            beat: heartbeats::Beat::default(),
+            marks: crate::engine::decide::cursors::Marks::default(),
             firing: crate::engine::drive::firing::Firing::default(),
             pulse: crate::engine::drive::health::Pulse::new(Instant::now()),
             config,

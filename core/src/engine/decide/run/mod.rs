@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use super::state::Unit;
 use crate::base::ids::derive_id;
 use crate::base::types::*;
+use crate::engine::decide::state::Unit;
 use crate::engine::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 
 pub const CANCEL_KEY: &str = "!cancel";

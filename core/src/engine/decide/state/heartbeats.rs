@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::metrics::Ending;
-use super::run::{Phase, Run};
-use super::state::{Lease, State, TaskPhase};
+use super::{Lease, State, TaskPhase};
 use crate::base::types::*;
+use crate::engine::decide::metrics::Ending;
+use crate::engine::decide::run::{Phase, Run};
 use crate::engine::items::Item;
 
 /// Tasks shorter than this are claimed ahead of their slots, so that none runs dry during a commit.

@@ -10,7 +10,7 @@ use super::{firing, pickups, upkeep, verbs};
 use crate::base::error::{Error, Result};
 use crate::base::types::*;
 use crate::engine::Shared;
-use crate::engine::decide::aside::Aside;
+use crate::engine::decide::deferred::Aside;
 use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::Unit;
 use crate::engine::items::Item;

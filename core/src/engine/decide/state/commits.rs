@@ -3,10 +3,10 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::beat::LEASE_LOST;
-use super::run::{Phase, Run};
-use super::state::{Attempt, Lease, State, TaskPhase, Unit, error_json};
+use super::heartbeats::LEASE_LOST;
+use super::{Attempt, Lease, State, TaskPhase, Unit, error_json};
 use crate::base::types::*;
+use crate::engine::decide::run::{Phase, Run};
 use crate::engine::items::{Item, VerbRequest};
 
 /// Units in one commit at most: a bound for its duration and memory.
