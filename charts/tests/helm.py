@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,9 +31,14 @@ Object = dict[str, Any]
 
 
 @functools.cache
+def find_helm() -> str | None:
+    """The helm of HELM, of PATH, or the one that `e2e/cluster` built."""
+    return os.environ.get("HELM") or shutil.which("helm") or shutil.which("helm", path=str(layout.BIN))
+
+
 def helm_binary() -> str:
-    """The helm of HELM, of PATH, or the one that `e2e/cluster` built. Fails when there is none: nothing is skipped."""
-    found = os.environ.get("HELM") or shutil.which("helm") or shutil.which("helm", path=str(layout.BIN))
+    """The helm to run. Fails when there is none: nothing is skipped."""
+    found = find_helm()
     assert found, "there is no helm: `e2e/cluster up --control-plane-only` builds one, or set HELM"
     return found
 
@@ -60,6 +66,17 @@ def render(mode: str, *arguments: str | Path, namespace: str = NAMESPACE) -> str
     """What the chart renders in a mode."""
     prometheus = ("--api-versions", "monitoring.coreos.com/v1") if mode in WITH_PROMETHEUS else ()
     return template("--values", values_of(mode), *prometheus, *arguments, namespace=namespace)
+
+
+def shortened(text: str) -> str:
+    """Rendered text as golden files have it: without the definitions and the dashboard, which are files elsewhere."""
+    kept = []
+    for document in re.split(r"(?m)^---\n", text):
+        if "\nkind: CustomResourceDefinition\n" in document:
+            kept.append(f"# CustomResourceDefinition {objects(document)[0]['metadata']['name']}, as in crds/\n")
+        elif document.strip():
+            kept.append(re.sub(r"(?s)(  currant.json: \|\n).*", r"\1    # as in files/dashboards/\n", document))
+    return "---\n".join(kept)
 
 
 def objects(text: str) -> list[Object]:

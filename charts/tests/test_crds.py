@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from helm import CHART, CHECKOUT, Object, objects, of_kind, render
+from helm import CHECKOUT, Object, objects, of_kind, render
 
 SOURCES = sorted((CHECKOUT / "crds").glob("*.yaml"))
 KIND = "CustomResourceDefinition"
@@ -17,13 +17,6 @@ def source_objects() -> dict[str, Object]:
     """The definitions of crds/ by name."""
     found = [yaml.safe_load(path.read_text()) for path in SOURCES]
     return {item["metadata"]["name"]: item for item in found}
-
-
-def test_the_copies_in_the_chart_equal_crds() -> None:
-    copies = sorted((CHART / "files" / "crds").glob("*.yaml"))
-    assert [path.name for path in copies] == [path.name for path in SOURCES]
-    for path, source in zip(copies, SOURCES, strict=True):
-        assert path.read_text() == source.read_text(), f"{path.name} is old: run charts/sync-crds.sh"
 
 
 @pytest.mark.parametrize("mode", ["default", "crds-not-kept", "everything-set"])

@@ -1,40 +1,10 @@
-"""Each mode of the chart renders what its golden file says. `charts/update-golden.sh` writes them anew."""
+"""What holds in every mode of the chart. `make generate` writes what each renders into golden/, for reviews."""
 
 from __future__ import annotations
 
-import os
-import re
-
 import pytest
 
-from helm import CHART, GOLDEN, MODES, helm, objects, of_kind, render, values_of
-
-UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
-
-
-def shortened(text: str) -> str:
-    """Without the definitions and the dashboard: they are compared with their files elsewhere."""
-    kept = []
-    for document in re.split(r"(?m)^---\n", text):
-        if "\nkind: CustomResourceDefinition\n" in document:
-            kept.append(f"# CustomResourceDefinition {objects(document)[0]['metadata']['name']}, as in crds/\n")
-        elif document.strip():
-            kept.append(re.sub(r"(?s)(  currant.json: \|\n).*", r"\1    # as in files/dashboards/\n", document))
-    return "---\n".join(kept)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_mode_renders_its_golden_file(mode: str) -> None:
-    rendered = shortened(render(mode))
-    golden = GOLDEN / f"{mode}.yaml"
-    if UPDATE:
-        golden.write_text(rendered, encoding="utf-8")
-    assert golden.exists(), f"there is no {golden.name}: run charts/update-golden.sh and look at what it wrote"
-    assert rendered == golden.read_text(encoding="utf-8"), "run charts/update-golden.sh if this change is meant"
-
-
-def test_every_golden_file_is_of_a_mode() -> None:
-    assert sorted(path.stem for path in GOLDEN.glob("*.yaml")) == MODES
+from helm import CHART, MODES, helm, objects, of_kind, render, values_of
 
 
 @pytest.mark.parametrize("mode", MODES)

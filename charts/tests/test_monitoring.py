@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 from typing import Any
 
 from currant_operator import metrics
@@ -57,11 +56,6 @@ def alerts() -> list[Object]:
 
 def test_the_dashboard_comes_as_it_is_in_its_file() -> None:
     assert dashboard() == json.loads((CHART / "files" / "dashboards" / "currant.json").read_text())
-
-
-def test_the_dashboard_is_what_its_script_builds() -> None:
-    script = runpy.run_path(str(CHECKOUT / "charts" / "dashboard" / "build.py"))
-    assert script["build"]() == script["FILE"].read_text(), "run python charts/dashboard/build.py"
 
 
 def asked_by_panels() -> set[str]:

@@ -1,27 +1,25 @@
-#!/usr/bin/env python3
-"""Write the schema of `template` into crds/workerpools.yaml, from the OpenAPI document of the tests' Kubernetes.
-
-    make pod-template                         starts that API server, and asks it
-    scripts/generate/pod_template.py FILE       with this document: `kubectl get --raw /openapi/v3/apis/apps/v1`
+"""The schema of `template.spec` in crds/workerpools.yaml, from the OpenAPI document of the tests' Kubernetes.
 
 A pod template that the API server would refuse later is so refused when the pool is applied. What a pool may leave out
 is not required, descriptions are left out (the definition must fit into an annotation of `kubectl apply`), and `RULES`
-adds what is ours. A test compares the result with the document of a running API server.
+adds Currant's own. The document comes from a running API server, since only there it has the enums.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from e2e.cluster_tool import build
+from e2e.clusters import control_plane
+from e2e.programs import find
+from scripts.generate.outputs import CHECKOUT, Missing, Outputs
 
 Schema = dict[str, Any]
 
-CHECKOUT = Path(__file__).parents[2]
-DEFINITION = CHECKOUT / "crds" / "workerpools.yaml"
-BEGIN = "# Written by scripts/generate/pod_template.py from here"
+DEFINITION = "crds/workerpools.yaml"
+BEGIN = "# Written by make generate (scripts/generate/pod_template.py) from here"
 END = "# to here."
 
 # The type of the field, instead of what the document says.
@@ -186,20 +184,16 @@ def written(document: Schema, text: str) -> str:
     return before + f"\n{indent}".join([*lines, END]) + after
 
 
-def of_the_tests() -> str:
-    """The document of the API server that the tests run."""
-    sys.path.insert(0, str(CHECKOUT))
-    from e2e.clusters import control_plane
+def outputs() -> Outputs:
+    """The definition with the schema. Raises `Missing` where no API server can be started."""
+    return {DEFINITION: written(document(), (CHECKOUT / DEFINITION).read_text(encoding="utf-8"))}
 
+
+def document() -> Schema:
+    """The OpenAPI document of the API server that the tests run."""
+    for program in ("openssl", *(() if build.up_to_date() else ("go",))):
+        if find(program) is None:
+            raise Missing("the schema of a WorkerPool's template", f"scripts/need.sh {program}")
     with control_plane() as plane:
-        return plane.kubectl("get", "--raw", "/openapi/v3/apis/apps/v1")
-
-
-def main() -> None:
-    """Write the definition anew."""
-    document = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else of_the_tests()
-    DEFINITION.write_text(written(json.loads(document), DEFINITION.read_text()))
-
-
-if __name__ == "__main__":
-    main()
+        found: Schema = json.loads(plane.kubectl("get", "--raw", "/openapi/v3/apis/apps/v1"))
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from conftest import CHECKOUT
 from e2e.clusters import Kubectl
 from samples import pool
 
-SCRIPT = runpy.run_path(str(CHECKOUT / "scripts" / "generate" / "pod_template.py"))
-DEFINITION = CHECKOUT / "crds" / "workerpools.yaml"
 ANNOTATIONS = (
     256 * 1024
 )  # bytes that the annotations of an object may have, and `kubectl apply` keeps the object in one
@@ -55,12 +52,6 @@ spec:
     - {name: token, projected: {sources: [{serviceAccountToken: {audience: x, path: token}}]}}
     - {name: disk, ephemeral: {volumeClaimTemplate: {metadata: {labels: {a: b}}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}
 """
-
-
-def test_the_schema_is_what_the_api_server_says_of_pods(kubectl: Kubectl) -> None:
-    document = json.loads(kubectl("get", "--raw", "/openapi/v3/apis/apps/v1"))
-    text = DEFINITION.read_text()
-    assert SCRIPT["written"](document, text) == text, "run make pod-template"
 
 
 def test_a_template_of_all_kinds_of_fields_is_kept_as_it_was_written(kubectl: Kubectl) -> None:
