@@ -4,10 +4,16 @@ use currant::base::error::Error;
 use currant::base::types::*;
 use currant::client::Client;
 use currant::client::verbs::{Answer, Verb};
-use currant::store::executions::{self, create_executions};
-use currant::store::signals::send_signal;
+use currant::store::commit;
+use currant::store::control;
+use currant::store::control::send_signal;
+use currant::store::enqueue::create_executions;
+use currant::store::history;
+use currant::store::notify;
+use currant::store::one_by_one;
+use currant::store::read;
 use currant::store::url::Target;
-use currant::store::worker;
+use currant::store::workers;
 use sqlx::Connection;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
@@ -76,10 +82,10 @@ async fn a_key_is_taken_while_its_execution_is_neither_failed_nor_cancelled() {
     let other = NewExecution { call: Call { function: "f.other".into(), ..other.call.clone() }, ..other };
     assert_eq!(create(&mut conn, &other).await, other.id, "keys are per function");
 
-    executions::cancel(&mut conn, first, false).await.unwrap();
+    control::cancel(&mut conn, first, false).await.unwrap();
     let second = create(&mut conn, &keyed("k")).await;
     assert_ne!(second, first);
-    executions::cancel(&mut conn, other.id, false).await.unwrap();
+    control::cancel(&mut conn, other.id, false).await.unwrap();
     let task = claim_one(&mut conn, me, "q").await;
     commit(&mut conn, me, &ends(&task, Action::Complete, Some("1"))).await;
     assert_eq!(create(&mut conn, &keyed("k")).await, second, "a completed one keeps its key");
@@ -153,7 +159,7 @@ async fn a_signal_to_nobody_is_not_found_and_to_a_finished_run_not_running() {
     let error = send_signal(&mut conn, Uuid::now_v7(), "go", b"1", None).await.unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error}");
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
-    executions::cancel(&mut conn, id, false).await.unwrap();
+    control::cancel(&mut conn, id, false).await.unwrap();
     let error = send_signal(&mut conn, id, "go", b"1", None).await.unwrap_err();
     assert!(matches!(error, Error::NotRunning(_)), "{error}");
 }
@@ -165,14 +171,14 @@ async fn cancel_ends_what_has_not_started_and_asks_what_has() {
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
-    assert_eq!(executions::cancel(&mut conn, id, false).await.unwrap().workers, [(me, id)]);
+    assert_eq!(control::cancel(&mut conn, id, false).await.unwrap().workers, [(me, id)]);
     assert_eq!(state(&mut conn, id).await, "running");
-    let history = worker::load_runs(&mut conn, &[id], true).await.unwrap();
+    let history = history::load_runs(&mut conn, &[id], true).await.unwrap();
     assert!(matches!(history[0].source, HistorySource::Run { cancel_requested: true, .. }));
     assert_eq!(commit(&mut conn, me, &ends(&run, Action::Cancel, None)).await.refused, NONE, "its lease is still good");
-    let error = executions::cancel(&mut conn, id, false).await.unwrap_err();
+    let error = control::cancel(&mut conn, id, false).await.unwrap_err();
     assert!(matches!(error, Error::NotRunning(_)), "{error}");
-    let error = executions::cancel(&mut conn, Uuid::now_v7(), false).await.unwrap_err();
+    let error = control::cancel(&mut conn, Uuid::now_v7(), false).await.unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error}");
 }
 
@@ -189,7 +195,7 @@ async fn force_ends_the_whole_tree_and_refuses_its_workers() {
     let leaf = child(&inner_run, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&inner_run, vec![leaf.clone()])).await;
 
-    let mut wakes = executions::cancel(&mut conn, id, true).await.unwrap().workers;
+    let mut wakes = control::cancel(&mut conn, id, true).await.unwrap().workers;
     wakes.sort();
     let mut expected = vec![(me, id), (me, inner.id), (me, leaf.id)];
     expected.sort();
@@ -217,16 +223,16 @@ async fn retry_opens_a_new_epoch_from_the_last_good_history() {
         let fences = vec![(id, run.lease), (step.id, 1)];
         commit(&mut conn, me, &Batch { fences, outcomes: vec![ended], ..Batch::default() }).await;
     }
-    assert!(matches!(executions::retry(&mut conn, id).await, Err(Error::Other(_))), "it has not failed yet");
+    assert!(matches!(control::retry(&mut conn, id).await, Err(Error::Other(_))), "it has not failed yet");
     commit(&mut conn, me, &ends(&run, Action::Fail, Some("1"))).await;
-    assert!(matches!(executions::retry(&mut conn, bad.id).await, Err(Error::Other(_))), "it is not a root");
+    assert!(matches!(control::retry(&mut conn, bad.id).await, Err(Error::Other(_))), "it is not a root");
 
-    assert_eq!(executions::retry(&mut conn, id).await.unwrap().queues, ["q"]);
+    assert_eq!(control::retry(&mut conn, id).await.unwrap().queues, ["q"]);
     let again = claim(&mut conn, me, &["q"], 10).await;
     let run = again.iter().find(|c| c.id == id).expect("the run is ready");
     assert_eq!((run.epoch, run.attempt), (1, 1));
     assert!(again.iter().any(|c| c.id == bad.id), "the step that failed runs again");
-    let history = worker::load_runs(&mut conn, &[id], false).await.unwrap();
+    let history = history::load_runs(&mut conn, &[id], false).await.unwrap();
     let steps: Vec<_> = history
         .iter()
         .filter_map(|row| match &row.source {
@@ -251,22 +257,22 @@ async fn only_workers_that_sleep_past_the_work_are_woken() {
     let asleep = register(&mut conn, &["q"]).await;
     let elsewhere = register(&mut conn, &["other"]).await;
     for sleeper in [asleep, elsewhere] {
-        worker::sleep(&mut conn, sleeper, Some(now + 60_000_000)).await.unwrap();
+        workers::sleep(&mut conn, sleeper, Some(now + 60_000_000)).await.unwrap();
     }
     let mut listener = PgListener::connect(&database.url).await.unwrap();
-    let channels: Vec<String> = [awake, asleep, elsewhere].iter().flat_map(|w| worker::channels(*w, &[])).collect();
+    let channels: Vec<String> = [awake, asleep, elsewhere].iter().flat_map(|w| notify::channels(*w, &[])).collect();
     listener.listen_all(channels.iter().map(String::as_str)).await.unwrap();
 
     let wakes = Wakes { queues: vec!["q".into()], ..Wakes::default() };
     let late = new(Call { delay: Some(3600.0), ..call(Kind::Task, "q") });
     create_executions(&mut conn, &[late]).await.unwrap();
-    worker::wake(&mut conn, &wakes).await.unwrap(); // due after both wake by themselves
+    notify::wake(&mut conn, &wakes).await.unwrap(); // due after both wake by themselves
     let soon = new(Call { delay: Some(30.0), ..call(Kind::Task, "q") });
     create_executions(&mut conn, &[soon]).await.unwrap();
-    worker::wake(&mut conn, &wakes).await.unwrap();
+    notify::wake(&mut conn, &wakes).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
-    worker::wake(&mut conn, &wakes).await.unwrap();
-    worker::wake(&mut conn, &Wakes { workers: vec![(awake, Uuid::nil())], ..Wakes::default() }).await.unwrap();
+    notify::wake(&mut conn, &wakes).await.unwrap();
+    notify::wake(&mut conn, &Wakes { workers: vec![(awake, Uuid::nil())], ..Wakes::default() }).await.unwrap();
 
     let mut heard = Vec::new();
     loop {
@@ -289,7 +295,7 @@ async fn an_enqueue_in_a_callers_transaction_commits_and_rolls_back_with_it() {
     let database = Database::new().await;
     let (mut conn, mut watcher) = (database.connect().await, database.connect().await);
     let mut listener = PgListener::connect(&database.url).await.unwrap();
-    listener.listen(&worker::channels(Uuid::nil(), &["mail".into()])[1]).await.unwrap();
+    listener.listen(&notify::channels(Uuid::nil(), &["mail".into()])[1]).await.unwrap();
     let enqueue =
         r#"select currant.enqueue('f.task', '{"args": [1]}', '{"queue": "mail", "priority": 7, "retries": 2}')"#;
 
@@ -387,7 +393,7 @@ async fn queue_stats_count_by_state() {
     commit(&mut conn, me, &suspends(&runs[0], runs[0].wakes, None)).await;
     let sql = "select string_agg(concat_ws(' ', queue, ready, delayed, running, suspended, held, workers), ', ' order by queue) from currant.queue_stats";
     assert_eq!(text(&mut conn, sql).await, "idle 0 0 0 0 0 1, q 1 1 1 1 0 1");
-    let json = String::from_utf8(executions::queues(&mut conn).await.unwrap()).unwrap();
+    let json = String::from_utf8(read::queues(&mut conn).await.unwrap()).unwrap();
     assert!(json.contains(r#""queue":"q","ready":1,"delayed":1"#), "{json}");
 }
 
@@ -402,14 +408,14 @@ async fn show_gives_the_whole_tree_and_payloads_digit_for_digit() {
     assert_eq!(claimed.args, args);
     commit(&mut conn, me, &starts(&claimed, vec![child(&claimed, "0", call(Kind::Task, "q"), true)])).await;
     send_signal(&mut conn, root, "go", b"1", None).await.unwrap();
-    let shown = String::from_utf8(executions::show(&mut conn, root).await.unwrap()).unwrap();
+    let shown = String::from_utf8(read::show(&mut conn, root).await.unwrap()).unwrap();
     assert!(shown.contains(std::str::from_utf8(&args).unwrap()), "{shown}");
     let tree: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(tree["executions"].as_array().unwrap().len(), 2);
     assert_eq!(tree["executions"][1]["step_key"], "0");
     assert_eq!(tree["executions"][0]["worker"], "w");
     assert_eq!(tree["signals"][0]["name"], "go");
-    assert!(matches!(executions::show(&mut conn, Uuid::now_v7()).await, Err(Error::NotFound(_))));
+    assert!(matches!(read::show(&mut conn, Uuid::now_v7()).await, Err(Error::NotFound(_))));
 }
 
 #[tokio::test]
@@ -418,9 +424,9 @@ async fn list_filters_and_gives_the_newest_first() {
     let mut conn = database.connect().await;
     let ids = [enqueue(&mut conn, Kind::Task, "a").await, enqueue(&mut conn, Kind::Task, "b").await];
     let list = async |conn: &mut Conn, filters: &str| {
-        let filters = executions::Filters::parse(filters.as_bytes()).unwrap();
+        let filters = read::Filters::parse(filters.as_bytes()).unwrap();
         let rows: serde_json::Value =
-            serde_json::from_slice(&executions::list_executions(conn, &filters).await.unwrap()).unwrap();
+            serde_json::from_slice(&read::list_executions(conn, &filters).await.unwrap()).unwrap();
         rows.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(list(&mut conn, "{}").await, [ids[1].to_string(), ids[0].to_string()]);
@@ -431,7 +437,7 @@ async fn list_filters_and_gives_the_newest_first() {
             && list(&mut conn, r#"{"held": true}"#).await.is_empty()
     );
     for wrong in [r#"{"colour": 1}"#, r#"{"state": "done"}"#, r#"{"limit": -1}"#, "["] {
-        assert!(matches!(executions::Filters::parse(wrong.as_bytes()), Err(Error::Invalid(_))), "{wrong}");
+        assert!(matches!(read::Filters::parse(wrong.as_bytes()), Err(Error::Invalid(_))), "{wrong}");
     }
 }
 
@@ -466,13 +472,13 @@ async fn the_seeds_suspend_does_not_sleep_over_a_signal_and_resume_wakes() {
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
-    executions::suspend_workflows(&mut conn, me, &[(id, run.lease)]).await.unwrap();
+    one_by_one::suspend_workflows(&mut conn, me, &[(id, run.lease)]).await.unwrap();
     assert_eq!(state(&mut conn, id).await, "suspended");
-    assert_eq!(executions::resume_workflows(&mut conn, &[id]).await.unwrap().0, [id]);
+    assert_eq!(control::resume_workflows(&mut conn, &[id]).await.unwrap().0, [id]);
     assert_eq!(state(&mut conn, id).await, "pending");
     let run = claim_one(&mut conn, me, "q").await;
     send_signal(&mut conn, id, "go", b"1", None).await.unwrap();
-    executions::suspend_workflows(&mut conn, me, &[(id, run.lease)]).await.unwrap();
+    one_by_one::suspend_workflows(&mut conn, me, &[(id, run.lease)]).await.unwrap();
     assert_eq!(state(&mut conn, id).await, "pending");
 }
 
@@ -615,12 +621,12 @@ async fn behind_a_transaction_pooler_every_statement_is_in_a_transaction() {
     let mut conn = Target::parse(&pooler.url).unwrap().connect().await.unwrap();
     let me = register(&mut conn, &["q"]).await;
     let claimed = claim_one(&mut conn, me, "q").await;
-    worker::heartbeat(&mut conn, me, None, false, Some(&[claimed.id])).await.unwrap();
-    worker::load_runs(&mut conn, &[claimed.id], false).await.unwrap();
-    worker::locked(&mut conn, &[claimed.id], &[]).await.unwrap();
+    workers::heartbeat(&mut conn, me, None, false, Some(&[claimed.id])).await.unwrap();
+    history::load_runs(&mut conn, &[claimed.id], false).await.unwrap();
+    commit::locked(&mut conn, &[claimed.id], &[]).await.unwrap();
     complete(&mut conn, me, &claimed).await;
-    worker::take_over(&mut conn, me).await.unwrap();
-    worker::stop_worker(&mut conn, me).await.unwrap();
+    workers::take_over(&mut conn, me).await.unwrap();
+    workers::stop_worker(&mut conn, me).await.unwrap();
     assert_eq!(pooler.split(), Vec::<String>::new());
 }
 
@@ -737,34 +743,34 @@ async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
     let (mut worker_conn, mut client) = (database.connect().await, database.connect().await);
     let me = register(&mut worker_conn, &["q"]).await;
     let mut listener = PgListener::connect(&database.url).await.unwrap();
-    listener.listen(&worker::channels(me, &[])[0]).await.unwrap();
+    listener.listen(&notify::channels(me, &[])[0]).await.unwrap();
     let until = Some(i64::MAX / 1000);
     // w: the worker's next step (flag, look, end of the look); c: the client's (commit, wake).
     for order in ["wwwcc", "wwcwc", "wwccw", "wcwwc", "wcwcw", "wccww", "cwwwc", "cwwcw", "cwcww", "ccwww"] {
         let (mut worker_steps, mut client_steps, mut looked) = (0, 0, false);
         for step in order.chars() {
             match (step, worker_steps, client_steps) {
-                ('w', 0, _) => worker::sleep(&mut worker_conn, me, until).await.unwrap(),
+                ('w', 0, _) => workers::sleep(&mut worker_conn, me, until).await.unwrap(),
                 ('w', 1, _) => {
                     run(&mut worker_conn, "begin".into()).await;
-                    looked = worker::heartbeat(&mut worker_conn, me, until, false, None).await.unwrap().ready;
+                    looked = workers::heartbeat(&mut worker_conn, me, until, false, None).await.unwrap().ready;
                 }
                 ('w', ..) => run(&mut worker_conn, "commit".into()).await,
                 (_, _, 0) => {
                     enqueue(&mut client, Kind::Task, "q").await;
                 }
-                _ => worker::wake(&mut client, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap(),
+                _ => notify::wake(&mut client, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap(),
             }
             if step == 'w' { worker_steps += 1 } else { client_steps += 1 }
         }
         let end = Wakes { workers: vec![(me, Uuid::nil())], ..Wakes::default() };
-        worker::wake(&mut client, &end).await.unwrap();
+        notify::wake(&mut client, &end).await.unwrap();
         let mut notified = false;
         while listener.recv().await.unwrap().payload() != Uuid::nil().to_string() {
             notified = true;
         }
         assert!(looked || notified, "{order}: the worker sleeps over the work");
-        worker::heartbeat(&mut worker_conn, me, None, false, None).await.unwrap();
+        workers::heartbeat(&mut worker_conn, me, None, false, None).await.unwrap();
         claim_one(&mut worker_conn, me, "q").await;
     }
 }

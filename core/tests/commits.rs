@@ -1,8 +1,10 @@
 //! What a worker writes: fences, repeated batches, wakes, children and steps.
 mod support;
 use currant::base::types::*;
-use currant::store::signals::send_signal;
-use currant::store::worker;
+use currant::store::commit;
+use currant::store::control::send_signal;
+use currant::store::history;
+use currant::store::workers;
 use support::*;
 use uuid::Uuid;
 
@@ -30,7 +32,7 @@ async fn a_zombies_outcome_and_its_children_are_refused() {
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
     let stale = claim_one(&mut conn, zombie, "q").await;
     silence(&mut conn, zombie).await;
-    worker::take_over(&mut conn, zombie).await.unwrap();
+    workers::take_over(&mut conn, zombie).await.unwrap();
     let run = claim_one(&mut conn, heir, "q").await;
     assert_eq!(run.id, id);
 
@@ -52,7 +54,7 @@ async fn a_refused_outcome_takes_the_run_along_that_went_on_from_it() {
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
     // The task is cancelled meanwhile: its lease grows.
-    currant::store::executions::cancel(&mut conn, step.id, false).await.unwrap();
+    currant::store::control::cancel(&mut conn, step.id, false).await.unwrap();
 
     let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
     batch.fences.push((step.id, 1));
@@ -77,7 +79,7 @@ async fn an_outcome_that_is_delivered_in_the_batch_that_records_it_keeps_its_num
         let step = child(&run, "0", call(Kind::Task, "q"), true);
         commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
         if cancelled {
-            currant::store::executions::cancel(&mut conn, step.id, false).await.unwrap();
+            currant::store::control::cancel(&mut conn, step.id, false).await.unwrap();
         }
         let mut batch = starts(&run, vec![child(&run, "1", call(Kind::Task, "q"), true)]);
         batch.fences.push((step.id, 1));
@@ -110,7 +112,7 @@ async fn one_step_further(conn: &mut Conn, me: Uuid, action: Action) -> (Claimed
 }
 
 async fn step(conn: &mut Conn, me: Uuid, batch: &Batch) -> BatchReply {
-    worker::commit_and_claim(conn, me, batch, None).await.unwrap()
+    commit::commit_and_claim(conn, me, batch, None).await.unwrap()
 }
 
 /// The rows of a run's tree but for ids, clocks and what only counts while a row is ready.
@@ -162,12 +164,12 @@ async fn a_next_step_under_a_lost_lease_is_refused() {
                     .await
             }
             "a cancelled step's" => {
-                drop(currant::store::executions::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
+                drop(currant::store::control::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
             }
             _ => {
                 register(&mut conn, &["q"]).await;
                 silence(&mut conn, me).await;
-                worker::take_over(&mut conn, me).await.unwrap();
+                workers::take_over(&mut conn, me).await.unwrap();
             }
         }
         assert!(step(&mut conn, me, &batch).await.refused.contains(&run.id), "{lost}");
@@ -357,7 +359,7 @@ async fn a_suspended_parent_is_woken_by_its_childs_outcome_and_finds_it_in_its_h
     assert_eq!(reply.wakes.queues, ["q"]);
 
     let again = claim_one(&mut conn, me, "q").await;
-    let history = worker::load_runs(&mut conn, &[again.id], false).await.unwrap();
+    let history = history::load_runs(&mut conn, &[again.id], false).await.unwrap();
     assert!(
         matches!(&history[0].source, HistorySource::Run { wakes, lease, .. } if *wakes == again.wakes && *lease == again.lease)
     );
@@ -397,7 +399,7 @@ async fn an_eager_child_is_written_as_claimed_and_its_outcome_is_delivered_in_th
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
     assert_eq!(state(&mut conn, step.id).await, "running");
-    let beat = worker::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
     assert!(beat.running.contains(&(step.id, 1, 0)) && beat.running.len() == 2);
 
     let batch = Batch {
@@ -453,7 +455,7 @@ async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
         Batch { fences: vec![(id, run.lease)], steps: vec![step], step_outcomes: vec![delivered], ..Batch::default() };
     for _ in 0..2 {
         commit(&mut conn, me, &batch).await;
-        let history = worker::load_runs(&mut conn, &[id], false).await.unwrap();
+        let history = history::load_runs(&mut conn, &[id], false).await.unwrap();
         let sources: Vec<_> = history.into_iter().skip(1).map(|row| row.source).collect();
         let expected = HistorySource::Step {
             key: "0".into(),
@@ -503,7 +505,7 @@ async fn a_verb_and_a_detached_start_keep_what_they_asked_for_beside_their_outco
         vec![step("0", "verb", None), step("1", "detach", Some("completed")), step("2", "version", Some("completed"))];
     let batch = Batch { fences: vec![(id, run.lease)], steps, step_outcomes: vec![ended], ..Batch::default() };
     commit(&mut conn, me, &batch).await;
-    let history = worker::load_runs(&mut conn, &[id], false).await.unwrap();
+    let history = history::load_runs(&mut conn, &[id], false).await.unwrap();
     let mut found: Vec<_> = history
         .into_iter()
         .filter_map(|row| match row.source {
@@ -571,7 +573,7 @@ async fn a_retry_waits_in_the_database_and_keeps_its_error() {
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Task, "q").await;
     let task = claim_one(&mut conn, me, "q").await;
-    let due = worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().now + 60_000_000;
+    let due = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().now + 60_000_000;
     let mut batch = ends(&task, Action::Retry, Some(r#"{"type": "E"}"#));
     batch.outcomes[0].due = Some(due);
     commit(&mut conn, me, &batch).await;
@@ -579,7 +581,7 @@ async fn a_retry_waits_in_the_database_and_keeps_its_error() {
         "select format('%s %s %s', state, currant.micros(run_at), convert_from(error, 'UTF8')) from currant.executions";
     assert_eq!(text(&mut conn, row).await, format!(r#"pending {due} {{"type": "E"}}"#));
     assert!(
-        worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().running.is_empty(),
+        workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().running.is_empty(),
         "it holds no slot: {id}"
     );
 }
@@ -592,11 +594,11 @@ async fn data_that_the_database_refuses_is_told_from_an_outage() {
     enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
     let bad = starts(&run, vec![child(&run, "\0", call(Kind::Task, "q"), true)]);
-    let error = worker::commit_batch(&mut conn, me, &bad, None).await.unwrap_err();
+    let error = commit::commit_batch(&mut conn, me, &bad, None).await.unwrap_err();
     assert!(matches!(error, currant::base::error::Error::Data { .. }), "{error}");
     let killer = format!("select pg_terminate_backend({})", text(&mut conn, "select pg_backend_pid()").await);
     text(&mut database.connect().await, &killer).await;
-    let error = worker::commit_batch(&mut conn, me, &Batch::default(), None).await.unwrap_err();
+    let error = commit::commit_batch(&mut conn, me, &Batch::default(), None).await.unwrap_err();
     assert!(matches!(error, currant::base::error::Error::Unavailable(_)), "{error}");
 }
 

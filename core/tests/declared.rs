@@ -2,7 +2,7 @@
 mod support;
 use currant::base::types::*;
 use currant::store::definitions;
-use currant::store::worker;
+use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;
 
@@ -19,12 +19,12 @@ fn declaration(changes: Value) -> String {
 /// Starts a worker whose code says this.
 async fn start(conn: &mut Conn, changes: Value) -> WorkerInfo {
     let info = WorkerInfo { functions: declaration(changes), ..info(&["main"]) };
-    worker::register(conn, &info).await.unwrap();
+    workers::register(conn, &info).await.unwrap();
     info
 }
 
 async fn stop(conn: &mut Conn, info: &WorkerInfo) {
-    worker::stop_worker(conn, info.id).await.unwrap();
+    workers::stop_worker(conn, info.id).await.unwrap();
 }
 
 /// What an enqueue in SQL with these options is stored with.
@@ -138,7 +138,7 @@ async fn ten_that_start_at_once_write_it_once_and_wait_in_no_circle() {
         }
         starts.spawn(async move {
             let info = WorkerInfo { functions: json!(functions).to_string(), build: "b".into(), ..info(&["main"]) };
-            worker::register(&mut conn, &info).await.unwrap();
+            workers::register(&mut conn, &info).await.unwrap();
         });
     }
     while let Some(done) = starts.join_next().await {
@@ -147,7 +147,7 @@ async fn ten_that_start_at_once_write_it_once_and_wait_in_no_circle() {
     let mut conn = database.connect().await;
     let before = text(&mut conn, "select max(xmin::text::bigint) from currant.functions").await;
     let again = WorkerInfo { functions: json!(functions).to_string(), build: "b".into(), ..info(&["main"]) };
-    worker::register(&mut conn, &again).await.unwrap();
+    workers::register(&mut conn, &again).await.unwrap();
     assert_eq!(
         text(&mut conn, "select max(xmin::text::bigint) from currant.functions").await,
         before,

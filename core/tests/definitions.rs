@@ -1,9 +1,12 @@
 //! Definitions: who has one, what overrules what, and how many may run.
 mod support;
 use currant::base::types::*;
+use currant::store::control;
 use currant::store::definitions;
-use currant::store::executions::{self, create, create_executions};
-use currant::store::worker;
+use currant::store::enqueue::{create, create_executions};
+use currant::store::notify;
+use currant::store::read;
+use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;
@@ -32,7 +35,7 @@ async fn stats(conn: &mut Conn) -> Value {
 }
 
 async fn queue_row(conn: &mut Conn, queue: &str) -> Value {
-    let rows: Vec<Value> = serde_json::from_slice(&executions::queues(conn).await.unwrap()).unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&read::queues(conn).await.unwrap()).unwrap();
     rows.into_iter().find(|row| row["queue"] == queue).unwrap_or_default()
 }
 
@@ -188,8 +191,8 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &suspends(&started, started.wakes, None)).await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a suspended run has its place");
-    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
-    executions::resume_workflows(&mut conn, &[first]).await.unwrap();
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    control::resume_workflows(&mut conn, &[first]).await.unwrap();
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first]);
     commit(&mut conn, me, &ends(&again[0], Action::Handback, None)).await;
@@ -199,7 +202,7 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first], "between two attempts it has its place");
     assert_eq!(complete(&mut conn, me, &again[0]).await.queues, ["q"]);
-    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
 }
 
@@ -218,13 +221,13 @@ async fn a_cancel_and_a_lost_worker_give_places_back_and_wake() {
     for force in [false, true] {
         let claimed = claim_one(&mut conn, me, "q").await;
         assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
-        let mut queues = executions::cancel(&mut conn, claimed.id, force).await.unwrap().queues;
+        let mut queues = control::cancel(&mut conn, claimed.id, force).await.unwrap().queues;
         queues.sort();
         assert_eq!(queues, ["elsewhere", "q"]);
     }
     claim_one(&mut conn, me, "q").await;
     silence(&mut conn, me).await;
-    assert_eq!(worker::take_over(&mut conn, me).await.unwrap().queues, ["q", "elsewhere"]);
+    assert_eq!(workers::take_over(&mut conn, me).await.unwrap().queues, ["q", "elsewhere"]);
     let heir = register(&mut conn, &["elsewhere"]).await;
     assert_eq!(claim_one(&mut conn, heir, "elsewhere").await.id, items[3].id);
 }
@@ -253,7 +256,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
-    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 2);
     assert_eq!(
         text(
@@ -299,12 +302,12 @@ async fn what_comes_due_is_tried_again_or_retried_as_a_run_waits_for_a_place_lik
         "update currant.executions set run_at = now() - interval '1 second' where run_at is not null".into(),
     )
     .await;
-    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &ends(&claimed, Action::Fail, Some("{}"))).await;
     let second = claim_one(&mut conn, me, "q").await;
     assert_eq!(second.id, late.id);
-    executions::retry(&mut conn, first).await.unwrap();
+    control::retry(&mut conn, first).await.unwrap();
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a run that is retried starts again");
     complete(&mut conn, me, &second).await;
     assert_eq!(claim_one(&mut conn, me, "q").await.id, first);
@@ -345,7 +348,7 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
     let sleeper = register(&mut conn, &["q"]).await;
-    worker::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    workers::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
     run(
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, priority, args)
@@ -366,8 +369,8 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
         let before = rows_read(&mut conn).await;
         let claimed = claim(&mut conn, me, &["q"], 10).await;
         assert_eq!(claimed.iter().filter(|c| c.function == "g").count(), 9, "one of the 20,000 has room");
-        worker::heartbeat(&mut conn, me, None, false, None).await.unwrap();
-        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
+        workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+        notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         complete(&mut conn, me, &claimed[0]).await;
         let reads = rows_read(&mut conn).await - before;
         run(&mut conn, "rollback".into()).await;
@@ -393,7 +396,7 @@ async fn counts_by_state_come_from_an_index_and_say_what_became_of_each() {
     let claimed = claim(&mut conn, me, &["q"], 4).await;
     complete(&mut conn, me, &claimed[0]).await;
     commit(&mut conn, me, &ends(&claimed[1], Action::Fail, Some("{}"))).await;
-    executions::cancel(&mut conn, claimed[2].id, false).await.unwrap();
+    control::cancel(&mut conn, claimed[2].id, false).await.unwrap();
     let found = stats(&mut conn).await;
     let counts = ["pending", "running", "suspended", "completed", "failed", "cancelled"]
         .map(|name| found[name].as_i64().unwrap());
@@ -431,16 +434,16 @@ async fn sleepers_are_told_when_there_is_a_place_and_not_before() {
     let mut conn = database.connect().await;
     let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
     let (me, sleeper) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
-    listener.listen(&worker::channels(sleeper, &[])[0]).await.unwrap();
-    worker::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    listener.listen(&notify::channels(sleeper, &[])[0]).await.unwrap();
+    workers::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
     define(&mut conn, json!({"concurrency_limit": 1})).await;
     enqueue_many(&mut conn, 2, "q").await;
     let claimed = claim_one(&mut conn, me, "q").await;
     let wakes = Wakes { queues: vec!["q".into()], ..Wakes::default() };
-    worker::wake(&mut conn, &wakes).await.unwrap();
+    notify::wake(&mut conn, &wakes).await.unwrap();
     run(&mut conn, format!("notify \"currant_w_{sleeper}\", 'ours'")).await;
     assert_eq!(listener.recv().await.unwrap().payload(), "ours", "nothing can go yet");
     let wakes = complete(&mut conn, me, &claimed).await;
-    worker::wake(&mut conn, &wakes).await.unwrap();
+    notify::wake(&mut conn, &wakes).await.unwrap();
     assert_eq!(listener.recv().await.unwrap().payload(), "");
 }

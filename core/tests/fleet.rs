@@ -2,9 +2,10 @@
 mod support;
 use currant::base::types::*;
 use currant::store::definitions;
-use currant::store::executions::create_executions;
+use currant::store::enqueue::create_executions;
 use currant::store::fleet::{any_ready, ask_to_drain, end_containers, end_pods, fleet, scaling, sleep_for};
-use currant::store::worker;
+use currant::store::notify;
+use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;
 
@@ -47,13 +48,13 @@ async fn it_tells_of_every_live_worker_where_it_is_what_it_serves_and_how_busy_i
     let mut conn = database.connect().await;
     let pod = Pod { pool: Some("shop/orders".into()), name: Some("orders-1".into()), uid: Some("u1".into()) };
     let here = WorkerInfo { pod, ..info(&["q"]) };
-    worker::register(&mut conn, &here).await.unwrap();
+    workers::register(&mut conn, &here).await.unwrap();
     let (silent, gone) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
     silence(&mut conn, silent).await;
-    worker::stop_worker(&mut conn, gone).await.unwrap();
+    workers::stop_worker(&mut conn, gone).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
     claim_one(&mut conn, here.id, "q").await;
-    worker::heartbeat(&mut conn, here.id, None, true, None).await.unwrap();
+    workers::heartbeat(&mut conn, here.id, None, true, None).await.unwrap();
 
     let answer = ask(&mut conn, json!([])).await;
     assert_eq!(answer["pools"], json!({}));
@@ -115,8 +116,8 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     let mut conn = database.connect().await;
     let pod = |uid: &str| Pod { pool: Some("n/p".into()), name: None, uid: Some(uid.into()) };
     let (lost, other) = (WorkerInfo { pod: pod("u1"), ..info(&["q"]) }, WorkerInfo { pod: pod("u2"), ..info(&["q"]) });
-    worker::register(&mut conn, &lost).await.unwrap();
-    worker::register(&mut conn, &other).await.unwrap();
+    workers::register(&mut conn, &lost).await.unwrap();
+    workers::register(&mut conn, &other).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
     let claimed = claim_one(&mut conn, lost.id, "q").await;
 
@@ -125,8 +126,8 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
 
     assert_eq!(wakes.queues, ["q"]);
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
-    assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
-    assert!(worker::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
     assert_eq!(
         end_pods(&mut conn, &["u1".into()], &["Deleted".into()]).await.unwrap(),
         Wakes::default(),
@@ -134,9 +135,9 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     );
     // Its process may live on for some seconds: what it claimed would die with it a second time.
     enqueue(&mut conn, Kind::Task, "q").await;
-    worker::register(&mut conn, &lost).await.unwrap();
+    workers::register(&mut conn, &lost).await.unwrap();
     assert!(claim(&mut conn, lost.id, &["q"], 1).await.is_empty());
-    assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
 }
 
 #[tokio::test]
@@ -145,7 +146,7 @@ async fn what_a_container_ran_is_taken_over_when_it_ends_and_its_successor_in_th
     let mut conn = database.connect().await;
     let pod = Pod { pool: Some("n/p".into()), name: Some("p-1".into()), uid: Some("u1".into()) };
     let lost = WorkerInfo { pod: pod.clone(), ..info(&["q"]) };
-    worker::register(&mut conn, &lost).await.unwrap();
+    workers::register(&mut conn, &lost).await.unwrap();
     let id = enqueue(&mut conn, Kind::Task, "q").await;
     claim_one(&mut conn, lost.id, "q").await;
     let micros = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text";
@@ -162,7 +163,7 @@ async fn what_a_container_ran_is_taken_over_when_it_ends_and_its_successor_in_th
     assert!(text(&mut conn, &said).await.contains("worker pod OOMKilled: p-1"));
     // The same pod has another worker now.
     let successor = WorkerInfo { pod, ..info(&["q"]) };
-    worker::register(&mut conn, &successor).await.unwrap();
+    workers::register(&mut conn, &successor).await.unwrap();
     assert!(end_containers(&mut conn, &uids, &reasons, &now).await.unwrap().is_empty());
     assert_eq!(claim_one(&mut conn, successor.id, "q").await.id, id);
 }
@@ -179,12 +180,12 @@ async fn who_sleeps_without_being_a_worker_is_woken_like_one_and_counted_as_none
     assert!(!any_ready(&mut conn, &queues).await.unwrap());
 
     enqueue(&mut conn, Kind::Task, "q").await;
-    worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
+    notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
     listener.recv().await.unwrap();
     assert!(any_ready(&mut conn, &queues).await.unwrap());
 
     assert_eq!(text(&mut conn, "select count(*)::text from currant.queue_stats where workers > 0").await, "0");
-    assert_eq!(currant::store::executions::workers(&mut conn).await.unwrap(), b"[]");
+    assert_eq!(currant::store::read::workers(&mut conn).await.unwrap(), b"[]");
     sleep_for(&mut conn, sleeper, &queues, 0.0).await.unwrap();
     let asleep = "select count(*)::text from currant.workers where sleep_until > now()";
     assert_eq!(text(&mut conn, asleep).await, "0");
@@ -309,12 +310,12 @@ async fn a_worker_is_told_to_drain_and_to_go_on_with_its_heartbeat() {
     let mut conn = database.connect().await;
     let pod = Pod { pool: Some("n/p".into()), name: None, uid: Some("u1".into()) };
     let asked = WorkerInfo { pod, ..info(&["q"]) };
-    worker::register(&mut conn, &asked).await.unwrap();
+    workers::register(&mut conn, &asked).await.unwrap();
     let other = register(&mut conn, &["q"]).await;
     for drain in [true, true, false] {
         ask_to_drain(&mut conn, &["u1".into(), "never-there".into()], drain).await.unwrap();
-        assert_eq!(worker::heartbeat(&mut conn, asked.id, None, false, None).await.unwrap().drain, drain);
-        assert!(!worker::heartbeat(&mut conn, other, None, false, None).await.unwrap().drain);
+        assert_eq!(workers::heartbeat(&mut conn, asked.id, None, false, None).await.unwrap().drain, drain);
+        assert!(!workers::heartbeat(&mut conn, other, None, false, None).await.unwrap().drain);
         let since = &sized_by(&mut conn, &["q"]).await["drains"][asked.id.to_string()]["asked"];
         assert_eq!(since.is_null(), !drain);
     }
@@ -328,7 +329,7 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         let mut conn = database.connect().await;
         let pod = Pod { pool: Some("n/p".into()), name: Some("p-1".into()), uid: Some("u1".into()) };
         let lost = WorkerInfo { pod, ..info(&["q"]) };
-        worker::register(&mut conn, &lost).await.unwrap();
+        workers::register(&mut conn, &lost).await.unwrap();
         // `blamed`: this one is a loss too many.
         let policy = Policy { max_worker_losses: most, ..policy(1) };
         let once = new(Call { policy, ..call(Kind::Task, "q") });
@@ -345,7 +346,7 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         let error: Value = serde_json::from_str(&text(&mut conn, &sql).await).unwrap();
         assert_eq!(error["type"], "WorkerLost");
         assert!(error["message"].as_str().unwrap().contains(&format!("worker pod {reason}: p-1")), "{error}");
-        assert!(!worker::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+        assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
         assert!(end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap().is_empty(), "again");
     }
 }

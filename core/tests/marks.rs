@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use currant::base::types::*;
 use currant::engine::decide::cursors::Marks;
-use currant::store::executions::create_executions;
-use currant::store::worker;
+use currant::store::commit;
+use currant::store::enqueue::create_executions;
+use currant::store::notify;
+use currant::store::workers;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::*;
@@ -35,7 +37,7 @@ impl Claimer {
         assert!(marks.is_some());
         let request = ClaimRequest { queues, limit, marks, ..ClaimRequest::default() };
         let batch = Batch::default();
-        let reply = worker::commit_and_claim(&mut self.conn, self.id, &batch, Some(&request)).await.unwrap();
+        let reply = commit::commit_and_claim(&mut self.conn, self.id, &batch, Some(&request)).await.unwrap();
         self.marks.looked(&request, &reply.claimed, &reply.snapshot.expect("a claim with marks has a snapshot"));
         reply.claimed
     }
@@ -127,10 +129,10 @@ async fn what_is_written_is_answered_for_when_the_claim_after_it_fails() {
     let queues = vec!["a".to_string(), "b".to_string()];
     let request = ClaimRequest { marks: claimer.marks.of(&queues, 0), queues, limit: 1, ..ClaimRequest::default() };
     let batch = Batch { parents: vec![parent.id], ..ends(&step, Action::Complete, Some("1")) };
-    let reply = worker::commit_and_claim(&mut claimer.conn, claimer.id, &batch, Some(&request)).await.unwrap();
+    let reply = commit::commit_and_claim(&mut claimer.conn, claimer.id, &batch, Some(&request)).await.unwrap();
     assert!(reply.unclaimed && reply.snapshot.is_none());
     assert_eq!(reply.wakes.queues, ["a"], "the parent is ready: who sleeps is to be told");
-    let idle = worker::commit_and_claim(&mut claimer.conn, claimer.id, &Batch::default(), Some(&request)).await;
+    let idle = commit::commit_and_claim(&mut claimer.conn, claimer.id, &Batch::default(), Some(&request)).await;
     assert!(idle.is_err(), "with nothing written it is an error like any other");
 }
 
@@ -199,14 +201,14 @@ async fn a_wake_up_is_about_what_its_own_transactions_made_ready() {
     enqueue(&mut conn, Kind::Task, "q").await;
     let since: i64 = text(&mut conn, "select max(ready_xid) from currant.executions").await.parse().unwrap();
     let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
-    listener.listen(&worker::channels(me, &[])[0]).await.unwrap();
-    worker::sleep(&mut conn, me, Some(Micros::MAX / 4)).await.unwrap();
+    listener.listen(&notify::channels(me, &[])[0]).await.unwrap();
+    workers::sleep(&mut conn, me, Some(Micros::MAX / 4)).await.unwrap();
     for since in [since + 1, since] {
-        worker::wake(&mut conn, &Wakes { queues: vec!["q".into()], since: Some(since), ..Wakes::default() })
+        notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], since: Some(since), ..Wakes::default() })
             .await
             .unwrap();
     }
-    worker::wake(&mut conn, &Wakes { workers: vec![(me, Uuid::nil())], ..Wakes::default() }).await.unwrap();
+    notify::wake(&mut conn, &Wakes { workers: vec![(me, Uuid::nil())], ..Wakes::default() }).await.unwrap();
     let mut heard = Vec::new();
     while heard.last().is_none_or(|payload: &String| payload.is_empty()) {
         heard.push(listener.recv().await.unwrap().payload().to_string());

@@ -1,9 +1,13 @@
 //! Plans stay by index whatever the tables hold: empty, small or large, analyzed or not, and planned when they held something else.
 mod support;
 use currant::base::types::*;
-use currant::store::executions;
-use currant::store::signals::send_signal;
-use currant::store::worker;
+use currant::store::control;
+use currant::store::control::send_signal;
+use currant::store::enqueue;
+use currant::store::history;
+use currant::store::notify;
+use currant::store::read;
+use currant::store::workers;
 use support::*;
 
 const MOST_ROWS: i64 = 400;
@@ -50,8 +54,8 @@ async fn a_life(conn: &mut Conn) {
     let id = enqueue(conn, Kind::Workflow, "life").await;
     claim_one(conn, dead, "life").await;
     silence(conn, dead).await;
-    assert_eq!(worker::heartbeat(conn, me, None, false, None).await.unwrap().dead, [dead]);
-    worker::take_over(conn, dead).await.unwrap();
+    assert_eq!(workers::heartbeat(conn, me, None, false, None).await.unwrap().dead, [dead]);
+    workers::take_over(conn, dead).await.unwrap();
     let run = claim_one(conn, me, "life").await;
     let children =
         vec![child(&run, "0", call(Kind::Task, "life"), true), child(&run, "1", call(Kind::Task, "life"), false)];
@@ -59,31 +63,31 @@ async fn a_life(conn: &mut Conn) {
     commit(conn, me, &suspends(&run, 0, None)).await;
     for step in claim(conn, me, &["life"], 10).await {
         let wakes = complete(conn, me, &step).await;
-        worker::wake(conn, &wakes).await.unwrap();
+        notify::wake(conn, &wakes).await.unwrap();
     }
     send_signal(conn, id, "approved", b"1", None).await.unwrap();
     let again = claim_one(conn, me, "life").await;
     assert_eq!(again.id, id);
-    worker::load_runs(conn, &[id], false).await.unwrap();
-    worker::load_runs(conn, &[id], true).await.unwrap();
+    history::load_runs(conn, &[id], false).await.unwrap();
+    history::load_runs(conn, &[id], true).await.unwrap();
     commit(conn, me, &ends(&again, Action::Complete, Some("1"))).await;
     assert_eq!(state(conn, id).await, "completed");
 
-    executions::standings(conn, &[id, task], &[id]).await.unwrap();
-    executions::get_execution(conn, id).await.unwrap();
+    read::standings(conn, &[id, task], &[id]).await.unwrap();
+    read::get_execution(conn, id).await.unwrap();
 
     let unwanted = enqueue(conn, Kind::Task, "life").await;
-    executions::cancel(conn, unwanted, false).await.unwrap();
-    executions::retry(conn, unwanted).await.unwrap();
-    executions::cancel(conn, unwanted, true).await.unwrap();
+    control::cancel(conn, unwanted, false).await.unwrap();
+    control::retry(conn, unwanted).await.unwrap();
+    control::cancel(conn, unwanted, true).await.unwrap();
     let keyed = NewExecution { idempotency_key: Some("once".into()), ..new(call(Kind::Task, "life")) };
     for _ in 0..2 {
-        executions::create_executions(conn, std::slice::from_ref(&keyed)).await.unwrap();
+        enqueue::create_executions(conn, std::slice::from_ref(&keyed)).await.unwrap();
     }
     let many = [0; 3].map(|_| new(call(Kind::Task, "aside")));
-    executions::create_executions(conn, &many).await.unwrap();
-    worker::heartbeat(conn, me, None, false, Some(&[id])).await.unwrap();
-    worker::stop_worker(conn, me).await.unwrap();
+    enqueue::create_executions(conn, &many).await.unwrap();
+    workers::heartbeat(conn, me, None, false, Some(&[id])).await.unwrap();
+    workers::stop_worker(conn, me).await.unwrap();
 }
 
 /// Rows that a life reads in this session, whose transaction is rolled back: each time finds the same.

@@ -2,9 +2,9 @@
 mod support;
 use currant::base::types::*;
 use currant::store::definitions;
-use currant::store::executions::create_executions;
+use currant::store::enqueue::create_executions;
 use currant::store::retention;
-use currant::store::worker;
+use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;
@@ -36,7 +36,7 @@ async fn a_run_past_its_retention_goes_with_its_whole_tree_and_nothing_else_does
     let keyed = NewExecution { idempotency_key: Some("k".into()), ..new(call(Kind::Workflow, "q")) };
     create_executions(&mut conn, std::slice::from_ref(&keyed)).await.unwrap();
     let run = claim_one(&mut conn, me, "q").await;
-    currant::store::signals::send_signal(&mut conn, run.id, "s", b"1", None).await.unwrap();
+    currant::store::control::send_signal(&mut conn, run.id, "s", b"1", None).await.unwrap();
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     let mut batch = starts(&run, vec![step.clone()]);
     batch.steps.push(NewStep {
@@ -77,9 +77,9 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q", "other", "third"]).await;
-    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
-    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     enqueue(&mut conn, Kind::Workflow, "q").await;
     let parent = claim_one(&mut conn, me, "q").await;
     commit(&mut conn, me, &starts(&parent, vec![child(&parent, "0", call(Kind::Workflow, "other"), false)])).await;
@@ -89,7 +89,7 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     complete(&mut conn, me, &parent).await;
     ended(&mut conn, parent.id, 1).await;
     assert_eq!(sweep(&mut conn).await, 0);
-    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     complete(&mut conn, me, &below).await;
     assert_eq!(sweep(&mut conn).await, 0, "what is below its steps counts too");
     commit(&mut conn, me, &ends(&deepest, Action::Cancel, None)).await;
@@ -168,10 +168,10 @@ async fn a_queue_says_how_long_its_ended_runs_stay_unless_their_function_does() 
     let claimed = claim_one(&mut conn, me, "steps").await;
     complete(&mut conn, me, &claimed).await;
     let waiting = enqueue(&mut conn, Kind::Task, "q").await;
-    assert!(!worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     retention::set(&mut conn, "q", Some(3600.0)).await.unwrap();
     retention::set(&mut conn, "steps", Some(1.0)).await.unwrap();
-    assert!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
     assert_eq!(retention::sweep(&mut conn, 100, true).await.unwrap(), retention::Swept { deleted: 3, more: false });
     let there = left(&mut conn).await;
     assert!(gone.iter().all(|id| !there.contains(&id.to_string())));

@@ -2,9 +2,9 @@
 mod support;
 use currant::base::cron::{CatchUp, Overlap};
 use currant::base::types::*;
-use currant::store::executions;
+use currant::store::control;
 use currant::store::schedules::{self, Fired, Spec};
-use currant::store::worker;
+use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;
 use uuid::Uuid;
@@ -156,7 +156,7 @@ async fn forbid_skips_while_an_earlier_run_has_not_ended_says_so_and_goes_on_aft
     assert_eq!(text(&mut conn, "select next_fire_at > now() from currant.schedules").await, "true");
     assert_eq!(state(&mut conn, earlier).await, "pending");
 
-    executions::cancel(&mut conn, earlier, false).await.unwrap();
+    control::cancel(&mut conn, earlier, false).await.unwrap();
     run(&mut conn, "update currant.schedules set next_fire_at = date_trunc('hour', now()), due_at = now()".into())
         .await;
     assert_eq!(fire(&mut conn).await.started, 1);
@@ -213,7 +213,7 @@ async fn a_suspended_schedule_does_not_fire_and_leaves_out_what_it_missed_unless
         run(&mut conn, passed.into()).await;
         assert_eq!(fire(&mut conn).await.taken, 0);
         let me = register(&mut conn, &["q"]).await;
-        assert_eq!(worker::heartbeat(&mut conn, me, None, false, None).await.unwrap().next_schedule, None);
+        assert_eq!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().next_schedule, None);
         let row = &list(&mut conn).await[0];
         assert_eq!((&row["suspended"], &row["next_fire_at"]), (&json!(true), &Value::Null));
 
@@ -307,7 +307,7 @@ async fn a_heartbeat_tells_when_the_next_schedule_is_due_whatever_queues_the_wor
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["unrelated"]).await;
     apply(&mut conn, &[spec("s", hourly()), spec("t", "0 0 1 1 *")]).await;
-    let beat = worker::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
     let next = beat.next_schedule.expect("a time");
     assert!(next > beat.now && next <= beat.now + 3_600_000_000 && next % 3_600_000_000 == 0);
 }

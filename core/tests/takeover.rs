@@ -1,19 +1,20 @@
 //! Dead workers: what they ran goes on elsewhere, and who is to blame.
 mod support;
 use currant::base::types::*;
-use currant::store::executions;
-use currant::store::worker;
+use currant::store::commit;
+use currant::store::enqueue;
+use currant::store::workers;
 use support::*;
 use uuid::Uuid;
 
 async fn die(conn: &mut Conn, worker: Uuid) -> Wakes {
     silence(conn, worker).await;
-    worker::take_over(conn, worker).await.unwrap()
+    workers::take_over(conn, worker).await.unwrap()
 }
 
 async fn claim_isolated(conn: &mut Conn, worker: Uuid) -> Vec<Claimed> {
     let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, ..ClaimRequest::default() };
-    worker::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
+    commit::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
 #[tokio::test]
@@ -28,9 +29,9 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     let first = claim_one(&mut conn, dead, "q").await;
     silence(&mut conn, dead).await;
 
-    let beat = worker::heartbeat(&mut conn, heir, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, heir, None, false, None).await.unwrap();
     assert_eq!(beat.dead, [dead]);
-    assert_eq!(worker::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
+    assert_eq!(workers::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
     assert_eq!(state(&mut conn, sleeper).await, "suspended");
     let second = claim_one(&mut conn, heir, "q").await;
     assert_eq!((second.id, second.worker_losses), (task, 1));
@@ -45,7 +46,7 @@ async fn a_worker_that_beats_in_time_is_not_taken_over() {
     let alive = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Task, "q").await;
     claim_one(&mut conn, alive, "q").await;
-    assert!(worker::take_over(&mut conn, alive).await.unwrap().is_empty());
+    assert!(workers::take_over(&mut conn, alive).await.unwrap().is_empty());
     assert_eq!(state(&mut conn, id).await, "running");
 }
 
@@ -60,7 +61,7 @@ async fn ten_that_take_over_the_same_worker_do_it_once() {
     let mut heirs = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let mut conn = database.connect().await;
-        heirs.spawn(async move { worker::take_over(&mut conn, dead).await.unwrap() });
+        heirs.spawn(async move { workers::take_over(&mut conn, dead).await.unwrap() });
     }
     while let Some(done) = heirs.join_next().await {
         done.unwrap();
@@ -74,7 +75,7 @@ fn may_lose(max_worker_losses: i32) -> Call {
 }
 
 async fn enqueue_call(conn: &mut Conn, call: Call) -> Uuid {
-    executions::create_executions(conn, &[new(call)]).await.unwrap()[0]
+    enqueue::create_executions(conn, &[new(call)]).await.unwrap()[0]
 }
 
 async fn error_of(conn: &mut Conn, id: Uuid) -> String {
@@ -203,7 +204,7 @@ async fn a_stopping_workers_leftovers_go_back_at_no_cost() {
     let (leaver, heir) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
     enqueue(&mut conn, Kind::Task, "q").await;
     let first = claim_one(&mut conn, leaver, "q").await;
-    assert_eq!(worker::stop_worker(&mut conn, leaver).await.unwrap().queues, ["q"]);
+    assert_eq!(workers::stop_worker(&mut conn, leaver).await.unwrap().queues, ["q"]);
     let second = claim_one(&mut conn, heir, "q").await;
     assert_eq!((second.attempt, second.worker_losses), (first.attempt, 0));
     assert_eq!(commit(&mut conn, leaver, &ends(&first, Action::Complete, Some("1"))).await.refused, [first.id]);
@@ -219,7 +220,7 @@ async fn what_may_not_be_started_twice_is_not_handed_back_by_a_good_bye() {
     let step = child(&run, "0", may_lose(0), false);
     commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
     claim_one(&mut conn, leaver, "q").await;
-    assert_eq!(worker::stop_worker(&mut conn, leaver).await.unwrap().workers, [(home, parent)]);
+    assert_eq!(workers::stop_worker(&mut conn, leaver).await.unwrap().workers, [(home, parent)]);
     assert_eq!(state(&mut conn, step.id).await, "failed");
     assert!(error_of(&mut conn, step.id).await.contains("WorkerLost"));
 }
@@ -234,21 +235,21 @@ async fn a_worker_that_starts_in_the_pod_of_another_takes_over_what_that_one_ran
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let (before, neighbour, after) = (in_pod("u1"), in_pod("u2"), in_pod("u1"));
-    worker::register(&mut conn, &before).await.unwrap();
-    worker::register(&mut conn, &neighbour).await.unwrap();
+    workers::register(&mut conn, &before).await.unwrap();
+    workers::register(&mut conn, &neighbour).await.unwrap();
     let (mine, theirs) = (enqueue(&mut conn, Kind::Task, "q").await, enqueue(&mut conn, Kind::Task, "q").await);
     let lost = claim_one(&mut conn, before.id, "q").await;
     claim_one(&mut conn, neighbour.id, "q").await;
 
-    let wakes = worker::register(&mut conn, &after).await.unwrap();
+    let wakes = workers::register(&mut conn, &after).await.unwrap();
     assert_eq!((lost.id, wakes.queues), (mine, vec!["q".to_owned()]));
     assert_eq!(
         (state(&mut conn, mine).await.as_str(), state(&mut conn, theirs).await.as_str()),
         ("pending", "running")
     );
     assert_eq!(commit(&mut conn, before.id, &ends(&lost, Action::Complete, Some("1"))).await.refused, [mine]);
-    assert!(!worker::heartbeat(&mut conn, before.id, None, false, None).await.unwrap().known);
-    assert!(worker::heartbeat(&mut conn, neighbour.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, before.id, None, false, None).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, neighbour.id, None, false, None).await.unwrap().known);
 }
 
 #[tokio::test]
@@ -256,11 +257,11 @@ async fn two_workers_that_share_a_pod_by_mistake_do_not_declare_each_other_dead_
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let (first, second) = (in_pod("u1"), in_pod("u1"));
-    worker::register(&mut conn, &first).await.unwrap();
-    worker::register(&mut conn, &second).await.unwrap();
-    worker::register(&mut conn, &first).await.unwrap();
+    workers::register(&mut conn, &first).await.unwrap();
+    workers::register(&mut conn, &second).await.unwrap();
+    workers::register(&mut conn, &first).await.unwrap();
     for worker in [first.id, second.id] {
-        assert!(worker::heartbeat(&mut conn, worker, None, false, None).await.unwrap().known);
+        assert!(workers::heartbeat(&mut conn, worker, None, false, None).await.unwrap().known);
     }
 }
 
@@ -270,5 +271,5 @@ async fn outside_of_pods_no_worker_ends_another() {
     let mut conn = database.connect().await;
     let first = register(&mut conn, &["q"]).await;
     register(&mut conn, &["q"]).await;
-    assert!(worker::heartbeat(&mut conn, first, None, false, None).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, first, None, false, None).await.unwrap().known);
 }

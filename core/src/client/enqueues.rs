@@ -12,7 +12,7 @@ use super::wakes::Notice;
 use crate::base::error::{Error, Result};
 use crate::base::types::{Created, NewExecution};
 use crate::store::conn::Conn;
-use crate::store::executions;
+use crate::store::enqueue;
 
 /// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
 const MAX_ITEMS: usize = 2_000;
@@ -125,12 +125,12 @@ impl Line {
         Ok(())
     }
 
-    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, executions::Told)> {
+    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, enqueue::Told)> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => none.insert(self.shared.connection().await?),
         };
-        let result = within(self.shared.patience(), executions::create_all(conn, items, true)).await;
+        let result = within(self.shared.patience(), enqueue::create_all(conn, items, true)).await;
         let result = keep_or_close(conn, result);
         if result.is_err() {
             self.conn = None;
@@ -145,6 +145,6 @@ fn answer(part: Vec<Enqueue>, created: &[Created]) {
     for enqueue in part {
         let (own, others) = rest.split_at(enqueue.items.len().min(rest.len()));
         rest = others;
-        let _ = enqueue.reply.send(executions::stored(&enqueue.items, own));
+        let _ = enqueue.reply.send(enqueue::stored(&enqueue.items, own));
     }
 }

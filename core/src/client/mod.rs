@@ -27,7 +27,9 @@ use crate::base::error::Result;
 use crate::base::limits;
 use crate::base::runtime;
 use crate::base::types::{NewExecution, Wakes};
-use crate::store::executions::{self, Standing};
+use crate::store::enqueue;
+use crate::store::read;
+use crate::store::read::Standing;
 use crate::store::url::Target;
 
 /// Cheap to clone; the clones share everything. Its tasks end with the last clone.
@@ -86,7 +88,7 @@ impl Client {
         if items.iter().any(|item| item.idempotency_key.is_some()) {
             let _turn = self.shared.keyed.acquire().await.map_err(|_| closed())?;
             return match self.ask(Verb::Create(items.clone())).await? {
-                Answer::Created(created) => executions::stored(&items, &created),
+                Answer::Created(created) => enqueue::stored(&items, &created),
                 _ => Ok(Vec::new()),
             };
         }
@@ -136,7 +138,7 @@ impl Client {
     async fn standing(&self, id: Uuid) -> Result<Standing> {
         match self.ask(Verb::Standing(id)).await? {
             Answer::Standing(standing) => Ok(standing),
-            _ => Err(executions::not_found(id)),
+            _ => Err(read::not_found(id)),
         }
     }
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
 use crate::client::link::{Pauses, Shared, keep_or_close, within};
-use crate::store::executions::{self, Standing};
+use crate::store::read;
+use crate::store::read::Standing;
 
 /// Between two looks: longer and longer while nothing ends.
 const SHORTEST: Duration = Duration::from_millis(5);
@@ -74,7 +75,7 @@ impl Waiting {
         }
         for id in unseen.into_iter().filter(|id| !there.contains(id)) {
             settled = true;
-            self.answer(id, &Err(executions::not_found(id)));
+            self.answer(id, &Err(read::not_found(id)));
         }
         settled
     }
@@ -123,7 +124,7 @@ async fn look(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
     loop {
         let result = match shared.connection().await {
             Ok(mut conn) => {
-                let result = within(shared.patience(), executions::standings(&mut conn, &ids, &unseen)).await;
+                let result = within(shared.patience(), read::standings(&mut conn, &ids, &unseen)).await;
                 keep_or_close(&mut conn, result)
             }
             Err(error) => Err(error),

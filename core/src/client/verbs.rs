@@ -4,15 +4,17 @@ use uuid::Uuid;
 use crate::base::error::{Error, Result};
 use crate::base::types::{Created, Micros, NewExecution, Wakes};
 use crate::store::conn::Conn;
+use crate::store::control;
 use crate::store::definitions;
 use crate::store::doctor;
-use crate::store::executions::{self, Filters, Standing};
+use crate::store::enqueue;
 use crate::store::fleet;
 use crate::store::migrate;
+use crate::store::one_by_one;
+use crate::store::read;
+use crate::store::read::{Filters, Standing};
 use crate::store::retention::{self, Swept};
 use crate::store::schedules::{self, Fired};
-use crate::store::signals;
-use crate::store::worker;
 
 #[derive(Clone, Debug)]
 pub enum Verb {
@@ -131,14 +133,14 @@ impl Verb {
             Verb::Migrate => (Answer::Number(migrate::migrate(conn).await?), nobody),
             Verb::SchemaVersion => (Answer::Number(migrate::schema_version(conn).await?), nobody),
             Verb::Create(items) => {
-                let created = executions::create(conn, items).await?;
+                let created = enqueue::create(conn, items).await?;
                 (Answer::Created(created.clone()), enqueued(&created, None))
             }
-            Verb::Get(id) => (Answer::Json(executions::get_execution(conn, *id).await?), nobody),
-            Verb::Show(id) => (Answer::Json(executions::show(conn, *id).await?), nobody),
-            Verb::List(filters) => (Answer::Json(executions::list_executions(conn, filters).await?), nobody),
-            Verb::Queues => (Answer::Json(executions::queues(conn).await?), nobody),
-            Verb::Workers => (Answer::Json(executions::workers(conn).await?), nobody),
+            Verb::Get(id) => (Answer::Json(read::get_execution(conn, *id).await?), nobody),
+            Verb::Show(id) => (Answer::Json(read::show(conn, *id).await?), nobody),
+            Verb::List(filters) => (Answer::Json(read::list_executions(conn, filters).await?), nobody),
+            Verb::Queues => (Answer::Json(read::queues(conn).await?), nobody),
+            Verb::Workers => (Answer::Json(read::workers(conn).await?), nobody),
             Verb::Doctor => (Answer::Json(doctor::facts(conn).await?), nobody),
             Verb::EndPods(pods, reasons) => (Answer::Nothing, fleet::end_pods(conn, pods, reasons).await?),
             Verb::EndContainers(pods, reasons, ended) => {
@@ -156,7 +158,7 @@ impl Verb {
             Verb::Scaling(pools) => (Answer::Json(fleet::scaling(conn, pools).await?), nobody),
             Verb::Fleet(pools) => (Answer::Json(fleet::fleet(conn, pools).await?), nobody),
             Verb::Schedules => (Answer::Json(schedules::list(conn).await?), nobody),
-            Verb::PickUps(ids) => (Answer::Seconds(worker::pick_ups(conn, ids).await?), nobody),
+            Verb::PickUps(ids) => (Answer::Seconds(read::pick_ups(conn, ids).await?), nobody),
             Verb::FireSchedules => {
                 let (fired, wakes) = schedules::fire(conn).await?;
                 (Answer::Fired(fired), wakes)
@@ -178,25 +180,25 @@ impl Verb {
             Verb::Definitions => (Answer::Json(definitions::list(conn).await?), nobody),
             Verb::DefinitionStats(functions) => (Answer::Json(definitions::stats(conn, functions).await?), nobody),
             Verb::Standing(id) => {
-                let found = executions::standings(conn, &[], &[*id]).await?.pop();
-                (Answer::Standing(found.ok_or_else(|| executions::not_found(*id))?), nobody)
+                let found = read::standings(conn, &[], &[*id]).await?.pop();
+                (Answer::Standing(found.ok_or_else(|| read::not_found(*id))?), nobody)
             }
-            Verb::Cancel { id, force } => (Answer::Nothing, executions::cancel(conn, *id, *force).await?),
-            Verb::Retry(id) => (Answer::Nothing, executions::retry(conn, *id).await?),
+            Verb::Cancel { id, force } => (Answer::Nothing, control::cancel(conn, *id, *force).await?),
+            Verb::Retry(id) => (Answer::Nothing, control::retry(conn, *id).await?),
             Verb::Signal { id, name, payload, dedup_key } => {
-                (Answer::Nothing, signals::send_signal(conn, *id, name, payload, Some(dedup_key)).await?)
+                (Answer::Nothing, control::send_signal(conn, *id, name, payload, Some(dedup_key)).await?)
             }
             Verb::Claim { worker, queues, limit } => {
-                (Answer::Claimed(executions::claim_executions(conn, *worker, queues, *limit).await?), nobody)
+                (Answer::Claimed(one_by_one::claim_executions(conn, *worker, queues, *limit).await?), nobody)
             }
-            Verb::Complete { worker, items } => ids(executions::complete_executions(conn, *worker, items).await?),
+            Verb::Complete { worker, items } => ids(one_by_one::complete_executions(conn, *worker, items).await?),
             Verb::Fail { worker, items } => {
-                ids(executions::fail_executions(conn, *worker, items, rand::random()).await?)
+                ids(one_by_one::fail_executions(conn, *worker, items, rand::random()).await?)
             }
-            Verb::Suspend { worker, items } => ids(executions::suspend_workflows(conn, *worker, items).await?),
-            Verb::Resume(runs) => ids(executions::resume_workflows(conn, runs).await?),
+            Verb::Suspend { worker, items } => ids(one_by_one::suspend_workflows(conn, *worker, items).await?),
+            Verb::Resume(runs) => ids(control::resume_workflows(conn, runs).await?),
             Verb::Heartbeat { worker, name, queues } => {
-                (Answer::Nothing, executions::update_heartbeat(conn, *worker, name, queues).await?)
+                (Answer::Nothing, one_by_one::update_heartbeat(conn, *worker, name, queues).await?)
             }
         })
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::link::{Pauses, Shared, keep_or_close, within};
 use crate::base::error::Result;
 use crate::base::types::Wakes;
-use crate::store::worker;
+use crate::store::notify;
 
 /// So many notices are read at once.
 const MAX_NOTICES: usize = 2_000;
@@ -79,6 +79,6 @@ pub(super) async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
 
 async fn send_once(shared: &Shared, wakes: &Wakes) -> Result<()> {
     let mut conn = shared.connection().await?;
-    let result = within(shared.patience(), worker::wake(&mut conn, wakes)).await;
+    let result = within(shared.patience(), notify::wake(&mut conn, wakes)).await;
     keep_or_close(&mut conn, result)
 }

@@ -9,8 +9,8 @@ use crate::base::runtime;
 use crate::client::Client;
 use crate::client::verbs::{Answer, Verb};
 use crate::store::conn::Listener;
+use crate::store::notify;
 use crate::store::url::Target;
-use crate::store::worker;
 
 /// One connection that listens, kept from wait to wait.
 pub(crate) struct Watcher {
@@ -56,7 +56,7 @@ impl Watcher {
         }
         self.listening = None;
         let Some(mut listener) = target.listener().await? else { return Ok(false) };
-        listener.listen(&worker::channels(self.id, queues)).await?;
+        listener.listen(&notify::channels(self.id, queues)).await?;
         self.listening = Some((queues.to_vec(), listener));
         Ok(true)
     }

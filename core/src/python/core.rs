@@ -13,7 +13,7 @@ use crate::base::runtime;
 use crate::client::Client;
 use crate::client::verbs::{Answer, Verb};
 use crate::store::baseline;
-use crate::store::executions::Filters;
+use crate::store::read::Filters;
 
 #[pyclass(module = "currant._core", frozen)]
 pub struct Core {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
 use crate::store::conn::Conn;
-use crate::store::executions::to_json;
 use crate::store::migrate;
+use crate::store::read::to_json;
 use crate::store::url::Target;
 
 /// Statements before the clock runs: they plan, and fill caches.

@@ -4,8 +4,8 @@ use serde_json::value::RawValue;
 
 use crate::base::error::{Error, Result};
 use crate::store::conn::{Conn, Scope};
-use crate::store::executions::to_json;
 use crate::store::migrate;
+use crate::store::read::to_json;
 
 /// Each a JSON array but `schema`; docs/reference/doctor.md has their fields.
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::base::error::Result;
 use crate::base::types::{Micros, Wakes};
 use crate::store::conn::Conn;
-use crate::store::worker::{Wake, wakes_of};
+use crate::store::notify::{Wake, wakes_of};
 
 /// How these pools stand (`pools` is JSON: `[{"key", "queues"}]`) and every live worker, as JSON, in one statement (docs/internals/engine.md).
 pub async fn fleet(conn: &mut Conn, pools: &str) -> Result<Vec<u8>> {

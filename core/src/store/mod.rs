@@ -1,13 +1,20 @@
-//! All SQL: one function a verb. `conn` alone executes statements.
+//! All SQL: one function a verb, one file a subject. `conn` alone executes statements.
 pub mod baseline;
+mod claim;
+mod columns;
+pub mod commit;
 pub mod conn;
+pub mod control;
 pub mod definitions;
 pub mod doctor;
-pub mod executions;
+pub mod enqueue;
 pub mod fleet;
+pub mod history;
 pub mod migrate;
+pub mod notify;
+pub mod one_by_one;
+pub mod read;
 pub mod retention;
 pub mod schedules;
-pub mod signals;
 pub mod url;
-pub mod worker;
+pub mod workers;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use crate::base::error::{Error, Result};
 use crate::base::limits;
 use crate::store::conn::Conn;
-use crate::store::executions::to_json;
+use crate::store::read::to_json;
 
 #[derive(Serialize)]
 struct QueueRetention {

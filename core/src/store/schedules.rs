@@ -9,7 +9,7 @@ use crate::base::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide}
 use crate::base::error::{Error, Result};
 use crate::base::types::{Micros, Wakes};
 use crate::store::conn::{Conn, Scope};
-use crate::store::executions::to_json;
+use crate::store::read::to_json;
 
 /// Schedules that are fired in one transaction at most: a bound for its duration.
 const MAX_AT_ONCE: i32 = 100;

@@ -2,11 +2,12 @@
 #![allow(dead_code)] // each test file uses its part
 pub mod pooler;
 use currant::base::types::*;
+use currant::store::commit;
 pub use currant::store::conn::Conn;
-use currant::store::executions;
+use currant::store::enqueue;
 use currant::store::migrate;
 use currant::store::url::Target;
-use currant::store::worker;
+use currant::store::workers;
 use uuid::Uuid;
 
 pub const NONE: [Uuid; 0] = [];
@@ -141,7 +142,7 @@ pub fn new(call: Call) -> NewExecution {
 }
 
 pub async fn enqueue(conn: &mut Conn, kind: Kind, queue: &str) -> Uuid {
-    executions::create_executions(conn, &[new(call(kind, queue))]).await.unwrap()[0]
+    enqueue::create_executions(conn, &[new(call(kind, queue))]).await.unwrap()[0]
 }
 
 pub fn info(queues: &[&str]) -> WorkerInfo {
@@ -163,7 +164,7 @@ pub fn info(queues: &[&str]) -> WorkerInfo {
 
 pub async fn register(conn: &mut Conn, queues: &[&str]) -> Uuid {
     let info = info(queues);
-    worker::register(conn, &info).await.unwrap();
+    workers::register(conn, &info).await.unwrap();
     info.id
 }
 
@@ -173,7 +174,7 @@ pub async fn claim(conn: &mut Conn, worker: Uuid, queues: &[&str], limit: i32) -
         limit,
         ..ClaimRequest::default()
     };
-    worker::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
+    commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 
 pub async fn claim_one(conn: &mut Conn, worker: Uuid, queue: &str) -> Claimed {
@@ -181,7 +182,7 @@ pub async fn claim_one(conn: &mut Conn, worker: Uuid, queue: &str) -> Claimed {
 }
 
 pub async fn commit(conn: &mut Conn, worker: Uuid, batch: &Batch) -> BatchReply {
-    worker::commit_batch(conn, worker, batch, None).await.unwrap()
+    commit::commit_batch(conn, worker, batch, None).await.unwrap()
 }
 
 pub fn outcome(id: Uuid, action: Action, payload: Option<&str>) -> Outcome {

@@ -14,9 +14,12 @@ use crate::engine::decide::deferred::Aside;
 use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::Unit;
 use crate::engine::items::Item;
+use crate::store::commit;
 use crate::store::conn::{Conn, Listener};
+use crate::store::history;
 use crate::store::migrate;
-use crate::store::worker;
+use crate::store::notify;
+use crate::store::workers;
 
 /// Between two tries to reach a database that does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -166,7 +169,7 @@ impl Writer {
             // In a pod this also ends the worker that was there before a restart of the container.
             let info = self.shared.state().config.info.clone();
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = timed(&self.shared, Statement::Register, self.timeout, worker::register(conn, &info)).await?;
+            let wakes = timed(&self.shared, Statement::Register, self.timeout, workers::register(conn, &info)).await?;
             self.shared.client.tell(wakes);
             self.registered = true;
             self.known = true;
@@ -212,7 +215,7 @@ impl Writer {
     async fn locked(&mut self, units: &[Unit]) -> Result<HashSet<Uuid>> {
         let (rows, ending) = self.aside.rows_with(units);
         let conn = self.conn.as_mut().ok_or_else(lost)?;
-        let asked = worker::locked(conn, &rows, &ending);
+        let asked = commit::locked(conn, &rows, &ending);
         Ok(timed(&self.shared, Statement::Locks, self.timeout, asked).await?.into_iter().collect())
     }
 
@@ -242,7 +245,7 @@ impl Writer {
             let mut batch = Batch::default();
             units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let written = worker::commit_and_claim(conn, me, &batch, claim.as_ref());
+            let written = commit::commit_and_claim(conn, me, &batch, claim.as_ref());
             match timed(&self.shared, Statement::Commit, self.timeout, written).await {
                 Ok(reply) => {
                     let mut wakes = self.shared.state().committed(units, claim.as_ref(), reply);
@@ -298,7 +301,7 @@ impl Writer {
         };
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let sent = Instant::now();
-        let beat = worker::heartbeat(conn, me, flag, draining, about.as_deref());
+        let beat = workers::heartbeat(conn, me, flag, draining, about.as_deref());
         let reply = timed(&self.shared, Statement::Heartbeat, self.timeout, beat).await?;
         let dead = {
             let mut state = self.shared.state();
@@ -314,7 +317,7 @@ impl Writer {
         for dead in dead {
             let conn = self.conn.as_mut().ok_or_else(lost)?;
             let wakes =
-                match timed(&self.shared, Statement::TakeOver, self.timeout, worker::take_over(conn, dead)).await {
+                match timed(&self.shared, Statement::TakeOver, self.timeout, workers::take_over(conn, dead)).await {
                     Ok(wakes) => wakes,
                     // Somebody's open transaction holds a row of what it ran: at the next beat again, and the heart goes on.
                     Err(Error::Locked(_) | Error::Conflict(_)) => continue,
@@ -341,12 +344,12 @@ impl Writer {
         let result = async {
             if !full.is_empty() {
                 let rows =
-                    timed(&self.shared, Statement::Load, self.timeout, worker::load_runs(conn, &full, false)).await?;
+                    timed(&self.shared, Statement::Load, self.timeout, history::load_runs(conn, &full, false)).await?;
                 self.shared.state().loaded(rows);
             }
             if !news.is_empty() {
                 let rows =
-                    timed(&self.shared, Statement::Load, self.timeout, worker::load_runs(conn, &news, true)).await?;
+                    timed(&self.shared, Statement::Load, self.timeout, history::load_runs(conn, &news, true)).await?;
                 self.shared.state().heard(rows);
             }
             Ok(())
@@ -362,7 +365,7 @@ impl Writer {
     async fn say_goodbye(&mut self) -> Result<Option<Duration>> {
         let me = self.shared.state().config.info.id;
         let conn = self.conn.as_mut().ok_or_else(lost)?;
-        let wakes = timed(&self.shared, Statement::Stop, self.timeout, worker::stop_worker(conn, me)).await?;
+        let wakes = timed(&self.shared, Statement::Stop, self.timeout, workers::stop_worker(conn, me)).await?;
         self.shared.client.tell(wakes);
         Ok(None)
     }
@@ -413,7 +416,7 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
         let state = shared.state();
         (state.config.info.id, state.config.info.queues.clone())
     };
-    listener.listen(&worker::channels(me, &queues)).await?;
+    listener.listen(&notify::channels(me, &queues)).await?;
     // Not `tell`: only what was sent and not heard says that there is a pooler in between.
     shared.client.wake(&Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() }).await?;
     match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {

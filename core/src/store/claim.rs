@@ -1,0 +1,138 @@
+//! Claims: what is ready becomes this worker's.
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::base::error::{Error, Result};
+use crate::base::types::{BatchReply, ClaimMarks, ClaimRequest, Claimed, Policy, Snapshot};
+use crate::store::columns::{column, kind, there};
+use crate::store::conn::{Conn, Scope};
+
+/// One row `currant.claimed` as a `Claimed`: sqlx makes a type of its own for each query.
+macro_rules! claimed {
+    ($row:expr) => {{
+        let row = $row;
+        Claimed {
+            id: there(row.id)?,
+            lease: there(row.lease)?,
+            kind: kind(there(row.kind)?.as_str())?,
+            function: there(row.function)?,
+            queue: there(row.queue)?,
+            priority: there(row.priority)?,
+            attempt: there(row.attempt)?,
+            worker_losses: there(row.worker_losses)?,
+            args: there(row.args)?,
+            timeout: row.timeout,
+            deadline: row.deadline,
+            policy: Policy {
+                max_attempts: there(row.max_attempts)?,
+                initial: there(row.retry_initial)?,
+                multiplier: there(row.retry_multiplier)?,
+                max_delay: there(row.retry_max_delay)?,
+                jitter: there(row.retry_jitter)?,
+                non_retryable: row.non_retryable.unwrap_or_default(),
+                max_worker_losses: there(row.max_worker_losses)?,
+            },
+            parent: row.parent_id,
+            step_key: row.step_key,
+            root: there(row.root_id)?,
+            epoch: there(row.epoch)?,
+            wakes: there(row.wakes)?,
+            started: there(row.started)?,
+            fresh: there(row.fresh)?,
+            isolated: there(row.isolated)?,
+            headers: None,
+            ready_xid: there(row.ready_xid)?,
+        }
+    }};
+}
+pub(crate) use claimed;
+
+/// The trace contexts of what has just been claimed.
+pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed]) -> Result<()> {
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"select e.id, e.headers::text as "headers!" from currant.executions e where e.id = any ($1) and e.headers is not null"#,
+        &column(claimed, |c| c.id)
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    let mut headers: HashMap<Uuid, String> = rows.into_iter().map(|row| (row.id, row.headers)).collect();
+    claimed.iter_mut().for_each(|claimed| claimed.headers = headers.remove(&claimed.id));
+    Ok(())
+}
+
+/// As a batch with nothing to write, whose many arrays would take as long as the claim of an idle worker.
+pub(crate) async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
+    let mut scope = conn.run().await?;
+    let rows = sqlx::query!(
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
+            root_id, epoch, wakes,
+            started, fresh, isolated, ready_xid
+        from currant.claim_ready($1, $2, $3, $4)"#,
+        worker,
+        &request.queues,
+        request.limit,
+        request.isolated
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    let mut reply = BatchReply::default();
+    for row in rows {
+        match row.id {
+            None => reply.slow = row.lease,
+            Some(_) => reply.claimed.push(claimed!(row)),
+        }
+    }
+    if request.headers {
+        read_headers(&mut scope, &mut reply.claimed).await?;
+    }
+    scope.done().await?;
+    Ok(reply)
+}
+
+pub(crate) async fn claim_by_marks(
+    conn: &mut Conn,
+    worker: Uuid,
+    request: &ClaimRequest,
+    marks: &ClaimMarks,
+) -> Result<(Snapshot, Vec<Claimed>)> {
+    let mut scope = conn.run().await?;
+    // Before the claim: what it does not see is looked at again.
+    let snapshot = snapshot(&mut scope).await?;
+    let rows = sqlx::query!(
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
+            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
+            root_id, epoch, wakes,
+            started, fresh, isolated, ready_xid
+        from currant.claim($1, $2, $3, $4, $5, $6, $7, $8)"#,
+        worker,
+        &request.queues,
+        request.limit,
+        request.isolated,
+        &marks.xids,
+        &marks.ids,
+        &column(&marks.open, |open| open.0),
+        &column(&marks.open, |open| open.1)
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in rows {
+        claimed.push(claimed!(row));
+    }
+    if request.headers {
+        read_headers(&mut scope, &mut claimed).await?;
+    }
+    scope.done().await?;
+    Ok((snapshot, claimed))
+}
+
+async fn snapshot(scope: &mut Scope<'_>) -> Result<Snapshot> {
+    let text = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "text!""#).fetch_one(scope.conn()).await?;
+    Snapshot::parse(&text)
+        .ok_or_else(|| Error::Other(format!("the database gives a snapshot in an unknown form: {text}")))
+}

@@ -1,0 +1,239 @@
+//! A worker's writes. Every write under a lease goes through `commit_batch`, or its short form `commit_step`.
+use uuid::Uuid;
+
+use crate::base::calls::Calls;
+use crate::base::error::Result;
+use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy};
+use crate::store::claim::{claim_by_marks, claim_ready, claimed, read_headers};
+use crate::store::columns::{column, kind, there};
+use crate::store::conn::Conn;
+use crate::store::enqueue::write_headers;
+use crate::store::notify::add_wake;
+
+/// Writes a batch and claims, in one statement and transaction. The same batch may be written again when its reply was lost.
+///
+/// Long because `currant.commit_batch` takes its rows as arrays, one a column; there is nothing to it but the order.
+pub async fn commit_batch(
+    conn: &mut Conn,
+    worker: Uuid,
+    batch: &Batch,
+    claim: Option<&ClaimRequest>,
+) -> Result<BatchReply> {
+    let Batch {
+        fences,
+        parents,
+        children,
+        steps,
+        step_outcomes,
+        deliveries,
+        outcomes,
+        abandoned,
+        progressed,
+        headers: _,
+    } = batch;
+    let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
+    let headers = headers_to_write(batch);
+    let mut scope = conn.run_several(!headers.is_empty()).await?;
+    let rows = sqlx::query!(
+        r#"select tag as "tag!", queue_name, worker_id, ref as reference,
+            id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts, retry_initial,
+            retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key, root_id, epoch, wakes, started, fresh,
+            isolated, ready_xid
+        from currant.commit_batch(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
+            $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65,
+            $66, $67, $68, $69)"#,
+        worker,
+        &column(fences, |f| f.0),
+        &column(fences, |f| f.1),
+        parents,
+        // c_
+        &column(children, |c| c.run),
+        &column(children, |c| c.id),
+        &column(children, |c| c.root),
+        column(children, |c| c.parent) as _,
+        &column(children, |c| c.epoch),
+        column(children, |c| c.key.as_str()) as _,
+        &column(children, |c| c.after_seq),
+        column(children, |c| c.call.args.as_slice()) as _,
+        column(children, |c| c.run_at) as _,
+        &column(children, |c| c.eager),
+        &calls.places,
+        // k_
+        calls.column(|call| call.kind.as_str()) as _,
+        calls.column(|call| call.function.as_str()) as _,
+        calls.column(|call| call.queue.as_str()) as _,
+        &calls.column(|call| call.priority),
+        &calls.column(|call| call.policy.max_attempts),
+        &calls.column(|call| call.policy.initial),
+        &calls.column(|call| call.policy.multiplier),
+        &calls.column(|call| call.policy.max_delay),
+        &calls.column(|call| call.policy.jitter),
+        &calls.column(|call| call.policy.names_as_json()),
+        &calls.column(|call| call.policy.max_worker_losses),
+        calls.column(|call| call.timeout) as _,
+        &calls.column(|call| call.given),
+        // s_
+        &column(steps, |s| s.run),
+        &column(steps, |s| s.epoch),
+        column(steps, |s| s.key.as_str()) as _,
+        column(steps, |s| s.kind) as _,
+        column(steps, |s| s.name.as_str()) as _,
+        column(steps, |s| s.due) as _,
+        &column(steps, |s| s.after_seq),
+        column(steps, |s| s.status) as _,
+        column(steps, |s| s.payload.as_deref()) as _,
+        column(steps, |s| s.seq) as _,
+        column(steps, |s| s.clock) as _,
+        // d_
+        &column(step_outcomes, |d| d.run),
+        &column(step_outcomes, |d| d.epoch),
+        column(step_outcomes, |d| d.key.as_str()) as _,
+        column(step_outcomes, |d| d.status) as _,
+        column(step_outcomes, |d| d.payload.as_deref()) as _,
+        &column(step_outcomes, |d| d.seq),
+        &column(step_outcomes, |d| d.clock),
+        column(step_outcomes, |d| d.ordinal) as _,
+        // v_
+        &column(deliveries, |v| v.run),
+        &column(deliveries, |v| v.id),
+        &column(deliveries, |v| v.seq),
+        &column(deliveries, |v| v.clock),
+        // o_
+        &column(outcomes, |o| o.id),
+        column(outcomes, |o| o.action.as_str()) as _,
+        column(outcomes, |o| o.payload.as_deref()) as _,
+        column(outcomes, |o| o.due) as _,
+        column(outcomes, |o| o.wakes) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.0)) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.1)) as _,
+        column(outcomes, |o| o.delivered.map(|d| d.2)) as _,
+        &column(outcomes, |o| o.of_task),
+        // x_
+        &column(abandoned, |x| x.run),
+        &column(abandoned, |x| x.epoch),
+        column(abandoned, |x| x.key.as_str()) as _,
+        &column(abandoned, |x| x.seq),
+        &column(abandoned, |x| x.abandon),
+        // p_
+        progressed,
+        // q_
+        claim.map_or(&[] as &[String], |q| &q.queues),
+        claim.map_or(0, |q| q.limit),
+        claim.is_some_and(|q| q.isolated)
+    )
+    .fetch_all(scope.conn())
+    .await?;
+
+    let mut reply = BatchReply::default();
+    for row in rows {
+        match row.tag.as_str() {
+            "refused" => reply.refused.extend(row.reference),
+            "postponed" => reply.postponed.extend(row.reference),
+            "claimed" => reply.claimed.push(claimed!(row)),
+            "since" => reply.wakes.since = row.lease,
+            "slow" => reply.slow = row.lease,
+            _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
+        }
+    }
+    let ours: Vec<_> = headers.into_iter().filter(|(run, ..)| !reply.refused.contains(run)).collect();
+    write_headers(&mut scope, &column(&ours, |(_, id, headers)| (*id, *headers))).await?;
+    if claim.is_some_and(|claim| claim.headers) {
+        read_headers(&mut scope, &mut reply.claimed).await?;
+    }
+    scope.done().await?;
+    Ok(reply)
+}
+
+/// (run under whose lease they are written, execution, headers)
+fn headers_to_write(batch: &Batch) -> Vec<(Uuid, Uuid, &str)> {
+    let own = batch.headers.iter().map(|(id, headers)| (*id, *id, headers.as_str()));
+    let children = batch.children.iter().filter_map(|c| Some((c.run, c.id, c.call.headers.as_deref()?)));
+    own.chain(children).collect()
+}
+
+/// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own. A
+/// claim with marks is a transaction of its own after the batch.
+pub async fn commit_and_claim(
+    conn: &mut Conn,
+    worker: Uuid,
+    batch: &Batch,
+    claim: Option<&ClaimRequest>,
+) -> Result<BatchReply> {
+    if claim.is_none()
+        && let Some(step) = batch.as_next_step()
+        && commit_step(conn, worker, step).await?
+    {
+        return Ok(BatchReply::default());
+    }
+    let marks = claim.and_then(|claim| claim.marks.as_ref());
+    match (claim, marks, *batch == Batch::default()) {
+        (Some(request), None, true) => claim_ready(conn, worker, request).await,
+        (Some(request), Some(marks), idle) => {
+            let mut reply = BatchReply::default();
+            if !idle {
+                reply = commit_batch(conn, worker, batch, None).await?;
+            }
+            match claim_by_marks(conn, worker, request, marks).await {
+                Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
+                Err(error) if idle => return Err(error),
+                // What the batch has written is answered for: written again, it would wake nobody.
+                Err(_) => reply.unclaimed = true,
+            }
+            Ok(reply)
+        }
+        _ => commit_batch(conn, worker, batch, claim).await,
+    }
+}
+
+/// False: it is not written, and is for `commit_batch`.
+async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Result<bool> {
+    let NextStep { run, seq, clock, ended, completed, payload, child } = step;
+    let call = &child.call;
+    let mut scope = conn.run().await?;
+    let written = sqlx::query_scalar!(
+        r#"select currant.commit_step(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+            $26) as "written!""#,
+        worker,
+        run.0,
+        run.1,
+        seq,
+        clock,
+        ended.0,
+        ended.1,
+        completed,
+        payload,
+        child.id,
+        child.root,
+        child.epoch,
+        child.key,
+        call.args,
+        call.function,
+        call.queue,
+        call.priority,
+        call.policy.max_attempts,
+        call.policy.initial,
+        call.policy.multiplier,
+        call.policy.max_delay,
+        call.policy.jitter,
+        call.policy.names_as_json(),
+        call.policy.max_worker_losses,
+        call.timeout,
+        call.given
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await?;
+    Ok(written)
+}
+
+/// On which of these executions' rows somebody holds a lock at this moment; of `ending` ones, also on a row of an unfinished child.
+pub async fn locked(conn: &mut Conn, ids: &[Uuid], ending: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.locked_rows($1, $2) id"#, ids, ending);
+    let found = query.fetch_all(scope.conn()).await?;
+    scope.done().await?;
+    Ok(found)
+}

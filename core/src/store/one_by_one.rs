@@ -1,0 +1,169 @@
+//! The verbs of one item, as the seed named them: batches of one, each with its lease. A worker that uses them is known by its heartbeats
+//! (`update_heartbeat`) or its first claim.
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::base::error::Result;
+use crate::base::limits::{DEFAULT_MAX_WORKER_LOSSES, check_payload};
+use crate::base::retry::retry_delay;
+use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Outcome, Policy, Wakes};
+use crate::store::conn::Conn;
+use crate::store::read::{json, to_json};
+use crate::store::{commit, schedules, workers};
+
+// The seed's verbs. A worker that uses them is known by its heartbeats (`update_heartbeat`) or its first claim.
+
+/// A claimed execution as the one-item verbs give it.
+#[derive(Serialize)]
+struct ClaimedJson<'a> {
+    id: Uuid,
+    lease: i64,
+    kind: &'static str,
+    function: &'a str,
+    queue: &'a str,
+    priority: i16,
+    attempt: i32,
+    timeout: Option<f64>,
+    parent_id: Option<Uuid>,
+    root_id: Uuid,
+    #[serde(serialize_with = "json")]
+    args: Option<Vec<u8>>,
+}
+
+fn claimed_json(claimed: &Claimed) -> Result<Vec<u8>> {
+    to_json(&ClaimedJson {
+        id: claimed.id,
+        lease: claimed.lease,
+        kind: claimed.kind.as_str(),
+        function: &claimed.function,
+        queue: &claimed.queue,
+        priority: claimed.priority,
+        attempt: claimed.attempt,
+        timeout: claimed.timeout,
+        parent_id: claimed.parent,
+        root_id: claimed.root,
+        args: Some(claimed.args.clone()),
+    })
+}
+
+/// Without a name or queues it keeps those that it has; a new one is called by its id.
+async fn introduce(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<()> {
+    let mut scope = conn.run().await?;
+    sqlx::query!(
+        "insert into currant.workers as w (id, name, queues) values ($1::uuid, coalesce(nullif($2::text, ''), $1::uuid::text), $3)
+        on conflict (id) do update set name = case when $2::text = '' then w.name else excluded.name end,
+            queues = case when cardinality(excluded.queues) = 0 then w.queues else excluded.queues end,
+            last_heartbeat = clock_timestamp(), stopped_at = null",
+        worker,
+        name,
+        queues
+    )
+    .execute(scope.conn())
+    .await?;
+    scope.done().await
+}
+
+/// Says that a worker lives; makes it known the first time.
+pub async fn update_heartbeat(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
+    introduce(conn, worker, name, queues).await?;
+    let beat = workers::heartbeat(conn, worker, None, false, None).await?;
+    let mut wakes = Wakes::default();
+    for dead in beat.dead {
+        let more = workers::take_over(conn, dead).await?;
+        wakes.add(more);
+    }
+    if beat.next_schedule.is_some_and(|due| due <= beat.now) {
+        let (_, more) = schedules::fire(conn).await?;
+        wakes.add(more);
+    }
+    Ok(wakes)
+}
+
+/// Claims up to `limit`: (id, lease, JSON).
+pub async fn claim_executions(
+    conn: &mut Conn,
+    worker: Uuid,
+    queues: &[String],
+    limit: i32,
+) -> Result<Vec<(Uuid, i64, Vec<u8>)>> {
+    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, ..ClaimRequest::default() };
+    let mut reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
+    if reply.claimed.is_empty() {
+        // It may be unknown yet, and what has come due is made ready by a heartbeat.
+        introduce(conn, worker, "", queues).await?;
+        workers::heartbeat(conn, worker, None, false, None).await?;
+        reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
+    }
+    reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()
+}
+
+/// Writes outcomes under their leases; gives the ids that were refused, since another has their lease, and whom to wake.
+async fn write(
+    conn: &mut Conn,
+    worker: Uuid,
+    fences: Vec<(Uuid, i64)>,
+    outcomes: Vec<Outcome>,
+) -> Result<(Vec<Uuid>, Wakes)> {
+    let batch = Batch { fences, outcomes, ..Batch::default() };
+    let reply = commit::commit_batch(conn, worker, &batch, None).await?;
+    Ok((reply.refused, reply.wakes))
+}
+
+pub async fn complete_executions(
+    conn: &mut Conn,
+    worker: Uuid,
+    items: &[(Uuid, i64, Vec<u8>)],
+) -> Result<(Vec<Uuid>, Wakes)> {
+    items.iter().try_for_each(|(_, _, result)| check_payload("result", result))?;
+    let fences = items.iter().map(|(id, lease, _)| (*id, *lease)).collect();
+    let outcomes =
+        items.iter().map(|(id, _, result)| Outcome::new(*id, Action::Complete, Some(result.clone()))).collect();
+    write(conn, worker, fences, outcomes).await
+}
+
+/// (id, lease, error, whether it may be tried again). It is, after the delay of its policy, while attempts are left.
+pub async fn fail_executions(
+    conn: &mut Conn,
+    worker: Uuid,
+    items: &[(Uuid, i64, Vec<u8>, bool)],
+    random: f64,
+) -> Result<(Vec<Uuid>, Wakes)> {
+    items.iter().try_for_each(|(_, _, error, _)| check_payload("error", error))?;
+    let ids: Vec<Uuid> = items.iter().map(|item| item.0).collect();
+    let mut scope = conn.run().await?;
+    let rows = sqlx::query!(
+        r#"select id, attempt - worker_losses as "attempt!", max_attempts, retry_initial, retry_multiplier, retry_max_delay, retry_jitter,
+            currant.micros(clock_timestamp()) as "now!"
+        from currant.executions where id = any($1)"#,
+        &ids
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    scope.done().await?;
+    let due = |id: Uuid| {
+        let row = rows.iter().find(|row| row.id == id).filter(|row| row.attempt < row.max_attempts)?;
+        let policy = Policy {
+            max_attempts: row.max_attempts,
+            initial: row.retry_initial,
+            multiplier: row.retry_multiplier,
+            max_delay: row.retry_max_delay,
+            jitter: row.retry_jitter,
+            non_retryable: Vec::new(),
+            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES, // nothing of a retry's delay
+        };
+        Some(row.now + (retry_delay(&policy, row.attempt, random) * 1e6) as i64)
+    };
+    let outcomes = items.iter().map(|(id, _, error, again)| match Some(*id).filter(|_| *again).and_then(due) {
+        Some(at) => Outcome { due: Some(at), ..Outcome::new(*id, Action::Retry, Some(error.clone())) },
+        None => Outcome::new(*id, Action::Fail, Some(error.clone())),
+    });
+    let outcomes = outcomes.collect();
+    let fences = items.iter().map(|(id, lease, _, _)| (*id, *lease)).collect();
+    write(conn, worker, fences, outcomes).await
+}
+
+/// Gives up the leases of workflows that wait; one that has something to hear meanwhile is ready at once.
+pub async fn suspend_workflows(conn: &mut Conn, worker: Uuid, items: &[(Uuid, i64)]) -> Result<(Vec<Uuid>, Wakes)> {
+    let outcomes = items.iter().map(|(id, _)| Outcome::new(*id, Action::Suspend, None)).collect();
+    write(conn, worker, items.to_vec(), outcomes).await
+}

@@ -1,0 +1,117 @@
+//! The life of a worker: registration, heartbeats, take-over, good-bye.
+use md5::{Digest, Md5};
+use uuid::Uuid;
+
+use crate::base::error::Result;
+use crate::base::types::{Heartbeat, Micros, Wakes, WorkerInfo};
+use crate::store::conn::Conn;
+use crate::store::notify::{Wake, wakes_of};
+
+/// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
+/// pod is declared dead, and what it ran is taken over: gives whom to wake.
+pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
+    let code = format!("{:x}", Md5::digest(format!("{} {}", worker.build, worker.functions)));
+    let mut scope = conn.run().await?;
+    let rows = sqlx::query_as!(
+        Wake,
+        r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+            $14)"#,
+        worker.id,
+        worker.name,
+        worker.host,
+        worker.pid,
+        worker.build,
+        &worker.queues,
+        &worker.tasks,
+        &worker.workflows,
+        worker.concurrency,
+        worker.timeout,
+        worker.pod.pool,
+        worker.pod.name,
+        worker.pod.uid,
+        code
+    )
+    .fetch_all(scope.conn())
+    .await?;
+    scope.done().await?;
+    declare_functions(conn, worker, &code).await?;
+    Ok(wakes_of(rows))
+}
+
+/// A transaction of its own: those who start at the same time wait for each other's rows no longer than it takes.
+async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> Result<()> {
+    let mut scope = conn.run().await?;
+    let query = sqlx::query!(
+        "select currant.declare_functions($1, $2, $3, $4::text::jsonb)",
+        worker.id,
+        code,
+        worker.build,
+        worker.functions
+    );
+    query.fetch_one(scope.conn()).await?;
+    scope.done().await
+}
+
+/// Says that the worker lives and looks for work. To sleep without missing any (rule e): commit `sleep(until)` first, then call this
+/// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
+/// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by marks.
+pub async fn heartbeat(
+    conn: &mut Conn,
+    worker: Uuid,
+    sleep_until: Option<Micros>,
+    draining: bool,
+    about: Option<&[Uuid]>,
+) -> Result<Heartbeat> {
+    let mut scope = conn.run().await?;
+    let row = sqlx::query!(
+        r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
+            leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!", drain as "drain!"
+        from currant.heartbeat($1, $2, $3, $4)"#,
+        worker,
+        sleep_until,
+        draining,
+        about as _
+    )
+    .fetch_one(scope.conn())
+    .await?;
+    scope.done().await?;
+    let running = row.ids.into_iter().zip(row.leases).zip(row.wakes).map(|((id, lease), wakes)| (id, lease, wakes));
+    Ok(Heartbeat {
+        known: row.known,
+        now: row.now,
+        ready: row.ready,
+        next_due: row.next_due,
+        dead: row.dead,
+        next_schedule: row.next_schedule,
+        sweep_due: row.sweep_due,
+        drain: row.drain,
+        running: running.collect(),
+    })
+}
+
+/// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.
+pub async fn take_over(conn: &mut Conn, dead: Uuid) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
+    let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.take_over($1)"#, dead)
+        .fetch_all(scope.conn())
+        .await?;
+    scope.done().await?;
+    Ok(wakes_of(rows))
+}
+
+/// Commits until when the worker means to sleep; None: it is awake.
+pub async fn sleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) -> Result<()> {
+    let mut scope = conn.run().await?;
+    sqlx::query!("select currant.sleep_worker($1, $2)", worker, until).fetch_one(scope.conn()).await?;
+    scope.done().await
+}
+
+/// The good-bye of a worker. What it still holds goes back and costs no attempt, but for tasks that may not be started twice.
+pub async fn stop_worker(conn: &mut Conn, worker: Uuid) -> Result<Wakes> {
+    let mut scope = conn.run().await?;
+    let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.stop_worker($1)"#, worker)
+        .fetch_all(scope.conn())
+        .await?;
+    scope.done().await?;
+    Ok(wakes_of(rows))
+}
