@@ -3,7 +3,7 @@ mod support;
 use std::collections::HashSet;
 
 use currant::base::types::*;
-use currant::engine::decide::cursors::Marks;
+use currant::engine::decide::cursors::Cursors;
 use currant::store::commit;
 use currant::store::enqueue::create_executions;
 use currant::store::notify;
@@ -13,32 +13,32 @@ use rand::{Rng, SeedableRng};
 use support::*;
 use uuid::Uuid;
 
-/// A worker that never claims without marks.
+/// A worker that never claims without cursors.
 struct Claimer {
     id: Uuid,
     conn: Conn,
-    marks: Marks,
+    cursors: Cursors,
 }
 
 impl Claimer {
     async fn new(database: &Database) -> Claimer {
         let mut conn = database.connect().await;
         let id = register(&mut conn, &["a", "b"]).await;
-        let mut marks = Marks::default();
+        let mut cursors = Cursors::default();
         for _ in 0..2 {
-            marks.looked_everywhere(Some(1), Micros::MAX / 2);
+            cursors.looked_everywhere(Some(1), Micros::MAX / 2);
         }
-        Claimer { id, conn, marks }
+        Claimer { id, conn, cursors }
     }
 
     async fn claim(&mut self, limit: i32) -> Vec<Claimed> {
         let queues = vec!["a".to_string(), "b".to_string()];
-        let marks = self.marks.of(&queues, 0);
-        assert!(marks.is_some());
-        let request = ClaimRequest { queues, limit, marks, ..ClaimRequest::default() };
+        let cursors = self.cursors.for_claim(&queues, 0);
+        assert!(cursors.is_some());
+        let request = ClaimRequest { queues, limit, cursors, ..ClaimRequest::default() };
         let batch = Batch::default();
         let reply = commit::commit_and_claim(&mut self.conn, self.id, &batch, Some(&request)).await.unwrap();
-        self.marks.looked(&request, &reply.claimed, &reply.snapshot.expect("a claim with marks has a snapshot"));
+        self.cursors.looked(&request, &reply.claimed, &reply.snapshot.expect("a claim with cursors has a snapshot"));
         reply.claimed
     }
 
@@ -127,7 +127,8 @@ async fn what_is_written_is_answered_for_when_the_claim_after_it_fails() {
     commit(&mut claimer.conn, claimer.id, &suspends(&parent, parent.wakes, None)).await;
     run(&mut claimer.conn, "alter function currant.claim rename to claim_not".into()).await;
     let queues = vec!["a".to_string(), "b".to_string()];
-    let request = ClaimRequest { marks: claimer.marks.of(&queues, 0), queues, limit: 1, ..ClaimRequest::default() };
+    let request =
+        ClaimRequest { cursors: claimer.cursors.for_claim(&queues, 0), queues, limit: 1, ..ClaimRequest::default() };
     let batch = Batch { parents: vec![parent.id], ..ends(&step, Action::Complete, Some("1")) };
     let reply = commit::commit_and_claim(&mut claimer.conn, claimer.id, &batch, Some(&request)).await.unwrap();
     assert!(reply.unclaimed && reply.snapshot.is_none());
@@ -137,7 +138,7 @@ async fn what_is_written_is_answered_for_when_the_claim_after_it_fails() {
 }
 
 #[tokio::test]
-async fn by_marks_too_higher_priority_goes_first_and_within_it_what_became_ready_first() {
+async fn by_cursors_too_higher_priority_goes_first_and_within_it_what_became_ready_first() {
     let database = Database::new().await;
     let mut claimer = Claimer::new(&database).await;
     let items: Vec<NewExecution> =
@@ -165,7 +166,7 @@ async fn pages(conn: &mut Conn, claim: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn under_an_old_snapshot_a_claim_by_marks_does_not_walk_over_what_was_claimed_before() {
+async fn under_an_old_snapshot_a_claim_by_cursors_does_not_walk_over_what_was_claimed_before() {
     let database = Database::new().await;
     let mut old = database.connect().await;
     run(&mut old, "begin isolation level repeatable read; select count(*) from currant.executions".into()).await;
@@ -175,18 +176,19 @@ async fn under_an_old_snapshot_a_claim_by_marks_does_not_walk_over_what_was_clai
         create_executions(&mut claimer.conn, &items).await.unwrap();
         assert_eq!(claimer.claim(501).await.len(), 500);
     }
-    let marks = claimer.marks.of(&["a".to_string(), "b".to_string()], 0).unwrap();
+    let cursors = claimer.cursors.for_claim(&["a".to_string(), "b".to_string()], 0).unwrap();
     let me = claimer.id;
     let from_the_start = format!("'{me}', array['a', 'b'], 10, false");
-    let ids: Vec<String> = marks.ids.iter().map(Uuid::to_string).collect();
-    let by_marks = format!("{from_the_start}, '{{{}}}', '{{{}}}'", join(&marks.xids), ids.join(","));
+    let ids: Vec<String> = cursors.ids.iter().map(Uuid::to_string).collect();
+    let by_cursors = format!("{from_the_start}, '{{{}}}', '{{{}}}'", join(&cursors.xids), ids.join(","));
     for _ in 0..3 {
         pages(&mut claimer.conn, &from_the_start).await; // what can be pruned is pruned
-        pages(&mut claimer.conn, &by_marks).await;
+        pages(&mut claimer.conn, &by_cursors).await;
     }
-    let (walked, marked) = (pages(&mut claimer.conn, &from_the_start).await, pages(&mut claimer.conn, &by_marks).await);
+    let (walked, marked) =
+        (pages(&mut claimer.conn, &from_the_start).await, pages(&mut claimer.conn, &by_cursors).await);
     assert!(walked > 500, "there is nothing to walk over: {walked} pages");
-    assert!(marked < 150, "{marked} pages by marks, {walked} from the start");
+    assert!(marked < 150, "{marked} pages by cursors, {walked} from the start");
 }
 
 fn join(xids: &[i64]) -> String {

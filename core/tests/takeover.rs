@@ -13,7 +13,7 @@ async fn die(conn: &mut Conn, worker: Uuid) -> Wakes {
 }
 
 async fn claim_isolated(conn: &mut Conn, worker: Uuid) -> Vec<Claimed> {
-    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, isolated: true, ..ClaimRequest::default() };
+    let request = ClaimRequest { queues: vec!["q".into()], limit: 10, poison_suspect: true, ..ClaimRequest::default() };
     commit::commit_batch(conn, worker, &Batch::default(), Some(&request)).await.unwrap().claimed
 }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::decide::clock::Clock;
 pub use self::decide::state::Config;
 use self::decide::state::State;
-use self::drive::wake_fd::Bell;
+use self::drive::wake_fd::WakeFd;
 use self::drive::{health, writer};
 use self::items::{Activation, Command, Item};
 use crate::base::error::{Error, Result};
@@ -34,7 +34,7 @@ pub struct Engine {
 /// What the bridge and the driver share.
 struct Shared {
     state: Mutex<State>,
-    bell: Bell,
+    wake_fd: WakeFd,
     /// The driver has something to do.
     kick: Notify,
     /// True once the driver has said goodbye.
@@ -61,13 +61,13 @@ impl Engine {
             return Err(Error::Invalid("a worker needs at least one queue".into()));
         }
         client.target().check_writes()?;
-        let bell = Bell::new().map_err(|error| Error::Other(format!("cannot make a pipe: {error}")))?;
+        let wake_fd = WakeFd::new().map_err(|error| Error::Other(format!("cannot make a pipe: {error}")))?;
         // A guess until the first heartbeat tells the server's time.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
         let state = State::new(config, Clock::new(wall, Instant::now()));
         let shared = Shared {
             state: Mutex::new(state),
-            bell,
+            wake_fd,
             kick: Notify::new(),
             gone: watch::Sender::new(false),
             stopping: Mutex::new(false),
@@ -99,11 +99,11 @@ impl Engine {
     }
 
     pub fn fileno(&self) -> RawFd {
-        self.shared.bell.fileno()
+        self.shared.wake_fd.fileno()
     }
 
     pub fn pull(&self, limit: usize) -> Vec<Item> {
-        self.shared.bell.hush();
+        self.shared.wake_fd.clear();
         let mut state = self.shared.state();
         let items = state.pull(limit);
         self.after(state);
@@ -147,7 +147,7 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.shared.gone.send_replace(true);
-                let left = match self.shared.state().take_units().len() {
+                let left = match self.shared.state().take_groups().len() {
                     0 => "nothing is unwritten, and it counts as alive until its heartbeat time-out".into(),
                     unwritten => format!("{unwritten} outcomes are not written, their executions will run again"),
                 };
@@ -171,7 +171,7 @@ impl Engine {
         let (ring, kick) = (state.has_items(), state.wants_driver());
         drop(state);
         if ring {
-            self.shared.bell.ring();
+            self.shared.wake_fd.wake();
         }
         if kick {
             self.shared.kick.notify_one();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::types::{BatchReply, ClaimMarks, ClaimRequest, Claimed, Policy, Snapshot};
+use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, Policy, Snapshot};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::{Conn, Scope};
 
@@ -40,7 +40,7 @@ macro_rules! claimed {
             wakes: there(row.wakes)?,
             started: there(row.started)?,
             fresh: there(row.fresh)?,
-            isolated: there(row.isolated)?,
+            poison_suspect: there(row.isolated)?,
             headers: None,
             ready_xid: there(row.ready_xid)?,
         }
@@ -76,7 +76,7 @@ pub(crate) async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRe
         worker,
         &request.queues,
         request.limit,
-        request.isolated
+        request.poison_suspect
     )
     .fetch_all(scope.conn())
     .await?;
@@ -94,11 +94,11 @@ pub(crate) async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRe
     Ok(reply)
 }
 
-pub(crate) async fn claim_by_marks(
+pub(crate) async fn claim_by_cursors(
     conn: &mut Conn,
     worker: Uuid,
     request: &ClaimRequest,
-    marks: &ClaimMarks,
+    cursors: &ClaimCursors,
 ) -> Result<(Snapshot, Vec<Claimed>)> {
     let mut scope = conn.run().await?;
     // Before the claim: what it does not see is looked at again.
@@ -112,11 +112,11 @@ pub(crate) async fn claim_by_marks(
         worker,
         &request.queues,
         request.limit,
-        request.isolated,
-        &marks.xids,
-        &marks.ids,
-        &column(&marks.open, |open| open.0),
-        &column(&marks.open, |open| open.1)
+        request.poison_suspect,
+        &cursors.xids,
+        &cursors.ids,
+        &column(&cursors.open, |open| open.0),
+        &column(&cursors.open, |open| open.1)
     )
     .fetch_all(scope.conn())
     .await?;

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::base::calls::Calls;
 use crate::base::error::Result;
 use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy};
-use crate::store::claim::{claim_by_marks, claim_ready, claimed, read_headers};
+use crate::store::claim::{claim_by_cursors, claim_ready, claimed, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
@@ -121,7 +121,7 @@ pub async fn commit_batch(
         // q_
         claim.map_or(&[] as &[String], |q| &q.queues),
         claim.map_or(0, |q| q.limit),
-        claim.is_some_and(|q| q.isolated)
+        claim.is_some_and(|q| q.poison_suspect)
     )
     .fetch_all(scope.conn())
     .await?;
@@ -154,7 +154,7 @@ fn headers_to_write(batch: &Batch) -> Vec<(Uuid, Uuid, &str)> {
 }
 
 /// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own. A
-/// claim with marks is a transaction of its own after the batch.
+/// claim with cursors is a transaction of its own after the batch.
 pub async fn commit_and_claim(
     conn: &mut Conn,
     worker: Uuid,
@@ -167,15 +167,15 @@ pub async fn commit_and_claim(
     {
         return Ok(BatchReply::default());
     }
-    let marks = claim.and_then(|claim| claim.marks.as_ref());
-    match (claim, marks, *batch == Batch::default()) {
+    let cursors = claim.and_then(|claim| claim.cursors.as_ref());
+    match (claim, cursors, *batch == Batch::default()) {
         (Some(request), None, true) => claim_ready(conn, worker, request).await,
-        (Some(request), Some(marks), idle) => {
+        (Some(request), Some(cursors), idle) => {
             let mut reply = BatchReply::default();
             if !idle {
                 reply = commit_batch(conn, worker, batch, None).await?;
             }
-            match claim_by_marks(conn, worker, request, marks).await {
+            match claim_by_cursors(conn, worker, request, cursors).await {
                 Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
                 Err(error) if idle => return Err(error),
                 // What the batch has written is answered for: written again, it would wake nobody.

@@ -86,7 +86,7 @@ pub async fn claim_executions(
     queues: &[String],
     limit: i32,
 ) -> Result<Vec<(Uuid, i64, Vec<u8>)>> {
-    let request = ClaimRequest { queues: queues.to_vec(), limit, isolated: true, ..ClaimRequest::default() };
+    let request = ClaimRequest { queues: queues.to_vec(), limit, poison_suspect: true, ..ClaimRequest::default() };
     let mut reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
         // It may be unknown yet, and what has come due is made ready by a heartbeat.

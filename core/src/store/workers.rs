@@ -54,7 +54,7 @@ async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> 
 
 /// Says that the worker lives and looks for work. To sleep without missing any (rule e): commit `sleep(until)` first, then call this
 /// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
-/// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by marks.
+/// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by cursors.
 pub async fn heartbeat(
     conn: &mut Conn,
     worker: Uuid,

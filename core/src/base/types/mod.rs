@@ -284,17 +284,17 @@ pub struct ClaimRequest {
     pub queues: Vec<String>,
     pub limit: i32,
     /// Also one execution that is suspected of killing workers; asked for by a worker with nothing of that kind in hand.
-    pub isolated: bool,
+    pub poison_suspect: bool,
     /// With the headers of what is claimed.
     pub headers: bool,
     /// Where to go on; None: from the start.
-    pub marks: Option<ClaimMarks>,
+    pub cursors: Option<ClaimCursors>,
 }
 
-/// How far earlier claims have looked: (xid, id) of each priority of each queue in turn, and with the place of the mark the
+/// How far earlier claims have looked: (xid, id) of each priority of each queue in turn, and with the place of the cursor the
 /// transactions that were open then.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClaimMarks {
+pub struct ClaimCursors {
     pub xids: Vec<i64>,
     pub ids: Vec<Uuid>,
     pub open: Vec<(i32, i64)>,
@@ -342,7 +342,7 @@ pub struct Claimed {
     pub started: Micros,
     /// Never ran and never woken: there is no history to load.
     pub fresh: bool,
-    pub isolated: bool,
+    pub poison_suspect: bool,
     /// Its trace context, if the worker asked for it.
     pub headers: Option<String>,
     /// The transaction that made it ready.
@@ -385,7 +385,7 @@ pub struct BatchReply {
     pub claimed: Vec<Claimed>,
     /// How long the claim took, if that was long for what it claimed.
     pub slow: Option<Micros>,
-    /// Taken before a claim with marks.
+    /// Taken before a claim with cursors.
     pub snapshot: Option<Snapshot>,
     /// The batch is written, but the claim after it was not made: another time.
     pub unclaimed: bool,

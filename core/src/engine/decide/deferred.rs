@@ -3,71 +3,71 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::state::Unit;
+use super::state::WriteGroup;
 use crate::base::types::Action;
 
 /// What was set aside, in the order in which it was to be written.
 #[derive(Default)]
-pub(in crate::engine) struct Aside {
-    units: Vec<Unit>,
-    /// The executions that these units write for. Whatever follows from them comes behind them.
+pub(in crate::engine) struct DeferredWrites {
+    groups: Vec<WriteGroup>,
+    /// The executions that these groups write for. Whatever follows from them comes behind them.
     written: HashSet<Uuid>,
 }
 
-impl Aside {
+impl DeferredWrites {
     pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.units.is_empty()
+        self.groups.is_empty()
     }
 
-    /// Sets aside, of these units, what touches a locked row and what follows from what is set aside. Gives the rest.
-    pub(in crate::engine) fn keep(&mut self, units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
+    /// Sets aside, of these groups, what touches a locked row and what follows from what is set aside. Gives the rest.
+    pub(in crate::engine) fn keep(&mut self, groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         let mut rest = Vec::new();
-        for unit in units {
-            if rows(&unit).any(|id| locked.contains(&id)) || premises(&unit).any(|id| self.written.contains(&id)) {
-                self.written.extend(unit.batch.fences.iter().map(|(id, _)| *id));
-                self.units.push(unit);
+        for group in groups {
+            if rows(&group).any(|id| locked.contains(&id)) || premises(&group).any(|id| self.written.contains(&id)) {
+                self.written.extend(group.batch.fences.iter().map(|(id, _)| *id));
+                self.groups.push(group);
             } else {
-                rest.push(unit);
+                rest.push(group);
             }
         }
         rest
     }
 
     /// Gives back what may be written now: what is behind none of these locks.
-    pub(in crate::engine) fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<Unit> {
+    pub(in crate::engine) fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         self.sort(Vec::new(), locked)
     }
 
-    /// As `release`, with units that could not be written: they follow from nothing that is set aside, so they come first.
-    pub(in crate::engine) fn sort(&mut self, mut units: Vec<Unit>, locked: &HashSet<Uuid>) -> Vec<Unit> {
-        units.append(&mut self.units);
+    /// As `release`, with groups that could not be written: they follow from nothing that is set aside, so they come first.
+    pub(in crate::engine) fn sort(&mut self, mut groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
+        groups.append(&mut self.groups);
         self.written.clear();
-        self.keep(units, locked)
+        self.keep(groups, locked)
     }
 
-    /// The rows that these units and those set aside lock, and the runs among them of which they may cancel children.
-    pub(in crate::engine) fn rows_with(&self, units: &[Unit]) -> (Vec<Uuid>, Vec<Uuid>) {
-        let all: HashSet<Uuid> = self.units.iter().chain(units).flat_map(rows).collect();
-        let ending: HashSet<Uuid> = self.units.iter().chain(units).flat_map(ending).collect();
+    /// The rows that these groups and those set aside lock, and the runs among them of which they may cancel children.
+    pub(in crate::engine) fn rows_with(&self, groups: &[WriteGroup]) -> (Vec<Uuid>, Vec<Uuid>) {
+        let all: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(rows).collect();
+        let ending: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(ending).collect();
         (all.into_iter().collect(), ending.into_iter().collect())
     }
 }
 
-fn rows(unit: &Unit) -> impl Iterator<Item = Uuid> {
-    premises(unit).chain(unit.batch.parents.iter().copied())
+fn rows(group: &WriteGroup) -> impl Iterator<Item = Uuid> {
+    premises(group).chain(group.batch.parents.iter().copied())
 }
 
 /// Runs that end, start anew or give up steps.
-fn ending(unit: &Unit) -> impl Iterator<Item = Uuid> {
+fn ending(group: &WriteGroup) -> impl Iterator<Item = Uuid> {
     let goes_on = |action| matches!(action, Action::Handback | Action::Suspend | Action::Hold);
-    let ended = unit.batch.outcomes.iter().filter(move |outcome| !goes_on(outcome.action)).map(|outcome| outcome.id);
-    ended.chain(unit.batch.abandoned.iter().map(|abandoned| abandoned.run))
+    let ended = group.batch.outcomes.iter().filter(move |outcome| !goes_on(outcome.action)).map(|outcome| outcome.id);
+    ended.chain(group.batch.abandoned.iter().map(|abandoned| abandoned.run))
 }
 
-/// What must be written before the unit: what was written before for the same executions, and the outcomes that it delivers.
-fn premises(unit: &Unit) -> impl Iterator<Item = Uuid> {
-    let delivered = unit.batch.deliveries.iter().map(|delivery| delivery.id);
-    unit.batch.fences.iter().map(|(id, _)| *id).chain(delivered)
+/// What must be written before the group: what was written before for the same executions, and the outcomes that it delivers.
+fn premises(group: &WriteGroup) -> impl Iterator<Item = Uuid> {
+    let delivered = group.batch.deliveries.iter().map(|delivery| delivery.id);
+    group.batch.fences.iter().map(|(id, _)| *id).chain(delivered)
 }
 
 #[cfg(test)]
@@ -76,59 +76,62 @@ mod tests {
     use crate::base::ids::new_id;
     use crate::base::types::{Batch, Delivery};
 
-    fn unit(fences: &[Uuid], parents: &[Uuid], delivers: &[Uuid]) -> Unit {
+    fn group(fences: &[Uuid], parents: &[Uuid], delivers: &[Uuid]) -> WriteGroup {
         let fences = fences.iter().map(|id| (*id, 1)).collect();
         let deliveries = delivers.iter().map(|id| Delivery { run: *id, id: *id, seq: 1, clock: 1 }).collect();
-        Unit { batch: Batch { fences, parents: parents.to_vec(), deliveries, ..Batch::default() }, ..Unit::default() }
+        WriteGroup {
+            batch: Batch { fences, parents: parents.to_vec(), deliveries, ..Batch::default() },
+            ..WriteGroup::default()
+        }
     }
 
-    fn fences(units: &[Unit]) -> Vec<Uuid> {
-        units.iter().flat_map(|unit| unit.batch.fences.iter().map(|(id, _)| *id)).collect()
+    fn fences(groups: &[WriteGroup]) -> Vec<Uuid> {
+        groups.iter().flat_map(|group| group.batch.fences.iter().map(|(id, _)| *id)).collect()
     }
 
     #[test]
     fn what_touches_no_locked_row_is_written_at_once() {
         let [free, fenced, parent, told] = [(); 4].map(|()| new_id());
-        let mut aside = Aside::default();
-        let units = vec![
-            unit(&[fenced], &[], &[]),
-            unit(&[free], &[], &[]),
-            unit(&[new_id()], &[parent], &[]),
-            unit(&[new_id()], &[], &[told]),
+        let mut deferred = DeferredWrites::default();
+        let groups = vec![
+            group(&[fenced], &[], &[]),
+            group(&[free], &[], &[]),
+            group(&[new_id()], &[parent], &[]),
+            group(&[new_id()], &[], &[told]),
         ];
-        assert_eq!(fences(&aside.keep(units, &HashSet::from([fenced, parent, told]))), [free]);
-        assert_eq!(aside.rows_with(&[]).0.len(), 5);
+        assert_eq!(fences(&deferred.keep(groups, &HashSet::from([fenced, parent, told]))), [free]);
+        assert_eq!(deferred.rows_with(&[]).0.len(), 5);
     }
 
     #[test]
     fn what_follows_from_what_is_set_aside_comes_behind_it() {
         let [locked, run, other] = [(); 3].map(|()| new_id());
-        let mut aside = Aside::default();
-        aside.keep(vec![unit(&[locked, run], &[], &[])], &HashSet::from([locked]));
-        let later = vec![unit(&[run], &[], &[]), unit(&[other], &[], &[locked]), unit(&[other], &[], &[])];
-        assert!(aside.keep(later, &HashSet::new()).is_empty(), "each follows from the one before it");
-        assert!(aside.release(&HashSet::from([locked])).is_empty());
-        assert_eq!(fences(&aside.release(&HashSet::new())), [locked, run, run, other, other], "in their order");
-        assert!(aside.is_empty());
+        let mut deferred = DeferredWrites::default();
+        deferred.keep(vec![group(&[locked, run], &[], &[])], &HashSet::from([locked]));
+        let later = vec![group(&[run], &[], &[]), group(&[other], &[], &[locked]), group(&[other], &[], &[])];
+        assert!(deferred.keep(later, &HashSet::new()).is_empty(), "each follows from the one before it");
+        assert!(deferred.release(&HashSet::from([locked])).is_empty());
+        assert_eq!(fences(&deferred.release(&HashSet::new())), [locked, run, run, other, other], "in their order");
+        assert!(deferred.is_empty());
     }
 
     #[test]
     fn what_was_given_back_and_could_not_be_written_keeps_its_place() {
         let [run, child] = [(); 2].map(|()| new_id());
-        let mut aside = Aside::default();
-        aside.keep(vec![unit(&[run], &[], &[]), unit(&[run, child], &[], &[])], &HashSet::from([run, child]));
-        let first = aside.release(&HashSet::from([child]));
+        let mut deferred = DeferredWrites::default();
+        deferred.keep(vec![group(&[run], &[], &[]), group(&[run, child], &[], &[])], &HashSet::from([run, child]));
+        let first = deferred.release(&HashSet::from([child]));
         assert_eq!(fences(&first), [run]);
-        assert!(aside.sort(first, &HashSet::from([run])).is_empty());
-        assert_eq!(fences(&aside.release(&HashSet::new())), [run, run, child]);
+        assert!(deferred.sort(first, &HashSet::from([run])).is_empty());
+        assert_eq!(fences(&deferred.release(&HashSet::new())), [run, run, child]);
     }
 
     #[test]
     fn when_one_of_two_locks_is_let_go_what_was_behind_it_alone_is_written() {
         let [first, second] = [(); 2].map(|()| new_id());
-        let mut aside = Aside::default();
-        aside.keep(vec![unit(&[first], &[], &[]), unit(&[second], &[], &[])], &HashSet::from([first, second]));
-        assert_eq!(fences(&aside.release(&HashSet::from([second]))), [first]);
-        assert_eq!(fences(&aside.release(&HashSet::new())), [second]);
+        let mut deferred = DeferredWrites::default();
+        deferred.keep(vec![group(&[first], &[], &[]), group(&[second], &[], &[])], &HashSet::from([first, second]));
+        assert_eq!(fences(&deferred.release(&HashSet::from([second]))), [first]);
+        assert_eq!(fences(&deferred.release(&HashSet::new())), [second]);
     }
 }

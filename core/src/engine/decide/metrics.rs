@@ -177,9 +177,9 @@ impl Metrics {
         }
     }
 
-    pub fn committed(&mut self, units: usize) {
-        if units > 0 {
-            self.commits.observe(units as f64);
+    pub fn committed(&mut self, groups: usize) {
+        if groups > 0 {
+            self.commits.observe(groups as f64);
         }
     }
 
@@ -228,7 +228,7 @@ pub(in crate::engine) struct Page {
 
 impl State {
     pub(in crate::engine) fn page(&self) -> Page {
-        let gauges = [self.config.concurrency(), self.in_python, self.buffer.len(), self.runs.len(), self.units.len()];
+        let gauges = [self.config.concurrency(), self.in_python, self.buffer.len(), self.runs.len(), self.groups.len()];
         Page { metrics: self.metrics.clone(), counts: self.counts, gauges }
     }
 }

@@ -61,7 +61,7 @@ pub(in crate::engine) fn claimed(kind: Kind) -> Claimed {
         wakes: 0,
         started: START,
         fresh: true,
-        isolated: false,
+        poison_suspect: false,
         headers: None,
         ready_xid: 0,
     }
@@ -107,11 +107,11 @@ fn commit(state: &mut State) -> Batch {
 }
 
 fn commit_with(state: &mut State, reply: BatchReply) -> Batch {
-    let units = state.take_units();
+    let groups = state.take_groups();
     let mut batch = Batch::default();
-    units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
+    groups.iter().for_each(|group| batch.merge(group.batch.clone()));
     let request = ClaimRequest { limit: 100, ..ClaimRequest::default() };
-    state.committed(units, Some(&request), reply);
+    state.committed(groups, Some(&request), reply);
     batch
 }
 
@@ -161,7 +161,7 @@ fn a_heartbeat_for_a_reason_and_one_now_and_then_looks_at_everything_also_where_
     assert_eq!(state.beat_about(), None);
     let slow = |state: &mut State| {
         for _ in 0..2 {
-            state.marks.looked_everywhere(Some(10_000), state.clock.now());
+            state.cursors.looked_everywhere(Some(10_000), state.clock.now());
         }
     };
     slow(&mut state);
@@ -202,7 +202,7 @@ fn an_outcome_its_delivery_and_the_next_step_are_one_commit() {
         (next.key.as_str(), next.seq, next.status.as_str(), next.payload.as_slice()),
         ("0", 1, "completed", &b"7"[..])
     );
-    assert!(state.take_units().is_empty(), "written before Python answered");
+    assert!(state.take_groups().is_empty(), "written before Python answered");
     state.commands(run.id, 1, vec![execute("1")]);
     let batch = commit(&mut state);
     assert_eq!(batch.outcomes[0].delivered, Some((run.id, 1, next.clock)));
@@ -217,7 +217,7 @@ fn a_refused_commit_destroys_the_run_and_the_steps_it_would_have_started() {
     commit_with(&mut state, BatchReply { refused: vec![run.id], ..BatchReply::default() });
     assert!(matches!(state.pull(10).as_slice(), [Item::Drop { id, lease: 1, .. }] if *id == run.id));
     assert_eq!(state.commands(run.id, 1, vec![execute("1")]), None);
-    assert!(state.take_units().is_empty());
+    assert!(state.take_groups().is_empty());
 }
 
 #[test]
@@ -247,13 +247,13 @@ fn a_run_that_only_heard_of_an_outcome_which_is_refused_is_dropped() {
     let (first, second) = (pulled_task(&mut state), pulled_task(&mut state));
     assert!(state.complete(first.0, 1, b"0".to_vec()).is_some());
     assert_eq!(state.complete(second.0, 1, b"1".to_vec()), None);
-    let sent = state.take_units();
+    let sent = state.take_groups();
     // While that is on its way the run goes on from it: nothing of this may be written any more.
     assert!(state.commands(run.id, 1, vec![]).is_some());
     state.commands(run.id, 1, vec![execute("2")]);
     let refused = BatchReply { refused: vec![second.0], ..BatchReply::default() };
     state.committed(sent, None, refused);
-    assert!(state.take_units().is_empty());
+    assert!(state.take_groups().is_empty());
     assert!(state.pull(10).iter().any(|item| matches!(item, Item::Drop { id, .. } if *id == run.id)));
 }
 
@@ -453,8 +453,8 @@ fn runs_too_many_that_were_busy_when_they_were_claimed_are_put_out_once_they_wai
     for run in &runs {
         state.commands(run.id, 1, vec![wait("0", None)]);
     }
-    let units = state.take_units();
-    state.committed(units, None, BatchReply::default());
+    let groups = state.take_groups();
+    state.committed(groups, None, BatchReply::default());
     assert!(matches!(state.pull(10).as_slice(), [Item::Evict(_), Item::Evict(_), ..]), "though nothing is claimed");
 }
 
@@ -497,7 +497,7 @@ fn strangers_are_handed_back_and_lost_tasks_are_told() {
         matches!(told.as_slice(), [Item::Drop { id, lease: 1, reason }] if *id == task.id && reason.starts_with("LeaseLost"))
     );
     assert_eq!(state.complete(task.id, 1, b"1".to_vec()), None);
-    assert!(state.take_units().is_empty(), "an outcome under a lost lease was written");
+    assert!(state.take_groups().is_empty(), "an outcome under a lost lease was written");
 }
 
 #[test]
@@ -683,8 +683,8 @@ fn data_that_the_database_refuses_fails_the_culprit_and_says_why() {
     commit_with(&mut state, reply(vec![task.clone()]));
     pulled_task(&mut state);
     state.complete(task.id, 1, b"1".to_vec());
-    let unit = state.take_units().pop().unwrap();
-    state.culprit(unit, "value too long");
+    let group = state.take_groups().pop().unwrap();
+    state.culprit(group, "value too long");
     let batch = commit(&mut state);
     assert_eq!(batch.outcomes[0].action, Action::Fail);
     assert!(String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap().contains("value too long"));

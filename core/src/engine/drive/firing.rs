@@ -84,6 +84,6 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
         });
         shared.state().fired(result);
         shared.kick.notify_one();
-        shared.bell.ring();
+        shared.wake_fd.wake();
     });
 }

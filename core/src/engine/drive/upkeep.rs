@@ -24,7 +24,7 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
         {
             let message = format!("runs past their retention could not be deleted, it is tried again: {error}");
             shared.state().say("warning", message);
-            shared.bell.ring();
+            shared.wake_fd.wake();
         }
         shared.sweeping.store(false, Ordering::Release);
     });

@@ -20,7 +20,7 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
             let mut state = shared.state();
             state.verb_done(&request, status, payload);
             drop(state);
-            shared.bell.ring();
+            shared.wake_fd.wake();
         });
     }
 }

@@ -5,37 +5,37 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug)]
-pub struct Bell {
-    rope: UnixStream,
-    ear: UnixStream,
-    rung: AtomicBool,
+pub struct WakeFd {
+    sender: UnixStream,
+    receiver: UnixStream,
+    readable: AtomicBool,
 }
 
-impl Bell {
-    pub fn new() -> std::io::Result<Bell> {
-        let (rope, ear) = UnixStream::pair()?;
-        rope.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        Ok(Bell { rope, ear, rung: AtomicBool::new(false) })
+impl WakeFd {
+    pub fn new() -> std::io::Result<WakeFd> {
+        let (sender, receiver) = UnixStream::pair()?;
+        sender.set_nonblocking(true)?;
+        receiver.set_nonblocking(true)?;
+        Ok(WakeFd { sender, receiver, readable: AtomicBool::new(false) })
     }
 
     pub fn fileno(&self) -> RawFd {
-        self.ear.as_raw_fd()
+        self.receiver.as_raw_fd()
     }
 
     /// Makes the descriptor readable; cheap when it is already.
-    pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+    pub fn wake(&self) {
+        if !self.readable.swap(true, Ordering::AcqRel) {
             // The socket's buffer holds at most this one byte, so the write cannot block or fail.
-            let _ = (&self.rope).write(&[1]);
+            let _ = (&self.sender).write(&[1]);
         }
     }
 
-    /// Call before looking, never after: a ring in between is then kept.
-    pub fn hush(&self) {
+    /// Call before looking, never after: a wake in between is then kept.
+    pub fn clear(&self) {
         let mut byte = [0; 8];
-        let _ = (&self.ear).read(&mut byte);
-        self.rung.store(false, Ordering::Release);
+        let _ = (&self.receiver).read(&mut byte);
+        self.readable.store(false, Ordering::Release);
     }
 }
 
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_rings_make_one_byte_and_a_ring_after_hush_is_kept() {
-        let bell = Bell::new().unwrap();
-        bell.ring();
-        bell.ring();
-        bell.hush();
+    fn many_wakes_make_one_byte_and_a_wake_after_clear_is_kept() {
+        let wake_fd = WakeFd::new().unwrap();
+        wake_fd.wake();
+        wake_fd.wake();
+        wake_fd.clear();
         let mut byte = [0; 8];
-        assert!((&bell.ear).read(&mut byte).is_err());
-        bell.ring();
-        assert_eq!((&bell.ear).read(&mut byte).unwrap(), 1);
+        assert!((&wake_fd.receiver).read(&mut byte).is_err());
+        wake_fd.wake();
+        assert_eq!((&wake_fd.receiver).read(&mut byte).unwrap(), 1);
     }
 }

@@ -10,9 +10,9 @@ use super::{firing, pickups, upkeep, verbs};
 use crate::base::error::{Error, Result};
 use crate::base::types::*;
 use crate::engine::Shared;
-use crate::engine::decide::deferred::Aside;
+use crate::engine::decide::deferred::DeferredWrites;
 use crate::engine::decide::metrics::Statement;
-use crate::engine::decide::state::Unit;
+use crate::engine::decide::state::WriteGroup;
 use crate::engine::items::Item;
 use crate::store::commit;
 use crate::store::conn::{Conn, Listener};
@@ -42,9 +42,9 @@ struct Writer {
     /// It was registered once: its set-up is right, what goes wrong from now on passes.
     known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
-    unknown: Vec<Unit>,
+    unknown: Vec<WriteGroup>,
     /// Not to be written yet: somebody holds a lock on a row of theirs. Looked at again when `look` is over.
-    aside: Aside,
+    deferred: DeferredWrites,
     look: Instant,
     timeout: Duration,
 }
@@ -58,7 +58,7 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
         registered: false,
         known: false,
         unknown: Vec::new(),
-        aside: Aside::default(),
+        deferred: DeferredWrites::default(),
         look: Instant::now(),
         timeout,
     };
@@ -80,7 +80,7 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
             Err(error) => {
                 if !writer.known && !error.is_transient() {
                     // Waiting does not help, and nothing is in hand yet.
-                    shared.state().control.push_back(Item::Stop(error.to_string()));
+                    shared.state().urgent.push_back(Item::Stop(error.to_string()));
                     break;
                 }
                 if !std::mem::replace(&mut silent, true) {
@@ -98,12 +98,12 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
         }
     }
     shared.gone.send_replace(true);
-    shared.bell.ring();
+    shared.wake_fd.wake();
 }
 
 fn say(shared: &Shared, level: &'static str, message: String) {
     shared.state().say(level, message);
-    shared.bell.ring();
+    shared.wake_fd.wake();
 }
 
 impl Writer {
@@ -126,7 +126,7 @@ impl Writer {
             if commit || hung {
                 self.commit().await?;
             }
-            let look = self.look_aside().await?;
+            let look = self.retry_deferred().await?;
             if beat && !hung {
                 self.beat().await?;
             }
@@ -144,13 +144,13 @@ impl Writer {
                 (state.has_items(), !state.wants_driver() && !state.wants_beat(Instant::now()))
             };
             if ring {
-                self.shared.bell.ring();
+                self.shared.wake_fd.wake();
             }
-            if quiet && self.shared.stopping() && self.unknown.is_empty() && self.aside.is_empty() {
+            if quiet && self.shared.stopping() && self.unknown.is_empty() && self.deferred.is_empty() {
                 return self.say_goodbye().await;
             }
             if !(commit || beat || loads || look) && quiet {
-                return Ok(Some(if self.aside.is_empty() { rest } else { rest.min(LOOK_AGAIN) }));
+                return Ok(Some(if self.deferred.is_empty() { rest } else { rest.min(LOOK_AGAIN) }));
             }
         }
     }
@@ -182,96 +182,96 @@ impl Writer {
 
     async fn commit(&mut self) -> Result<()> {
         if !self.unknown.is_empty() {
-            let units = std::mem::take(&mut self.unknown);
-            return self.write(units, None, true).await;
+            let groups = std::mem::take(&mut self.unknown);
+            return self.write(groups, None, true).await;
         }
-        let (units, claim) = {
+        let (groups, claim) = {
             let mut state = self.shared.state();
-            (state.take_units(), state.claim_request())
+            (state.take_groups(), state.claim_request())
         };
-        let units = self.aside.keep(units, &HashSet::new());
-        if units.is_empty() && claim.is_none() {
+        let groups = self.deferred.keep(groups, &HashSet::new());
+        if groups.is_empty() && claim.is_none() {
             return Ok(());
         }
-        self.write(units, claim, false).await
+        self.write(groups, claim, false).await
     }
 
     /// Writes what was set aside, as far as its rows are free by now. Gives whether anything was written.
-    async fn look_aside(&mut self) -> Result<bool> {
-        if self.aside.is_empty() || self.look > Instant::now() {
+    async fn retry_deferred(&mut self) -> Result<bool> {
+        if self.deferred.is_empty() || self.look > Instant::now() {
             return Ok(false);
         }
         self.look = Instant::now() + LOOK_AGAIN;
         let locked = self.locked(&[]).await?;
-        let units = self.aside.release(&locked);
-        if units.is_empty() {
+        let groups = self.deferred.release(&locked);
+        if groups.is_empty() {
             return Ok(false);
         }
-        self.write(units, None, false).await?;
+        self.write(groups, None, false).await?;
         Ok(true)
     }
 
-    /// Of what these units and those set aside touch, that on which somebody holds a lock now.
-    async fn locked(&mut self, units: &[Unit]) -> Result<HashSet<Uuid>> {
-        let (rows, ending) = self.aside.rows_with(units);
+    /// Of what these groups and those set aside touch, that on which somebody holds a lock now.
+    async fn locked(&mut self, groups: &[WriteGroup]) -> Result<HashSet<Uuid>> {
+        let (rows, ending) = self.deferred.rows_with(groups);
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let asked = commit::locked(conn, &rows, &ending);
         Ok(timed(&self.shared, Statement::Locks, self.timeout, asked).await?.into_iter().collect())
     }
 
     /// The database did not get a lock in time. Sets aside what is behind one that somebody holds; the rest is to be sent again.
-    async fn sort_out(&mut self, units: Vec<Unit>) -> Result<()> {
-        let found = self.locked(&units).await;
+    async fn sort_out(&mut self, groups: Vec<WriteGroup>) -> Result<()> {
+        let found = self.locked(&groups).await;
         let Ok(locked) = found else {
-            self.unknown = units;
+            self.unknown = groups;
             return found.map(drop);
         };
-        if !locked.is_empty() && self.aside.is_empty() {
+        if !locked.is_empty() && self.deferred.is_empty() {
             let message =
                 "somebody's open transaction holds locks on rows of executions; what is to be written there waits";
             say(&self.shared, "warning", message.into());
         }
         self.look = Instant::now() + LOOK_AGAIN;
-        self.unknown = self.aside.sort(units, &locked);
+        self.unknown = self.deferred.sort(groups, &locked);
         Ok(())
     }
 
     /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
     /// `again`: the same was sent before, and the reply lost.
-    async fn write(&mut self, units: Vec<Unit>, claim: Option<ClaimRequest>, again: bool) -> Result<()> {
+    async fn write(&mut self, groups: Vec<WriteGroup>, claim: Option<ClaimRequest>, again: bool) -> Result<()> {
         let me = self.shared.state().config.info.id;
-        let mut work = vec![(units, claim)];
-        while let Some((mut units, claim)) = work.pop() {
+        let mut work = vec![(groups, claim)];
+        while let Some((mut groups, claim)) = work.pop() {
             let mut batch = Batch::default();
-            units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
+            groups.iter().for_each(|group| batch.merge(group.batch.clone()));
             let conn = self.conn.as_mut().ok_or_else(lost)?;
             let written = commit::commit_and_claim(conn, me, &batch, claim.as_ref());
             match timed(&self.shared, Statement::Commit, self.timeout, written).await {
                 Ok(reply) => {
-                    let mut wakes = self.shared.state().committed(units, claim.as_ref(), reply);
+                    let mut wakes = self.shared.state().committed(groups, claim.as_ref(), reply);
                     if again {
                         wakes.since = None; // it may be an earlier transaction that made ready what they are about
                     }
                     self.shared.client.tell(wakes);
                 }
-                Err(Error::Data { message, .. }) if units.len() == 1 && claim.is_none() => {
+                Err(Error::Data { message, .. }) if groups.len() == 1 && claim.is_none() => {
                     say(&self.shared, "error", format!("the database refused what an execution wrote: {message}"));
                     let mut state = self.shared.state();
-                    units.into_iter().for_each(|unit| state.culprit(unit, &message));
+                    groups.into_iter().for_each(|group| state.culprit(group, &message));
                 }
-                Err(Error::Data { .. }) if !units.is_empty() => {
+                Err(Error::Data { .. }) if !groups.is_empty() => {
                     self.shared.state().claim_failed();
-                    let second = units.split_off(units.len().div_ceil(2));
-                    work.extend([(second, None), (units, None)].into_iter().filter(|(units, _)| !units.is_empty()));
+                    let second = groups.split_off(groups.len().div_ceil(2));
+                    work.extend([(second, None), (groups, None)].into_iter().filter(|(groups, _)| !groups.is_empty()));
                 }
-                Err(Error::Locked(_)) if !units.is_empty() => {
+                Err(Error::Locked(_)) if !groups.is_empty() => {
                     self.shared.state().claim_failed();
-                    work.into_iter().rev().for_each(|(more, _)| units.extend(more));
-                    return self.sort_out(units).await;
+                    work.into_iter().rev().for_each(|(more, _)| groups.extend(more));
+                    return self.sort_out(groups).await;
                 }
                 Err(error) => {
-                    self.unknown = units;
-                    work.into_iter().rev().for_each(|(units, _)| self.unknown.extend(units));
+                    self.unknown = groups;
+                    work.into_iter().rev().for_each(|(groups, _)| self.unknown.extend(groups));
                     return self.undecided(error);
                 }
             }
@@ -445,7 +445,7 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
 fn notified(shared: &Shared, payload: &str) {
     let mut state = shared.state();
     if matches!(payload, "schedules" | "orders") {
-        return state.notified_orders();
+        return state.notified_control();
     }
     match payload.parse::<uuid::Uuid>() {
         Ok(id) if id.is_nil() => {}

@@ -11,7 +11,7 @@ use super::database::{Database, RowState, Without};
 use crate::base::types::*;
 use crate::engine::decide::clock::Clock;
 use crate::engine::decide::run::Phase;
-use crate::engine::decide::state::{State, TaskPhase, Unit};
+use crate::engine::decide::state::{State, TaskPhase, WriteGroup};
 pub(in crate::engine) use crate::engine::decide::tests::START;
 use crate::engine::decide::tests::{call, claimed, config};
 use crate::engine::items::{Activation, Command, Item, RunItem};
@@ -119,7 +119,7 @@ struct Request {
 
 #[derive(Clone, Debug)]
 struct Sent {
-    units: Vec<Unit>,
+    groups: Vec<WriteGroup>,
     request: Request,
     reply: Option<BatchReply>,
 }
@@ -138,7 +138,7 @@ struct Worker {
     python: Python,
     sent: Option<Sent>,
     /// Sent, and nobody knows whether it was committed (rule f).
-    unknown: Vec<Unit>,
+    unknown: Vec<WriteGroup>,
     /// Of all that decides what it does; None: that has changed.
     fingerprint: Option<u64>,
 }
@@ -388,14 +388,14 @@ impl World {
     fn send(&mut self, place: usize) {
         let worker = self.worker(place);
         let unknown = std::mem::take(&mut worker.unknown);
-        let (units, claim) = if unknown.is_empty() {
-            (worker.engine.take_units(), worker.engine.claim_request())
+        let (groups, claim) = if unknown.is_empty() {
+            (worker.engine.take_groups(), worker.engine.claim_request())
         } else {
             (unknown, None)
         };
         let mut batch = Batch::default();
-        units.iter().for_each(|unit| batch.merge(unit.batch.clone()));
-        worker.sent = Some(Sent { units, request: Request { worker: worker.id, batch, claim }, reply: None });
+        groups.iter().for_each(|group| batch.merge(group.batch.clone()));
+        worker.sent = Some(Sent { groups, request: Request { worker: worker.id, batch, claim }, reply: None });
     }
 
     fn apply(&mut self, place: usize) {
@@ -406,8 +406,8 @@ impl World {
 
     fn receive(&mut self, place: usize) {
         let worker = self.worker(place);
-        let Some(Sent { units, request, reply: Some(reply) }) = worker.sent.take() else { return };
-        let wakes = worker.engine.committed(units, request.claim.as_ref(), reply);
+        let Some(Sent { groups, request, reply: Some(reply) }) = worker.sent.take() else { return };
+        let wakes = worker.engine.committed(groups, request.claim.as_ref(), reply);
         self.tell(wakes);
     }
 
@@ -415,7 +415,7 @@ impl World {
         self.budget.losses -= 1;
         let worker = self.worker(place);
         let Some(sent) = worker.sent.take() else { return };
-        worker.unknown = sent.units;
+        worker.unknown = sent.groups;
         worker.engine.claim_failed();
         worker.engine.beat_failed();
         if sent.reply.is_none() {
@@ -601,7 +601,7 @@ fn hash(value: impl Hash) -> u64 {
 }
 
 fn asked_to_evict(engine: &State) -> bool {
-    matches!(engine.control.front(), Some(Item::Evict(_)))
+    matches!(engine.urgent.front(), Some(Item::Evict(_)))
 }
 
 fn engine(id: Uuid, now: Micros) -> State {
@@ -626,8 +626,8 @@ fn print(worker: &Worker) -> String {
     let news: BTreeSet<_> = engine.news.iter().collect();
     let starting: VecDeque<_> = engine.starting.clone();
     let due = engine.due.clone().into_sorted_vec();
-    let memory = (attempts, engine.in_python, runs, closing, &engine.control, starting, &engine.with_news, buffer, due);
-    let writer = (&engine.units, loads, news, engine.beat.maybe_work, &worker.sent, &worker.unknown);
+    let memory = (attempts, engine.in_python, runs, closing, &engine.urgent, starting, &engine.with_news, buffer, due);
+    let writer = (&engine.groups, loads, news, engine.beat.maybe_work, &worker.sent, &worker.unknown);
     format!("{:?} {memory:?} {writer:?} {:?}", worker.id, worker.python)
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::base::ids::derive_id;
 use crate::base::types::*;
-use crate::engine::decide::state::Unit;
+use crate::engine::decide::state::WriteGroup;
 use crate::engine::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 
 pub const CANCEL_KEY: &str = "!cancel";
@@ -75,7 +75,7 @@ pub enum End {
 /// What became of an answer: the writes, the eager children (in memory from now on, started once they are committed), ...
 #[derive(Debug, Default)]
 pub struct Answer {
-    pub unit: Unit,
+    pub group: WriteGroup,
     pub eager: Vec<Claimed>,
     /// (due, key) to be fired when the clock reads due.
     pub timers: Vec<(Micros, String)>,
@@ -108,7 +108,7 @@ pub struct Run {
     last_ordinal: i64,
     inbox: VecDeque<News>,
     /// The writes of the activation that Python is working on.
-    current: Unit,
+    current: WriteGroup,
     history: Option<(Vec<Record>, Vec<Activation>)>,
     /// Verbs recorded before this worker had the run, whose outcome is missing: to be done (again).
     unfinished_verbs: Vec<(String, Verb)>,
@@ -141,7 +141,7 @@ impl Run {
             mail: HashMap::new(),
             last_ordinal: 0,
             inbox: VecDeque::new(),
-            current: Unit::default(),
+            current: WriteGroup::default(),
             history: None,
             unfinished_verbs: Vec::new(),
             claimed,
@@ -291,7 +291,7 @@ impl Run {
         key: &str,
         mut outcome: Outcome,
         status: &str,
-        writes: Unit,
+        writes: WriteGroup,
         now: Micros,
     ) -> Activation {
         self.open.remove(key);
@@ -350,7 +350,7 @@ impl Run {
 
     /// Python's answer to a start or an activation.
     pub fn answer(&mut self, commands: Vec<Command>, around: &mut Surroundings<'_>) -> Answer {
-        let mut answer = Answer { unit: std::mem::take(&mut self.current), ..Answer::default() };
+        let mut answer = Answer { group: std::mem::take(&mut self.current), ..Answer::default() };
         self.touched = around.now;
         self.phase = Phase::Idle;
         let mut news_possible = false;
@@ -361,10 +361,10 @@ impl Run {
         if news_possible {
             self.match_signals();
         }
-        answer.unit.batch.fences.push((self.claimed.id, self.claimed.lease));
+        answer.group.batch.fences.push((self.claimed.id, self.claimed.lease));
         if answer.end.is_none() && !self.progress_marked {
             self.progress_marked = true;
-            answer.unit.batch.progressed.push(self.claimed.id);
+            answer.group.batch.progressed.push(self.claimed.id);
         }
         answer
     }
@@ -375,40 +375,45 @@ impl Run {
             Command::Detach { key, call } => {
                 let id = derive_id(self.claimed.id, &key);
                 let request = Some(("completed", call.args.clone()));
-                answer.unit.batch.steps.push(self.step(&key, "detach", call.function.clone(), request));
-                answer.unit.batch.children.push(self.child(key, id, call, None, around.now));
+                answer.group.batch.steps.push(self.step(&key, "detach", call.function.clone(), request));
+                answer.group.batch.children.push(self.child(key, id, call, None, around.now));
             }
             Command::Timer { key, due } => {
                 let mut step = self.step(&key, "timer", String::new(), None);
                 step.due = Some(due);
-                answer.unit.batch.steps.push(step);
+                answer.group.batch.steps.push(step);
                 answer.timers.push((due, key.clone()));
                 self.open.insert(key, Open::Timer { due });
             }
             Command::Signal { key, name, due } => {
                 let mut step = self.step(&key, "signal", name.clone(), None);
                 step.due = due;
-                answer.unit.batch.steps.push(step);
+                answer.group.batch.steps.push(step);
                 answer.timers.extend(due.map(|due| (due, key.clone())));
                 self.waits.entry(name.clone()).or_default().push_back(key.clone());
                 self.open.insert(key, Open::Signal { name, due });
             }
             Command::Cancel { key } => self.give_up(key, answer),
             Command::Version { key, name, value } => {
-                answer.unit.batch.steps.push(self.step(&key, "version", name, Some(("completed", value))));
+                answer.group.batch.steps.push(self.step(&key, "version", name, Some(("completed", value))));
             }
             Command::SideEffect { key, value } => {
-                answer.unit.batch.steps.push(self.step(&key, "side_effect", String::new(), Some(("completed", value))));
+                answer.group.batch.steps.push(self.step(
+                    &key,
+                    "side_effect",
+                    String::new(),
+                    Some(("completed", value)),
+                ));
             }
             Command::Verb { key, verb } => {
                 let mut step = self.step(&key, "verb", verb.name().into(), None);
                 step.payload = serde_json::to_vec(&verb).ok();
-                answer.unit.batch.steps.push(step);
+                answer.group.batch.steps.push(step);
                 self.open.insert(key.clone(), Open::Verb);
                 let (run, lease, epoch) = (self.claimed.id, self.claimed.lease, self.claimed.epoch);
-                answer.unit.verbs.push(VerbRequest { run, lease, epoch, key, verb });
+                answer.group.verbs.push(VerbRequest { run, lease, epoch, key, verb });
             }
-            Command::Headers(headers) => answer.unit.batch.headers.push((self.claimed.id, headers)),
+            Command::Headers(headers) => answer.group.batch.headers.push((self.claimed.id, headers)),
             Command::Complete(result) => answer.end = Some(End::Completed(result)),
             Command::Fail { error, retry } => answer.end = Some(End::Failed { error, retry }),
             Command::Cancelled => answer.end = Some(End::Cancelled),
@@ -424,7 +429,7 @@ impl Run {
             answer.eager.push(eager_claim(&child, around.now));
         }
         self.open.insert(key, Open::Child(id));
-        answer.unit.batch.children.push(child);
+        answer.group.batch.children.push(child);
     }
 
     fn step(&self, key: &str, kind: &'static str, name: String, done: Option<(&'static str, Vec<u8>)>) -> NewStep {
@@ -480,7 +485,7 @@ impl Run {
             waits.retain(|wait| *wait != key);
         }
         let (run, epoch, seq) = (self.claimed.id, self.claimed.epoch, self.seq);
-        answer.unit.batch.abandoned.push(Abandoned { run, epoch, key, seq, abandon: true });
+        answer.group.batch.abandoned.push(Abandoned { run, epoch, key, seq, abandon: true });
     }
 
     /// The executions whose outcome was in Python's hands with this run when it was dropped.
@@ -537,7 +542,7 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         wakes: 0,
         started: now,
         fresh: true,
-        isolated: false,
+        poison_suspect: false,
         headers: call.headers.clone(),
         ready_xid: 0, // it never was
     }

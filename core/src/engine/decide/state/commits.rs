@@ -4,52 +4,52 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::heartbeats::LEASE_LOST;
-use super::{Attempt, Lease, State, TaskPhase, Unit, error_json};
+use super::{Attempt, Lease, State, TaskPhase, WriteGroup, error_json};
 use crate::base::types::*;
 use crate::engine::decide::run::{Phase, Run};
 use crate::engine::items::{Item, VerbRequest};
 
-/// Units in one commit at most: a bound for its duration and memory.
-const MAX_UNITS: usize = 1_000;
+/// Groups in one commit at most: a bound for its duration and memory.
+const MAX_GROUPS: usize = 1_000;
 
-impl Unit {
-    pub(in crate::engine) fn merge(&mut self, other: Unit) {
+impl WriteGroup {
+    pub(in crate::engine) fn merge(&mut self, other: WriteGroup) {
         self.batch.merge(other.batch);
         self.eager.extend(other.eager);
         self.verbs.extend(other.verbs);
         self.closes.extend(other.closes);
-        self.told.extend(other.told);
+        self.notified.extend(other.notified);
     }
 }
 
 impl State {
-    pub fn take_units(&mut self) -> Vec<Unit> {
-        let count = self.units.len().min(MAX_UNITS);
-        self.units.drain(..count).collect()
+    pub fn take_groups(&mut self) -> Vec<WriteGroup> {
+        let count = self.groups.len().min(MAX_GROUPS);
+        self.groups.drain(..count).collect()
     }
 
-    /// These units are committed, but for what the database refused. Gives whom to wake in other workers.
-    pub fn committed(&mut self, units: Vec<Unit>, claim: Option<&ClaimRequest>, reply: BatchReply) -> Wakes {
+    /// These groups are committed, but for what the database refused. Gives whom to wake in other workers.
+    pub fn committed(&mut self, groups: Vec<WriteGroup>, claim: Option<&ClaimRequest>, reply: BatchReply) -> Wakes {
         let now = self.clock.now();
         self.counts.batches += 1;
-        self.counts.written += units.len() as u64;
-        self.metrics.committed(units.len());
+        self.counts.written += groups.len() as u64;
+        self.metrics.committed(groups.len());
         let refused: HashSet<Uuid> = reply.refused.iter().copied().collect();
         for id in &reply.postponed {
             self.attempts.remove(&(*id, 1));
         }
         let mut told = HashSet::new();
-        for unit in units {
-            told.extend(unit.told.iter().copied());
-            self.settle(unit, &refused, now);
+        for group in groups {
+            told.extend(group.notified.iter().copied());
+            self.settle(group, &refused, now);
         }
         let wakes = self.keep_own_wakes(reply.wakes, &told);
         if reply.unclaimed {
             self.claim_failed();
         } else if let Some(request) = claim {
             match reply.snapshot {
-                Some(snapshot) => self.marks.looked(request, &reply.claimed, &snapshot),
-                None => self.marks.looked_everywhere(reply.slow, now),
+                Some(snapshot) => self.cursors.looked(request, &reply.claimed, &snapshot),
+                None => self.cursors.looked_everywhere(reply.slow, now),
             }
             self.take_in(reply.claimed, request.limit as usize, now);
         }
@@ -57,35 +57,35 @@ impl State {
         wakes
     }
 
-    fn settle(&mut self, unit: Unit, refused: &HashSet<Uuid>, now: Micros) {
-        self.closed(&unit.closes);
-        let lost: Vec<Lease> = unit.batch.fences.iter().copied().filter(|(id, _)| refused.contains(id)).collect();
+    fn settle(&mut self, group: WriteGroup, refused: &HashSet<Uuid>, now: Micros) {
+        self.closed(&group.closes);
+        let lost: Vec<Lease> = group.batch.fences.iter().copied().filter(|(id, _)| refused.contains(id)).collect();
         if lost.is_empty() {
-            for lease in unit.eager {
+            for lease in group.eager {
                 if self.draining {
                     self.hand_back(lease);
                 } else {
                     self.put_in_buffer(lease, now);
                 }
             }
-            self.verbs.extend(unit.verbs);
+            self.verbs.extend(group.verbs);
             return;
         }
         self.counts.refused += lost.len() as u64;
-        for lease in unit.eager {
+        for lease in group.eager {
             self.attempts.remove(&lease);
         }
-        for (id, lease) in unit.batch.fences {
+        for (id, lease) in group.batch.fences {
             if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
                 self.drop_execution((id, lease), LEASE_LOST);
-                self.forget_units((id, lease));
+                self.forget_groups((id, lease));
             }
         }
         // Guarantee 3: a run that heard in memory of an outcome which is not recorded does not go on.
-        for id in unit.told {
+        for id in group.notified {
             if let Some(lease) = self.runs.get(&id).map(|run| (id, run.claimed.lease)) {
                 self.drop_execution(lease, LEASE_LOST);
-                self.forget_units(lease);
+                self.forget_groups(lease);
             }
         }
         // A run that is dropped because of its child is still ours in the database: hand it back soon.
@@ -93,13 +93,13 @@ impl State {
     }
 
     /// What a dropped run wanted to write next: its lease may still be good, so the database would take it.
-    fn forget_units(&mut self, lease: Lease) {
+    fn forget_groups(&mut self, lease: Lease) {
         let (gone, kept) =
-            std::mem::take(&mut self.units).into_iter().partition(|unit| unit.batch.fences.contains(&lease));
-        self.units = kept;
-        for unit in Vec::<Unit>::from(gone) {
-            self.closed(&unit.closes);
-            for eager in unit.eager {
+            std::mem::take(&mut self.groups).into_iter().partition(|group| group.batch.fences.contains(&lease));
+        self.groups = kept;
+        for group in Vec::<WriteGroup>::from(gone) {
+            self.closed(&group.closes);
+            for eager in group.eager {
                 self.attempts.remove(&eager);
             }
         }
@@ -123,7 +123,7 @@ impl State {
             let unwritten = self.runs.remove(&id).map(Run::unwritten).unwrap_or_default();
             self.closed(&unwritten);
         }
-        self.control.push_back(Item::Drop { id, lease, reason: reason.into() });
+        self.urgent.push_back(Item::Drop { id, lease, reason: reason.into() });
     }
 
     fn keep_own_wakes(&mut self, wakes: Wakes, told: &HashSet<Uuid>) -> Wakes {
@@ -188,25 +188,25 @@ impl State {
         let outcome = Outcome::new(id, Action::Handback, None);
         let batch = Batch { fences: vec![(id, lease)], outcomes: vec![outcome], ..Batch::default() };
         *self.closing.entry(id).or_default() += 1;
-        self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });
+        self.groups.push_back(WriteGroup { batch, closes: vec![id], ..WriteGroup::default() });
     }
 
-    /// The database cannot take this unit's data, whenever it is tried: its executions fail, and say why.
-    pub fn culprit(&mut self, unit: Unit, message: &str) {
+    /// The database cannot take this group's data, whenever it is tried: its executions fail, and say why.
+    pub fn culprit(&mut self, group: WriteGroup, message: &str) {
         let error = error_json("DataError", message);
-        for lease in unit.eager {
+        for lease in group.eager {
             self.attempts.remove(&lease);
         }
-        for (id, lease) in unit.batch.fences {
+        for (id, lease) in group.batch.fences {
             self.drop_execution((id, lease), message);
-            let parents = unit.batch.parents.clone();
+            let parents = group.batch.parents.clone();
             let payload = Some(error.clone());
             let outcome = Outcome::new(id, Action::Fail, payload);
             let batch = Batch { fences: vec![(id, lease)], parents, outcomes: vec![outcome], ..Batch::default() };
             *self.closing.entry(id).or_default() += 1;
-            self.units.push_back(Unit { batch, closes: vec![id], ..Unit::default() });
+            self.groups.push_back(WriteGroup { batch, closes: vec![id], ..WriteGroup::default() });
         }
-        self.closed(&unit.closes);
+        self.closed(&group.closes);
     }
 
     /// Runs whose whole history is to be read, and runs that have news in the database.

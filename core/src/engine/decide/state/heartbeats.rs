@@ -69,7 +69,7 @@ impl State {
     }
 
     /// A schedule was applied: its first fire time may be sooner than anything we know of. Or this worker is to drain, or to go on.
-    pub fn notified_orders(&mut self) {
+    pub fn notified_control(&mut self) {
         self.beat.wanted = true;
     }
 
@@ -110,10 +110,10 @@ impl State {
         let places = queues.len().max(1);
         queues.rotate_left(self.beat.turn % places);
         self.beat.turn += 1;
-        let isolated = !self.attempts.values().any(|attempt| attempt.claimed.isolated)
-            && !self.runs.values().any(|run| run.claimed.isolated);
-        let marks = self.marks.of(&queues, self.clock.now());
-        Some(ClaimRequest { queues, limit: limit as i32, isolated, headers: self.config.tracing, marks })
+        let poison_suspect = !self.attempts.values().any(|attempt| attempt.claimed.poison_suspect)
+            && !self.runs.values().any(|run| run.claimed.poison_suspect);
+        let cursors = self.cursors.for_claim(&queues, self.clock.now());
+        Some(ClaimRequest { queues, limit: limit as i32, poison_suspect, headers: self.config.tracing, cursors })
     }
 
     /// The claim was not answered: look again.
@@ -122,7 +122,7 @@ impl State {
     }
 
     pub fn wants_commit(&self) -> bool {
-        !self.units.is_empty() || (self.beat.maybe_work && self.claim_limit() > 0)
+        !self.groups.is_empty() || (self.beat.maybe_work && self.claim_limit() > 0)
     }
 
     /// The driver should look, without waiting for its next heartbeat.
@@ -158,10 +158,10 @@ impl State {
     }
 
     /// What the next heartbeat is to be about; None: also what the database believes to run here and is not in hand. Where a look
-    /// at everything takes long (`Marks`) that is for when there is a reason, and for now and then.
+    /// at everything takes long (`Cursors`) that is for when there is a reason, and for now and then.
     pub fn beat_about(&mut self) -> Option<Vec<Uuid>> {
         let now = self.clock.now();
-        if self.beat.wanted || !self.marks.in_use(now) || now >= self.beat.looked_at + STRANGERS_MICROS {
+        if self.beat.wanted || !self.cursors.in_use(now) || now >= self.beat.looked_at + STRANGERS_MICROS {
             self.beat.looked_at = now;
             return None;
         }
@@ -186,7 +186,7 @@ impl State {
         self.beat.last = Some(sent);
         // What is not committed yet, the answer could not know; what could not be made ready is tried again soon.
         let now = self.clock.now();
-        let unwritten = self.beat.next_due.filter(|due| *due > now && !self.units.is_empty());
+        let unwritten = self.beat.next_due.filter(|due| *due > now && !self.groups.is_empty());
         self.beat.next_due =
             reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
         self.beat.peek_by = None;
@@ -194,7 +194,7 @@ impl State {
         let had_flag = self.beat.flag_until > self.clock.now();
         self.beat.flag_until = sent_flag.unwrap_or(Micros::MIN);
         // Rule e: after the flag is committed, look once more before sleeping.
-        self.beat.maybe_work |= reply.ready || (sent_flag.is_some() && !had_flag) || self.marks.in_use(now);
+        self.beat.maybe_work |= reply.ready || (sent_flag.is_some() && !had_flag) || self.cursors.in_use(now);
         self.asked_to_drain(reply.drain);
         self.reconcile(&reply.running);
         self.sweep();
@@ -207,7 +207,7 @@ impl State {
         self.beat.steady_since = None;
         self.beat.wanted = true;
         self.beat.flag_until = Micros::MIN;
-        self.marks.forget();
+        self.cursors.forget();
     }
 
     /// We were declared dead: everything in hand belongs to others now. Go on under the same id with nothing in hand.
@@ -266,7 +266,7 @@ impl State {
             TaskPhase::Running { .. } => {
                 attempt.phase = TaskPhase::Over { since: self.clock.now() };
                 self.metrics.ended(&attempt.claimed.function, Some(Ending::Lost), None);
-                self.control.push_back(Item::Drop { id: lease.0, lease: lease.1, reason: reason.into() });
+                self.urgent.push_back(Item::Drop { id: lease.0, lease: lease.1, reason: reason.into() });
             }
             TaskPhase::Over { .. } => {}
             TaskPhase::Reserved | TaskPhase::Buffered { .. } => {
@@ -309,7 +309,7 @@ impl State {
         let stuck = self.attempts.values().filter(|attempt| long_over(attempt.phase)).count();
         if stuck >= self.config.concurrency() {
             let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
-            self.control.push_back(Item::Stop(reason));
+            self.urgent.push_back(Item::Stop(reason));
         }
     }
 
@@ -335,7 +335,7 @@ impl State {
     pub(in crate::engine) fn evict(&mut self, id: Uuid) {
         if let Some(run) = self.runs.get_mut(&id) {
             run.phase = Phase::Evicting;
-            self.control.push_back(Item::Evict(id));
+            self.urgent.push_back(Item::Evict(id));
         }
     }
 
@@ -374,7 +374,7 @@ impl State {
         let what =
             if draining { "asked to drain: it takes nothing more" } else { "asked to go on: it takes work again" };
         let message = format!("this worker was {what}");
-        self.control.push_back(Item::Log { level: "info", message });
+        self.urgent.push_back(Item::Log { level: "info", message });
     }
 
     /// Gives back everything that is still in hand, whatever Python makes of it.
@@ -392,7 +392,7 @@ impl State {
         for (id, run) in std::mem::take(&mut self.runs) {
             self.hand_back_stranger((id, run.claimed.lease));
         }
-        self.control.clear();
+        self.urgent.clear();
         self.with_news.clear();
     }
 

@@ -63,14 +63,14 @@ const LEAST_DUE_LIMIT: usize = 1_024;
 
 /// Writes that are committed together or not at all, and what may happen once they are.
 #[derive(Clone, Debug, Default)]
-pub struct Unit {
+pub struct WriteGroup {
     pub batch: Batch,
     pub(in crate::engine) eager: Vec<Lease>,
     pub(in crate::engine) verbs: Vec<VerbRequest>,
-    /// Executions that this unit takes out of our hands.
+    /// Executions that this group takes out of our hands.
     pub(in crate::engine) closes: Vec<Uuid>,
-    /// Runs that have heard in memory of an outcome which this unit records.
-    pub(in crate::engine) told: Vec<Uuid>,
+    /// Runs that have heard in memory of an outcome which this group records.
+    pub(in crate::engine) notified: Vec<Uuid>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +115,7 @@ pub struct State {
     pub(in crate::engine) runs: HashMap<Uuid, Run>,
     /// Executions whose last write by us is on its way.
     pub(in crate::engine) closing: HashMap<Uuid, usize>,
-    pub(in crate::engine) control: VecDeque<Item>,
+    pub(in crate::engine) urgent: VecDeque<Item>,
     pub(in crate::engine) starting: VecDeque<Uuid>,
     pub(in crate::engine) with_news: VecDeque<Uuid>,
     pub(in crate::engine) buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
@@ -123,14 +123,14 @@ pub struct State {
     pub(in crate::engine) due: BinaryHeap<Reverse<(Micros, Due)>>,
     /// When `due` has grown to so many, those go of which nothing can come any more.
     pub(in crate::engine) due_limit: usize,
-    pub(in crate::engine) units: VecDeque<Unit>,
+    pub(in crate::engine) groups: VecDeque<WriteGroup>,
     pub(in crate::engine) verbs: Vec<VerbRequest>,
     pub(in crate::engine) loads: HashSet<Uuid>,
     pub(in crate::engine) news: HashSet<Uuid>,
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     pub(in crate::engine) task_micros: f64,
     pub(in crate::engine) beat: heartbeats::Beat,
-    pub(in crate::engine) marks: crate::engine::decide::cursors::Marks,
+    pub(in crate::engine) cursors: crate::engine::decide::cursors::Cursors,
     pub(in crate::engine) firing: crate::engine::drive::firing::Firing,
     pub(in crate::engine) pulse: crate::engine::drive::health::Pulse,
 }
@@ -148,20 +148,20 @@ impl State {
             in_python: 0,
             runs: HashMap::new(),
             closing: HashMap::new(),
-            control: VecDeque::new(),
+            urgent: VecDeque::new(),
             starting: VecDeque::new(),
             with_news: VecDeque::new(),
             buffer: BTreeMap::new(),
             buffered: 0,
             due: BinaryHeap::new(),
             due_limit: LEAST_DUE_LIMIT,
-            units: VecDeque::new(),
+            groups: VecDeque::new(),
             verbs: Vec::new(),
             loads: HashSet::new(),
             news: HashSet::new(),
             task_micros: 1e6,
             beat: heartbeats::Beat::default(),
-            marks: crate::engine::decide::cursors::Marks::default(),
+            cursors: crate::engine::decide::cursors::Cursors::default(),
             firing: crate::engine::drive::firing::Firing::default(),
             pulse: crate::engine::drive::health::Pulse::new(Instant::now()),
             config,
@@ -169,7 +169,7 @@ impl State {
     }
 
     pub fn has_items(&self) -> bool {
-        !self.control.is_empty()
+        !self.urgent.is_empty()
             || !self.starting.is_empty()
             || !self.with_news.is_empty()
             || (!self.buffer.is_empty() && self.in_python < self.config.concurrency())
@@ -182,7 +182,7 @@ impl State {
         let mut items = Vec::new();
         while items.len() < limit {
             let item = self
-                .control
+                .urgent
                 .pop_front()
                 .or_else(|| self.next_activation(now))
                 .or_else(|| self.next_start())
@@ -332,18 +332,18 @@ impl State {
         self.metrics.ended(&claimed.function, Ending::of(action), None);
         let outcome = Outcome { due, of_task: true, ..Outcome::new(claimed.id, action, payload) };
         let fence = Batch { fences: vec![(claimed.id, claimed.lease)], ..Batch::default() };
-        let unit = Unit { batch: fence, closes: vec![claimed.id], ..Unit::default() };
+        let group = WriteGroup { batch: fence, closes: vec![claimed.id], ..WriteGroup::default() };
         *self.closing.entry(claimed.id).or_default() += 1;
-        self.hand_over(claimed.parent, claimed.step_key, outcome, unit, answering)
+        self.hand_over(claimed.parent, claimed.step_key, outcome, group, answering)
     }
 
-    /// Records `outcome` by `unit`, and tells the parent if it is here.
+    /// Records `outcome` by `group`, and tells the parent if it is here.
     fn hand_over(
         &mut self,
         parent: Option<Uuid>,
         key: Option<String>,
         outcome: Outcome,
-        mut unit: Unit,
+        mut group: WriteGroup,
         answering: bool,
     ) -> Option<Activation> {
         let now = self.clock.now();
@@ -354,21 +354,21 @@ impl State {
             _ => None,
         };
         if let (Some(parent), Some(key), Some(status)) = (parent, key, status) {
-            unit.batch.parents.push(parent);
+            group.batch.parents.push(parent);
             if let Some(run) = self.runs.get_mut(&parent) {
                 if answering && run.can_deliver(&key, outcome.id) {
-                    return Some(run.deliver_child(&key, outcome, status, unit, now));
+                    return Some(run.deliver_child(&key, outcome, status, group, now));
                 }
                 if run.phase != Phase::Loading
                     && run.child_ended(&key, outcome.id, status, outcome.payload.clone().unwrap_or_default())
                 {
-                    unit.told.push(parent);
+                    group.notified.push(parent);
                     self.with_news.push_back(parent);
                 }
             }
         }
-        unit.batch.outcomes.push(outcome);
-        self.units.push_back(unit);
+        group.batch.outcomes.push(outcome);
+        self.groups.push_back(group);
         None
     }
 
@@ -389,31 +389,31 @@ impl State {
         let mut answer = run.answer(commands, &mut Surroundings { now, eager: &mut eager });
         for claimed in answer.eager {
             let lease = (claimed.id, claimed.lease);
-            answer.unit.eager.push(lease);
+            answer.group.eager.push(lease);
             self.attempts.insert(lease, Attempt { claimed, phase: TaskPhase::Reserved });
         }
         for (due, key) in answer.timers {
             self.due.push(Reverse((due, Due::Run((id, lease), key))));
         }
-        for child in &answer.unit.batch.children {
+        for child in &answer.group.batch.children {
             self.beat.expect_some(child.run_at);
         }
         match answer.end {
             None => {
-                self.units.push_back(answer.unit);
+                self.groups.push_back(answer.group);
                 if draining {
                     self.evict(id);
                     return None;
                 }
                 self.runs.get_mut(&id)?.deliver(now)
             }
-            Some(end) => self.end_run(id, end, answer.unit),
+            Some(end) => self.end_run(id, end, answer.group),
         }
     }
 
-    fn end_run(&mut self, id: Uuid, end: End, mut unit: Unit) -> Option<Activation> {
+    fn end_run(&mut self, id: Uuid, end: End, mut group: WriteGroup) -> Option<Activation> {
         let run = self.runs.remove(&id)?;
-        unit.closes.push(id);
+        group.closes.push(id);
         *self.closing.entry(id).or_default() += 1;
         let mut due = None;
         let (action, payload) = match end {
@@ -431,9 +431,9 @@ impl State {
         let took = (!matches!(action, Action::Hold | Action::Retry)).then(|| self.clock.now() - run.claimed.started);
         self.metrics.ended(&run.claimed.function, Ending::of(action), took);
         let outcome = Outcome { due, ..Outcome::new(id, action, payload) };
-        // What this unit starts must not wait for another answer of Python's.
-        let answering = unit.eager.is_empty() && unit.verbs.is_empty();
-        self.hand_over(run.claimed.parent, run.claimed.step_key, outcome, unit, answering)
+        // What this group starts must not wait for another answer of Python's.
+        let answering = group.eager.is_empty() && group.verbs.is_empty();
+        self.hand_over(run.claimed.parent, run.claimed.step_key, outcome, group, answering)
     }
 
     /// Python has put the run out of memory.
@@ -445,7 +445,7 @@ impl State {
             self.counts.evictions += 1;
             self.beat.expect_some(run.next_due());
             *self.closing.entry(id).or_default() += 1;
-            self.units.push_back(Unit { batch: run.suspend(), closes: vec![id], ..Unit::default() });
+            self.groups.push_back(WriteGroup { batch: run.suspend(), closes: vec![id], ..WriteGroup::default() });
         }
     }
 
@@ -505,7 +505,7 @@ impl State {
         attempt.phase = TaskPhase::Over { since: self.clock.now() };
         let claimed = attempt.claimed.clone();
         self.counts.timeouts += 1;
-        self.control.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "timeout" });
+        self.urgent.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "timeout" });
         let error = error_json(
             "TimeoutError",
             &format!("attempt {} exceeded its timeout of {} s", claimed.attempt, claimed.timeout.unwrap_or(0.0)),
@@ -515,7 +515,7 @@ impl State {
     }
 
     pub(in crate::engine) fn say(&mut self, level: &'static str, message: String) {
-        self.control.push_back(Item::Log { level, message });
+        self.urgent.push_back(Item::Log { level, message });
     }
 
     pub(in crate::engine) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
@@ -539,7 +539,7 @@ impl State {
             ("stuck", over as u64),
             ("buffered", self.buffer.len() as u64),
             ("hot", self.runs.len() as u64),
-            ("unwritten", self.units.len() as u64),
+            ("unwritten", self.groups.len() as u64),
             ("claimed", c.claimed),
             ("completed", c.completed),
             ("failed", c.failed),
