@@ -95,6 +95,10 @@ bench: ## the benchmark suite, beside bare SQL
 bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
+.PHONY: map
+map: ## every source file, with the first line of its own description
+	@python3 scripts/map.py
+
 .PHONY: model
 model: ## every order of events in small worlds, with the number of states
 	@$(TIMED) model $(CARGO) test $(MANIFEST) --lib model -- --nocapture
