@@ -1,14 +1,10 @@
-"""docs/operate/kubernetes.md has every field of the resources with its default, and the reasons that the operator gives."""
+"""docs/operate/kubernetes.md explains the reasons that the operator gives, and names files that exist."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-import pytest
-import yaml
-
-from helm import CHECKOUT, Object
+from helm import CHECKOUT
 
 TEXT = (CHECKOUT / "docs" / "operate" / "kubernetes.md").read_text()
 OPERATOR = CHECKOUT / "operator" / "currant_operator"
@@ -17,35 +13,6 @@ OPERATOR = CHECKOUT / "operator" / "currant_operator"
 def section(title: str) -> str:
     """What is between a heading and the next of its level."""
     return TEXT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def spec_of(plural: str) -> Object:
-    """The schema of `spec`."""
-    definition = yaml.safe_load((CHECKOUT / "crds" / f"{plural}.yaml").read_text())
-    found: Object = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    return found
-
-
-def fields(schema: Object, path: str = "") -> dict[str, Any]:
-    """Every field that holds a value, with its default. What is Kubernetes' own is not looked into."""
-    if path == "template.spec":
-        return {path: None}
-    kind = schema.get("type")
-    if kind == "array" and schema["items"].get("type") == "object":
-        return fields(schema["items"], f"{path}[]")
-    below = {} if schema.get("x-kubernetes-preserve-unknown-fields") else schema.get("properties", {})
-    if kind != "object" or not below:
-        return {path: schema.get("default")}
-    prefix = f"{path}." if path else ""
-    return {name: value for key in below for name, value in fields(below[key], prefix + key).items()}
-
-
-@pytest.mark.parametrize(("title", "plural"), [("WorkerPool", "workerpools"), ("Workflow", "workflows")])
-def test_the_reference_has_every_field_with_its_default(title: str, plural: str) -> None:
-    rows = re.findall(r"^\| `([\w.\[\]]+)` \| (?:`([^`]*)`)? ?\|", section(title), re.MULTILINE)
-    documented = {path: yaml.safe_load(default) if default else None for path, default in rows}
-    assert len(documented) == len(rows)
-    assert documented == fields(spec_of(plural))
 
 
 def reasons_of_the_operator() -> set[str]:

@@ -40,9 +40,9 @@ def reference() -> str:
     ]
     for kind, plural in KINDS.items():
         lines += ["", f"## {kind}", "", text(schema(plural)["description"])]
-        lines += ["", f"### {kind}: spec", "", *spec_table(plural)]
-        lines += ["", f"### {kind}: status", "", *status_table(plural)]
-        lines += ["", f"### {kind}: columns of kubectl get", "", *columns_table(plural)]
+        lines += ["", f"### {kind} spec", "", *spec_table(plural)]
+        lines += ["", f"### {kind} status", "", *status_table(plural)]
+        lines += ["", f"### {kind} columns of kubectl get", "", *columns_table(plural)]
     return "\n".join(lines) + "\n"
 
 

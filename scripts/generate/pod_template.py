@@ -22,7 +22,7 @@ DEFINITION = "crds/workerpools.yaml"
 BEGIN = "# Written by make generate (scripts/generate/pod_template.py) from here"
 END = "# to here."
 
-# The type of the field, instead of what the document says.
+# Schemas that replace the document's, by type.
 # A quantity may be a number with a point, as `cpu: 0.5`, which int-or-string would refuse. A field without a type takes
 # anything; the rules leave numbers and text, and no rule for one kind of value applies to another.
 QUANTITY = {
@@ -37,16 +37,16 @@ MAP_OF_TEXT = {"type": "object", "additionalProperties": {"type": "string"}}
 TYPES: dict[str, Schema] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": QUANTITY,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": INT_OR_STRING,
-    # Of the claim that an ephemeral volume makes, where no more is allowed.
+    # The metadata of the claim of an ephemeral volume may have no more than these.
     "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {
         "type": "object",
         "properties": {"labels": MAP_OF_TEXT, "annotations": MAP_OF_TEXT},
     },
 }
 KEPT = ("type", "format", "enum", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type")
-# Not of a pod's template, or an old name of another field.
+# Fields that a pod template cannot have, and old names of other fields.
 LEFT_OUT = {"io.k8s.api.core.v1.PodSpec": {"ephemeralContainers", "serviceAccount"}}
-# What the operator's defaults have, so that a part may be written without it.
+# Fields that the operator fills in, so that a part may be written without them.
 OPTIONAL = {"io.k8s.api.core.v1.PodSpec": {"containers"}, "io.k8s.api.core.v1.HTTPGetAction": {"port"}}
 
 NAME = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -57,10 +57,10 @@ OURS = (
 )
 OUR_NAMES = ", ".join(f"'{part.split()[0]}'" for part in OURS.split(", "))
 
-# What is ours, by the path of the field; it goes over what the document says.
+# Currant's own part of the schema, by the path of the field. It overrides the document.
 RULES: dict[str, Schema] = {
     "": {
-        "description": "A part of a PodSpec; see kubectl explain pod.spec.",
+        "description": "A part of a PodSpec (kubectl explain pod.spec). A field that no pod could have is refused.",
         "x-kubernetes-validations": [
             {
                 "rule": "!has(self.terminationGracePeriodSeconds)",
@@ -68,14 +68,14 @@ RULES: dict[str, Schema] = {
             },
             {
                 "rule": "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
-                "message": "leave out restartPolicy: workers are always started again",
+                "message": "leave out restartPolicy: Kubernetes always restarts workers",
             },
         ],
     },
     "terminationGracePeriodSeconds": {"description": "Refused; write drain.timeout of the pool."},
-    "restartPolicy": {"description": "Always, or nothing."},
+    "restartPolicy": {"description": "Always, or absent."},
     "serviceAccountName": {
-        "description": "A ServiceAccount of yours; then the operator makes none.",
+        "description": "A ServiceAccount of your own; the operator then makes none.",
         "maxLength": 253,
     },
     "containers": {
@@ -90,10 +90,17 @@ RULES: dict[str, Schema] = {
             }
         ]
     },
-    "containers[].name": {"description": "The name; worker is the worker's.", "maxLength": 63, "pattern": NAME},
-    "containers[].image": {"description": "The image, where spec.image is not given.", "maxLength": 500},
+    "containers[].name": {
+        "description": "The container's name; worker is the one that runs the worker.",
+        "maxLength": 63,
+        "pattern": NAME,
+    },
+    "containers[].image": {
+        "description": "The image of the container; for worker, instead of spec.image.",
+        "maxLength": 500,
+    },
     "containers[].env": {
-        "description": "Environment variables; those that begin with WORKFLOWS_ are settings of the worker.",
+        "description": "Environment variables. Those that begin with WORKFLOWS_ are settings of the worker.",
         "maxItems": 200,
         "x-kubernetes-validations": [
             {
@@ -103,7 +110,7 @@ RULES: dict[str, Schema] = {
         ],
     },
     "containers[].env[].name": {"description": "The variable's name.", "maxLength": 253},
-    "containers[].env[].value": {"description": "Its value."},
+    "containers[].env[].value": {"description": "The variable's value."},
     "containers[].resources": {"description": "Requests and limits."},
     "initContainers[].name": {"maxLength": 63, "pattern": NAME},
 }

@@ -23,6 +23,7 @@ from scripts.generate.outputs import CHECKOUT, Missing, run
 
 CORE = CHECKOUT / "core"
 ANSWERS = CORE / ".sqlx"
+MIGRATE = CORE / "src" / "store" / "migrate.rs"
 CARGO = ("--manifest-path", "core/Cargo.toml", "--locked")
 # The text of a query: the first literal of a macro, after the type that query_as! names.
 MACRO = re.compile(
@@ -101,10 +102,16 @@ def migrated() -> Iterator[str]:
     """
     with temporary_server() as url:
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("create schema if not exists currant")
-            for file in migrations():
-                connection.execute(file.read_text(encoding="utf-8").encode())
+            connection.execute("create schema currant")
+            for statements in (bookkeeping(), *(file.read_text(encoding="utf-8") for file in migrations())):
+                connection.execute(statements.encode())
         yield url
+
+
+def bookkeeping() -> str:
+    """The tables in which the client notes what it has migrated; they are a constant in the Rust code."""
+    (found,) = re.findall(r'const BOOKKEEPING: &str = "(.*?)";', MIGRATE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found)
 
 
 def migrations() -> list[Path]:

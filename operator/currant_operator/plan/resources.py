@@ -1,7 +1,8 @@
 """WorkerPool and Workflow as the API server hands them out, parsed. Durations are in seconds.
 
-The API server has validated them against `crds/` and filled in the defaults; the defaults here are the same, for
-objects that are older than a default. Unknown fields are left alone: a newer schema may have more.
+The API server has validated them against `crds/` and filled in the defaults. Those of `crd_defaults` are generated from
+the same schema, for clusters whose definitions are older than the operator. Unknown fields are left alone: a newer
+schema may have more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from currant._base.durations import parse_duration
+from currant_operator.plan import crd_defaults
 
 GROUP = "currant.dev"
 VERSION = "v1alpha1"
@@ -51,7 +53,7 @@ class SecretRef(Struct, rename="camel", frozen=True, kw_only=True):
     """Where the URL of the database is: a key of a Secret in the pool's namespace."""
 
     name: str
-    key: str = "url"
+    key: str = crd_defaults.WORKER_POOL_DATABASE_SECRET_REF_KEY
 
 
 class Database(Struct, rename="camel", frozen=True, kw_only=True):
@@ -64,34 +66,34 @@ class Database(Struct, rename="camel", frozen=True, kw_only=True):
 class ScaleDown(Struct, rename="camel", frozen=True, kw_only=True):
     """How fast a pool may shrink."""
 
-    window: Seconds = Seconds(120)
-    max_step_percent: int = 15
+    window: Seconds = Seconds(crd_defaults.WORKER_POOL_SCALING_SCALE_DOWN_WINDOW)
+    max_step_percent: int = crd_defaults.WORKER_POOL_SCALING_SCALE_DOWN_MAX_STEP_PERCENT
 
 
 class Scaling(Struct, rename="camel", frozen=True, kw_only=True):
     """How many pods; `replicas` is there for Fixed and External only."""
 
-    mode: Mode = "Native"
+    mode: Mode = crd_defaults.WORKER_POOL_SCALING_MODE
     replicas: int | None = None
-    min_replicas: int = 0
-    max_replicas: int = 10
-    latency_target: Seconds = Seconds(30)
-    target_utilization: float = 0.8
+    min_replicas: int = crd_defaults.WORKER_POOL_SCALING_MIN_REPLICAS
+    max_replicas: int = crd_defaults.WORKER_POOL_SCALING_MAX_REPLICAS
+    latency_target: Seconds = Seconds(crd_defaults.WORKER_POOL_SCALING_LATENCY_TARGET)
+    target_utilization: float = crd_defaults.WORKER_POOL_SCALING_TARGET_UTILIZATION
     scale_down: ScaleDown = ScaleDown()
-    scale_to_zero_after: Seconds = Seconds(60)
-    paused: bool = False
+    scale_to_zero_after: Seconds = Seconds(crd_defaults.WORKER_POOL_SCALING_SCALE_TO_ZERO_AFTER)
+    paused: bool = crd_defaults.WORKER_POOL_SCALING_PAUSED
 
 
 class Drain(Struct, rename="camel", frozen=True, kw_only=True):
     """How long a worker that is asked to stop may go on with what it has begun."""
 
-    timeout: Seconds = Seconds(300)
+    timeout: Seconds = Seconds(crd_defaults.WORKER_POOL_DRAIN_TIMEOUT)
 
 
 class Rollout(Struct, rename="camel", frozen=True, kw_only=True):
     """How pods of a new template take the place of the old ones."""
 
-    max_unavailable: int | str = 0
+    max_unavailable: int | str = crd_defaults.WORKER_POOL_ROLLOUT_MAX_UNAVAILABLE
 
 
 class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
@@ -101,8 +103,8 @@ class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
     modules: tuple[str, ...]
     database: Database
     image: str | None = None
-    concurrency: int = 100
-    pod_security: PodSecurity = "Restricted"
+    concurrency: int = crd_defaults.WORKER_POOL_CONCURRENCY
+    pod_security: PodSecurity = crd_defaults.WORKER_POOL_POD_SECURITY
     scaling: Scaling = Scaling()
     drain: Drain = Drain()
     rollout: Rollout = Rollout()
@@ -140,13 +142,13 @@ class Schedule(Struct, rename="camel", frozen=True, kw_only=True):
 
     name: str
     cron: str
-    time_zone: str = "UTC"
+    time_zone: str = crd_defaults.WORKFLOW_SCHEDULES_TIME_ZONE
     args: dict[str, Any] = {}
-    overlap: Overlap = "Forbid"
-    catch_up: CatchUp = "Last"
+    overlap: Overlap = crd_defaults.WORKFLOW_SCHEDULES_OVERLAP
+    catch_up: CatchUp = crd_defaults.WORKFLOW_SCHEDULES_CATCH_UP
     starting_deadline: Seconds | None = None
     jitter: Seconds | None = None
-    suspended: bool = False
+    suspended: bool = crd_defaults.WORKFLOW_SCHEDULES_SUSPENDED
 
 
 class Concurrency(Struct, rename="camel", frozen=True, kw_only=True):
@@ -167,7 +169,7 @@ class WorkflowSpec(Struct, rename="camel", frozen=True, kw_only=True):
     concurrency: Concurrency | None = None
     retention: Seconds | None = None
     input_schema: dict[str, Any] | None = None
-    suspended: bool = False
+    suspended: bool = crd_defaults.WORKFLOW_SUSPENDED
 
 
 class Resource(Struct, Generic[Spec], frozen=True, kw_only=True):

@@ -314,11 +314,11 @@ WORKFLOW_REFUSALS = {
     "four fields": ({"spec__schedules__0__cron": "0 3 * *"}, "write five fields with one space between them"),
     "at the start": (
         {"spec__schedules__0__cron": "@reboot"},
-        "of names there are @hourly, @daily, @weekly, @monthly, @yearly and @annually",
+        "write @hourly, @daily, @weekly, @monthly, @yearly or @annually",
     ),
-    "unknown name": ({"spec__schedules__0__cron": "@midnight"}, "of names there are @hourly, @daily"),
-    "name and fields": ({"spec__schedules__0__cron": "@daily * * * *"}, "of names there are @hourly, @daily"),
-    "name in a field": ({"spec__schedules__0__cron": "@daily @daily * * *"}, "of names there are @hourly, @daily"),
+    "unknown name": ({"spec__schedules__0__cron": "@midnight"}, "write @hourly, @daily"),
+    "name and fields": ({"spec__schedules__0__cron": "@daily * * * *"}, "write @hourly, @daily"),
+    "name in a field": ({"spec__schedules__0__cron": "@daily @daily * * *"}, "write @hourly, @daily"),
     "word": ({"spec__schedules__0__cron": "daily"}, 'such as "0 3 * * *" for 3 o\'clock each day'),
     "two spaces": ({"spec__schedules__0__cron": "0  3 * * *"}, "write five fields with one space between them"),
     "minute 60": (

@@ -13,41 +13,41 @@ from scripts.generate.outputs import Texts, between, first_difference
 @pytest.fixture
 def texts(tmp_path: Path) -> Texts:
     """A generator of two files, both as they should be."""
-    found = Texts("two", lambda: {"a/one.md": "1\n2\n", "two.md": "3\n"}, owned=("a/*.md",), checkout=tmp_path)
+    found = Texts("two", lambda: {"a/one.txt": "1\n2\n", "two.txt": "3\n"}, owned=("a/*.txt",), checkout=tmp_path)
     found.write()
     assert list(found.problems()) == []
     return found
 
 
 def test_a_file_that_was_edited_is_named_with_the_first_line_that_differs(texts: Texts) -> None:
-    (texts.checkout / "a/one.md").write_text("1\n3\n")
-    assert list(texts.problems()) == ["a/one.md differs from what is generated, first in line 2"]
+    (texts.checkout / "a/one.txt").write_text("1\n3\n")
+    assert list(texts.problems()) == ["a/one.txt differs from what is generated, first in line 2"]
 
 
 def test_a_file_that_is_missing_is_named(texts: Texts) -> None:
-    (texts.checkout / "two.md").unlink()
-    assert list(texts.problems()) == ["two.md is missing"]
+    (texts.checkout / "two.txt").unlink()
+    assert list(texts.problems()) == ["two.txt is missing"]
 
 
 def test_a_file_that_nothing_generates_is_named_where_only_generated_ones_are(texts: Texts) -> None:
-    (texts.checkout / "a/old.md").touch()
-    (texts.checkout / "mine.md").touch()
-    assert list(texts.problems()) == ["a/old.md is not generated any more"]
+    (texts.checkout / "a/old.txt").touch()
+    (texts.checkout / "mine.txt").touch()
+    assert list(texts.problems()) == ["a/old.txt is not generated any more"]
 
 
 def test_writing_puts_all_of_it_right(texts: Texts) -> None:
-    (texts.checkout / "a/one.md").write_text("")
-    (texts.checkout / "two.md").unlink()
-    (texts.checkout / "a/old.md").touch()
+    (texts.checkout / "a/one.txt").write_text("")
+    (texts.checkout / "two.txt").unlink()
+    (texts.checkout / "a/old.txt").touch()
     texts.write()
     assert list(texts.problems()) == []
-    assert not (texts.checkout / "a/old.md").exists()
+    assert not (texts.checkout / "a/old.txt").exists()
 
 
 def test_a_file_that_is_right_is_not_written(texts: Texts) -> None:
-    before = (texts.checkout / "two.md").stat().st_mtime_ns
+    before = (texts.checkout / "two.txt").stat().st_mtime_ns
     texts.write()
-    assert (texts.checkout / "two.md").stat().st_mtime_ns == before
+    assert (texts.checkout / "two.txt").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(("one", "other", "line"), [("a\n", "b\n", 1), ("a\nb\n", "a\nc\n", 2), ("a\n", "a\nb\n", 2)])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from currant._base.durations import parse_duration
 from currant_operator.plan import conditions, definitions
-from currant_operator.plan.resources import InvalidResource, Scaling, parse_pool, parse_workflow
+from currant_operator.plan.resources import InvalidResource, parse_pool, parse_workflow
 from samples import POOL, WORKFLOW, manifest
 from worlds import NOW, pool_body, workflow_body
 
@@ -67,27 +67,40 @@ def test_an_object_that_cannot_be_read_keeps_its_status_and_is_not_ready() -> No
     assert conditions.refused({**body, "status": status}, "Expected `array` - at `$.spec.queues`", NOW) == status
 
 
-def defaults_of(kind: str) -> dict[str, Any]:
+def defaulted(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """The value as the API server stores it: with the schema's defaults, also in what a default adds."""
+    found = dict(value)
+    for name, below in schema.get("properties", {}).items():
+        if name not in found and "default" in below:
+            found[name] = below["default"]
+        if isinstance(found.get(name), dict):
+            found[name] = defaulted(below, found[name])
+        elif below.get("type") == "array" and name in found and "properties" in below["items"]:
+            found[name] = [defaulted(below["items"], item) for item in found[name]]
+    return found
+
+
+def schema_of(kind: str) -> dict[str, Any]:
     crd = yaml.safe_load((CRDS / f"{kind}.yaml").read_text())
-    spec: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    return spec
+    found: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return found
 
 
-def test_the_defaults_here_are_those_of_the_schema() -> None:
-    fields = defaults_of("workerpools")["properties"]["scaling"]["properties"]
-    spec = pool_body()["spec"]
-    del spec["scaling"]
-    scaling = parse_pool({**pool_body(), "spec": spec}).spec.scaling
-    assert scaling == Scaling()
-    assert fields["maxReplicas"]["default"] == scaling.max_replicas
-    assert fields["minReplicas"]["default"] == scaling.min_replicas
-    assert fields["mode"]["default"] == scaling.mode
-    assert parse_duration(fields["latencyTarget"]["default"]) == scaling.latency_target
-    assert parse_duration(fields["scaleToZeroAfter"]["default"]) == scaling.scale_to_zero_after
-    schedule = defaults_of("workflows")["properties"]["schedules"]["items"]["properties"]
-    (parsed,) = parse_workflow(workflow_body()).spec.schedules
-    assert (schedule["overlap"]["default"], schedule["catchUp"]["default"]) == (parsed.overlap, parsed.catch_up)
-    assert schedule["timeZone"]["default"] == parsed.time_zone
+def test_an_object_without_the_schemas_defaults_is_read_as_with_them() -> None:
+    spec = {
+        "queues": ["orders"],
+        "modules": ["shop"],
+        "database": {"secretRef": {"name": "db"}, "adminSecretRef": {"name": "owner"}},
+    }
+    bare = {**pool_body(), "spec": spec}
+    full = defaulted(schema_of("workerpools"), bare)
+    assert full["spec"]["scaling"]["scaleDown"]["window"] == "120s"
+    assert parse_pool(bare) == parse_pool(full)
+    schedules = [{"name": "nightly", "cron": "@daily"}]
+    bare = {**workflow_body(), "spec": {"function": "f", "poolRef": {"name": "p"}, "schedules": schedules}}
+    full = defaulted(schema_of("workflows"), bare)
+    assert full["spec"]["schedules"][0]["catchUp"] == "Last"
+    assert parse_workflow(bare) == parse_workflow(full)
 
 
 def test_a_workflow_is_the_item_that_the_database_is_given() -> None:
