@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import logging
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -18,7 +20,7 @@ import time
 import click
 
 from currant._base.user_errors import SafeLogger
-from currant.cli import bench, doctor, operations, reads, retention, scale, workers, writes
+from currant.cli import commands
 from currant.cli.functions import Mistake
 from currant.cli.output import say_error, say_usage_error
 from currant.errors import CurrantError
@@ -34,7 +36,21 @@ THREADS_END_WITHIN = 5.0  # seconds after the command
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a full disk, a limit, a terminal that has gone
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands of the package `commands`. The module of one is imported when the command is run or shown."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(context):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        found = (value for value in vars(module).values() if isinstance(value, click.Command) and value.name == name)
+        return next(found)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="currant", prog_name="currant")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -51,11 +67,6 @@ def _wait_briefly() -> None:
     url = os.environ.get(URL_VARIABLE, "")
     if "://" in url and "connect_timeout=" not in url:
         os.environ[URL_VARIABLE] = f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
-
-
-MODULES = (workers, writes, reads, doctor, operations, retention, bench, scale)
-for _command in (command for module in MODULES for command in module.COMMANDS):
-    cli.add_command(_command)
 
 
 def main() -> None:

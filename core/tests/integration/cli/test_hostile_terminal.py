@@ -190,7 +190,10 @@ def test_every_command_that_reads_is_among_them(shop: Shop) -> None:
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[list[str], click.Command]]:
     """Every command, those of groups too, with the words that call it."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
         else:

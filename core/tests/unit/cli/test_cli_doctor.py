@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from currant.cli.doctor import CHECKS, diagnose
+from currant.cli.commands.doctor import CHECKS, diagnose
 
 NOTHING: dict[str, Any] = {
     "schema": {"version": 1, "needed": 1, "server": "18", "sees_all": True},

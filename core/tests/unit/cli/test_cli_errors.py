@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 import examples.saga  # noqa: F401  what the commands name is registered from the start
-from currant.cli import run
+from currant.cli import cli, run
 
 NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=0"
 ID = "00000000-0000-7000-8000-000000000001"
@@ -98,25 +99,7 @@ def test_an_unknown_function_is_one_line_and_exit_code_1(
     assert "did you mean examples.saga.book_trip" in err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "migrate",
-        "worker",
-        "dev",
-        "queue",
-        "status",
-        "show",
-        "list",
-        "cancel",
-        "retry",
-        "signal",
-        "queues",
-        "workers",
-        "schedules",
-        "bench",
-    ],
-)
+@pytest.mark.parametrize("command", cli.list_commands(click.Context(cli)))
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_and_read(capsys, command, "--help")
     assert code == 0

@@ -1,37 +1,20 @@
-"""Commands that change something: queue, cancel, retry, signal."""
+"""`currant queue`: enqueue a function."""
 
 from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
 from typing import Any
 
 import click
 
-from currant._base.durations import parse_duration
-from currant._payloads.codec import decode_error, encode
-from currant.cli.functions import Mistake, check_arguments, find_function, parse_arguments, parse_json
+from currant._payloads.codec import decode_error
+from currant.cli.arguments import duration, moment
+from currant.cli.functions import Mistake, check_arguments, find_function, parse_arguments
 from currant.cli.output import print_json, say
-from currant.cli.reads import id_argument
 from currant.decorators import Function
 from currant.errors import CurrantError, ExecutionCancelled, InvalidInput
 from currant.rust_bridge import RustBridge
-
-
-def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise Mistake(f"{parameter.opts[0]}: {error}") from None
-
-
-def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    try:
-        return None if value is None else datetime.fromisoformat(value)
-    except ValueError:
-        how = "write a time such as 2026-01-31T10:00:00+01:00"
-        raise Mistake(f"{parameter.opts[0]}: {how}, not {value!r}") from None
 
 
 @click.command()
@@ -40,10 +23,10 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("-m", "--module", "modules", multiple=True, help="Import this module and look FUNCTION up in it.")
 @click.option("-q", "--queue", help="The queue to put it in, in place of the function's own.")
 @click.option("--priority", type=int, help="0 to 10, higher first.")
-@click.option("--delay", callback=_duration, help="Not before this time has passed: 30s, 5m, 1h30m, 7d.")
-@click.option("--run-at", callback=_moment, help="Not before this moment: 2026-01-31T10:00:00+01:00.")
+@click.option("--delay", callback=duration, help="Not before this time has passed: 30s, 5m, 1h30m, 7d.")
+@click.option("--run-at", callback=moment, help="Not before this moment: 2026-01-31T10:00:00+01:00.")
 @click.option("--retries", type=int, help="How many times it is tried again after it has failed.")
-@click.option("--run-timeout", callback=_duration, help="Time-out of an attempt of a task, or of the whole workflow.")
+@click.option("--run-timeout", callback=duration, help="Time-out of an attempt of a task, or of the whole workflow.")
 @click.option("--idempotency-key", help="One that is there with this key already is not made again: its id is printed.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it as JSON.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="With --wait: seconds to wait at most.")
@@ -101,35 +84,3 @@ def _wait(id: str, timeout: float | None) -> Any:
             raise decode_error(payload)
         if state == "cancelled":
             raise ExecutionCancelled(f"{id} was cancelled")
-
-
-@click.command()
-@id_argument
-@click.option("--force", is_flag=True, help="End the whole tree at once, without asking the workflow.")
-def cancel(id: str, force: bool) -> None:
-    """Cancel execution ID and everything below it."""
-    RustBridge().cancel_execution(id, force=force)
-    say(f"{id} {'is cancelled' if force else 'will be cancelled'}")
-
-
-@click.command()
-@id_argument
-def retry(id: str) -> None:
-    """Run the failed or cancelled run ID again, from its last good history."""
-    RustBridge().retry_execution(id)
-    say(f"{id} runs again")
-
-
-@click.command()
-@id_argument
-@click.argument("name")
-@click.argument("json_payload", required=False, default="null", metavar="[JSON]")
-@click.option("--dedup-key", help="A second signal with this key to the same run is dropped.")
-def signal(id: str, name: str, json_payload: str, dedup_key: str | None) -> None:
-    """Send workflow ID the signal NAME, with a JSON value (null when there is none)."""
-    payload = encode(parse_json(json_payload, "the signal's value"), "the signal's value")
-    RustBridge().send_signal(id, name, payload, dedup_key)
-    say(f"signal {name} sent to {id}")
-
-
-COMMANDS = (queue, cancel, retry, signal)

@@ -277,6 +277,3 @@ def _snapshot(answer: dict[str, Any], pool: str, workers: list[dict[str, Any]]) 
     )
     oldest = answer["pools"][pool]["oldest_ready_seconds"]
     return Snapshot(0.0, _work(answer, pool, workers), pods, len(pods), oldest)
-
-
-COMMANDS = (scale,)

@@ -17,6 +17,3 @@ def roles() -> None:
     """
     for line in resources.files("currant").joinpath("roles.sql").read_text(encoding="utf-8").splitlines():
         say(line)
-
-
-COMMANDS = (roles,)

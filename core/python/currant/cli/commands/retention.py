@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from currant._base.durations import parse_duration
+from currant.cli.arguments import as_json
 from currant.cli.functions import Mistake
 from currant.cli.output import format_duration, print_json, print_table, say
-from currant.cli.reads import as_json
 from currant.rust_bridge import RustBridge
 
 
@@ -46,6 +46,3 @@ def unset(queue: str) -> None:
     """Keep ended runs of QUEUE for ever."""
     RustBridge().set_queue_retention(queue, None)
     say(f"ended runs of {queue} stay")
-
-
-COMMANDS = (retention,)

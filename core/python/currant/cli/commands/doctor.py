@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from currant.cli.arguments import as_json
 from currant.cli.output import Row, format_duration, print_json, say, shorten
-from currant.cli.reads import as_json
 from currant.rust_bridge import RustBridge
 
 Facts = dict[str, Any]
@@ -289,6 +289,3 @@ def _notes(facts: Facts) -> Iterable[str]:
             f"{back['function']} {back['id']} has gone back {back['times']} times at no cost: if it is no long task in "
             "many roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
         )
-
-
-COMMANDS = (doctor,)

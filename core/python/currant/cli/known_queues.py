@@ -1,0 +1,14 @@
+"""Whether there is such a queue."""
+
+from __future__ import annotations
+
+from currant.errors import NotFound
+from currant.rust_bridge import RustBridge
+
+
+def check_queue(bridge: RustBridge, queue: str) -> None:
+    """Raises `NotFound` for a queue where nothing was ever put and that no worker serves."""
+    known = sorted(row["queue"] for row in bridge.queues())
+    if queue not in known and not bridge.list_executions(queue=queue, limit=1):
+        there = f"; there are {', '.join(known)}" if known else ""
+        raise NotFound(f"no queue {queue}: nothing was ever put there and no worker serves it{there}")
