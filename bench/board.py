@@ -122,7 +122,7 @@ def first_ever() -> bool:
 
 
 def faults(marks: Sequence[bytes], items: int) -> list[str]:
-    """What speaks against "each item ran exactly once", in words; empty when nothing does."""
+    """The evidence against "each item ran exactly once", in words; empty when there is none."""
     totals: Sequence[int]
     if len(marks) == 1:
         totals = marks[0]  # a soak has tens of millions

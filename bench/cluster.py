@@ -69,7 +69,7 @@ def fresh_database(admin_url: str, name: str) -> Iterator[str]:
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """What the figures depend on. `directory` is on the disk of the database."""
+    """The machine and server that the figures depend on. `directory` is on the disk of the database."""
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",

@@ -1,4 +1,4 @@
-"""What Currant's workers run in the benchmark: functions that do nothing but mark their index on the board."""
+"""The functions that Currant's workers run in the benchmark: they only mark their index on the board."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def killed(index: int) -> None:
 
 @workflow(queue=QUEUE)
 async def long_chain(steps: int, held: bool) -> int:
-    """So many awaited steps, one after the other; `held`: a worker is killed during the last one."""
+    """Await a number of steps, one after the other; `held`: a worker is killed during the last one."""
     for step in range(steps - 1):
         await pickup.run(step)
     await (killed if held else pickup).run(steps - 1)
@@ -53,7 +53,7 @@ async def long_chain(steps: int, held: bool) -> int:
 
 @workflow(queue=QUEUE)
 async def fan_out(children: int) -> int:
-    """So many children at once, all awaited."""
+    """Start a number of children at once, and await them all."""
     await asyncio.gather(*(noop.run(child) for child in range(children)))
     return children
 

@@ -1,4 +1,4 @@
-"""What a turn costs: statements, bytes of WAL, CPU time, memory."""
+"""The costs of a turn: statements, bytes of WAL, CPU time, memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def memory(process: psutil.Process) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What server and workers had used at a moment; the difference of two is what lies between."""
+    """The use by server and workers up to a moment; the difference of two is the use between them."""
 
     wal: float
     server: float
@@ -73,7 +73,7 @@ class Cost:
 
     @classmethod
     async def now(cls, admin: Any, server: psutil.Process, pids: list[int]) -> Cost:
-        """Of this moment."""
+        """The reading of this moment."""
         workers = sum(cpu_seconds(psutil.Process(pid)) for pid in pids)
         return cls(await wal_bytes(admin), server_cpu_seconds(server), workers)
 

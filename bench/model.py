@@ -1,4 +1,4 @@
-"""What is measured: workloads with their sizes and figures, and the results of a run."""
+"""The measurements: workloads with their sizes and figures, and the results of a run."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ W9_DRAIN = (
 )
 W9_STEPS = (Figure("statements", "workflows of 5 steps, statements", "per step", "lower", label="W9-statements"),)
 
-# What the charts of figures are called that have a label of their own.
+# The titles of charts whose figure has a label of its own.
 LABELS = {
     "W5r-1000": "a run of 1,000 steps is taken over",
     "W5r-10000": "a run of 10,000 steps is taken over",
@@ -332,7 +332,7 @@ class Results:
 
     @classmethod
     def from_json(cls, text: str) -> Results:
-        """What results.json holds."""
+        """The content of results.json."""
         given = json.loads(text)
         return cls(**{**given, "runs": [Run(**run) for run in given["runs"]]})
 

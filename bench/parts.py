@@ -1,4 +1,4 @@
-"""What the workloads are made of: a turn, and waiting for its workers."""
+"""The parts of workloads: a turn, and waiting for its workers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Turn:
     series: dict[str, list[float]] = field(default_factory=dict)  # figures of each minute, for workloads that have some
 
     async def checkpoint(self) -> None:
-        """So that no turn pays for the writes of another."""
+        """A checkpoint, so that no turn pays for the writes of another."""
         async with connect(self.admin_url) as admin:
             await admin.execute("checkpoint")
 
     def workers(self, count: int, items: int) -> Workers:
-        """So many worker processes with a board."""
+        """A number of worker processes with a board."""
         command, variables = self.candidate.worker(self.url, self.workload)
         return Workers(command, variables, Boards(self.directory, items, count), count, self.directory)
 

@@ -20,7 +20,7 @@ class WorkerEnded(Exception):
 
 
 class Workers:
-    """So many worker processes, started together, ended at the end of the block."""
+    """A number of worker processes, started together and ended at the end of the block."""
 
     def __init__(
         self, command: list[str], variables: dict[str, str], boards: Boards, count: int, directory: Path

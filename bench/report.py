@@ -1,4 +1,4 @@
-"""What people read: the table, RESULTS.md, results.json and the charts."""
+"""The results: the table, RESULTS.md, results.json and the charts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What BENCHMARK calls it."""
+        """The workload's name in the results."""
         return self.figure.label or self.workload.id
 
     @property

@@ -30,7 +30,7 @@ from pg_stat_user_tables"""
 
 @dataclass
 class Soak:
-    """What a soak has enqueued: timed tasks mark from 0 on, the others from `room` on."""
+    """The tasks that a soak has enqueued: timed ones mark from 0 on, the others from `room` on."""
 
     minutes: int
     rate: float  # tasks per second that are meant to be enqueued
@@ -75,7 +75,7 @@ class Soak:
         return range(there[0], there[-1] + 1) if there else range(0)
 
     def faults(self, marks: list[bytes]) -> list[str]:
-        """What speaks against "each item that was enqueued ran exactly once, and nothing else ran"."""
+        """The evidence against "each item that was enqueued ran exactly once, and nothing else ran"."""
         used = [mark[: len(self.asked)] + mark[self.room : self.room + self.others] for mark in marks]
         beyond = sum(sum(mark) for mark in marks) - sum(sum(mark) for mark in used)
         return faults(used, self.enqueued) + ([f"{beyond} marks of items that do not exist"] if beyond else [])
@@ -93,7 +93,7 @@ async def soak_kept(turn: Turn) -> dict[str, float]:
 
 
 async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool = False) -> dict[str, float]:
-    """So many minutes at half of the rate that a drain has just shown; `kept`: ended runs may be gone."""
+    """A number of minutes at half of the rate that a drain has just shown; `kept`: ended runs may be gone."""
     drained = await drain_rate(turn)
     plan = Soak(turn.items, drained * SHARE)
     with turn.workers(1, plan.places) as workers:

@@ -43,5 +43,5 @@ def ratio(candidate: Summary | None, limit: Summary | None) -> float | None:
 
 
 def order_of(candidates: Sequence[str], round_number: int) -> list[str]:
-    """Who goes first in a round (counted from 1): reversed every other round, so that no one always goes first."""
+    """The order in a round (counted from 1): reversed every other round, so that no candidate always goes first."""
     return list(candidates) if round_number % 2 else list(reversed(candidates))

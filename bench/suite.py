@@ -105,7 +105,7 @@ def turn_process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a turn's process has to say: its figures, or why it is void."""
+    """The answer of a turn's process: its figures, or why it is void."""
 
     values: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)

@@ -42,7 +42,7 @@ def main(text: str) -> None:
 
 
 def last_log_lines(directory: Path) -> str:
-    """What the workers wrote at the end."""
+    """The last lines that the workers wrote."""
     return "\n".join(path.read_text(errors="replace").strip()[-2000:] for path in sorted(directory.glob("*.log")))
 
 

@@ -21,7 +21,7 @@ INVARIANTS = ROOT / "core/tests/invariants.sql"
 # Debian's place for it, which differs by processor.
 FAKETIME = next(Path(f"{SYSTEM_ROOT}/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
-# What is recorded, and how often, noted by the database itself; and the rows of customers who enqueue in a transaction.
+# The database itself notes how often each outcome is recorded; customers who enqueue in a transaction have rows, too.
 AUDIT = """
     create schema chaos;
     create table chaos.orders (tag text primary key);
@@ -114,7 +114,7 @@ class Arena:
         await slot.relay.close()
 
     async def heal(self) -> None:
-        """Whatever a fault left behind, everything stands and can be reached again."""
+        """After any fault: everything runs and can be reached again."""
         for disk in self.disks:
             disk.free()
         await asyncio.to_thread(self.primary.start)
@@ -191,5 +191,5 @@ def take_out(admin: psycopg.Connection[tuple[object, ...]], function: str, text:
 
 
 def logs(directory: Path) -> list[Path]:
-    """What workers and servers wrote."""
+    """The logs of workers and servers."""
     return sorted(path for path in directory.glob("*.log") if os.path.getsize(path))

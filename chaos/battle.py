@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """What came of a seed."""
+    """The outcome of a seed."""
 
     seed: int
     seconds: float

@@ -1,4 +1,4 @@
-"""What the tables and the server say when all is over, as plain values for the judge."""
+"""The state of the tables and the server when all is over, as plain values for the judge."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Fleet:
         return complaints
 
     def kill_all(self) -> None:
-        """Whatever happens, none is left behind."""
+        """End all workers: none is left behind, also after an error."""
         for slot in self.slots:
             if slot.process is not None and slot.process.poll() is None:
                 slot.process.kill()

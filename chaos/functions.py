@@ -1,4 +1,4 @@
-"""What the workers run. Every result follows from the arguments alone, so that it can be judged.
+"""The functions that the workers run. Every result follows from the arguments alone, so that it can be judged.
 
 The first argument of every function is its tag: by it the judge finds in the tables what a customer asked for.
 """
@@ -122,7 +122,7 @@ async def crew(tag: str, width: int) -> list[int]:
 
 @workflow(queue=QUEUE, retry=PATIENT, max_worker_losses=MANY)
 async def race(tag: str, runners: int) -> list[int]:
-    """Who wins decides what comes next: a replay in another order makes other steps, and is held."""
+    """The winner decides the next step: a replay in another order would make other steps, and be incompatible."""
     running = {asyncio.create_task(double.run(f"{tag}/{n}", n)): n for n in range(runners)}
     order: list[int] = []
     while running:
@@ -135,7 +135,7 @@ async def race(tag: str, runners: int) -> list[int]:
 
 @workflow(queue=QUEUE, retry=PATIENT, max_worker_losses=MANY)
 async def signalled(tag: str, waits: int) -> list[int | None]:
-    """What came by signals; None where a wait timed out."""
+    """The payloads of signals; None where a wait timed out."""
     heard: list[int | None] = []
     for number in range(waits):
         try:
@@ -199,7 +199,7 @@ async def parent(tag: str, number: int) -> list[int]:
 
 @workflow(queue=QUEUE, retry=PATIENT, max_worker_losses=MANY)
 async def chance(tag: str) -> list[int]:
-    """What chance gave must be the same after every replay."""
+    """Random values, which must be the same after every replay."""
     drawn = [currant.side_effect(lambda: random.randrange(10**9)), int(currant.random() * 10**9)]
     return [number for n, value in enumerate(drawn) for number in (value, await double.run(f"{tag}/{n}", value))]
 

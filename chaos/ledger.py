@@ -1,4 +1,4 @@
-"""What really ran: every attempt of a task notes its begin and its end in a file that Currant knows nothing of.
+"""The ledger of attempts: each notes its begin and its end in a file that Currant does not know.
 
 A line is one write, so it outlives a SIGKILL right after, and lines of several processes do not mix.
 Times are `time.monotonic_ns`, which all processes of a machine share and no change of its clock moves.

@@ -15,7 +15,7 @@ from chaos import functions
 from chaos.postgres import url_at
 from currant import CurrantError, DatabaseUnavailable, ExecutionCancelled, ExecutionFailed, Handle, NotRunning
 
-# What became of an enqueue, as its caller knows it.
+# The result of an enqueue, as its caller knows it.
 PROMISED = "promised"  # a handle was returned, or the caller's transaction is committed
 UNKNOWN = "unknown"  # the database went away in the middle
 WITHDRAWN = "withdrawn"  # the caller's transaction was rolled back

@@ -19,7 +19,7 @@ SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Rule:
-    """What is taken out: in the SQL function `function` everywhere `text`, for which `instead` is put."""
+    """A rule that is taken out: in the SQL function `function`, `instead` takes the place of each `text`."""
 
     title: str
     function: str
@@ -37,7 +37,7 @@ RULES = (
         ("twice", "recorded step run again", "wrong"),
     ),
     Rule(
-        "the wake-up: a run that was woken while it was being put out of memory sleeps on",
+        "the wake-up: a run that was woken while it was being evicted sleeps on",
         "commit_batch",
         "coalesce(e.wakes <> o.wakes, currant.has_news(e.id))",
         "false",

@@ -1,4 +1,4 @@
-"""What people read, and what machines do: Markdown and JSON."""
+"""The results, for people (Markdown) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def summary(outcome: Outcome) -> str:
 
 
 def complaints(outcome: Outcome, most: int = 8) -> list[str]:
-    """What speaks against a seed, and how to strike it again."""
+    """The complaints about a seed, and how to run it again."""
     lines = []
     for rule, found in outcome.verdict.complaints.items():
         lines += [f"  {rule}: {text}" for text in found[:most]]

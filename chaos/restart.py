@@ -37,7 +37,7 @@ Samples = Sequence[tuple[float, int]]
 
 @dataclass
 class Recovery:
-    """What a restart cost. Rates are tasks a second, times seconds."""
+    """The cost of a restart. Rates are tasks a second; times are seconds."""
 
     before: float
     down: float  # from the crash until the server takes connections again

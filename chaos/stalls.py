@@ -15,7 +15,7 @@ AFTER = 10.0  # seconds after its end for which a strike is blamed for what stan
 
 @dataclass
 class Stalls:
-    """Of a kind of fault: how often it struck, and the worst it did. Seconds."""
+    """How often a kind of fault struck, and its longest stalls, in seconds."""
 
     struck: int = 0
     stall: float = 0.0  # no attempt ended anywhere

@@ -9,7 +9,7 @@ from chaos.facts import TERMINAL, Facts, Row
 from chaos.ledger import Attempt
 from chaos.load import PROMISED, UNSAID, WITHDRAWN, Order
 
-# What is written and what is noted are two clocks of one machine; they agree to less than this (seconds).
+# Rows and ledger are written by two clocks of one machine; they agree to less than this (seconds).
 CLOCKS = 0.005
 # A worker knows the server's clock as well as its round trips are quick; the slowed network is what makes it worst.
 SERVER_CLOCK = 0.2
@@ -55,7 +55,7 @@ def _roots(facts: Facts) -> dict[str, list[Row]]:
 
 
 def lost(facts: Facts) -> list[str]:
-    """What was promised is there; what commits with the customer's rows is there if they are."""
+    """Every promised execution exists; one that commits with the customer's rows exists if they do."""
     roots = _roots(facts)
     found = []
     for order in facts.book.orders:
@@ -101,7 +101,7 @@ def run_again(facts: Facts) -> list[str]:
 
 
 def at_most_once(facts: Facts) -> list[str]:
-    """What may lose no worker was started once at most."""
+    """A task that may lose no worker was started once at most."""
     starts = Counter((attempt.id, attempt.tag) for attempt in facts.attempts if attempt.function == "at_most_once")
     return [f"{tag} ({id}) was started {count} times" for (id, tag), count in starts.items() if count > 1]
 

@@ -231,7 +231,7 @@ def print_result(console: Console, verdict: Verdict, orders: int) -> None:
 
 
 def print_next(console: Console, directory: Path, url: str, failed_id: str | None) -> None:
-    """What to type next."""
+    """The commands to type next."""
     program = Path(sys.executable).with_name("currant")
     currant_command = os.path.relpath(program) if program.exists() else f"{sys.executable} -m currant"
     python = os.path.relpath(sys.executable)

@@ -1,4 +1,4 @@
-"""What the demo's orders must come to, computed from their data alone, and whether the database and the ledger agree.
+"""The expected ends of the demo's orders, computed from their data alone; whether database and ledger agree.
 
 Nothing here asks Currant anything: `check` takes what the database holds (as `currant list --json` prints it) and the
 lines that the tasks wrote to the ledger while they ran, and gives every difference in words.
@@ -26,7 +26,7 @@ LedgerLine = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expected:
-    """What must become of an order: its end, the parcel's number or the reason, and each step with its end."""
+    """The expected end of an order: its state, the parcel's number or the reason, and each step with its end."""
 
     state: str
     text: str
@@ -35,7 +35,7 @@ class Expected:
 
 @dataclass
 class Verdict:
-    """What was found: every difference in words, and the counts for the demo's table."""
+    """The findings: every difference in words, and the counts for the demo's table."""
 
     problems: list[str] = field(default_factory=list)
     completed: int = 0
@@ -53,7 +53,7 @@ def needs_approval(order: Order) -> bool:
 
 
 def decide(order: Order) -> Decision:
-    """What the demo's approver says."""
+    """The answer of the demo's approver."""
     return {"approved": order.amount_cents <= REFUSAL_LIMIT_CENTS, "by": APPROVER}
 
 

@@ -54,7 +54,7 @@ dockerfile_of() {
     esac
 }
 
-# What an image is built on must be there before it.
+# An image must be built after the image that it is built on.
 with_their_bases() {
     local image
     for image in "$@"; do

@@ -89,7 +89,7 @@ python_tree() {
         sed -i '1s|^#!.*python.*|#!/usr/bin/python3|' "$tree"/usr/local/bin/*
     fi
     find "$target" -name __pycache__ -prune -exec rm -rf {} + # a wheel of a checkout may bring those of other Pythons
-    # Of our own wheels: where they lay on this machine, and a list of crates with the time and a random number in it.
+    # Files of our own wheels that differ with each build: their path on this machine, and a list of crates with the time and a random number.
     rm -rf "$target"/currant*.dist-info/{direct_url.json,sboms}
     sed -i '/direct_url.json,\|\/sboms\//d' "$target"/*.dist-info/RECORD
     # Nothing can be compiled later: the root file system is read-only. A file for another Python may fail; so be it.

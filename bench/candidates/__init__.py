@@ -1,4 +1,4 @@
-"""Who takes part. A candidate is one module here with a class `Candidate`; the peers are in bench/peers."""
+"""The candidates. Each is one module here with a class `Candidate`; the peers are in bench/peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a candidate must be able to do. The workloads are the same for all; see bench.workloads."""
+"""The interface of a candidate. The workloads are the same for all; see bench.workloads."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Candidate(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """What it is run with: settings that a user can set."""
+        """The settings that it runs with: settings that a user can set."""
 
     @abstractmethod
     async def prepare(self, url: str) -> None:

@@ -108,7 +108,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of all executions."""
+        """The counts of all executions."""
         return dict(await connection.fetch("select state, count(*) from currant.executions group by state"))
 
     async def taken_over(self, connection: Any) -> bool | None:

@@ -160,7 +160,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of tasks, workflows and steps."""
+        """The counts of tasks, workflows and steps."""
         return dict(
             await connection.fetch(
                 "select state, count(*) from (select state from items union all select state from steps) s"

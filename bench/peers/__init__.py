@@ -1,4 +1,4 @@
-"""What a user would pick instead: other task queues and workflow libraries, each a module here with a `Candidate`.
+"""The peers: other task queues and workflow libraries, each a module here with a `Candidate`.
 
 They are an optional extra, `pip install -r bench/peers/requirements.txt`; one that is not installed is skipped.
 """
@@ -26,7 +26,7 @@ class Peer:
     debian: str = ""
 
     def lacks(self) -> str:
-        """What is not installed and how to install it; empty when nothing is."""
+        """The peers that are not installed, and how to install them; empty when all are."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 return f"{package} is not installed: {INSTALL}"

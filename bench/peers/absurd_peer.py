@@ -90,7 +90,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of all tasks, and of the steps that have a checkpoint; not those by which a parent keeps its children."""
+        """The counts of all tasks, and of steps with a checkpoint; not those by which a parent keeps its children."""
         rows = await connection.fetch(
             f"select state, count(*) from absurd.t_{QUEUE} group by 1"
             f" union all select state, count(*) from absurd.t_{CHILDREN} group by 1"

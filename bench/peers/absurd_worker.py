@@ -56,7 +56,7 @@ async def chain(params: Any, context: Any) -> int:
 
 
 async def long_chain(params: Any, context: Any) -> int:
-    """So many steps, one after the other."""
+    """Run a number of steps, one after the other."""
     for number in range(params):
         await context.step(f"step-{number}", marking_time(number))
     return int(params)
@@ -77,7 +77,7 @@ async def main() -> None:
 
     @app.register_task("fan_out")  # type: ignore[untyped-decorator]
     async def fan_out(params: Any, context: Any) -> int:
-        """So many children, all awaited."""
+        """Start a number of children, and await them all."""
 
         async def start() -> list[str]:
             return [str((await children.spawn("noop", child))["task_id"]) for child in range(params)]

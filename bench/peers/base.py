@@ -1,4 +1,4 @@
-"""What the peers have in common."""
+"""The common parts of the peers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def as_user_types_it(command: Sequence[str]) -> str:
 
 
 def versions(*packages: str) -> str:
-    """What is installed of these, in words."""
+    """The installed ones of these, in words."""
     return ", ".join(f"{package} {version(package)}" for package in packages)
 
 

@@ -124,12 +124,12 @@ class Candidate(base.Candidate):
         return self._command(), {WORKER: self._url}
 
     async def unfinished(self, connection: Any) -> bool:
-        """What waits, and what was delivered and not acknowledged."""
+        """The number of tasks that wait, and of those delivered and not acknowledged."""
         assert self._redis is not None
         return bool(self._redis.llen(QUEUE) or self._redis.hlen("unacked"))
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """What waits, and what has a result."""
+        """The number of tasks that wait, and of those that have a result."""
         assert self._redis is not None
         found = {
             "pending": self._redis.llen(QUEUE),

@@ -89,7 +89,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of all workflows, and of the steps that have a result."""
+        """The counts of all workflows, and of the steps that have a result."""
         rows = await connection.fetch(
             "select status, count(*) from dbos.workflow_status group by 1 union all"
             f" select 'SUCCESS', count(*) from dbos.operation_outputs where function_name in ({STEPS})"

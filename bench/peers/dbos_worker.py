@@ -54,7 +54,7 @@ def chain(index: int) -> int:
 
 @DBOS.workflow(name="long_chain")
 def long_chain(steps: int) -> int:
-    """So many steps, one after the other."""
+    """Run a number of steps, one after the other."""
     for number in range(steps):
         step_timed(number)
     return steps
@@ -62,7 +62,7 @@ def long_chain(steps: int) -> int:
 
 @DBOS.workflow(name="fan_out")
 def fan_out(children: int) -> int:
-    """So many children on the queue, all awaited."""
+    """Start a number of children on the queue, and await them all."""
     handles = [DBOS.enqueue_workflow(QUEUE, noop, child) for child in range(children)]
     for handle in handles:
         handle.get_result(polling_interval_sec=float(os.environ[POLL_INTERVAL]))

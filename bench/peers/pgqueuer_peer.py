@@ -84,7 +84,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of the queue, and of the log the entries that say how a job ended."""
+        """The counts of the queue, and of the log entries that say how a job ended."""
         rows = await connection.fetch(
             "select status::text, count(*) from pgqueuer group by 1"
             " union all select status::text, count(*) from pgqueuer_log"

@@ -81,7 +81,7 @@ class Candidate(base.Candidate):
         )
 
     async def tally(self, connection: Any) -> dict[str, int]:
-        """Of all jobs."""
+        """The counts of all jobs."""
         rows = await connection.fetch("select status::text, count(*) from procrastinate_jobs group by 1")
         return tallied(rows, NAMES)
 

@@ -39,7 +39,7 @@ class DemoFailed(Exception):
 
 @dataclass
 class Demo:
-    """What the demo knows of the cluster and of its orders."""
+    """The demo's view of the cluster and of its orders."""
 
     namespace: str
     orders: int
@@ -71,14 +71,14 @@ class Demo:
         self.pods = sorted(found["items"], key=lambda pod: pod["metadata"]["creationTimestamp"])
 
     def line(self) -> str:
-        """What is shown live, as one line."""
+        """The live view, as one line."""
         counts = Counter(self.states.values())
         orders = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         pods = Counter(state_of(pod) for pod in self.pods)
         return f"orders: {orders}; pods: {', '.join(f'{number} {state}' for state, number in pods.items())}"
 
     def panel(self) -> Group:
-        """What is shown live."""
+        """The live view."""
         pods = Table(title="pods of the pool", title_justify="left", show_header=False)
         for pod in self.pods:
             state = state_of(pod)
@@ -209,7 +209,7 @@ async def run(demo: Demo, console: Console) -> None:
 
 
 def problems_of(demo: Demo) -> list[str]:
-    """What is not as it must be."""
+    """Everything that is not as it must be."""
     found = []
     if len(demo.ended) != demo.orders:
         found.append(f"{len(demo.ended)} orders have ended, not {demo.orders}")

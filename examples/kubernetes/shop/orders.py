@@ -1,4 +1,4 @@
-"""What happens to an order. The pool of `workerpool.yaml` runs this module; `workflow.yaml` sets its rules.
+"""The tasks and workflows of an order. The pool of `workerpool.yaml` runs this module; `workflow.yaml` sets its rules.
 
 currant worker -q orders -q payments -m shop.orders
 """

@@ -33,7 +33,7 @@ def root(image: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     for _, file, member in built.layers:
         with tarfile.open(file) as outer, tarfile.open(fileobj=outer.extractfile(member)) as layer:
             layer.extractall(path, filter="fully_trusted")  # it is ours
-    # What a container runtime mounts.
+    # The mounts that a container runtime makes.
     (path / "dev").mkdir(exist_ok=True)
     (path / "dev/null").touch(mode=0o666)
     config = built.config["config"]

@@ -1,4 +1,4 @@
-"""What is read from a Dockerfile, and what this project's Dockerfiles say."""
+"""Reading a Dockerfile, and the content of this project's Dockerfiles."""
 
 from __future__ import annotations
 
