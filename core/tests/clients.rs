@@ -3,7 +3,7 @@ mod support;
 use currant::base::error::Error;
 use currant::base::types::*;
 use currant::client::Client;
-use currant::client::verbs::{Answer, Verb};
+use currant::client::verbs::*;
 use currant::store::commit;
 use currant::store::control;
 use currant::store::control::send_signal;
@@ -447,20 +447,20 @@ async fn the_seeds_verbs_claim_fail_retry_and_complete() {
     let client = Client::new(&database.url, 2).unwrap();
     let (worker, queues) = (Uuid::now_v7(), vec!["q".to_string()]);
     let id = client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap()[0];
-    let claim = || Verb::Claim { worker, queues: queues.clone(), limit: 5 };
-    let Answer::Claimed(first) = client.ask(claim()).await.unwrap() else { panic!("a claim gives executions") };
+    let claim = || ClaimExecutions { worker_id: worker, queues: queues.clone(), limit: 5 };
+    let first = client.ask(claim()).await.unwrap();
     assert_eq!((first.len(), first[0].0), (1, id));
-    let fail = Verb::Fail { worker, items: vec![(id, first[0].1, b"{}".to_vec(), true)] };
-    assert_eq!(client.ask(fail.clone()).await.unwrap(), Answer::Ids(vec![]));
-    assert_eq!(client.ask(fail).await.unwrap(), Answer::Ids(vec![id]), "the lease is gone");
+    let fail = FailExecutions { worker_id: worker, items: vec![(id, first[0].1, b"{}".to_vec(), true)] };
+    assert_eq!(client.ask(fail.clone()).await.unwrap(), Vec::<Uuid>::new());
+    assert_eq!(client.ask(fail).await.unwrap(), [id], "the lease is gone");
 
     let mut conn = database.connect().await;
     assert_eq!(text(&mut conn, "select run_at > clock_timestamp() from currant.executions").await, "true");
     run(&mut conn, "update currant.executions set run_at = now()".into()).await;
-    client.ask(Verb::Heartbeat { worker, name: "seed".into(), queues: queues.clone() }).await.unwrap();
-    let Answer::Claimed(second) = client.ask(claim()).await.unwrap() else { panic!("a claim gives executions") };
-    let complete = Verb::Complete { worker, items: vec![(id, second[0].1, b"7".to_vec())] };
-    assert_eq!(client.ask(complete).await.unwrap(), Answer::Ids(vec![]));
+    client.ask(UpdateHeartbeat { worker_id: worker, name: "seed".into(), queues: queues.clone() }).await.unwrap();
+    let second = client.ask(claim()).await.unwrap();
+    let complete = CompleteExecutions { worker_id: worker, items: vec![(id, second[0].1, b"7".to_vec())] };
+    assert_eq!(client.ask(complete).await.unwrap(), Vec::<Uuid>::new());
     let standing = client.wait_execution(id, Some(10.0)).await.unwrap();
     assert_eq!((standing.state.as_str(), standing.payload.as_slice()), ("completed", b"7".as_slice()));
 }
@@ -560,7 +560,7 @@ async fn what_is_wrong_with_the_database_is_told_in_one_line_without_the_passwor
     for (url, says) in [(unreachable, "refused"), (missing, "does not exist")] {
         let client = Client::new(&url, 2).unwrap();
         for error in [
-            client.ask(Verb::Queues).await.unwrap_err(),
+            client.ask(Queues {}).await.unwrap_err(),
             client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap_err(),
             client.wait_execution(Uuid::now_v7(), None).await.unwrap_err(),
         ] {
@@ -578,7 +578,7 @@ async fn a_database_that_takes_no_connections_is_waited_for() {
     let error = Target::parse(&database.url).unwrap().connect().await.err().expect("it is closed");
     assert!(matches!(&error, Error::Unavailable(m) if m.contains("not currently accepting connections")), "{error:?}");
     let client = Client::new(&database.url, 2).unwrap();
-    let (asked, ()) = tokio::join!(client.ask(Verb::Queues), database.allow_connections(true));
+    let (asked, ()) = tokio::join!(client.ask(Queues {}), database.allow_connections(true));
     asked.expect("it went on when the database was open again");
 }
 
@@ -598,9 +598,9 @@ async fn a_setting_of_the_url_that_the_server_does_not_know_is_no_matter_of_the_
 async fn a_closed_client_says_so_at_once() {
     let database = Database::new().await;
     let client = Client::new(&database.url, 2).unwrap();
-    client.ask(Verb::Queues).await.unwrap();
+    client.ask(Queues {}).await.unwrap();
     client.close().await;
-    let answer = tokio::time::timeout(Duration::from_secs(10), client.ask(Verb::Queues)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), client.ask(Queues {})).await;
     assert!(matches!(answer, Ok(Err(Error::Refused(m))) if m.contains("closed")));
 }
 
@@ -610,14 +610,12 @@ async fn behind_a_transaction_pooler_every_statement_is_in_a_transaction() {
     let database = Database::empty().await;
     let pooler = Pooler::of(&database);
     let client = Client::new(&pooler.url, 2).unwrap();
-    client.ask(Verb::SchemaVersion).await.unwrap();
-    client.ask(Verb::Migrate).await.unwrap();
+    client.ask(SchemaVersion {}).await.unwrap();
+    client.ask(Migrate {}).await.unwrap();
     client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
     let ids = client.create_executions(vec![new(call(Kind::Workflow, "q")), keyed("k")]).await.unwrap();
     client.wait_execution(ids[0], Some(0.1)).await.unwrap();
-    for verb in every_verb(ids[0]) {
-        client.ask(verb.clone()).await.unwrap_or_else(|error| panic!("{verb:?}: {error}"));
-    }
+    ask_every_verb(&client, ids[0]).await;
     let mut conn = Target::parse(&pooler.url).unwrap().connect().await.unwrap();
     let me = register(&mut conn, &["q"]).await;
     let claimed = claim_one(&mut conn, me, "q").await;
@@ -636,7 +634,7 @@ async fn without_the_parameter_statements_are_split() {
     let database = Database::new().await;
     let pooler = Pooler::of(&database);
     let client = Client::new(&pooler.url.replace("&pgbouncer=true", ""), 2).unwrap();
-    client.ask(Verb::Queues).await.unwrap();
+    client.ask(Queues {}).await.unwrap();
     assert!(pooler.split().iter().any(|message| message.starts_with("P:") && message.contains("queue_stats")));
 }
 
@@ -699,40 +697,46 @@ async fn a_server_that_is_not_what_was_asked_for_is_passed_over() {
     }
 }
 
-/// Verbs that do not change what the others need; a definition with a limit settles the executions that are there.
-fn every_verb(id: Uuid) -> Vec<Verb> {
-    let pools = r#"[{"key": "p", "queues": ["q"]}]"#;
+/// Verbs that do not change what the others need; a definition with a limit marks the executions that are there.
+async fn ask_every_verb(client: &Client, id: Uuid) {
+    macro_rules! ask {
+        ($($verb:expr,)*) => {$(
+            client.ask($verb).await.unwrap_or_else(|error| panic!("{}: {error}", stringify!($verb)));
+        )*};
+    }
+    let (pools, queues) = (r#"[{"key": "p", "queues": ["q"]}]"#.to_string(), vec!["q".to_string()]);
     let definition = r#"[{"function": "f.task", "owner": "o", "concurrency_limit": 2,
         "schedules": [{"name": "s", "cron": "0 0 1 1 *"}]}]"#;
-    vec![
-        Verb::ApplyDefinitions(definition.into()),
-        Verb::Definitions,
-        Verb::DefinitionStats(vec!["f.task".into()]),
-        Verb::Schedules,
-        Verb::FireSchedules,
-        Verb::DeleteDefinitions(vec!["o".into()]),
-        Verb::SetQueueRetention { queue: "q".into(), retention: Some(60.0) },
-        Verb::QueueRetentions,
-        Verb::Sweep { limit: 10, begin: false },
-        Verb::Get(id),
-        Verb::Show(id),
-        Verb::Queues,
-        Verb::Workers,
-        Verb::Doctor,
-        Verb::Fleet(pools.into()),
-        Verb::Scaling(pools.into()),
-        Verb::AnyReady(vec!["q".into()]),
-        Verb::SleepFor(Uuid::now_v7(), vec!["q".into()], 0.0),
-        Verb::AskToDrain(vec!["pod".into()], true),
-        Verb::EndPods(vec!["pod".into()], vec!["Evicted".into()]),
-        Verb::EndContainers(vec!["pod".into()], vec!["OOMKilled".into()], vec![0]),
-        Verb::PickUps(vec![id]),
-        Verb::Signal { id, name: "go".into(), payload: b"1".to_vec(), dedup_key: "k".into() },
-        Verb::Resume(vec![id]),
-        Verb::Cancel { id, force: false },
-        Verb::Retry(id),
-        Verb::Heartbeat { worker: Uuid::now_v7(), name: "w".into(), queues: vec!["q".into()] },
-    ]
+    let payload = b"1".to_vec();
+    ask! {
+        ApplyDefinitions { items: definition.into() },
+        ListDefinitions {},
+        DefinitionStats { functions: vec!["f.task".into()] },
+        ListSchedules {},
+        FireSchedules {},
+        DeleteDefinitions { owners: vec!["o".into()] },
+        SetQueueRetention { queue: "q".into(), retention: Some(60.0) },
+        QueueRetentions {},
+        Sweep { limit: 10, begin: false },
+        GetExecution { id },
+        Show { id },
+        Queues {},
+        Workers {},
+        Doctor {},
+        Fleet { pools: pools.clone() },
+        Scaling { pools },
+        AnyReady { queues: queues.clone() },
+        SleepFor { watcher: Uuid::now_v7(), queues: queues.clone(), seconds: 0.0 },
+        AskToDrain { pod_uids: vec!["pod".into()], drain: true },
+        EndPods { pods: vec![("pod".into(), "Evicted".into())] },
+        EndContainers { containers: vec![("pod".into(), "OOMKilled".into(), 0)] },
+        PickUps { ids: vec![id] },
+        SendSignal { id, name: "go".into(), payload, dedup_key: "k".into() },
+        ResumeWorkflows { ids: vec![id] },
+        CancelExecution { id, force: false },
+        RetryExecution { id },
+        UpdateHeartbeat { worker_id: Uuid::now_v7(), name: "w".into(), queues },
+    }
 }
 
 /// Rule e: the flag is committed before the look, the work before the wake-up, so that in every order one sees the other. The look

@@ -2,7 +2,7 @@
 mod support;
 use currant::base::error::Error;
 use currant::client::Client;
-use currant::client::verbs::{Answer, Verb};
+use currant::client::verbs::{Migrate, Queues};
 use currant::store::migrate;
 use currant::store::url::Target;
 use support::*;
@@ -73,9 +73,9 @@ async fn an_edited_migration_is_refused() {
 async fn a_client_migrates_an_empty_database_and_refuses_it_before() {
     let database = Database::empty().await;
     let client = Client::new(&database.url, 2).unwrap();
-    assert!(matches!(client.ask(Verb::Queues).await, Err(Error::SchemaMismatch(_))));
-    assert_eq!(client.ask(Verb::Migrate).await.unwrap(), Answer::Number(migrate::SCHEMA_VERSION));
-    assert_eq!(client.ask(Verb::Queues).await.unwrap(), Answer::Json(b"[]".to_vec()));
+    assert!(matches!(client.ask(Queues {}).await, Err(Error::SchemaMismatch(_))));
+    assert_eq!(client.ask(Migrate {}).await.unwrap(), migrate::SCHEMA_VERSION);
+    assert_eq!(client.ask(Queues {}).await.unwrap(), b"[]");
 }
 
 /// A role of its own in a database of its own; dropped before the database is.

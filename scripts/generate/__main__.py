@@ -9,12 +9,22 @@ import argparse
 import subprocess
 import sys
 
-from scripts.generate import bench_results, charts, crds, dashboards, pod_template, scaling_charts, sqlx_answers
+from scripts.generate import (
+    bench_results,
+    charts,
+    core_stub,
+    crds,
+    dashboards,
+    pod_template,
+    scaling_charts,
+    sqlx_answers,
+)
 from scripts.generate.outputs import CHECKOUT, HOW, Generator, Missing, Texts
 
 GENERATORS: tuple[Generator, ...] = (
     sqlx_answers.SqlxAnswers(),
     Texts("pod-template", pod_template.outputs),
+    Texts("core-stub", core_stub.outputs),
     Texts("crds", crds.outputs, owned=("charts/currant/files/crds/*.yaml",)),
     Texts("dashboards", dashboards.outputs, owned=("charts/currant/files/dashboards/*.json",)),
     Texts("chart-values", charts.values_table),

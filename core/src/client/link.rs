@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::verbs::{Answer, Verb};
+use super::verbs::{Limit, Verb};
 use crate::base::error::{Error, Result};
 use crate::base::types::Wakes;
 use crate::store::conn::{Conn, Pool};
@@ -13,9 +13,6 @@ use crate::store::url::Target;
 
 /// Even an impatient client gives a busy server so much time for a statement.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Applying definitions may take so long.
-const LONGEST_APPLY: Duration = Duration::from_secs(120);
 
 /// Between two tries while the database does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -64,24 +61,22 @@ impl Shared {
     }
 
     /// One try of a verb.
-    async fn once(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
-        if verb.needs_no_schema() {
+    async fn once<V: Verb>(&self, verb: &V) -> Result<(V::Answer, Wakes)> {
+        if V::NEEDS_NO_SCHEMA {
             let mut conn = self.pool.acquire().await?;
             return verb.run(&mut conn).await;
         }
         let mut conn = self.connection().await?;
-        // A key may be in the hands of another transaction, for as long as that takes.
-        let limit = match verb {
-            Verb::Create(_) => self.target.connect_timeout,
-            // A thousand of them, and all that waits is marked.
-            Verb::ApplyDefinitions(_) => LONGEST_APPLY,
-            _ => self.patience(),
+        let limit = match V::LIMIT {
+            Limit::Patience => self.patience(),
+            Limit::WholeTimeout => self.target.connect_timeout,
+            Limit::Exactly(limit) => limit,
         };
         let result = within(limit, verb.run(&mut conn)).await;
         keep_or_close(&mut conn, result)
     }
 
-    pub(crate) async fn ask(&self, verb: &Verb) -> Result<(Answer, Wakes)> {
+    pub(crate) async fn ask<V: Verb>(&self, verb: &V) -> Result<(V::Answer, Wakes)> {
         let deadline = self.deadline();
         let mut pauses = Pauses::new();
         let mut lost = false;
@@ -91,8 +86,13 @@ impl Shared {
                     lost |= matches!(error, Error::Unavailable(_));
                     pauses.pause().await;
                 }
-                Err(error) if lost && verb.done_already(&error) => return Ok((Answer::Nothing, Wakes::default())),
-                Err(error) => return Err(self.reason(error).await),
+                Err(error) => {
+                    let done = if lost { verb.done_already(&error) } else { None };
+                    return match done {
+                        Some(answer) => Ok((answer, Wakes::default())),
+                        None => Err(self.reason(error).await),
+                    };
+                }
                 Ok(answer) => return Ok(answer),
             }
         }

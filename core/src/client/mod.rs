@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::enqueues::{Enqueue, commit_enqueues};
 use self::link::{Shared, closed};
 use self::results::{Waiter, look_for_results};
-use self::verbs::{Answer, Verb};
+use self::verbs::{CancelExecution, CreateKeyed, GetStatus, SendSignal, Verb};
 use self::wakes::{Notice, send, send_wakes};
 use self::watcher::Watcher;
 use crate::base::calls;
@@ -28,7 +28,6 @@ use crate::base::limits;
 use crate::base::runtime;
 use crate::base::types::{NewExecution, Wakes};
 use crate::store::enqueue;
-use crate::store::read;
 use crate::store::read::Standing;
 use crate::store::url::Target;
 
@@ -73,7 +72,7 @@ impl Client {
     }
 
     /// Does a verb; again, as long as the client's time-out allows, while the database does not answer.
-    pub async fn ask(&self, verb: Verb) -> Result<Answer> {
+    pub async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer> {
         let (answer, wakes) = self.shared.ask(&verb).await?;
         self.tell(wakes);
         Ok(answer)
@@ -87,10 +86,8 @@ impl Client {
         calls::check(&items)?;
         if items.iter().any(|item| item.idempotency_key.is_some()) {
             let _turn = self.shared.keyed.acquire().await.map_err(|_| closed())?;
-            return match self.ask(Verb::Create(items.clone())).await? {
-                Answer::Created(created) => enqueue::stored(&items, &created),
-                _ => Ok(Vec::new()),
-            };
+            let created = self.ask(CreateKeyed { items: items.clone() }).await?;
+            return enqueue::stored(&items, &created);
         }
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.deadline();
@@ -103,17 +100,17 @@ impl Client {
         limits::SIGNAL_NAME.check(&name)?;
         limits::check_payload("payload", &payload)?;
         let dedup_key = dedup_key.unwrap_or_else(|| Uuid::now_v7().to_string());
-        self.ask(Verb::Signal { id, name, payload, dedup_key }).await.map(|_| ())
+        self.ask(SendSignal { id, name, payload, dedup_key }).await
     }
 
     pub async fn cancel(&self, id: Uuid, force: bool) -> Result<()> {
-        self.ask(Verb::Cancel { id, force }).await.map(|_| ())
+        self.ask(CancelExecution { id, force }).await
     }
 
     /// Waits until an execution has ended. After `seconds` gives how it stands, with `finished` false.
     pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<Standing> {
         if seconds.is_some_and(|seconds| seconds <= 0.0) {
-            return self.standing(id).await;
+            return self.ask(GetStatus { id }).await;
         }
         let (reply, answer) = oneshot::channel();
         self.waiters.send(Waiter { id, reply }).map_err(|_| closed())?;
@@ -121,7 +118,7 @@ impl Client {
         if let Ok(standing) = timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)), answer).await {
             return standing.map_err(|_| closed())?;
         }
-        self.standing(id).await
+        self.ask(GetStatus { id }).await
     }
 
     /// Waits until something becomes ready in these queues, without being a worker; gives false after `seconds`, and when the client is
@@ -132,13 +129,6 @@ impl Client {
         tokio::select! {
             heard = watcher.wait(self, queues, patience) => heard,
             () = self.shared.pool.closed() => Ok(false),
-        }
-    }
-
-    async fn standing(&self, id: Uuid) -> Result<Standing> {
-        match self.ask(Verb::Standing(id)).await? {
-            Answer::Standing(standing) => Ok(standing),
-            _ => Err(read::not_found(id)),
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::base::error::Result;
 use crate::base::runtime;
 use crate::client::Client;
-use crate::client::verbs::{Answer, Verb};
+use crate::client::verbs::{AnyReady, SleepFor};
 use crate::store::conn::Listener;
 use crate::store::notify;
 use crate::store::url::Target;
@@ -39,12 +39,12 @@ impl Watcher {
             return Ok(false);
         }
         let seconds = patience.as_secs_f64();
-        client.ask(Verb::SleepFor(self.id, queues.clone(), seconds)).await?;
-        let ready =
-            client.ask(Verb::AnyReady(queues.clone())).await? == Answer::Number(1) || self.hears(patience).await;
+        let watcher = self.id;
+        client.ask(SleepFor { watcher, queues: queues.clone(), seconds }).await?;
+        let ready = client.ask(AnyReady { queues: queues.clone() }).await? || self.hears(patience).await;
         if ready {
             // Awake: a burst must not notify for each of its enqueues.
-            client.ask(Verb::SleepFor(self.id, queues, 0.0)).await?;
+            client.ask(SleepFor { watcher, queues, seconds: 0.0 }).await?;
         }
         Ok(ready)
     }

@@ -6,11 +6,11 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::errors::to_python;
+use super::values::ToPython;
 use crate::base::error::{Error, Result};
 use crate::base::runtime;
 
@@ -94,32 +94,9 @@ fn entry(py: Python<'_>, letter: Letter) -> PyResult<Bound<'_, PyTuple>> {
 #[derive(FromPyObject)]
 pub(super) struct Reply(Py<Mailbox>, i64);
 
-/// What a verb gives Python.
-pub(super) trait Gift: Send + 'static {
-    fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
-}
-
-impl Gift for () {
-    fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(py.None())
-    }
-}
-
-macro_rules! gifts {
-    ($($type:ty),*) => {$(
-        impl Gift for $type {
-            fn give(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                self.into_py_any(py)
-            }
-        }
-    )*};
-}
-
-gifts!(i32, bool, Vec<u8>, Vec<String>, (String, Vec<u8>), Vec<(String, i64, Vec<u8>)>);
-
 /// Runs a verb. With a `reply` this returns None at once, and the outcome is posted; without, it waits: others may use the
 /// interpreter meanwhile, and a signal (Ctrl-C) ends the wait.
-pub(super) fn answer<T: Gift>(
+pub(super) fn answer<T: ToPython>(
     py: Python<'_>,
     reply: Option<Reply>,
     verb: impl Future<Output = Result<T>> + Send + 'static,
@@ -128,18 +105,18 @@ pub(super) fn answer<T: Gift>(
         Some(Reply(mailbox, token)) => {
             let shared = mailbox.get().shared.clone();
             runtime::handle().spawn(async move {
-                let outcome = verb.await.map(|gift| Box::new(move |py: Python<'_>| gift.give(py)) as Value);
+                let outcome = verb.await.map(|answer| Box::new(move |py: Python<'_>| answer.to_python(py)) as Value);
                 shared.post(Letter { token, outcome });
             });
             Ok(py.None())
         }
-        None => wait(py, verb)?.give(py),
+        None => wait(py, verb)?.to_python(py),
     }
 }
 
 const BETWEEN_SIGNAL_CHECKS: Duration = Duration::from_millis(100);
 
-fn wait<T: Gift>(py: Python<'_>, verb: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<T> {
+fn wait<T: ToPython>(py: Python<'_>, verb: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<T> {
     let (sender, receiver) = sync_channel(1);
     let task = runtime::handle().spawn(async move {
         let _ = sender.send(verb.await);

@@ -4,6 +4,8 @@ mod core;
 mod engine;
 mod errors;
 mod mailbox;
+mod values;
+mod verbs;
 
 use pyo3::prelude::*;
 
@@ -42,5 +44,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(new_id, module)?)?;
     module.add_function(wrap_pyfunction!(derive_id, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(verbs::verb_signatures, module)?)?;
     Ok(())
 }

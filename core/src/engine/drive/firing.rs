@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::base::error::Result;
 use crate::base::types::Micros;
-use crate::client::verbs::{Answer, Verb};
+use crate::client::verbs::FireSchedules;
 use crate::engine::Shared;
 use crate::engine::decide::state::State;
 use crate::store::schedules::Fired;
@@ -78,10 +78,7 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     }
     let shared = shared.clone();
     tokio::spawn(async move {
-        let result = shared.client.ask(Verb::FireSchedules).await.map(|answer| match answer {
-            Answer::Fired(fired) => fired,
-            _ => Fired::default(),
-        });
+        let result = shared.client.ask(FireSchedules {}).await;
         shared.state().fired(result);
         shared.kick.notify_one();
         shared.wake_fd.wake();

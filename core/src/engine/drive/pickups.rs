@@ -1,7 +1,7 @@
 //! How long executions were ready before they were claimed: asked of the database for a sample, beside the writer.
 use std::sync::Arc;
 
-use crate::client::verbs::{Answer, Verb};
+use crate::client::verbs::PickUps;
 use crate::engine::Shared;
 
 /// Asks for the sample that lies there, if any. An outage costs a sample, which nobody needs to hear of.
@@ -18,7 +18,7 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
     }
     let shared = shared.clone();
     tokio::spawn(async move {
-        if let Ok(Answer::Seconds(waits)) = shared.client.ask(Verb::PickUps(ids)).await {
+        if let Ok(waits) = shared.client.ask(PickUps { ids }).await {
             shared.state().metrics.picked_up(&waits);
         }
     });

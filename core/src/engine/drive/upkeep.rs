@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::error::Result;
-use crate::client::verbs::{Answer, Verb};
+use crate::client::verbs::Sweep;
 use crate::engine::Shared;
 
 /// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can go.
@@ -33,10 +33,10 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
 async fn sweep(shared: &Shared) -> Result<()> {
     let mut begin = true;
     while !*shared.gone.borrow() {
-        match shared.client.ask(Verb::Sweep { limit: BITE, begin }).await? {
-            Answer::Swept(swept) if swept.more => begin = false,
-            _ => break,
+        if !shared.client.ask(Sweep { limit: BITE, begin }).await?.more {
+            break;
         }
+        begin = false;
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())

@@ -54,7 +54,7 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Cancel { target, force } => {
-            client.ask(crate::client::verbs::Verb::Cancel { id: *target, force: *force }).await?;
+            client.cancel(*target, *force).await?;
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {
