@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release, with the chart's name in it. Other names append to it, hence 44 of the 63 letters of a label. */}}
+{{/* The release's name, with the chart's name in it. Other names append to it, so it has at most 44 of a label's 63 letters. */}}
 {{- define "currant.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
@@ -32,7 +32,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What selects pods never changes; `component` tells the operator from the demo's Postgres. */}}
+{{/* The labels that select pods never change; `component` tells the operator from the demo's Postgres. */}}
 {{- define "currant.selector" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -75,7 +75,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* "true" or "": a switch of `monitoring`, or with auto whether the cluster has the Prometheus operator's API. */}}
+{{/* Whether a part of `monitoring` is enabled, "true" or "": auto means that the cluster has the Prometheus operator's API. */}}
 {{- define "currant.monitoring" -}}
 {{- if eq (toString .enabled) "true" -}}
 true
@@ -118,7 +118,7 @@ true
 {{- without $ports "" | uniq | toYaml }}
 {{- end }}
 
-{{/* The ports of databases that the release's pods may reach: given, or those of the URLs, else Postgres' own. */}}
+{{/* The ports of databases that the release's pods may reach: those given, otherwise those of the URLs, otherwise 5432. */}}
 {{- define "currant.databasePorts" -}}
 {{- $ports := .Values.networkPolicy.databasePorts }}
 {{- if not $ports }}
@@ -134,7 +134,7 @@ true
 {{- if or .Values.database.url .Values.demoPostgres.enabled }}true{{ end }}
 {{- end }}
 
-{{/* The demo's password: given, or that of the last release, or a new one; the same in every template of one render. */}}
+{{/* The demo's password: the one given, otherwise that of the last release, otherwise a new one. It is the same in every template. */}}
 {{- define "currant.demoPassword" -}}
 {{- if not .Values.demoPostgres.password }}
 {{- $found := lookup "v1" "Secret" .Release.Namespace (include "currant.postgres" .) }}
@@ -156,7 +156,7 @@ true
 {{- end }}
 {{- end }}
 
-{{/* The URL for the operator; empty where that for workers is all there is. */}}
+{{/* The URL for the operator; empty if the workers' URL is the only one. */}}
 {{- define "currant.adminUrl" -}}
 {{- if .Values.demoPostgres.enabled }}
 {{- include "currant.demoUrl" (dict "root" . "user" "currant") }}
@@ -165,7 +165,7 @@ true
 {{- end }}
 {{- end }}
 
-{{/* The demo's URL as one of its roles. Each has a password of its own, made from the owner's, which cannot be had from it. */}}
+{{/* The demo's URL for one of its roles. Each role's password is a hash of the owner's, so it does not give the owner's away. */}}
 {{- define "currant.demoUrl" -}}
 {{- $password := include "currant.demoPassword" .root }}
 {{- if ne .user "currant" }}

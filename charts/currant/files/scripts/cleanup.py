@@ -53,7 +53,7 @@ def delete_all(plural):
 
 
 def main():
-    """Workflows first: the operator finds their database by their pool."""
+    """Delete the Workflows first, because the operator finds their database by their pool."""
     delete_all("workflows")
     delete_all("workerpools")
 

@@ -1,6 +1,6 @@
-"""`helm test`: the API has the resources, the operator is ready and one of it leads, the database answers.
+"""`helm test`: the API has the resources, the operator is ready and one of its pods leads, the database answers.
 
-Runs in the operator's image. Prints a line a check; exit code 1 when one does not hold within its time.
+Runs in the operator's image. Prints a line for each check; the exit code is 1 when one still fails at the end of its time.
 """
 
 import http.client
@@ -96,8 +96,8 @@ def main():
     checks = [has_resources, operator_is_ready, one_leads]
     if os.environ.get("DATABASE_URL"):
         checks.append(database_answers)
-    held = [holds(check) for check in checks]  # every one, also after one that does not hold
-    return 0 if all(held) else 1
+    passed = [holds(check) for check in checks]  # every check runs, also after one that fails
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":
