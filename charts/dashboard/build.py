@@ -56,7 +56,7 @@ def targets(panel: Panel) -> list[Builder[Dataquery]]:
 
 
 def as_stat(panel: Panel) -> stat.Panel:
-    """One number."""
+    """A panel that shows one number."""
     steps = [Threshold(value=None, color="green")]
     if panel.bad is not None:
         steps.append(Threshold(value=panel.bad, color="red"))
@@ -70,7 +70,7 @@ def as_stat(panel: Panel) -> stat.Panel:
 
 
 def as_graph(panel: Panel) -> timeseries.Panel:
-    """Lines over time."""
+    """A panel with lines over time."""
     graph = timeseries.Panel().fill_opacity(10).line_width(1).show_points(VisibilityMode.NEVER)
     if not panel.title.startswith("Time to"):
         graph.min(0)
@@ -100,7 +100,7 @@ class Sheet:
         self.top = 0
 
     def place(self, width: int, height: int, left: int) -> GridPos:
-        """Where the next panel stands."""
+        """The position of the next panel."""
         self.number += 1
         return GridPos(h=height, w=width, x=left, y=self.top)
 
@@ -126,7 +126,7 @@ def link(title: str, page: str) -> make.DashboardLink:
 
 
 def choice(name: str, query: str) -> make.QueryVariable:
-    """A variable with several values to choose, at first all."""
+    """A variable of which several values can be chosen; at first all are."""
     return (
         make.QueryVariable(name)
         .datasource(SOURCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 OF_POOL = '{namespace=~"$namespace",pool=~"$pool"}'
 OF_NAMESPACE = '{namespace=~"$namespace"}'
-# Of pools that share a queue each has the count.
+# Pools that share a queue each have the same count, so the greatest is taken.
 INCOMPATIBLE = f"max by (namespace, function) (currant_pool_incompatible_runs{OF_POOL})"
 COMPLETED = 'outcome="completed"'
 FAILED = 'outcome="failed"'
@@ -15,7 +15,7 @@ ENDED = 'outcome=~"completed|failed"'
 
 @dataclass(frozen=True)
 class Query:
-    """What a panel asks, and how its series are called."""
+    """A query of a panel, and the legend of its series."""
 
     expr: str
     legend: str = ""
@@ -23,7 +23,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel; a `stat` is red from the number `bad` on."""
+    """A panel. One that shows a single number is red from the number `bad` on."""
 
     title: str
     description: str
@@ -33,18 +33,18 @@ class Panel:
 
 
 def rate(counter: str, by: str = "", extra: str = "") -> str:
-    """How fast a counter of the chosen pools grows, a second."""
+    """How fast a counter of the chosen pools grows, per second."""
     labels = OF_POOL[:-1] + (f",{extra}}}" if extra else "}")
     return f"sum{f' by ({by})' if by else ''} (rate({counter}{labels}[$__rate_interval]))"
 
 
 def once(gauge: str) -> str:
-    """A gauge of the queues that the chosen pools claim from, each once however many pools share it."""
+    """A gauge of the queues that the chosen pools claim from; a queue that several pools share counts once."""
     return f"{gauge} and on (database, queue) currant_pool_queue{OF_POOL}"
 
 
 def pools_where(condition: str) -> str:
-    """How many of the chosen pools fulfil a condition on `currant_pool_...`, 0 for none."""
+    """The number of chosen pools that fulfil a condition on `currant_pool_...`; 0 if none does."""
     return f"count({condition}) or vector(0)"
 
 
@@ -55,7 +55,7 @@ def quantile(number: str, histogram: str, by: str = "", labels: str = OF_POOL) -
 
 
 def percentiles(histogram: str) -> tuple[Query, ...]:
-    """The usual three."""
+    """Median, 95th and 99th percentile of a histogram."""
     return tuple(
         Query(quantile(number, histogram), legend)
         for number, legend in (("0.5", "median"), ("0.95", "95th percentile"), ("0.99", "99th percentile"))
@@ -65,17 +65,17 @@ def percentiles(histogram: str) -> tuple[Query, ...]:
 GLANCE = (
     Panel(
         "Ready to run",
-        "Executions that wait for a worker; a queue that pools share counts once",
+        "Executions that wait for a worker. A queue that several pools share counts once",
         (Query(f"sum({once('currant_queue_ready')})"),),
     ),
     Panel(
         "Running",
-        "Executions that run now, workflows in memory among them; a queue that pools share counts once",
+        "Executions that run now, including workflows in memory. A queue that several pools share counts once",
         (Query(f"sum({once('currant_queue_running')})"),),
     ),
     Panel(
         "Oldest ready",
-        "How long the execution that waits longest has waited",
+        "How long the oldest ready execution has waited",
         (Query(f"max(currant_pool_oldest_ready_seconds{OF_POOL})"),),
         unit="s",
         bad=300,
@@ -89,40 +89,42 @@ GLANCE = (
     ),
     Panel(
         "Degraded pools",
-        "Pools whose condition Degraded is True: something is wrong with their pods, be they ready or not",
+        "Pools whose condition Degraded is True: something is wrong with some of their pods",
         (Query(pools_where(f'currant_pool_condition{OF_POOL[:-1]},condition="Degraded"}} == 1')),),
         bad=1,
     ),
     Panel(
-        "Roll-outs that go on",
+        "Roll-outs in progress",
         "Pools that still have pods of an older template, or new ones that are not available",
         (Query(pools_where(f"currant_pool_rolled_out{OF_POOL} == 0")),),
     ),
     Panel(
         "Pools at maxReplicas",
-        "Pools that would have more pods if maxReplicas let them",
+        "Pools that would have more pods with a higher maxReplicas",
         (Query(pools_where(f'currant_pool_scaling_limited{OF_POOL[:-1]},by="maxReplicas"}} == 1')),),
         bad=1,
     ),
     Panel(
         "Incompatible runs",
-        "Runs that wait as the code that is deployed does not fit their histories",
+        "Runs that wait because the deployed code does not fit their histories",
         (Query(f"sum({INCOMPATIBLE}) or vector(0)"),),
         bad=1,
     ),
     Panel(
         "Late schedules",
-        "Schedules whose time was more than five minutes ago, and that nobody has fired",
+        "Schedules that should have fired more than five minutes ago",
         (Query(f"count(time() - currant_schedule_next_timestamp_seconds{OF_NAMESPACE} > 300) or vector(0)"),),
         bad=1,
     ),
-    Panel("Operators that lead", "Exactly one should", (Query("sum(currant_operator_leading)"),)),
+    Panel(
+        "Leading operators", "Exactly one pod of the operator should lead", (Query("sum(currant_operator_leading)"),)
+    ),
 )
 
 POOLS = (
     Panel(
         "Ready and due",
-        "Executions of each queue that could start now, and those whose time comes soon",
+        "Executions of each queue that could start now, and those that become ready soon",
         (
             Query(once("currant_queue_ready"), "{{queue}} ready"),
             Query(once("currant_queue_due"), "{{queue}} due"),
@@ -130,29 +132,29 @@ POOLS = (
     ),
     Panel(
         "Oldest ready",
-        "How long the execution that waits longest has waited",
+        "How long the oldest ready execution has waited",
         (Query(f"currant_pool_oldest_ready_seconds{OF_POOL}", "{{namespace}}/{{pool}}"),),
         unit="s",
     ),
     Panel("Running", "Executions that run", (Query(f"currant_pool_running{OF_POOL}", "{{namespace}}/{{pool}}"),)),
     Panel(
         "Pods",
-        "What the scaler wants, what there is, what is ready, what drains",
+        "The number of pods that the scaler wants, and the pods that exist, are ready, or drain",
         (
             Query(f"currant_pool_desired_replicas{OF_POOL}", "{{namespace}}/{{pool}} desired"),
-            Query(f"currant_pool_replicas{OF_POOL}", "{{namespace}}/{{pool}} there"),
+            Query(f"currant_pool_replicas{OF_POOL}", "{{namespace}}/{{pool}} existing"),
             Query(f"currant_pool_ready_replicas{OF_POOL}", "{{namespace}}/{{pool}} ready"),
             Query(f"currant_pool_draining_replicas{OF_POOL}", "{{namespace}}/{{pool}} draining"),
         ),
     ),
     Panel(
         "What limits the scaler",
-        "1 for what kept the number of pods from being another",
+        "1 for the limit that kept the number of pods from being another",
         (Query(f"currant_pool_scaling_limited{OF_POOL} == 1", "{{namespace}}/{{pool}} {{by}}"),),
     ),
     Panel(
         "Degraded, and at maxReplicas",
-        "Pools whose pods have a problem, and pools that would have more pods if maxReplicas let them",
+        "Pools whose pods have a problem, and pools that would have more pods with a higher maxReplicas",
         (
             Query(
                 f'currant_pool_condition{OF_POOL[:-1]},condition="Degraded"}} == 1', "{{namespace}}/{{pool}} degraded"
@@ -165,12 +167,12 @@ POOLS = (
     ),
     Panel(
         "Roll-outs",
-        "0 while a pool has pods of an older template, or new ones that are not available; else 1",
+        "0 while a pool has pods of an older template or new pods that are not available, otherwise 1",
         (Query(f"currant_pool_rolled_out{OF_POOL}", "{{namespace}}/{{pool}}"),),
     ),
     Panel(
-        "Age of the numbers",
-        "How long ago the operator saw a pool's queues: while it is blind it holds, and never shrinks",
+        "Age of the observations",
+        "How long ago the operator last saw a pool's queues. While it cannot see them, it keeps the number of pods",
         (Query(f"time() - currant_pool_last_look_timestamp_seconds{OF_POOL}", "{{namespace}}/{{pool}}"),),
         unit="s",
     ),
@@ -178,13 +180,13 @@ POOLS = (
 
 FUNCTIONS = (
     Panel(
-        "Executions that ended, a second",
-        "By outcome; held runs wait for code that fits",
+        "Executions that ended, per second",
+        "By outcome. Runs with the outcome held are incompatible with the deployed code, and wait for code that fits",
         (Query(rate("currant_worker_executions_total", "outcome"), "{{outcome}}"),),
         unit="ops",
     ),
     Panel(
-        "Completed by function, a second",
+        "Completed by function, per second",
         "The twenty busiest functions",
         (
             Query(
@@ -196,7 +198,7 @@ FUNCTIONS = (
     ),
     Panel(
         "Failure ratio by function",
-        "Of the executions that ended as completed or failed, those that failed; what a retry mended is not among them",
+        "The share of ended executions that failed. An execution that a retry completed counts as completed",
         (
             Query(
                 f"{rate('currant_worker_executions_total', 'function', FAILED)} "
@@ -208,12 +210,12 @@ FUNCTIONS = (
     ),
     Panel(
         "Incompatible runs by function",
-        "Runs that wait as the code that is deployed does not fit their histories",
+        "Runs that wait because the deployed code does not fit their histories",
         (Query(INCOMPATIBLE, "{{namespace}} {{function}}"),),
     ),
     Panel(
-        "Failed, retried, held, by function, a second",
-        "Attempts that did not complete",
+        "Attempts that did not complete, by function, per second",
+        "Attempts that failed, were retried, or belong to incompatible runs",
         (
             Query(
                 rate("currant_worker_attempts_total", "function, outcome", 'outcome!="completed"') + " > 0",
@@ -224,19 +226,19 @@ FUNCTIONS = (
     ),
     Panel(
         "Pick-up latency",
-        "From ready to claimed, of one batch of claims a second for each worker",
+        "The time from ready to claimed. Each worker measures one batch of claims per second",
         percentiles("currant_worker_pickup_latency_seconds"),
         unit="s",
     ),
     Panel(
         "Attempts of tasks, 95th percentile",
-        "From the start in a slot to the end",
+        "The time from the start in a slot to the end",
         (Query(quantile("0.95", "currant_worker_attempt_duration_seconds", "function"), "{{function}}"),),
         unit="s",
     ),
     Panel(
         "Workflows, 95th percentile",
-        "From the first start to the end, waits included",
+        "The time from the first start to the end, including waits",
         (Query(quantile("0.95", "currant_worker_workflow_duration_seconds", "function"), "{{function}}"),),
         unit="s",
     ),
@@ -245,7 +247,7 @@ FUNCTIONS = (
 WORKERS = (
     Panel(
         "Slots in use",
-        "Tasks in a slot, of the slots that there are",
+        "The share of the slots that run a task",
         (
             Query(
                 f"sum by (pool) (currant_worker_tasks_running{OF_POOL}) "
@@ -257,21 +259,21 @@ WORKERS = (
     ),
     Panel(
         "Workflows in memory",
-        "Hot workflows: they wait without a slot",
+        "Workflows that wait in memory, without a slot",
         (Query(f"sum by (pool) (currant_worker_workflows_hot{OF_POOL})", "{{pool}}"),),
     ),
     Panel(
         "Claims and their size",
-        "Executions claimed a second, and how many a claim brings",
+        "Executions claimed per second, and the number that one claim or commit has",
         (
-            Query(rate("currant_worker_claims_total"), "claimed a second"),
-            Query(quantile("0.5", "currant_worker_claim_size"), "a claim, median"),
-            Query(quantile("0.5", "currant_worker_commit_size"), "a commit, median"),
+            Query(rate("currant_worker_claims_total"), "claimed per second"),
+            Query(quantile("0.5", "currant_worker_claim_size"), "per claim, median"),
+            Query(quantile("0.5", "currant_worker_commit_size"), "per commit, median"),
         ),
     ),
     Panel(
-        "Replays and evictions, a second",
-        "Workflows rebuilt from their history, and put out of memory",
+        "Replays and evictions, per second",
+        "Workflows rebuilt from their history, and evicted from memory",
         (
             Query(rate("currant_worker_replays_total"), "replays"),
             Query(rate("currant_worker_evictions_total"), "evictions"),
@@ -279,8 +281,8 @@ WORKERS = (
         unit="ops",
     ),
     Panel(
-        "Take-overs, lost leases, time-outs, a second",
-        "What workers do when others die, or when attempts take too long",
+        "Take-overs, lost leases, time-outs, per second",
+        "Workers that others declared dead, outcomes that the database refused, and attempts that took too long",
         (
             Query(rate("currant_worker_takeovers_total"), "workers declared dead"),
             Query(rate("currant_worker_leases_lost_total"), "outcomes refused"),
@@ -289,25 +291,25 @@ WORKERS = (
         unit="ops",
     ),
     Panel(
-        "Writes that wait for their commit",
-        "They gather while the last transaction commits, or while the database is away",
+        "Pending writes",
+        "Writes that wait until the last transaction is committed, or until the database answers again",
         (Query(f"currant_worker_writes_pending{OF_POOL}", "{{pod}}"),),
     ),
     Panel(
-        "Round trips to the database, a second",
-        "By what the statement does",
+        "Round trips to the database, per second",
+        "By the purpose of the statement",
         (Query(rate("currant_worker_database_round_trip_seconds_count", "statement"), "{{statement}}"),),
         unit="ops",
     ),
     Panel(
         "Round trips, 95th percentile",
-        "By what the statement does",
+        "By the purpose of the statement",
         (Query(quantile("0.95", "currant_worker_database_round_trip_seconds", "statement"), "{{statement}}"),),
         unit="s",
     ),
     Panel(
-        "Errors and connections, a second",
-        "Statements that failed, by reason, and connections made",
+        "Errors and connections, per second",
+        "Failed statements by reason, and new connections",
         (
             Query(rate("currant_worker_database_errors_total", "reason"), "{{reason}}"),
             Query(rate("currant_worker_connects_total"), "connections"),
@@ -318,7 +320,7 @@ WORKERS = (
 
 OPERATOR = (
     Panel(
-        "Reconciles a second",
+        "Reconciles per second",
         "By kind and outcome",
         (
             Query(
@@ -330,18 +332,18 @@ OPERATOR = (
     ),
     Panel(
         "Reconcile, 95th percentile",
-        "How long one takes",
+        "How long one reconcile takes",
         (Query(quantile("0.95", "currant_operator_reconcile_seconds", "kind", ""), "{{kind}}"),),
         unit="s",
     ),
     Panel(
         "Objects that wait to be reconciled",
-        "The depth of its queue",
+        "The depth of the operator's work queue",
         (Query("currant_operator_queue_depth", "{{pod}}"),),
     ),
     Panel(
-        "API calls a second",
-        "Watches are among them",
+        "API calls per second",
+        "Calls to the API server, including watches",
         (
             Query(
                 "sum by (verb, resource) (rate(currant_operator_api_requests_total[$__rate_interval]))",
@@ -350,7 +352,11 @@ OPERATOR = (
         ),
         unit="ops",
     ),
-    Panel("Databases", "By state", (Query("sum by (state) (currant_operator_databases)", "{{state}}"),)),
+    Panel(
+        "Databases",
+        "The databases that the operator knows, by state",
+        (Query("sum by (state) (currant_operator_databases)", "{{state}}"),),
+    ),
     Panel(
         "Database calls, 95th percentile",
         "How long the operator waits for an answer",
@@ -362,7 +368,7 @@ OPERATOR = (
 SCHEDULES = (
     Panel(
         "Time to the next run",
-        "Below 0: the schedule is late, nobody has fired it",
+        "Below 0 the schedule is late: no worker has fired it",
         (
             Query(
                 f"currant_schedule_next_timestamp_seconds{OF_NAMESPACE} - time()",
@@ -373,7 +379,7 @@ SCHEDULES = (
     ),
     Panel(
         "Since the last run",
-        "How long ago the time was for which a schedule started a run",
+        "How long ago the last fire time was for which a schedule started a run",
         (
             Query(
                 f"time() - currant_schedule_last_timestamp_seconds{OF_NAMESPACE}",
@@ -384,7 +390,7 @@ SCHEDULES = (
     ),
     Panel(
         "Missed in the last day",
-        "Times for which no run was started, as no worker was there in time",
+        "Fire times without a run, because no worker fired them in time",
         (Query(f"delta(currant_schedule_missed{OF_NAMESPACE}[1d])", "{{function}} {{schedule}}"),),
     ),
 )

@@ -1,6 +1,6 @@
 """`helm test`: the API has the resources, the operator is ready and one of its pods leads, the database answers.
 
-Runs in the operator's image. Prints a line for each check; the exit code is 1 when one still fails at the end of its time.
+Runs in the operator's image. Prints a line for each check; the exit code is 1 when one fails until its time is over.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""What holds in every mode of the chart. `make generate` writes what each renders into golden/, for reviews."""
+"""Rules that every mode of the chart keeps. `make generate` writes what each mode renders into golden/, for reviews."""
 
 from __future__ import annotations
 
