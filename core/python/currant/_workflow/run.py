@@ -84,11 +84,11 @@ class WorkflowRun:
         "_versions",
         "_waiting",
         "attempt",
+        "endless",
         "finished",
         "id",
         "name",
         "other_times",
-        "parked",
         "queue",
         "unwinding",
     )
@@ -110,7 +110,7 @@ class WorkflowRun:
         self.queue = queue
         self.attempt = attempt
         self.finished = False  # it ended, diverged, or was put out of memory
-        self.parked = False  # some of its tasks would not end: keep a reference to the run for ever
+        self.endless = False  # some of its tasks would not end: keep a reference to the run for ever
         self._main = main
         self._encode_result = encode_result
         self._replay_check = replay_check
@@ -178,7 +178,7 @@ class WorkflowRun:
                 self._unwind()
             finally:
                 self._loop.leave(outer)
-        return not self.parked
+        return not self.endless
 
     def waiting(self) -> list[tuple[str, str, str]]:
         """Key, kind and name of the steps that it waits for."""
@@ -404,7 +404,7 @@ class WorkflowRun:
             for agen in agens:
                 loop.start_branch(_aclose(agen), "", None, None)
             self._drive_out()
-        self.parked = bool(loop.alive_tasks())
+        self.endless = bool(loop.alive_tasks())
         self._finish()
 
     def _drive_out(self) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from currant import tracing
+from currant._base.user_errors import SafeLogger, interrupted
 from currant._worker import logs
 from currant.cli.functions import Mistake, import_module
-from currant.worker import Worker, run_alone
+from currant.worker import Worker
+
+_log = SafeLogger(logging.getLogger("currant.worker"))
 
 
 def prepare(modules: Iterable[str]) -> None:
@@ -61,3 +67,38 @@ def _choice(variable: str, known: tuple[str, ...], default: str) -> str:
         if given.lower() == each.lower():
             return each
     raise Mistake(f"{variable} cannot be {given!r}: write one of {', '.join(known)}")
+
+
+def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+    """`asyncio.run(worker.run())` for a process that is there for this worker only: users' code cannot end its loop.
+
+    asyncio ends a loop when one of its tasks raises SystemExit or KeyboardInterrupt, for which an `exit()` below a
+    `gather` is enough, when `loop.stop()` is called, and when a signal's handler raises (an alarm as a time-out).
+    Whoever awaits such a task gets the error all the same.
+    """
+    main: list[asyncio.Task[None]] = []
+
+    async def run() -> None:
+        main.append(asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            await worker.run()
+        finally:
+            # The runner waits for the threads of the loop's executor (`asyncio.to_thread`), which may never end.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        go_on = partial(runner.run, run())
+        while True:
+            try:
+                go_on()
+                return
+            except BaseException as error:
+                if worker.closed or interrupted(error) or main[0].done() or _is_of_system(error):
+                    raise
+                _log.failure(error, "worker %s goes on after code of a task has ended its event loop", worker.name)
+                go_on = partial(runner.get_loop().run_until_complete, main[0])
+
+
+def _is_of_system(error: BaseException) -> bool:
+    """Whether the system has refused something, so that a loop is broken which cannot wait for its descriptors."""
+    return isinstance(error, OSError) and error.errno is not None

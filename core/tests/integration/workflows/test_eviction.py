@@ -12,7 +12,7 @@ import pytest
 
 from apps import eviction as app
 from currant import Handle, RustBridge, Worker, registry, send_signal
-from currant.worker import _parked as parked
+from currant._worker.workflows import _endless as endless
 from support import eventually_async
 
 LocalWorker = Callable[..., Worker]
@@ -124,6 +124,6 @@ async def test_a_run_that_does_not_end_is_parked_and_goes_on_elsewhere(local_wor
     async with local_worker("q", *functions(), **SOON):
         handle = await app.stubborn.queue()
         await eventually_async(is_out(handle))
-        assert [run.id for run in parked] == [str(handle)], "kept, so that it is never collected"
+        assert [run.id for run in endless] == [str(handle)], "kept, so that it is never collected"
         await send_signal(handle, "go", "heard")
         assert await handle.result(LIMIT) == "heard"

@@ -19,8 +19,8 @@ from currant import Worker, side_effect, sleep, task, tracing, wait_for_signal
 from currant import workflow as workflow
 from currant._base.user_errors import SafeLogger, interrupted
 from currant._payloads import codec
+from currant._worker.failures import matches
 from currant.errors import ExecutionFailed
-from currant.worker import matches
 from fake_core import Engine
 from fake_engine import FakeEngine, running
 from hostile_errors import HOSTILE, leave

@@ -19,11 +19,13 @@ from uuid import uuid4
 import pytest
 
 import currant
-from currant import Worker, WorkerStopped, current, sleep, task, worker, workflow
+from currant import Worker, WorkerStopped, current, sleep, task, workflow
 from currant._payloads import codec
+from currant._worker import tasks
 from currant._worker.builds import build_id
+from currant._worker.failures import matches
+from currant._workflow.run import WorkflowRun
 from currant.decorators import Function, registry
-from currant.worker import matches
 from fake_core import Core, Engine
 from support import eventually_async as eventually
 from worker_items import answer, do, run_item, task_item
@@ -406,7 +408,7 @@ async def test_a_cancel_for_another_lease_changes_nothing(engine: Engine) -> Non
 async def test_when_every_slot_is_stuck_the_worker_stops(
     engines: list[Engine], monkeypatch: pytest.MonkeyPatch, function: Function[..., Any]
 ) -> None:
-    monkeypatch.setattr(worker, "_STUCK", 0.0)
+    monkeypatch.setattr(tasks, "_STUCK", 0.0)
     monkeypatch.setenv("WORKFLOWS_WORKER_SHUTDOWN_GRACE", "0")
     running = asyncio.create_task(Worker(["jobs"], concurrency=1, functions=OWN).run(signals=False))
     engine = await eventually(lambda: engines and engines[0])
@@ -414,7 +416,7 @@ async def test_when_every_slot_is_stuck_the_worker_stops(
     engine.give(item)
     await eventually(started.is_set)
     engine.give(("cancel", item[1], 1, "timeout"))
-    with pytest.raises(WorkerStopped, match="all 1 slots are held by tasks that timed out"):
+    with pytest.raises(WorkerStopped, match="all 1 slots are taken by tasks that timed out"):
         await running
     finish.set()
 
@@ -549,7 +551,7 @@ async def test_a_workflow_that_is_held_is_one_line_in_the_log(engine: Engine, ca
     history = ([("0", "task", triple.name, None)], [("0", 1, 2_000_000, "completed", b"6")])
     await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{quadruple.name} {id} is held: NonDeterminismError: workflow ")
+    assert record.getMessage().startswith(f"{quadruple.name} {id} is incompatible: NonDeterminismError: workflow ")
     assert "\n" not in record.getMessage()
 
 
@@ -614,7 +616,7 @@ async def test_a_run_that_cannot_go_on_is_held_not_lost(engine: Engine, monkeypa
     def start(*_: Any) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(worker.WorkflowRun, "start", start)
+    monkeypatch.setattr(WorkflowRun, "start", start)
     _, commands = await do(engine, run_item(naps, id=str(uuid4())), "commands")
     assert commands[0][0] == "hold"
     assert codec.decode_error(commands[0][1]).message == "a defect"

@@ -647,7 +647,7 @@ def test_what_does_not_end_at_an_eviction_is_parked() -> None:
     assert run is not None
     assert not engine.evict()
     assert run.finished
-    assert run.parked
+    assert run.endless
     assert run.activate("0", 1, STARTED, "completed", b"1") == []
     assert not run.evict()
     stubborn = False
