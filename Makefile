@@ -1,4 +1,4 @@
-# Everything a developer types. Each target installs what it needs into .venv, and says at its end how long it took.
+# Every command of a developer. Each target installs what it needs into .venv, and prints at its end how long it took.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,15 +9,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):$(HOME)/.cargo/bin
 export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONPATH PYTHONHOME
 
-# The sources that the extension is built from; a change of one of them builds it again.
+# The sources of the extension; a change of one of them builds it again.
 RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
 GENERATE := .venv/bin/python -m scripts.generate
-# What is missing is installed, or said in one line before anything else is done.
+# Missing tools are installed, or named in one line, before anything else is done.
 NEED := scripts/need.sh
 # Tests need a server where they may create databases: yours, or a throw-away one.
 WITH_SERVER := $(if $(WORKFLOWS_TEST_DATABASE_URL),,.venv/bin/python -m currant.embedded run --)
-# Most tests wait for something, so more than one process for each core is worth it. 0: one after the other, in one process.
+# Most tests wait, so more processes than cores make them faster. 0: all tests run in one process.
 PROCESSES ?= 3
 CARGO := cargo
 MANIFEST := --manifest-path core/Cargo.toml --locked
@@ -37,7 +37,7 @@ demo-steps: .venv/.built
 
 test: ## lint, what is generated, then every test of every language
 	@$(TIMED) test $(MAKE) test-needs lint-steps cluster-binaries generate-check-steps test-rust test-python test-versions test-kubernetes
-# First, so that what this machine lacks is said in a second, not in the middle.
+# This target comes first, so that a missing tool is named within a second.
 test-needs:
 	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
 test-rust: .venv/.built
@@ -49,7 +49,7 @@ test-versions: .venv/.built
 # The resources, the operator and the chart against a real API server without nodes; the images' tools.
 test-kubernetes: .venv/.operator
 	@scripts/test-kubernetes.sh
-# The API server of those tests, well before them: building it may fail.
+# The API server of those tests is built well before them, because the build may fail.
 cluster-binaries: .venv/.operator
 	@scripts/test-kubernetes.sh build
 

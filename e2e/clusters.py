@@ -1,4 +1,4 @@
-"""Clusters for tests: a control plane of one's own, and kubectl as a function.
+"""Clusters for tests: a control plane of its own for a test, and kubectl as a function.
 
 with control_plane() as plane:
     plane.kubectl("apply", "-f", "crds/")
@@ -29,7 +29,7 @@ class KubectlError(Exception):
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl with one kubeconfig; the one built here if there is one, as the machine's may be of another version."""
+    """kubectl with one kubeconfig: the one built here if there is one, as the machine's may have another version."""
 
     kubeconfig: Path
 
@@ -46,7 +46,7 @@ class Kubectl:
         return done.stdout
 
     def command(self, *words: str) -> list[str]:
-        """`kubectl WORDS` as a command, for who runs it himself."""
+        """`kubectl WORDS` as a command, for a caller that starts the process itself."""
         built = layout.BIN / "kubectl"
         program = str(built) if built.exists() else "kubectl"
         return [program, f"--kubeconfig={self.kubeconfig}", *words]
@@ -85,7 +85,7 @@ class ControlPlane:
         return Kubectl(self.kubeconfig)
 
     def kill_api_server(self) -> None:
-        """SIGKILL; requests are refused until `restart_api_server`."""
+        """Kill the API server (SIGKILL). Requests are refused until `restart_api_server`."""
         processes.kill_api_server(layout.load(self.directory))
 
     def restart_api_server(self) -> None:
@@ -102,15 +102,15 @@ def need_control_plane() -> None:
 
 @contextmanager
 def control_plane(directory: Path | None = None) -> Iterator[ControlPlane]:
-    """A control plane of one's own, gone when the block ends or the process that holds it, even by SIGKILL.
+    """A new control plane. It ends with the block, or with the process that holds it, even by SIGKILL.
 
     It takes about 4 s, and minutes where the binaries have to be built. `directory` must be new or empty; by default it
     is a temporary one. Several may run at once. Raises RuntimeError with the one line that says what is missing.
     """
     place = (directory or Path(tempfile.mkdtemp(prefix="currant-control-plane-"))).absolute()
     command = [str(TOOL), "up", "--control-plane-only", "--hold", "--dir", str(place)]
-    # It takes all down when its stdin closes, however its parent ends. In a session of its own, so that a signal to the
-    # tests' process group lets it do so.
+    # The holder takes everything down when its stdin closes, however its parent ends. It has a session of its own, so
+    # that a signal to the tests' process group does not end it first.
     pipe = subprocess.PIPE
     holder = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     try:

@@ -10,17 +10,17 @@ SYSTEM_ROOT = os.environ.get("SYSTEM_ROOT", "")
 
 
 def find(name: str) -> str | None:
-    """Where a program is: on the PATH, in the virtual environment, or where not every user looks."""
+    """The path of a program: from PATH, the virtual environment, or the directories for administrators."""
     places = [os.environ["PATH"], f"{sys.prefix}/bin", f"{SYSTEM_ROOT}/usr/sbin", f"{SYSTEM_ROOT}/usr/local/sbin"]
     return shutil.which(name, path=os.pathsep.join(places))
 
 
 def needed(name: str, how: str) -> str:
-    """Where a program is. A test that asks for one that is not there is skipped and says how to get it; in CI it fails.
+    """The path of a program. Without it the test that asks is skipped and says how to get it; in CI the test fails.
 
     No warning says so, because warnings are errors in tests: `make test` names what was left out in its last line.
     """
-    import pytest  # here, because the chaos suite looks for programs without it
+    import pytest  # imported here, because the chaos suite calls `find` without pytest
 
     found = find(name)
     if found is None:

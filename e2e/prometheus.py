@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """A server that scrapes what it was told to."""
+    """A running Prometheus."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"

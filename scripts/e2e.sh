@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests on a real Kubernetes, from nothing to nothing; says how long each part took. With KUBECONFIG set they run on that
-# cluster, which must have the images (worker-image/build.sh) and is left as it was; arguments go to pytest.
+# The tests on a real Kubernetes that is made for them and removed after them; prints how long each part took. With KUBECONFIG set
+# they run on that cluster, which must have the images (worker-image/build.sh) and is left as it was. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 images=.cluster/images
@@ -23,7 +23,7 @@ take_down() {
 }
 
 build_images() { worker-image/build.sh --out $images all; }
-# The node's own tests, and what needs the images' file systems but no cluster.
+# The node's own tests, and those that need the images' file systems but no cluster.
 test_tools() {
     if [ "$(id -u)" -ne 0 ]; then
         scripts/leave-out.sh "the native node, and the images' file systems by themselves" "run make e2e as root"

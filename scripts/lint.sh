@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check that needs no database. Runs them all, so that one call shows everything there is to mend.
+# Every check that needs no database. All of them run, so that one call shows everything that needs fixing.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 
@@ -14,7 +14,7 @@ check() {
     fi
 }
 
-# A part of Rust's tool chain that not everybody has; need.sh says so.
+# A check by a part of Rust's tool chain that may be missing; need.sh then says so.
 rust_check() {
     if scripts/need.sh --is-there "$1"; then check "${@:2}"; else echo "lint: $2 left out"; fi
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv with the first Python that will do (or PYTHON=...); one that is there and will do stays.
+# Make .venv with the first Python that is new enough (or PYTHON=...); a .venv that is new enough stays.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

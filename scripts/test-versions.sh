@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The loop's tests on the other supported Pythons: asyncio differs between minor versions. The extension is abi3: one build
-# serves all of them.
+# The unit tests on the other supported Pythons, because asyncio differs between minor versions. The extension is abi3, so one
+# build serves all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')

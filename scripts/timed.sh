@@ -3,7 +3,7 @@
 name=$1
 shift
 start=$SECONDS
-inner=${LEFT_OUT:-} # of a command around this one, which says it all at its own end
+inner=${LEFT_OUT:-} # set by an enclosing command, which prints the summary at its own end
 export LEFT_OUT=${inner:-$(mktemp)}
 "$@"
 code=$?

@@ -55,7 +55,7 @@ class Blob:
 
     @property
     def path(self) -> str:
-        """Where the archive has it."""
+        """The blob's path in the archive."""
         return "blobs/" + self.digest.replace(":", "/")
 
 

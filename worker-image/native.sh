@@ -14,7 +14,7 @@ base_packages=usr-is-merged,python3,tini,ca-certificates
 
 native_build() { "native_$1"; }
 
-# Once, before the first build; with an argument it forgets what is kept.
+# Call this once before the first build; with an argument it deletes kept layers.
 native_prepare() {
     [ "$(id -u)" -eq 0 ] || fail "engine none builds file systems of root: run it as root, or with a Docker engine"
     command -v apt-get >/dev/null || fail "engine none needs Debian or Ubuntu (no apt-get here): use a Docker engine"
@@ -89,10 +89,10 @@ python_tree() {
         sed -i '1s|^#!.*python.*|#!/usr/bin/python3|' "$tree"/usr/local/bin/*
     fi
     find "$target" -name __pycache__ -prune -exec rm -rf {} + # a wheel of a checkout may bring those of other Pythons
-    # Files of our own wheels that differ with each build: their path on this machine, and a list of crates with the time and a random number.
+    # These files of our wheels differ with each build: they have a path of this machine, or a list of crates with the time and a random number.
     rm -rf "$target"/currant*.dist-info/{direct_url.json,sboms}
     sed -i '/direct_url.json,\|\/sboms\//d' "$target"/*.dist-info/RECORD
-    # Nothing can be compiled later: the root file system is read-only. A file for another Python may fail; so be it.
+    # Everything is compiled now, because the root file system is read-only later. A file for another Python may fail to compile.
     /usr/bin/python3 -m compileall -qq --invalidation-mode unchecked-hash -s "$tree" -p / "$target" || true
 }
 

@@ -69,7 +69,7 @@ def process_start(name: str, namespace: str) -> float:
 
 
 def imported(name: str, namespace: str) -> float:
-    """When the worker said which queues it serves: all is imported then, and it turns to the database."""
+    """When the worker printed its queues: it has imported its modules, and connects to the database next."""
     log = kubectl("-n", namespace, "logs", name)
     found = re.search(r"^(\S+ \S+) INFO .* serves ", log, re.MULTILINE)
     if found is None:

@@ -123,9 +123,9 @@ def test_a_pool_from_before_the_policy_can_be_ended_but_not_changed_for_another_
 def test_a_template_that_asks_for_more_than_a_worker_needs_is_refused(
     policy: Kubectl, pod: dict[str, Any], said: str
 ) -> None:
-    told = refusal(policy, json.dumps(pool(pod)))
-    assert said in told
-    assert "ValidatingAdmissionPolicy" in told
+    message = refusal(policy, json.dumps(pool(pod)))
+    assert said in message
+    assert "ValidatingAdmissionPolicy" in message
 
 
 def test_pods_without_any_security_context_are_refused(policy: Kubectl) -> None:

@@ -1,4 +1,4 @@
-"""The chart installs what is in crds/, upgrades it, and leaves it or takes it along as told."""
+"""The chart installs what is in crds/, upgrades it, and an uninstall leaves it or deletes it, as the values say."""
 
 from __future__ import annotations
 

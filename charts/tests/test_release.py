@@ -79,8 +79,8 @@ def test_a_second_release_that_would_serve_the_same_namespaces_is_refused(releas
     first = f"the release currant of namespace {NAMESPACE} serves every namespace already, and this one would serve"
     for name, namespace in (("currant", "reports"), ("second", NAMESPACE)):
         assert f"{first} every namespace" in refused(release, name, namespace, "--set", "crds.install=false")
-    told = refused(release, "second", "reports", "--set", "watchNamespace=shop")
-    assert f"{first} the namespace shop: two operators must not serve one namespace" in told
+    message = refused(release, "second", "reports", "--set", "watchNamespace=shop")
+    assert f"{first} the namespace shop: two operators must not serve one namespace" in message
     assert release("get", "deployments", "-n", "reports", "-o", "name") == ""
 
 
@@ -93,13 +93,13 @@ def test_two_releases_that_watch_one_namespace_are_refused_and_of_two_namespaces
             done = helm("install", name, CHART, "-n", NAMESPACE, *words(watched), kubeconfig=kubectl.kubeconfig)
             assert done.returncode == 0, done.stderr
         # By the Lease that they would share; this one may not list the Deployments of other namespaces.
-        told = refused(kubectl, "second", NAMESPACE, *words("shop"))
+        message = refused(kubectl, "second", NAMESPACE, *words("shop"))
         assert (
             'Lease "currant-operator" in namespace "shop" exists and cannot be imported into the current release'
-            in told
+            in message
         )
-        told = refused(kubectl, "second", NAMESPACE, "--set", "crds.install=false")
-        assert "and this one would serve every namespace" in told
+        message = refused(kubectl, "second", NAMESPACE, "--set", "crds.install=false")
+        assert "and this one would serve every namespace" in message
     finally:
         for name in ("first", "second", "third"):
             helm("uninstall", name, "-n", NAMESPACE, kubeconfig=kubectl.kubeconfig)

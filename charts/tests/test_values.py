@@ -95,8 +95,8 @@ def test_a_refusal_never_shows_the_password() -> None:
 
 
 def test_a_cluster_without_admission_policies_is_refused_where_they_are_wanted() -> None:
-    told = refusal("--set", "admissionPolicy.enabled=true", "--kube-version", "1.29.0")
-    assert "admissionPolicy.enabled needs Kubernetes 1.30 (ValidatingAdmissionPolicy), and this is v1.29.0" in told
+    message = refusal("--set", "admissionPolicy.enabled=true", "--kube-version", "1.29.0")
+    assert "admissionPolicy.enabled needs Kubernetes 1.30 (ValidatingAdmissionPolicy), and this is v1.29.0" in message
 
 
 def test_a_cluster_too_old_is_refused() -> None:

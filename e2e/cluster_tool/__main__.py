@@ -16,12 +16,13 @@ from .errors import ClusterError
 from .layout import BIN, DEFAULT_DIRECTORY, FAILURE, Cluster
 from .report import say, step
 
-DESCRIPTION = """A real Kubernetes for tests. The backend `auto` takes kind where it and a Docker engine are installed,
-else native processes: Linux, root, Go and a few Debian packages. All it makes is in .cluster/ of the checkout."""
+DESCRIPTION = """A real Kubernetes for tests. The backend `auto` takes kind where kind and a Docker engine are
+installed, otherwise native processes, which need Linux, root, Go and a few Debian packages. Everything it makes is in
+.cluster/ of the checkout."""
 
 
 def main() -> int:
-    """Run one command; an error that the caller can mend is one line on stderr and exit code 1."""
+    """Run one command; an error that the caller can fix is one line on stderr and exit code 1."""
     arguments = _parser().parse_args()
     try:
         arguments.run(arguments)
@@ -57,13 +58,13 @@ def up(arguments: argparse.Namespace) -> None:
 
 
 def build_only(_arguments: argparse.Namespace) -> None:
-    """Build what a native cluster needs, so that what comes after takes seconds."""
+    """Build what a native cluster needs, so that `up` takes seconds."""
     native.check(with_node=False)
     native.prepare()
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Install what `up` needs, and say what cannot be, without building anything."""
+    """Install what `up` needs, and say what cannot be installed; build nothing."""
     chosen = choose(arguments.backend, alone=False)
     say(f"e2e/cluster: {chosen}: what it needs is here")
 
@@ -93,7 +94,7 @@ def restart_api_server(arguments: argparse.Namespace) -> None:
 
 
 def status(arguments: argparse.Namespace) -> None:
-    """Print what runs. Raises ClusterError unless all does that should."""
+    """Print what runs. Raises ClusterError unless everything runs that should."""
     cluster = layout.load(arguments.dir)
     print(f"{cluster.directory}: {cluster.backend}{', no node' if cluster.control_plane_only else ''}")
     print("\n".join(_backend(cluster).status(cluster)), flush=True)
@@ -112,7 +113,7 @@ def env(arguments: argparse.Namespace) -> None:
 
 
 def choose(wanted: str, *, alone: bool) -> str:
-    """The backend, and everything on the machine that it needs. Raises ClusterError that says what is missing."""
+    """The chosen backend, after it has installed what it needs. Raises ClusterError that says what is missing."""
     if wanted == "kind" and alone:
         raise ClusterError("kind makes no control plane alone: leave out --control-plane-only, or use --backend native")
     if wanted == "kind" or (wanted == "auto" and not alone and kind.usable()):
@@ -135,7 +136,7 @@ def _environment(cluster: Cluster) -> str:
 
 
 def _clear(directory: Path) -> None:
-    """Remove a cluster of which nothing runs any more, as after a restart of the machine."""
+    """Remove a cluster of which no process runs any more, as after a restart of the machine."""
     if (directory / "cluster.json").exists():
         left = layout.load(directory)
         if not _backend(left).runs(left):
@@ -149,7 +150,7 @@ def _take_down(cluster: Cluster) -> None:
 
 
 def _keep_logs(cluster: Cluster) -> None:
-    """What did not come up takes its directory with it, but not the reason."""
+    """Remove the directory of a cluster that did not come up, but keep its logs in FAILURE."""
     if any(cluster.logs.iterdir()):
         shutil.rmtree(FAILURE, ignore_errors=True)
         shutil.copytree(cluster.logs, FAILURE)

@@ -1,4 +1,4 @@
-"""The binaries: built from Go modules whose versions `e2e/tools/go.mod` pins, kept until these change."""
+"""The cluster's binaries: built from the Go modules that `e2e/tools/go.mod` pins, and kept until these change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOOLS = CHECKOUT / "e2e" / "tools"
 OURS = ("hyperkube", "coredns", "pause")
 HELM = "helm.sh/helm/v3/cmd/helm"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
-LINKED = "-s -w"  # without debugging tables: half the size
+LINKED = "-s -w"  # leaves out debugging tables, which halves the size
 
 
 def binaries() -> None:
@@ -77,7 +77,7 @@ def _version_flags() -> str:
     """Linker flags that tell the components their version: without them they say v0.0.0, and clients complain."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".")
-    told = {
+    variables = {
         "gitVersion": version,
         "gitMajor": major,
         "gitMinor": minor,
@@ -86,7 +86,7 @@ def _version_flags() -> str:
         "buildDate": "1970-01-01T00:00:00Z",
     }
     places = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join([LINKED, *(f"-X {place}.{name}={value}" for place in places for name, value in told.items())])
+    return " ".join([LINKED, *(f"-X {place}.{name}={value}" for place in places for name, value in variables.items())])
 
 
 def check_go() -> None:
@@ -94,11 +94,11 @@ def check_go() -> None:
     if shutil.which("go") is None:
         raise ClusterError("no Go here, which builds the native cluster: install it from go.dev, or use --backend kind")
     wanted = re.search(r"^go (\d+)\.(\d+)", (TOOLS / "go.mod").read_text(), re.MULTILINE)
-    told = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
-    found = re.match(r"go(\d+)\.(\d+)", told)
+    version = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
+    found = re.match(r"go(\d+)\.(\d+)", version)
     if wanted and found and (int(found[1]), int(found[2])) < (int(wanted[1]), int(wanted[2])):
         raise ClusterError(
-            f"Go is {told}, and Kubernetes {kubernetes_version()} needs {wanted[1]}.{wanted[2]} or newer"
+            f"Go is {version}, and Kubernetes {kubernetes_version()} needs {wanted[1]}.{wanted[2]} or newer"
         )
 
 
@@ -112,7 +112,7 @@ def _built() -> str:
 
 
 def _fingerprint() -> str:
-    """What the binaries depend on: our Go files and the versions of everything else."""
+    """A digest of what the binaries depend on: our Go files and the versions of all modules."""
     digest = hashlib.sha256()
     for file in sorted(path for path in TOOLS.rglob("*") if path.is_file()):
         digest.update(file.relative_to(TOOLS).as_posix().encode() + b"\0" + file.read_bytes())

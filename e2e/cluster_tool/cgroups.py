@@ -20,7 +20,7 @@ def make(name: str) -> None:
             try:
                 control.write_text(controller)
             except OSError:
-                continue  # one that this kernel has not; the kubelet names what it misses
+                continue  # this kernel does not have the controller; the kubelet names those that it misses
     try:
         for hierarchy in _hierarchies():
             (hierarchy / name).mkdir(exist_ok=True)
@@ -31,7 +31,7 @@ def make(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the group with all below it. Its processes have ended before."""
+    """Remove the group and all below it. Its processes must have ended."""
     for hierarchy in _hierarchies():
         group = hierarchy / name
         if not group.is_dir():
@@ -47,12 +47,12 @@ def _removed(directory: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # the kernel may take a moment to forget the dead
+        return False  # the kernel may take a moment to remove ended processes
     return True
 
 
 def _hierarchies() -> list[Path]:
-    """One for each controller in version 1, the only one in version 2."""
+    """The hierarchies: one for each controller in version 1, a single one in version 2."""
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
     return [

@@ -37,7 +37,7 @@ def up(cluster: Cluster) -> None:
 
 
 def start_etcd(cluster: Cluster) -> None:
-    """etcd, without flushing to disk: what it holds is thrown away."""
+    """Start etcd without flushing to disk, because its data is thrown away."""
     client, peer = (f"http://{LOOPBACK}:{cluster.ports[name]}" for name in ("etcd", "etcd-peer"))
     data = cluster.directory / "etcd"
     data.mkdir(mode=0o700, exist_ok=True)
@@ -59,7 +59,7 @@ def start_etcd(cluster: Cluster) -> None:
 
 
 def start_api_server(cluster: Cluster) -> None:
-    """Start the API server and wait until it is ready. How it was started is kept, for `restart_api_server`."""
+    """Start the API server and wait until it is ready. Its command line is kept for `restart_api_server`."""
     made, port = cluster.pki, cluster.ports["apiserver"]
     alone = cluster.control_plane_only
     advertise, services = (LOOPBACK, "10.96.0.0/16") if alone else (cluster.host_ip, cluster.services)
@@ -86,7 +86,7 @@ def start_api_server(cluster: Cluster) -> None:
         f"--cert-dir={made}/apiserver",
     ]
     if alone:
-        # It is published as an endpoint of the Service `kubernetes`, where a loopback address is refused.
+        # The address is published as an endpoint of the Service `kubernetes`, where a loopback address is refused.
         command.append("--endpoint-reconciler-type=none")
     (cluster.directory / "api-server.args").write_text("\n".join(command))
     _run_api_server(cluster, command)
@@ -104,7 +104,7 @@ def kill_api_server(cluster: Cluster) -> None:
 
 
 def start_controllers(cluster: Cluster) -> None:
-    """The controller manager. It ends if the roles it needs are not there yet: start it when all is ready."""
+    """Start the controller manager, once the API server is ready: it ends if the roles that it needs are missing."""
     made, config = cluster.pki, cluster.kubeconfig.parent / "controller-manager.conf"
     processes.start(
         cluster,
@@ -116,7 +116,7 @@ def start_controllers(cluster: Cluster) -> None:
             f"--authorization-kubeconfig={config}",
             "--secure-port=0",
             "--leader-elect=false",
-            # The usual 20 requests a second make four of the seconds that it takes to start.
+            # With the usual limit of 20 requests per second the start takes 4 s longer.
             "--kube-api-qps=1000",
             "--kube-api-burst=1000",
             "--use-service-account-credentials=true",
@@ -130,7 +130,7 @@ def start_controllers(cluster: Cluster) -> None:
 
 
 def start_scheduler(cluster: Cluster) -> None:
-    """The scheduler, which a cluster without a node has no use for."""
+    """Start the scheduler, which a cluster without a node does not need."""
     config = cluster.kubeconfig.parent / "scheduler.conf"
     words = [f"--{use}kubeconfig={config}" for use in ("", "authentication-", "authorization-")]
     command = [f"{BIN}/kube-scheduler", *words, "--secure-port=0", "--leader-elect=false"]
@@ -138,19 +138,19 @@ def start_scheduler(cluster: Cluster) -> None:
 
 
 def wait_for_controllers(cluster: Cluster) -> None:
-    """Wait for the default service account, which no pod can do without and the controllers make."""
+    """Wait until the controllers have made the default service account, without which no pod starts."""
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     processes.wait_for(cluster, "kube-controller-manager", lambda: ask(cluster, account) == 200)
 
 
 def down(cluster: Cluster) -> None:
-    """Kill it all: nothing here is kept. (A graceful API server waits for a minute when etcd has gone before it.)"""
+    """Kill all processes: nothing is kept. (A graceful API server waits for a minute if etcd has ended before it.)"""
     for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
         processes.stop(cluster, name, signal.SIGKILL)
 
 
 def ask(cluster: Cluster, path: str) -> int:
-    """The status code of a GET as admin, 0 when nobody answers. (A kubectl costs half a second of processor each.)"""
+    """The status code of a GET as admin; 0 without an answer. (A kubectl takes half a second of processor time.)"""
     context = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
     context.load_cert_chain(cluster.pki / "admin.crt", cluster.pki / "admin.key")
     connection = http.client.HTTPSConnection(LOOPBACK, cluster.ports["apiserver"], timeout=5, context=context)

@@ -1,7 +1,7 @@
-"""The one kind of error that a person is meant to read."""
+"""The errors that are written for a person."""
 
 from __future__ import annotations
 
 
 class ClusterError(Exception):
-    """Something that the caller can mend; the message is one line that says how."""
+    """An error that the caller can fix; the message is one line that says how."""

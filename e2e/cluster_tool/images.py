@@ -15,7 +15,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def name_of(binary: str) -> str:
-    """The image's name. It has a dot before the slash: without, containerd takes it for one of Docker Hub."""
+    """The image's name. Without a dot before the slash, containerd would look for it on Docker Hub."""
     return f"currant.local/{binary}:1"
 
 

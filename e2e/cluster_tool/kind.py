@@ -19,7 +19,7 @@ NEEDED = {
 
 
 def usable() -> bool:
-    """Whether everything is here that `prepare` asks for."""
+    """Whether everything is installed that `prepare` asks for."""
     return not any(shutil.which(command) is None for command in NEEDED) and _docker_answers()
 
 
@@ -63,7 +63,7 @@ def restart_api_server(cluster: Cluster) -> None:
 
 
 def runs(cluster: Cluster) -> bool:
-    """Whether kind knows of nodes of it."""
+    """Whether kind knows nodes of the cluster."""
     return bool(status(cluster))
 
 

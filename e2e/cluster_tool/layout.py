@@ -1,4 +1,4 @@
-"""Where everything lies: one directory for what is built, one for each cluster that runs."""
+"""The directories: one for what is built, one for each cluster that runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = Path(__file__).parent / "config"
 
 @dataclass
 class Cluster:
-    """One cluster's directory and what was decided when it was made; kept in `cluster.json` there."""
+    """One cluster: its directory, and the choices made at its start, which `cluster.json` there keeps."""
 
     directory: Path
     backend: str = "native"
@@ -48,7 +48,7 @@ class Cluster:
 
     @property
     def host_ip(self) -> str:
-        """The machine, as the node and its pods see it."""
+        """The machine's address, as the node and its pods see it."""
         return f"{self.subnet}.255.1"
 
     @property
@@ -69,7 +69,7 @@ class Cluster:
 
     @property
     def node_server(self) -> str:
-        """The API server's URL for who is in the node."""
+        """The API server's URL as seen from within the node."""
         return f"https://{self.host_ip}:{self.ports['apiserver']}"
 
     @property
@@ -81,19 +81,19 @@ class Cluster:
         return self.directory / "cluster.json"
 
     def save(self) -> None:
-        """Write what was decided, so that later commands find it."""
+        """Write the choices to `cluster.json`, where later commands find them."""
         decided = asdict(self)
         del decided["directory"]
         self.record.write_text(json.dumps(decided, indent=1) + "\n")
 
     def remove(self) -> None:
-        """Delete the directory; only one that this tool made."""
+        """Delete the directory, if this tool made it."""
         if self.record.exists():
             shutil.rmtree(self.directory)
 
 
 def create(directory: Path, **decided: object) -> Cluster:
-    """An empty directory for a new cluster. Raises ClusterError when there is one already, or something else."""
+    """Make the directory of a new cluster. Raises ClusterError when it holds a cluster or anything else already."""
     if (directory / "cluster.json").exists():
         raise ClusterError(
             f"there is a cluster in {directory} already: e2e/cluster down --dir {directory} takes it down"

@@ -18,14 +18,14 @@ from .errors import ClusterError
 from .layout import BIN, HOME, Cluster
 
 INIT = "node"
-# Where a node writes whatever it is told, by the names of the directories of the cluster that it gets there instead.
+# Directories of the machine that the node replaces with directories of the cluster, by the names of these.
 STATE = {
     "containerd": "/var/lib/containerd",
     "kubelet": "/var/lib/kubelet",
     "networks": "/var/lib/cni",
     "node-log": "/var/log",
 }
-# A pod's packets to a Service pass the bridge, and have to meet the rules there too. The module may be built in.
+# Packets from a pod to a Service pass the bridge, where kube-proxy's rules must apply too. The module may be built in.
 FORWARD = """
 echo 1 > /proc/sys/net/ipv4/ip_forward
 [ -e /proc/sys/net/bridge ] || modprobe br_netfilter
@@ -36,7 +36,7 @@ SECOND_NUMBERS = range(210, 250)
 
 
 def make(cluster: Cluster) -> None:
-    """Make the namespaces, held by a process that does nothing, and the link between machine and node."""
+    """Make the namespaces, which an idle process keeps open, and the link between machine and node."""
     words = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"]
     processes.start_forking(cluster, INIT, ["unshare", *words, BIN / "pause"])
     _mount(cluster)
@@ -61,7 +61,7 @@ def start(cluster: Cluster, name: str, command: list[str | Path]) -> None:
 
 
 def end(cluster: Cluster) -> None:
-    """End process 1; the kernel ends and frees everything else."""
+    """End process 1; the kernel then ends all others and frees the namespaces."""
     processes.stop(cluster, INIT, signal.SIGKILL)
 
 
@@ -72,12 +72,12 @@ def _mount(cluster: Cluster) -> None:
         directory.mkdir()
     lines = [
         "set -e",
-        # Volumes with mount propagation need it; nothing gets out, as the namespace is a slave of the machine's.
+        # Volumes with mount propagation need shared mounts. The machine does not see them: the namespace is its slave.
         "mount --make-rshared /",
         "mount -t tmpfs -o mode=755 tmpfs /run",
         "mkdir -p /run/upper /run/work " + " ".join(own.values()),
         *(f"mount --bind {shlex.quote(str(directory))} {place}" for directory, place in own.items()),
-        # The directories may not be there, and must not be made or removed while another node may be using them.
+        # The directories may be missing; they must not be made or removed while another node may use them.
         "mount -t overlay -o lowerdir=/var/lib,upperdir=/run/upper,workdir=/run/work overlay /var/lib",
         "mkdir -p " + " ".join(STATE.values()),
         *(f"mount --bind /run/own/{name} {point}" for name, point in STATE.items()),

@@ -32,7 +32,7 @@ def up(cluster: Cluster) -> None:
 
 
 def down(cluster: Cluster) -> None:
-    """End everything at once; whatever part of it is there."""
+    """End every process of the cluster that runs."""
     if not cluster.control_plane_only:
         node.down(cluster)
     control_plane.down(cluster)
@@ -49,7 +49,7 @@ def restart_api_server(cluster: Cluster) -> None:
 
 
 def runs(cluster: Cluster) -> bool:
-    """Whether anything of it runs; nothing does after a restart of the machine."""
+    """Whether any process of the cluster runs; after a restart of the machine none does."""
     return any(processes.pid_of(cluster, file.name) for file in cluster.pids.iterdir())
 
 

@@ -45,8 +45,8 @@ def down(cluster: Cluster) -> None:
 
 
 def load_image(cluster: Cluster, archive: Path) -> None:
-    """Load an image's archive (of `docker save`, or OCI) into the node. Raises ClusterError when it is none."""
-    # By standard input: in the node some directories of the machine, such as /run, are others.
+    """Load an image's archive (of `docker save`, or OCI) into the node. Raises ClusterError for any other file."""
+    # The archive goes through standard input, because the node has other directories in some places, such as /run.
     with archive.open("rb") as content:
         command = _ctr(cluster, "--namespace=k8s.io", "images", "import", "-")
         done = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False)

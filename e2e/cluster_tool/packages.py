@@ -1,4 +1,4 @@
-"""What the machine has to have for a node: a few Debian packages."""
+"""The Debian packages that a node needs on the machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLUGIN_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/lib
 
 
 def need(*, node: bool) -> None:
-    """See that every package is there, installing what is missing when this is root on Debian.
+    """Check that every package is installed; as root on Debian, install those that are missing.
 
     Raises ClusterError that names what is missing, or says that a node needs root.
     """

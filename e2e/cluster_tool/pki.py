@@ -1,4 +1,4 @@
-"""A certificate authority for one cluster, its certificates, and a kubeconfig for each who calls the API server."""
+"""A certificate authority for one cluster, its certificates, and a kubeconfig for each caller of the API server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .layout import Cluster
 DAYS = "30"
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
-# Who calls the API server from beside it, and as whom: the names that the built-in roles are bound to.
+# The callers of the API server on the machine, with the users and groups to which the built-in roles are bound.
 CLIENTS = {
     "admin": "/O=system:masters/CN=admin",
     "controller-manager": "/CN=system:kube-controller-manager",

@@ -1,4 +1,4 @@
-"""Ports that are free now, and stay free until the process that wants them is started."""
+"""Ports that are free, and stay free until the process that needs them starts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import socket
 
 from .errors import ClusterError
 
-# Below what the kernel gives to outgoing connections (from 32768), which could take the port while the API server is
-# down, and below NodePorts.
+# Ports below those of outgoing connections (from 32768), which could take a port while the API server is down, and
+# below NodePorts.
 CANDIDATES = range(20000, 30000)
 
 
 class Reservation:
-    """One port, held by a bound socket. `release()` right before the process that shall have it starts."""
+    """One port, reserved by a bound socket. Call `release()` right before its process starts."""
 
     def __init__(self) -> None:
         for _ in range(100):

@@ -25,18 +25,18 @@ def start(cluster: Cluster, name: str, command: Sequence[str | Path]) -> int:
             start_new_session=True,
         )
     remember(cluster, name, process.pid)
-    # The process is not waited for: whoever stops it looks into /proc, which knows a zombie from the living.
+    # Nobody waits for the process: `stop` looks into /proc, which tells a zombie from a living process.
     process.returncode = 0
     return process.pid
 
 
 def remember(cluster: Cluster, name: str, pid: int) -> None:
-    """Keep the id with the moment of birth: an id alone may belong to a stranger after a restart of the machine."""
+    """Keep the id with the start time: after a restart of the machine the id alone may belong to another process."""
     (cluster.pids / name).write_text(f"{pid} {_birth(pid)}\n")
 
 
 def pid_of(cluster: Cluster, name: str) -> int | None:
-    """The id of a process that is alive, else None."""
+    """The id of the process if it lives, otherwise None."""
     try:
         pid, birth = (cluster.pids / name).read_text().split()
     except (FileNotFoundError, ValueError):
@@ -45,7 +45,7 @@ def pid_of(cluster: Cluster, name: str) -> int | None:
 
 
 def stop(cluster: Cluster, name: str, how: signal.Signals = signal.SIGKILL, patience: float = 10.0) -> None:
-    """Send `how`, wait up to `patience` seconds for the end, then kill. Nothing happens when it does not run.
+    """Send `how`, wait up to `patience` seconds for the end, then kill. Does nothing if the process does not run.
 
     The end is that of the last thread: only then are its ports free.
     """
@@ -66,7 +66,7 @@ def start_forking(cluster: Cluster, name: str, command: Sequence[str | Path]) ->
 
 
 def wait_until(condition: Callable[[], bool], patience: float, interval: float = 0.05) -> bool:
-    """Ask again and again; whether it came true within `patience` seconds."""
+    """Poll the condition; whether it came true within `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], bool], patience: float, interval: float =
 
 
 def wait_for(cluster: Cluster, name: str, condition: Callable[[], bool], patience: float = 120.0) -> None:
-    """Wait for `condition`. Raises ClusterError with its last words when `name` ends before or takes too long."""
+    """Wait for `condition`. Raises ClusterError with the end of the log if process `name` ends or takes too long."""
     wait_until(lambda: condition() or pid_of(cluster, name) is None, patience)
     if condition():
         return

@@ -1,4 +1,4 @@
-"""What the tool says while it works: one line a step, with how long it took."""
+"""The tool's progress: one line for each step, with its duration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 def say(line: str) -> None:
-    """To stderr: stdout belongs to what a caller evaluates."""
+    """Print to stderr, because a shell evaluates stdout."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,1 +1,1 @@
-"""End-to-end tests, against whatever cluster KUBECONFIG names: `make e2e`."""
+"""End-to-end tests on the cluster that KUBECONFIG names: `make e2e`."""

@@ -17,7 +17,7 @@ from e2e.tests.manifests import CHART, Images
 SYSTEM = Namespace("e2e-system")
 RELEASE = "currant"
 FIRST = "e2e-first-run"
-"""Where the example runs: the chart puts the Secret of its database there."""
+"""The namespace of the example; the chart puts the Secret of its database there."""
 PASSWORD = "e2e"
 ORDER = (
     "first_run",
@@ -33,7 +33,7 @@ ORDER = (
 )
 
 
-# The chart lets only the namespaces that it gave the Secret reach the demo's Postgres; ours come later.
+# The chart lets only the namespaces with its Secret reach the demo's Postgres; those of the tests are made later.
 OPEN: Object = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -51,7 +51,7 @@ class Release:
 
     values: Path
     logs: list[str] = field(default_factory=list)
-    """What operators that were killed had logged."""
+    """The logs of operator pods that have ended."""
     installed: bool = False
 
     def install(self, *words: str, chart: Path = CHART) -> str:
@@ -70,18 +70,18 @@ class Release:
 
     @property
     def operators(self) -> list[Object]:
-        """The operator's pods that are not on their way out."""
+        """The operator's pods that are not being deleted."""
         found = SYSTEM.items("pods", "-l", "app.kubernetes.io/name=currant-operator")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     @property
     def leader(self) -> str:
-        """Who holds the Lease: a pod's name, perhaps with more behind it."""
+        """The holder of the Lease: a pod's name, perhaps with a suffix."""
         holder: str = SYSTEM.get("lease", "currant-operator")["spec"].get("holderIdentity") or ""
         return holder
 
     def scale(self, replicas: int) -> None:
-        """Run so many operators, and wait until it is so."""
+        """Scale the operator to this many pods, and wait for them."""
         if replicas == 0:
             self.keep_logs()
         SYSTEM("scale", "deployment/currant-operator", f"--replicas={replicas}")
@@ -90,7 +90,7 @@ class Release:
         eventually(f"{replicas} operators", lambda: len(self.operators) == replicas)
 
     def keep_logs(self) -> None:
-        """Keep what the operators have logged up to now, as their pods will go."""
+        """Keep the operators' logs up to now, before their pods are deleted."""
         for pod in self.operators:
             self.logs.append(SYSTEM("logs", pod["metadata"]["name"]))
 
@@ -105,7 +105,7 @@ class Release:
 
 
 def values(images: Images) -> Object:
-    """What the release is installed with: everything on that can be, and short intervals, as tests wait for them."""
+    """The values of the release: everything that can be enabled is, and intervals are short, because tests wait for them."""
     names = {"operator": images.operator, "postgres": images.postgres}
     image = {
         name: dict(zip(("repository", "tag"), full.rsplit(":", 1), strict=True), pullPolicy="IfNotPresent")
@@ -130,7 +130,7 @@ def values(images: Images) -> Object:
 
 
 def make_namespace(name: str) -> Namespace:
-    """A namespace that lets in only what is `restricted`, new: one that a former run left behind goes first."""
+    """Make a namespace that allows only `restricted` pods. One that an earlier run left behind is deleted first."""
     remove_namespaces(name)
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster().apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -176,7 +176,7 @@ def release(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     remove_namespaces(*leftovers())
     make_namespace(SYSTEM.name)
     make_namespace(FIRST)
-    # On a cluster that several use, the definitions may be there and belong to nobody.
+    # On a shared cluster the definitions may exist without belonging to a release.
     made.install("--take-ownership")
     SYSTEM.apply(OPEN)
     yield made

@@ -11,7 +11,7 @@ from currant.scaling.simulation import Result, Sample
 
 
 def read(path: Path) -> Result:
-    """The rows as the simulation's, which the chart is made for."""
+    """The rows of a recording as a result of the simulation, which the chart draws."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     samples = tuple(
@@ -22,7 +22,7 @@ def read(path: Path) -> Result:
 
 
 def main(title: str, recording: str, drawing: str) -> None:
-    """See the module."""
+    """Draw the recording."""
     Path(drawing).write_text(draw(title, [("as recorded", read(Path(recording)))]), encoding="utf-8")
 
 

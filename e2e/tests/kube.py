@@ -1,4 +1,4 @@
-"""kubectl, helm and psql as functions, waiting for a condition, and printing what was seen."""
+"""kubectl, helm and psql as functions, which print what they see; and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cluster() -> Kubectl:
 
 
 def show(*words: str) -> str:
-    """Run `kubectl WORDS`, print the command and what it said, and return the latter."""
+    """Run `kubectl WORDS`, print the command and its output, and return the output."""
     output = cluster()(*words)
     say(f"$ kubectl {' '.join(words)}\n{output.rstrip()}")
     return output
@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def refusal(*words: str, stdin: str | None = None) -> str:
-    """What kubectl says when it refuses `WORDS`; fails when it does not refuse."""
+    """The message with which kubectl refuses `WORDS`; fails if it accepts them."""
     try:
         output = cluster()(*words, stdin=stdin)
     except KubectlError as error:
@@ -46,7 +46,7 @@ def refusal(*words: str, stdin: str | None = None) -> str:
 
 
 def helm(*words: str, timeout: float = 300) -> str:
-    """Run `helm WORDS`, print it and what it said before its notes, and return its stdout. Fails with its stderr."""
+    """Run `helm WORDS`, print it and its output up to the notes, and return its stdout. Fails with its stderr."""
     done = subprocess.run(["helm", *words], capture_output=True, text=True, timeout=timeout, check=False)
     said = re.sub(r"^NOTES:\n.*?(?=^ok: |\Z)", "", done.stdout + done.stderr, flags=re.MULTILINE | re.DOTALL)
     say(f"$ helm {' '.join(words)}\n{said.rstrip()}")
@@ -55,7 +55,7 @@ def helm(*words: str, timeout: float = 300) -> str:
 
 
 def eventually(what: str, probe: Callable[[], T | None], timeout: float = 60, interval: float = 0.3) -> T:
-    """Call `probe` until it gives something true, and give that; what kubectl refuses meanwhile counts as not yet.
+    """Call `probe` until it returns something true, and return that; an error of kubectl counts as false.
 
     `timeout` and `interval` in seconds. Fails with `what` and the last thing seen.
     """
@@ -85,7 +85,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace of the tests, and what is asked of it."""
+    """One namespace of the tests, and requests about it."""
 
     name: str
 
@@ -122,7 +122,7 @@ class Namespace:
         return found
 
     def pods(self, pool: str) -> list[Object]:
-        """The pods of a pool that are not on their way out, oldest first."""
+        """The pods of a pool that are not being deleted, oldest first."""
         found = self.items("pods", "-l", f"currant.dev/pool={pool}")
         alive = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return sorted(alive, key=lambda pod: pod["metadata"]["creationTimestamp"])
@@ -162,7 +162,7 @@ class Namespace:
             raise AssertionError(f"{error}; its condition: {seen[0]}") from None
 
     def ready(self, kind: str, name: str, timeout: float = 120) -> None:
-        """Wait until an object is Ready, as `status.observedGeneration` has it for its present spec."""
+        """Wait until an object is Ready for its present spec (`status.observedGeneration`)."""
         self.wait(kind, name, "Ready", "True", timeout=timeout)
 
         def seen() -> bool:

@@ -32,7 +32,7 @@ class Images:
     @classmethod
     @cache
     def from_environment(cls) -> Images:
-        """By default what worker-image/build.sh builds."""
+        """The images that the environment names; by default those that worker-image/build.sh builds."""
         repository, tag = os.environ.get("E2E_REPOSITORY", "currant.local"), os.environ.get("E2E_TAG", "dev")
         worker, shop, operator, postgres = (
             f"{repository}/currant-{name}:{tag}" for name in ("worker", "shop", "operator", "postgres")
@@ -105,6 +105,6 @@ def workflow(name: str, function: str, pool: str, **spec: Any) -> Object:
 
 
 def example(file: str) -> list[Object]:
-    """The objects of a file of examples/kubernetes, as they are but for the image, which is the one under test."""
+    """The objects of a file of examples/kubernetes, with the image under test."""
     text = (EXAMPLES / file).read_text().replace("currant.local/currant-shop:dev", Images.from_environment().shop)
     return [item for item in yaml.safe_load_all(text) if item]

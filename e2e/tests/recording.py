@@ -1,4 +1,4 @@
-"""What a pool was at, second by second: recorded while a test runs, kept as CSV, drawn by e2e/tests/draw.py."""
+"""The queue and the pods of a pool over time: recorded while a test runs, kept as CSV, drawn by e2e/tests/draw.py."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from e2e.tests.kube import Database, Namespace, cluster
 
 INTERVAL = 0.5
-"""Seconds between two looks at the queue."""
+"""Seconds between two counts of the queue."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One moment. `asked`: replicas of the Deployment; `pods`: those that there are; `draining`: workers of these that
-    take nothing more, `held`: attempts that these still run."""
+    """One moment. `asked`: replicas of the Deployment; `pods`: pods that exist; `draining`: workers that claim nothing
+    more; `held`: attempts that these still run."""
 
     time: float
     ready: int
@@ -43,7 +43,7 @@ class Recording:
 
     @property
     def most_pods(self) -> int:
-        """How many pods there were at most."""
+        """The greatest number of pods."""
         return max((row.pods for row in self.rows), default=0)
 
     def write(self, path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Pools that are accepted but cannot work: a condition and an event say why, and when it is mended they heal.
+"""Pools that are accepted but cannot work: a condition and an event say why, and they become ready once it is fixed.
 
-All are made at once and all are mended at once, so that they wait for their pods together.
+All are made at once and all are fixed at once, so that they wait for their pods together.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from e2e.tests.kube import Database, Namespace, Object, say
 
 
 def database_of(secret: str) -> Object:
-    """For a pool: the Secret of its own that has the database's URL."""
+    """Give a pool its own Secret with the database's URL."""
     return {"secretRef": {"name": secret, "key": "url"}}
 
 
 @dataclass(frozen=True)
 class World:
-    """What a mend may touch."""
+    """What a fix may change."""
 
     namespace: Namespace
     database: Database
@@ -46,13 +46,13 @@ class World:
 
 @dataclass(frozen=True)
 class Bad:
-    """A pool, what its condition says (patterns), and what mends it."""
+    """A pool, what its condition says (patterns), and what fixes it."""
 
     pool: Object
     condition: str
     reason: str
     message: str
-    mend: Callable[[World], object]
+    fix: Callable[[World], object]
     status: str = "False"
 
 
@@ -141,11 +141,11 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def world(namespace: Namespace, database: Database, release: Release) -> World:
-    """All the bad pools, and what they need to be bad."""
+    """All the bad pools, with what makes them bad."""
     for name in ("e2e_closed", "e2e_newer"):
         SYSTEM("exec", "currant-demo-postgres-0", "--", "createdb", "-U", "currant", name)
     release.database("currant").sql("alter database e2e_closed allow_connections false")
-    # A schema of a release to come.
+    # The schema version of a future release.
     migrated = manifests.pool("schema-first", replicas=0, database=database_of("newer"))
     namespace.apply(
         manifests.secret("mysql://somewhere/else", "no-url"),
@@ -163,10 +163,10 @@ def world(namespace: Namespace, database: Database, release: Release) -> World:
 
 
 @pytest.fixture(scope="module")
-def mended(world: World) -> World:
-    """All of them mended."""
+def fixed(world: World) -> World:
+    """The world after every fix."""
     for bad in BAD.values():
-        bad.mend(world)
+        bad.fix(world)
     return world
 
 
@@ -191,10 +191,10 @@ def test_all_bad_pools_are_seen_in_one_table(world: World) -> None:
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_mended_pool_heals(mended: World, what: str) -> None:
+def test_a_fixed_pool_becomes_ready(fixed: World, what: str) -> None:
     name = BAD[what].pool["metadata"]["name"]
-    mended.namespace.ready("wp", name)
-    mended.namespace.show("get", "wp", name)
+    fixed.namespace.ready("wp", name)
+    fixed.namespace.show("get", "wp", name)
 
 
 def test_a_quota_that_stops_pods_is_told_and_its_end_heals(release: Release, database: Database) -> None:
@@ -206,7 +206,7 @@ def test_a_quota_that_stops_pods_is_told_and_its_end_heals(release: Release, dat
     crowded.show("get", "wp", "crowded")
     say(f"Degraded={found.status} {found.reason}: {found.message}")
     crowded("delete", "resourcequota", "few")
-    # The ReplicaSet waits for longer and longer between two tries.
+    # The ReplicaSet waits longer before each further try.
     crowded.ready("wp", "crowded", timeout=150)
     leave(crowded)
 

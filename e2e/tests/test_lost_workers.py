@@ -1,4 +1,4 @@
-"""A worker that is killed: what it ran is run elsewhere, and every run has one result."""
+"""A killed worker: other workers run what it ran, and every run has one result."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_a_container_that_restarts_frees_at_once_what_its_predecessor_ran(
     name = start(namespace, manifests.pool("restarted", environment=SLOW))
     database.enqueue("e2e_app.limited", 3, queue=name, seconds=4)
     (pod,) = eventually("the pod is busy", lambda: busy(database, name))
-    # Process 1 hears no SIGKILL from inside; its child is the worker.
+    # Process 1 ignores a SIGKILL from inside its pod; its child is the worker.
     namespace.execute(pod, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)")
-    # Long before the heartbeat's time-out of ten minutes.
+    # This is long before the heartbeat time-out of ten minutes.
     database.completed("e2e_app.limited", 3, timeout=60)
 
     (status,) = namespace.get("pod", pod)["status"]["containerStatuses"]
@@ -58,7 +58,7 @@ def test_a_pod_that_is_gone_frees_at_once_what_it_ran(namespace: Namespace, data
     database.enqueue("e2e_app.work", 2, queue=name, seconds=5)
     (pod,) = eventually("the pod is busy", lambda: busy(database, name))
     namespace("delete", "pod", pod, "--grace-period=0", "--force")
-    # The operator says so in Postgres; nobody waits for the heartbeat's time-out of ten minutes.
+    # The operator notes the end in Postgres, so nobody waits for the heartbeat time-out of ten minutes.
     eventually(
         "both are taken over",
         lambda: (

@@ -94,7 +94,7 @@ def may(verb: str, resource: str, namespace: str) -> bool:
     try:
         return cluster()(*words).strip() == "yes"
     except KubectlError as error:
-        # It ends with 1 when it says no; where it has a warning, that is all that is left of it.
+        # The exit code is 1 when the answer is no; the output may then be only a warning.
         if not re.search(r"^no$|^Warning: resource .* is not namespace scoped", str(error), re.MULTILINE):
             raise
         return False
@@ -110,6 +110,6 @@ def test_everything_runs_where_only_the_restricted_may(release: Release, pools: 
 
 def test_the_metrics_page_tells_of_reconciles(release: Release, pools: Namespace) -> None:
     page = cluster()("get", "--raw", f"/api/v1/namespaces/{SYSTEM.name}/pods/{release.leader}:8080/proxy/metrics")
-    told = [line for line in page.splitlines() if line.startswith("currant_operator_reconciles_total")]
-    say("\n".join(told))
-    assert told
+    counts = [line for line in page.splitlines() if line.startswith("currant_operator_reconciles_total")]
+    say("\n".join(counts))
+    assert counts

@@ -23,7 +23,7 @@ CLUSTER_WIDE = "clusterroles,clusterrolebindings"
 
 @pytest.fixture(scope="module")
 def pools(namespace: Namespace) -> Namespace:
-    """A pool that must live through all this, and no other: those of other modules would lose their databases."""
+    """The one pool that must survive; pools of other modules would lose their databases."""
     remove_namespaces(*(name for name in leftovers() if name not in (SYSTEM.name, FIRST, namespace.name)))
     namespace.apply(
         manifests.pool("lasting", drain={"timeout": "10s"}), manifests.workflow("lasting", "e2e_app.order", "lasting")
@@ -53,7 +53,7 @@ def chart_with_a_field_more(directory: Path) -> Path:
 
 
 def marks(namespace: Namespace) -> dict[str, str]:
-    """Who is there: the ids of the pool, the workflow and the pool's pods."""
+    """The ids of the pool, the workflow and the pool's pods."""
     pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in namespace.pods("lasting")}
     return {kind: namespace.get(kind, "lasting")["metadata"]["uid"] for kind in ("wp", "cwf")} | pods
 
@@ -83,7 +83,7 @@ def test_the_operators_logged_no_error_and_no_refusal(release: Release, pools: N
     release.keep_logs()
     lines = [line for log in release.logs for line in log.splitlines()]
     # kopf calls it an error when a watch has to begin again, as when a definition changes.
-    # A 403 behind a full stop is the thousandths of a time of day.
+    # A 403 after a full stop is the milliseconds of a time.
     ours = r'forbidden|(?<!\.)\b403\b|"level": "(error|critical)", "logger": "currant_operator'
     bad = [line for line in lines if re.search(ours, line, re.IGNORECASE)]
     say(f"{len(lines)} lines of {len(release.logs)} logs of operators, {len(bad)} with an error or a refusal")
@@ -101,7 +101,7 @@ def test_an_uninstall_leaves_pools_and_their_workers_and_nothing_of_its_own(pool
 
 
 def left() -> str:
-    """What is labelled as the release's, anywhere; what it stored in the cluster without a label."""
+    """Objects with the release's label in any namespace, and what it stored in the cluster without a label."""
     selector = f"app.kubernetes.io/instance={RELEASE}"
     own = cluster()("get", OWNED, "-A", "-l", selector, "-o", "name")
     own += cluster()("get", CLUSTER_WIDE, "-l", selector, "-o", "name")

@@ -1,4 +1,4 @@
-"""Pods that are to end: a new image, fewer replicas, a pool that is deleted. No attempt is lost."""
+"""Pods end because of a new image, fewer replicas, or a deleted pool. No attempt is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from e2e.tests.manifests import Images
 
 @pytest.fixture(scope="module")
 def pools(namespace: Namespace) -> Iterator[Namespace]:
-    """The pools of this module, made at once as their pods start together."""
+    """The pools of this module, made at once so that their pods start together."""
     namespace.apply(
         manifests.pool("rolled", replicas=2, concurrency=4),
         manifests.pool("scaled", replicas=3, concurrency=4),
@@ -55,7 +55,7 @@ def test_rolling_the_image_under_load_loses_no_attempt(pools: Namespace, databas
 
 
 def _images(namespace: Namespace, pool: str) -> list[str]:
-    """The images of the pods that are there, those that end included."""
+    """The images of all pods, including those that end."""
     return [pod["spec"]["containers"][0]["image"] for pod in namespace.items("pods", "-l", f"currant.dev/pool={pool}")]
 
 
@@ -100,7 +100,7 @@ def test_a_pool_scaled_to_nothing_and_back_says_so(pools: Namespace) -> None:
         )
         pools.show("get", "wp", "external")
         assert len(pools.pods("external")) == replicas
-    # Applied again, as GitOps does: the autoscaler's number stays.
+    # The manifest is applied again, as GitOps does, and the autoscaler's number stays.
     pools.apply(manifests.pool("external", scaling={"mode": "External"}))
     pools.ready("workerpool", "external")
     assert len(pools.pods("external")) == 2

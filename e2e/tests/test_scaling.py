@@ -1,4 +1,4 @@
-"""A pool in the mode Native on real pods: from nothing to what its queue needs and back, without cutting anything.
+"""A pool in the mode Native on real pods: from zero to what its queue needs and back, without cutting an attempt short.
 
 SCALING_BURST (tasks), SCALING_PODS (maxReplicas), SCALING_LONG (seconds) make the same tests larger, for the figures in
 docs/operate/autoscaling.md; SCALING_RECORDINGS is a directory for the recordings, as CSV.
@@ -17,13 +17,13 @@ from e2e.tests.recording import Recording, recording
 BURST = int(os.environ.get("SCALING_BURST", "200"))
 PODS = int(os.environ.get("SCALING_PODS", "6"))
 LONG = float(os.environ.get("SCALING_LONG", "40"))
-# Far beyond these tests: what happens here is told, not noticed.
+# The time-outs are far longer than these tests: workers learn by a message what happens, not by a time-out.
 SLOW = {"WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "5", "WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "600"}
 CUT = "(attempt > 1 or worker_losses > 0 or state <> 'completed')"
 
 
 def native(name: str, *, most: int, concurrency: int) -> Object:
-    """A pool that is at zero soon after its work."""
+    """A pool that scales to zero soon after its work."""
     scaling = {
         "mode": "Native",
         "minReplicas": 0,
@@ -37,7 +37,7 @@ def native(name: str, *, most: int, concurrency: int) -> Object:
 
 
 def at_zero(namespace: Namespace, pool: str) -> None:
-    """Wait until the pool is seen to and has no pod."""
+    """Wait until the operator has reconciled the pool and it has no pod."""
     namespace.wait("workerpool", pool, "ScalingActive", "True")
     eventually(f"{pool} has no pod", lambda: not namespace.items("pods", "-l", f"currant.dev/pool={pool}"), 120)
 
@@ -48,7 +48,7 @@ def cut(database: Database, queue: str) -> int:
 
 
 def keep(record: Recording, name: str) -> None:
-    """Write the recording, if somebody wants it."""
+    """Write the recording where SCALING_RECORDINGS names a directory."""
     directory = os.environ.get("SCALING_RECORDINGS")
     if directory:
         record.write(Path(directory) / f"{name}.csv")
@@ -118,7 +118,7 @@ def test_attempts_that_take_long_outlive_a_scale_in_and_the_pods_that_go_are_tho
     at_zero(namespace, name)
     with recording(namespace, database, name) as record:
         eventually("the queue is recorded", lambda: record.rows)
-        # One in five is long: pods get none, one or several of them.
+        # One task in five is long, so a pod gets none, one or several of them.
         database.sql(
             "select currant.enqueue(case when n % 5 = 0 then 'e2e_app.lasts' else 'e2e_app.work' end, jsonb_build_object('kwargs',"
             f" jsonb_build_object('number', n, 'seconds', case when n % 5 = 0 then {LONG} else 6 end)),"

@@ -83,7 +83,7 @@ def test_the_operator_that_comes_back_does_what_was_left(alone: Namespace, own: 
 
 
 def test_a_namespace_that_is_deleted_with_its_operator_and_its_pools_goes(own: Namespace, release: Release) -> None:
-    release.scale(0)  # nobody else could take its objects' finalizers off
+    release.scale(0)  # no other operator could remove the finalizers of its objects
     assert own.pods("here")
     remove_namespaces(OWN)
     say(f"{OWN} is gone: nothing waits for an operator")

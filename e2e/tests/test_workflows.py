@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 def flows(namespace: Namespace, database: Database) -> Namespace:
     """A pool of three pods, and Workflows for the functions of its module."""
     namespace.apply(
-        # One slot a pod, so that what one pod could do by itself takes more of them.
+        # Each pod has one slot, so that several pods are needed.
         manifests.pool(POOL, replicas=3, concurrency=1),
         manifests.workflow(
             "order",
@@ -79,7 +79,7 @@ def test_a_limit_holds_over_all_pods(flows: Namespace, database: Database) -> No
 def test_a_suspended_workflow_keeps_its_runs_waiting(flows: Namespace, database: Database) -> None:
     database.enqueue("e2e_app.held", 3)
     database.enqueue("e2e_app.contested", 1)
-    # Behind them in the same queue, so these would have been taken first.
+    # These come later in the same queue, so the others would have been claimed first.
     database.completed("e2e_app.contested", 1)
     assert database.states("e2e_app.held") == {"pending": 3}
     flows.show("get", "cwf", "held")

@@ -30,7 +30,7 @@ ANSWER_SECONDS = 60
 CLIENTS = 20
 STATES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 COLOURS = {"Ready": "green", "Terminating": "red"}
-OUT_OF_STOCK = 25  # every so manieth order is for something that is not in stock
+OUT_OF_STOCK = 25  # one order in this many is for something that is not in stock
 
 
 class DemoFailed(Exception):
@@ -39,7 +39,7 @@ class DemoFailed(Exception):
 
 @dataclass
 class Demo:
-    """The demo's view of the cluster and of its orders."""
+    """The cluster and the orders, as the demo sees them."""
 
     namespace: str
     orders: int
@@ -60,13 +60,13 @@ class Demo:
         return output.decode()
 
     def end(self, id: str, said: dict[str, Any]) -> None:
-        """An order has ended, and the shop says this of it."""
+        """Note that an order has ended, and the shop's answer about it."""
         self.ended[id] = said
         if len(self.ended) * 2 >= self.orders:
             self.half.set()
 
     async def look(self) -> None:
-        """See which pods of the pool there are."""
+        """Fetch the pods of the pool."""
         found = json.loads(await self.kubectl("get", "pods", "-l", "currant.dev/pool=shop", "-o", "json"))
         self.pods = sorted(found["items"], key=lambda pod: pod["metadata"]["creationTimestamp"])
 
@@ -118,7 +118,7 @@ async def shop_client(demo: Demo) -> AsyncIterator[httpx.AsyncClient]:
         found = re.search(r"127\.0\.0\.1:(\d+)", line)
         if found is None:
             raise DemoFailed(f"kubectl port-forward: {line.strip()}")
-        drain = asyncio.create_task(process.stdout.read())  # or its pipe would be full one day
+        drain = asyncio.create_task(process.stdout.read())  # otherwise its pipe would fill up
         limits = httpx.Limits(max_connections=CLIENTS)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{found[1]}", limits=limits, timeout=30) as client:
             yield client
@@ -130,7 +130,7 @@ async def shop_client(demo: Demo) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ask(shop: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:
-    """Call the shop until it answers: its database may be busy, the way to it may break. Orders bear repetition."""
+    """Call the shop until it answers: its database may be busy, the connection may break. An order may be repeated."""
     limit = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
@@ -162,7 +162,7 @@ async def order(demo: Demo, shop: httpx.AsyncClient, number: int, run: str) -> N
 
 
 async def delete_half_way(demo: Demo, console: Console) -> None:
-    """Delete a ready pod without any grace when half of the orders have ended."""
+    """Delete a ready pod without a grace period once half of the orders have ended."""
     await demo.half.wait()
     await demo.look()
     ready = [pod["metadata"]["name"] for pod in demo.pods if state_of(pod) == "Ready"]
@@ -176,15 +176,15 @@ async def delete_half_way(demo: Demo, console: Console) -> None:
 
 
 async def show(demo: Demo, console: Console, live: Live | None) -> None:
-    """Keep the picture up to date; where it is not a terminal, a line whenever something has changed."""
-    told = ""
+    """Keep the picture up to date; if the output is not a terminal, print a line whenever something has changed."""
+    last_line = ""
     while True:
         await demo.look()
         if live is not None:
             live.update(demo.panel())
-        elif (line := demo.line()) != told:
+        elif (line := demo.line()) != last_line:
             console.print(line, markup=False)
-            told = line
+            last_line = line
         await asyncio.sleep(1)
 
 
@@ -209,7 +209,7 @@ async def run(demo: Demo, console: Console) -> None:
 
 
 def problems_of(demo: Demo) -> list[str]:
-    """Everything that is not as it must be."""
+    """A line for everything that went wrong."""
     found = []
     if len(demo.ended) != demo.orders:
         found.append(f"{len(demo.ended)} orders have ended, not {demo.orders}")
@@ -223,7 +223,7 @@ def problems_of(demo: Demo) -> list[str]:
 
 
 def print_result(demo: Demo, console: Console) -> int:
-    """The picture at the end, and whether all is well; gives the exit code."""
+    """Print the result, and whether everything went well; returns the exit code."""
     if not console.is_terminal:
         console.print(demo.panel())
     completed = [said for said in demo.ended.values() if said["state"] == "completed"]

@@ -20,7 +20,7 @@ make_cluster() {
     eval "$(e2e/cluster env)"
 }
 
-# `helm install` as a user would, but for the names of the images built here.
+# `helm install` as a user would type it, with the names of the images built here.
 install_chart() {
     say "the chart: two operators and a Postgres that is not for production"
     local persistence=true
@@ -41,7 +41,7 @@ apply_shop() {
         sed "s#currant.local/currant-shop:dev#$repository/currant-shop:$tag#" examples/kubernetes/$file.yaml |
             kubectl apply --namespace "$namespace" -f -
     done
-    # One of an earlier demo may have the URL of a database that is gone; pods of the pool are renewed by the operator.
+    # The shop of an earlier demo may have the URL of a deleted database; the operator renews the pods of the pool itself.
     [ -z "$before" ] || kubectl rollout restart --namespace "$namespace" deployment/shop-web
     if ! kubectl wait --namespace "$namespace" --for=condition=Ready workerpool/shop --timeout=3m; then
         kubectl describe --namespace "$namespace" workerpool/shop # its conditions say what is wrong

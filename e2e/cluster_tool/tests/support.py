@@ -10,7 +10,7 @@ from e2e.clusters import TOOL
 
 
 def run(*words: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`e2e/cluster WORDS`; with `path`, that directory is all there is in PATH but for what the shell itself needs."""
+    """`e2e/cluster WORDS`; with `path`, PATH is that directory and what the shell itself needs."""
     environment = dict(os.environ)
     if path is not None:
         for command in ("bash", "dirname", "env"):

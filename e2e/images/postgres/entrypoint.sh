@@ -1,5 +1,5 @@
 #!/bin/bash
-# Entry point of the test image: as much of the official postgres image's as the chart and the tests rely on.
+# Entry point of the test image. It does what the chart and the tests need of the official image's entry point.
 # With an empty PGDATA it makes a database, then becomes the server; arguments are the server's (`postgres -c fsync=off`).
 set -euo pipefail
 
@@ -9,11 +9,11 @@ fail() { echo "error: $*" >&2; exit 1; }
 case $1 in
     -*) set -- postgres "$@" ;;
     postgres) ;;
-    *) exec "$@" ;; # a command of one's own: psql, pg_isready ...
+    *) exec "$@" ;; # another command, such as psql or pg_isready
 esac
 [ "$(id -u)" -ne 0 ] || fail "Postgres does not run as root: set runAsUser (999 is in this image)"
 
-# NAME or NAME_FILE, as the official image has it: a secret may be a mounted file.
+# The value of NAME, or of the file NAME_FILE, as in the official image: a secret may be a mounted file.
 setting() {
     local name=$1 file=$1_FILE
     if [ -n "${!file:-}" ]; then cat "${!file}"; else echo "${!name:-}"; fi
@@ -43,7 +43,7 @@ make_database() {
     database=${database:-$user}
     password=$(setting POSTGRES_PASSWORD)
     [ -n "$password" ] || fail "POSTGRES_PASSWORD is not set: give the superuser a password"
-    # Made beside and renamed: a crash in the middle leaves nothing that looks finished.
+    # The data directory is made under another name and renamed: after a crash in the middle, nothing looks finished.
     rm -rf "$PGDATA.new"
     initdb -D "$PGDATA.new" -U "$user" --pwfile=<(echo "$password") --auth-local=trust --auth-host=scram-sha-256 \
         --encoding=UTF8 --no-locale --no-instructions >&2

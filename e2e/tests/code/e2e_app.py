@@ -1,4 +1,4 @@
-"""What the pods of these tests run: it is mounted from a ConfigMap, as a user may do with small modules."""
+"""The code that the pods of these tests run. A ConfigMap mounts it, as a user may do with small modules."""
 
 import asyncio
 import os
@@ -11,38 +11,38 @@ POD = os.environ.get("WORKFLOWS_POD_NAME", "")
 
 @task(retries=0)
 async def work(number: int, seconds: float = 0.0) -> str:
-    """Take this long; tells which pod did it. No retries: an attempt that is cut shows as a failure."""
+    """Take this many seconds; returns the name of the pod. No retries: an attempt that is cut short shows as a failure."""
     await asyncio.sleep(seconds)
     return POD
 
 
 @workflow()
 async def order(number: int, seconds: float = 0.0, steps: int = 2) -> list[str]:
-    """So many steps, one after another; tells which pods did them."""
+    """Run this many steps in sequence; returns the names of their pods."""
     return [await work.run(number, seconds) for _ in range(steps)]
 
 
 @workflow()
 async def limited(number: int, seconds: float = 0.0) -> str:
-    """For a limit of its own."""
+    """A workflow with a limit of its own."""
     return await work.run(number, seconds)
 
 
 @workflow()
 async def held(number: int) -> str:
-    """For being suspended."""
+    """A workflow that a test suspends."""
     return await work.run(number)
 
 
 @workflow()
 async def ticking(number: int = 0) -> str:
-    """For a schedule."""
+    """A workflow with a schedule."""
     return await work.run(number)
 
 
 @workflow()
 async def contested(number: int) -> str:
-    """For two owners."""
+    """A workflow that two Workflows claim."""
     return await work.run(number)
 
 
@@ -63,14 +63,14 @@ async def started(number: int) -> float:
 
 @task(retries=0)
 async def lasts(number: int, seconds: float) -> str:
-    """As work, by another name: a scaler learns how long each function takes."""
+    """The same as `work` under another name, because a scaler learns how long each function takes."""
     await asyncio.sleep(seconds)
     return POD
 
 
 @task(retries=3)
 async def hungry(number: int, megabytes: int = 400, seconds: float = 0.0) -> str:
-    """Takes more memory than its pod may have, the first time; then this long. Tells which pod did it."""
+    """Take more memory than the pod may have, the first time; then take this many seconds. Returns the name of the pod."""
     if current().attempt == 1:
         ballast = bytearray(megabytes * 1024 * 1024)
         ballast[::4096] = b"x" * len(ballast[::4096])

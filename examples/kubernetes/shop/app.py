@@ -44,7 +44,7 @@ class Progress(BaseModel):
 @app.exception_handler(SchemaMismatch)
 @app.exception_handler(TimeoutError)
 async def not_now(_: Request, error: Exception) -> JSONResponse:
-    """The database is away, or no WorkerPool has had its schema made yet: the client is to try again."""
+    """The database does not answer, or has no schema before its first WorkerPool: the client should try again."""
     detail = str(error) or f"the database has not answered within {DATABASE_SECONDS:g} s"
     return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "5"})
 
@@ -60,7 +60,7 @@ async def accept(new: NewOrder) -> Accepted:
 
 @app.get("/orders/{id}")
 async def progress(id: str) -> Progress:
-    """How far an order is, and what came of it."""
+    """The state of an order, and its result."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             return await look_at(get_handle(id, process_order))

@@ -27,7 +27,7 @@ class Receipt:
 
 
 class OutOfStock(Exception):
-    """There is none of it, now or on another try."""
+    """The item is out of stock, also on another try."""
 
 
 @task(queue="orders", retry=Retry(max_attempts=4, non_retryable=(OutOfStock,)))
@@ -51,7 +51,7 @@ async def ship(order: Order) -> str:
 
 @workflow(queue="orders")
 async def process_order(order: Order) -> Receipt:
-    """Reserve, charge, ship. When its pod is deleted another one goes on behind the last step."""
+    """Reserve, charge, ship. When its pod is deleted, another pod continues after the last completed step."""
     await reserve.run(order)
     payment = await charge.run(order)
     parcel = await ship.run(order)
