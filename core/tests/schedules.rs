@@ -1,9 +1,10 @@
 //! Schedules in the database: applied, fired once, skipped, replaced, caught up, suspended.
 mod support;
 use currant::base::cron::{CatchUp, Overlap};
+use currant::base::types::Fired;
 use currant::base::types::*;
 use currant::store::control;
-use currant::store::schedules::{self, Fired, Spec};
+use currant::store::schedules::{self, Spec};
 use currant::store::workers;
 use serde_json::{Value, json};
 use support::*;

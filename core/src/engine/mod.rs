@@ -9,18 +9,16 @@ pub mod items;
 mod model;
 
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use self::decide::clock::Clock;
-pub use self::decide::state::Config;
+use self::decide::config::Config;
 use self::decide::state::State;
-use self::drive::wake_fd::WakeFd;
-use self::drive::{health, writer};
+use self::drive::shared::Shared;
+use self::drive::{health, listener, writer};
 use self::items::{Activation, Command, Item};
 use crate::base::error::{Error, Result};
 use crate::base::http;
@@ -31,60 +29,25 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
-/// What the bridge and the driver share.
-struct Shared {
-    state: Mutex<State>,
-    wake_fd: WakeFd,
-    /// The driver has something to do.
-    kick: Notify,
-    /// True once the driver has said goodbye.
-    gone: watch::Sender<bool>,
-    stopping: Mutex<bool>,
-    /// Runs past their retention are being deleted.
-    sweeping: AtomicBool,
-    client: Client,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopping(&self) -> bool {
-        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Engine {
     pub fn new(client: Client, config: Config) -> Result<Engine> {
         if config.info.queues.is_empty() {
             return Err(Error::Invalid("a worker needs at least one queue".into()));
         }
         client.target().check_writes()?;
-        let wake_fd = WakeFd::new().map_err(|error| Error::Other(format!("cannot make a pipe: {error}")))?;
         // A guess until the first heartbeat tells the server's time.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
-        let state = State::new(config, Clock::new(wall, Instant::now()));
-        let shared = Shared {
-            state: Mutex::new(state),
-            wake_fd,
-            kick: Notify::new(),
-            gone: watch::Sender::new(false),
-            stopping: Mutex::new(false),
-            sweeping: AtomicBool::new(false),
-            client,
-        };
-        Ok(Engine { shared: Arc::new(shared) })
+        let state = State::new(config.clone(), Clock::new(wall, Instant::now()));
+        Ok(Engine { shared: Arc::new(Shared::new(client, config, state)?) })
     }
 
     pub fn worker_id(&self) -> Uuid {
-        self.shared.state().config.info.id
+        self.shared.config.info.id
     }
 
     /// Registers the worker and begins to claim, on Rust threads.
     pub fn start(&self) -> Result<()> {
-        let port = self.shared.state().config.http_port;
-        if let Some(port) = port {
+        if let Some(port) = self.shared.config.http_port {
             let health = self.shared.clone();
             let server = http::serve(port, Arc::new(move |path: &str| health::answer(&health, path)))?;
             let mut gone = self.shared.gone.subscribe();
@@ -94,7 +57,7 @@ impl Engine {
             });
         }
         runtime::handle().spawn(writer::drive(self.shared.clone()));
-        runtime::handle().spawn(writer::listen(self.shared.clone()));
+        runtime::handle().spawn(listener::listen(self.shared.clone()));
         Ok(())
     }
 
@@ -139,8 +102,7 @@ impl Engine {
     /// Hands back what is still running, writes what is left and says goodbye, or gives up after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> Result<()> {
         self.shared.state().halt();
-        *self.shared.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.shared.kick.notify_one();
+        self.shared.stop();
         let mut gone = self.shared.gone.subscribe();
         let waited = tokio::time::timeout(timeout, gone.wait_for(|gone| *gone)).await;
         match waited {
@@ -168,9 +130,9 @@ impl Engine {
     }
 
     fn after(&self, state: MutexGuard<'_, State>) {
-        let (ring, kick) = (state.has_items(), state.wants_driver());
+        let (wake, kick) = (state.has_items(), state.wants_driver());
         drop(state);
-        if ring {
+        if wake {
             self.shared.wake_fd.wake();
         }
         if kick {

@@ -13,8 +13,9 @@ use super::errors::to_python;
 use super::mailbox::{Reply, answer};
 use crate::base::ids::new_id;
 use crate::base::types::{Claimed, Pod, WorkerInfo};
+use crate::engine::Engine;
+use crate::engine::decide::config::Config;
 use crate::engine::items::{Activation, Asked, Command, Item, Record, RunItem, Verb};
-use crate::engine::{Config, Engine};
 
 #[pyclass(name = "Engine", module = "currant._core", frozen)]
 pub struct PyEngine {

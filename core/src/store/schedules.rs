@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::base::cron::{CatchUp, Decision, Overlap, Schedule, Timetable, decide};
 use crate::base::error::{Error, Result};
-use crate::base::types::{Micros, Wakes};
+use crate::base::types::{Fired, Micros, Wakes};
 use crate::store::conn::{Conn, Scope};
 use crate::store::read::to_json;
 
@@ -172,17 +172,6 @@ async fn before(scope: &mut Scope<'_>, function: &str) -> Result<HashMap<String,
         (row.name, Before { cron, time_zone, next_fire_at, suspended })
     });
     Ok(before.collect())
-}
-
-/// What firing came to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fired {
-    /// Schedules that were looked at.
-    pub taken: usize,
-    /// Runs that were started.
-    pub started: u64,
-    /// One line for each schedule that could not be fired; it is tried again.
-    pub problems: Vec<String>,
 }
 
 /// Fires the schedules that are due and that no other worker has in hand, in one transaction.

@@ -477,3 +477,14 @@ pub struct Heartbeat {
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,
 }
+
+/// What firing came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fired {
+    /// Schedules that were looked at.
+    pub taken: usize,
+    /// Runs that were started.
+    pub started: u64,
+    /// One line for each schedule that could not be fired; it is tried again.
+    pub problems: Vec<String>,
+}

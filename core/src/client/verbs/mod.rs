@@ -9,11 +9,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::types::{Created, NewExecution, Wakes};
+use crate::base::types::{Created, Fired, NewExecution, Wakes};
 use crate::store::conn::Conn;
 use crate::store::read::{self, Filters, Standing};
 use crate::store::retention::{self, Swept};
-use crate::store::schedules::{self, Fired};
+use crate::store::schedules;
 use crate::store::{control, definitions, doctor, enqueue, fleet, migrate, one_by_one};
 
 pub(crate) use self::list::for_each_verb;

@@ -131,7 +131,7 @@ impl Cursors {
 mod tests {
     use super::*;
     use crate::base::types::Kind;
-    use crate::engine::decide::tests::claimed;
+    use crate::engine::decide::fixtures::claimed;
 
     fn ready(priority: i16, ready_xid: i64) -> Claimed {
         Claimed { priority, ready_xid, ..claimed(Kind::Task) }

@@ -3,24 +3,24 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::state::WriteGroup;
 use crate::base::types::Action;
+use crate::engine::decide::group::WriteGroup;
 
 /// What was set aside, in the order in which it was to be written.
 #[derive(Default)]
-pub(in crate::engine) struct DeferredWrites {
+pub struct DeferredWrites {
     groups: Vec<WriteGroup>,
     /// The executions that these groups write for. Whatever follows from them comes behind them.
     written: HashSet<Uuid>,
 }
 
 impl DeferredWrites {
-    pub(in crate::engine) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
     /// Sets aside, of these groups, what touches a locked row and what follows from what is set aside. Gives the rest.
-    pub(in crate::engine) fn keep(&mut self, groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
+    pub fn keep(&mut self, groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         let mut rest = Vec::new();
         for group in groups {
             if rows(&group).any(|id| locked.contains(&id)) || premises(&group).any(|id| self.written.contains(&id)) {
@@ -34,19 +34,19 @@ impl DeferredWrites {
     }
 
     /// Gives back what may be written now: what is behind none of these locks.
-    pub(in crate::engine) fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
+    pub fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         self.sort(Vec::new(), locked)
     }
 
     /// As `release`, with groups that could not be written: they follow from nothing that is set aside, so they come first.
-    pub(in crate::engine) fn sort(&mut self, mut groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
+    pub fn sort(&mut self, mut groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         groups.append(&mut self.groups);
         self.written.clear();
         self.keep(groups, locked)
     }
 
     /// The rows that these groups and those set aside lock, and the runs among them of which they may cancel children.
-    pub(in crate::engine) fn rows_with(&self, groups: &[WriteGroup]) -> (Vec<Uuid>, Vec<Uuid>) {
+    pub fn rows_with(&self, groups: &[WriteGroup]) -> (Vec<Uuid>, Vec<Uuid>) {
         let all: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(rows).collect();
         let ending: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(ending).collect();
         (all.into_iter().collect(), ending.into_iter().collect())

@@ -1,9 +1,15 @@
-//! Every decision of a worker. No I/O: `drive` carries out what is decided here.
-pub(in crate::engine) mod clock;
+//! Every decision of a worker. No I/O: `drive` carries out what is decided here, and tells what came of it.
+pub(in crate::engine) mod beat;
+pub mod clock;
+pub mod config;
 pub mod cursors;
 pub(in crate::engine) mod deferred;
+pub(in crate::engine) mod errors;
+mod firing;
+#[cfg(test)]
+pub(in crate::engine) mod fixtures;
+pub(in crate::engine) mod group;
 pub(in crate::engine) mod metrics;
+mod pulse;
 pub(in crate::engine) mod run;
 pub(in crate::engine) mod state;
-#[cfg(test)]
-pub(in crate::engine) mod tests;

@@ -1,97 +1,24 @@
-//! What `/healthz`, `/readyz` and `/metrics` say of a worker. Postgres has no part in it: a worker waits out an outage.
-use std::time::{Duration, Instant};
+//! The answers of `/healthz`, `/readyz` and `/metrics`. Postgres has no part in them: a worker waits out an outage.
+use std::time::Instant;
 
 use crate::base::http::Answer;
-use crate::engine::Shared;
-use crate::engine::decide::state::State;
+use crate::engine::drive::shared::Shared;
 
-/// The driver's loop turns at least this often, even while the database does not answer.
-const TURN_LIMIT: Duration = Duration::from_secs(120);
-/// Beyond the longest time-out, so long may Python leave work lying before it counts as stuck.
-const GRACE: Duration = Duration::from_secs(30);
-
-/// Signs of life of the two halves of a worker.
-#[derive(Clone, Debug)]
-pub struct Pulse {
-    turned: Instant,
-    /// Since then something lies there that Python has not pulled.
-    waiting: Option<Instant>,
-}
-
-impl Pulse {
-    pub fn new(at: Instant) -> Pulse {
-        Pulse { turned: at, waiting: None }
-    }
-
-    pub fn turned(&mut self, at: Instant) {
-        self.turned = at;
-    }
-
-    pub fn pulled(&mut self) {
-        self.waiting = None;
-    }
-
-    pub fn lies(&mut self, at: Instant) {
-        self.waiting.get_or_insert(at);
-    }
-
-    /// Why the worker should be restarted, if it should. `longest` is the longest time-out of what runs.
-    fn ailment(&self, at: Instant, longest: Duration) -> Option<&'static str> {
-        if at.saturating_duration_since(self.turned) > TURN_LIMIT {
-            return Some("the engine does not turn");
-        }
-        let lying = self.waiting.map(|since| at.saturating_duration_since(since)).unwrap_or_default();
-        (lying > longest + GRACE).then_some("the interpreter is blocked")
-    }
-}
-
-impl State {
-    fn longest_timeout(&self) -> Duration {
-        let timeouts = self.attempts.values().filter_map(|attempt| attempt.claimed.timeout);
-        Duration::try_from_secs_f64(timeouts.fold(0.0, f64::max)).unwrap_or(Duration::MAX / 2)
-    }
-}
-
-pub(in crate::engine) fn answer(shared: &Shared, path: &str) -> Answer {
+pub fn answer(shared: &Shared, path: &str) -> Answer {
     if path == "/metrics" {
         let page = shared.state().page();
         return Some((200, "application/openmetrics-text; version=1.0.0; charset=utf-8", page.text()));
     }
     let state = shared.state();
     match path {
-        "/healthz" => Some(match state.pulse.ailment(Instant::now(), state.longest_timeout()) {
+        "/healthz" => Some(match state.ailment(Instant::now()) {
             None => (200, "text/plain", "ok\n".into()),
             Some(ailment) => (503, "text/plain", format!("{ailment}\n")),
         }),
-        "/readyz" => Some(if state.draining || !state.registered {
-            (503, "text/plain", if state.draining { "draining\n" } else { "starting\n" }.into())
-        } else {
-            (200, "text/plain", "ok\n".into())
+        "/readyz" => Some(match state.not_ready() {
+            None => (200, "text/plain", "ok\n".into()),
+            Some(reason) => (503, "text/plain", format!("{reason}\n")),
         }),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_is_ill_when_its_loop_stands_or_work_lies_there_for_too_long() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pulse = Pulse::new(start);
-        assert_eq!(pulse.ailment(at(1), Duration::ZERO), None);
-        assert_eq!(pulse.ailment(at(121), Duration::ZERO), Some("the engine does not turn"));
-        pulse.lies(at(1));
-        pulse.turned(at(50));
-        assert_eq!(
-            pulse.ailment(at(50), Duration::from_secs(60)),
-            None,
-            "a task may block for as long as its time-out"
-        );
-        assert_eq!(pulse.ailment(at(50), Duration::from_secs(10)), Some("the interpreter is blocked"));
-        pulse.pulled();
-        assert_eq!(pulse.ailment(at(51), Duration::ZERO), None);
     }
 }

@@ -1,8 +1,16 @@
 //! The I/O of a worker: Rust threads that carry out what `decide` decides, and tell it what came of it.
-pub(in crate::engine) mod firing;
+mod firing;
 pub(in crate::engine) mod health;
+pub(in crate::engine) mod listener;
 mod pickups;
+pub(in crate::engine) mod shared;
 mod upkeep;
 mod verbs;
-pub(in crate::engine) mod wake_fd;
+mod wake_fd;
 pub(in crate::engine) mod writer;
+
+use std::time::Duration;
+
+/// Between two tries to reach a database that does not answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::base::error::Result;
 use crate::client::verbs::Sweep;
-use crate::engine::Shared;
+use crate::engine::drive::shared::Shared;
 
 /// Runs in one transaction, and the pause between two, so that others get on. Together they bound how many runs a second can go.
 const BITE: i32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A heartbeat said that it is time.
-pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
+pub fn spawn(shared: &Arc<Shared>) {
     if shared.sweeping.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -23,8 +23,7 @@ pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
             && !error.is_transient()
         {
             let message = format!("runs past their retention could not be deleted, it is tried again: {error}");
-            shared.state().say("warning", message);
-            shared.wake_fd.wake();
+            shared.say("warning", message);
         }
         shared.sweeping.store(false, Ordering::Release);
     });

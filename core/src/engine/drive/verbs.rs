@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::base::error::{Error, Result};
 use crate::client::Client;
-use crate::engine::Shared;
+use crate::engine::decide::errors::error_json;
+use crate::engine::drive::shared::Shared;
 use crate::engine::items::{Verb, VerbRequest};
 
 /// Between two tries, after the client has lost its patience.
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub(in crate::engine) fn spawn(shared: &Arc<Shared>) {
+pub fn spawn(shared: &Arc<Shared>) {
     let requests = shared.state().take_verbs();
     for request in requests {
         let shared = shared.clone();
@@ -37,10 +38,7 @@ async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(&'static str,
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => {
-                return Some((
-                    "failed",
-                    crate::engine::decide::state::error_json(error_type(&error), &error.to_string()),
-                ));
+                return Some(("failed", error_json(error_type(&error), &error.to_string())));
             }
         }
     }

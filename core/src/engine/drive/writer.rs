@@ -6,33 +6,26 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{firing, pickups, upkeep, verbs};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, firing, pickups, upkeep, verbs};
 use crate::base::error::{Error, Result};
 use crate::base::types::*;
-use crate::engine::Shared;
 use crate::engine::decide::deferred::DeferredWrites;
+use crate::engine::decide::group::WriteGroup;
 use crate::engine::decide::metrics::Statement;
-use crate::engine::decide::state::WriteGroup;
-use crate::engine::items::Item;
+use crate::engine::decide::state::events::{Turn, Turned};
+use crate::engine::drive::shared::Shared;
 use crate::store::commit;
-use crate::store::conn::{Conn, Listener};
+use crate::store::conn::Conn;
 use crate::store::history;
 use crate::store::migrate;
-use crate::store::notify;
 use crate::store::workers;
 
-/// Between two tries to reach a database that does not answer.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A notification to ourselves that takes longer than this does not come: a pooler is in between.
-const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two looks whether somebody still holds the locks that writes wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-const LISTEN_AGAIN: Duration = Duration::from_secs(60);
 
 /// A statement that takes longer hangs (half-open connection, frozen server): better a new connection, every write may be repeated.
 fn statement_timeout(shared: &Shared) -> Duration {
-    Duration::from_secs_f64((shared.state().config.info.timeout / 2.0).max(1.0))
+    Duration::from_secs_f64((shared.config.info.timeout / 2.0).max(1.0))
 }
 
 struct Writer {
@@ -50,7 +43,7 @@ struct Writer {
 }
 
 /// The worker's life, until `stop`.
-pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
+pub async fn drive(shared: Arc<Shared>) {
     let timeout = statement_timeout(&shared);
     let mut writer = Writer {
         shared: shared.clone(),
@@ -69,7 +62,7 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
             Ok(Some(rest)) => {
                 pause = FIRST_PAUSE;
                 if std::mem::take(&mut silent) {
-                    say(&shared, "warning", "the database answers again".into());
+                    shared.say("warning", "the database answers again".into());
                 }
                 tokio::select! {
                     () = shared.kick.notified() => {}
@@ -80,18 +73,14 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
             Err(error) => {
                 if !writer.known && !error.is_transient() {
                     // Waiting does not help, and nothing is in hand yet.
-                    shared.state().urgent.push_back(Item::Stop(error.to_string()));
+                    shared.state().cannot_go_on(error.to_string());
                     break;
                 }
                 if !std::mem::replace(&mut silent, true) {
-                    say(&shared, "warning", format!("{error}; the worker waits and goes on by itself"));
+                    shared.say("warning", format!("{error}; the worker waits and goes on by itself"));
                 }
                 writer.conn = None;
-                {
-                    let mut state = shared.state();
-                    state.beat_failed();
-                    state.pulse.turned(Instant::now());
-                }
+                shared.state().unreachable(Instant::now());
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -101,23 +90,12 @@ pub(in crate::engine) async fn drive(shared: Arc<Shared>) {
     shared.wake_fd.wake();
 }
 
-fn say(shared: &Shared, level: &'static str, message: String) {
-    shared.state().say(level, message);
-    shared.wake_fd.wake();
-}
-
 impl Writer {
     /// Everything that wants doing now. Gives how long to rest; None once stopped.
     async fn turn(&mut self) -> Result<Option<Duration>> {
         self.connect().await?;
         loop {
-            let (commit, loads, beat, rest) = {
-                let mut state = self.shared.state();
-                state.fire_due();
-                let at = Instant::now();
-                state.pulse.turned(at);
-                (state.wants_commit(), state.wants_loads(), state.wants_beat(at), state.idle_time(at))
-            };
+            let Turn { commit, load, beat, rest } = self.shared.state().turn(Instant::now());
             // A commit that hangs must not stop the heart as well.
             let hung = !self.unknown.is_empty();
             if beat && hung {
@@ -126,30 +104,24 @@ impl Writer {
             if commit || hung {
                 self.commit().await?;
             }
-            let look = self.retry_deferred().await?;
+            let wrote = self.retry_deferred().await?;
             if beat && !hung {
                 self.beat().await?;
             }
-            if loads {
+            if load {
                 self.load().await?;
             }
             verbs::spawn(&self.shared);
             firing::spawn(&self.shared);
             pickups::spawn(&self.shared);
-            let (ring, quiet) = {
-                let mut state = self.shared.state();
-                if state.has_items() {
-                    state.pulse.lies(Instant::now());
-                }
-                (state.has_items(), !state.wants_driver() && !state.wants_beat(Instant::now()))
-            };
-            if ring {
+            let Turned { has_items, quiet } = self.shared.state().turned(Instant::now());
+            if has_items {
                 self.shared.wake_fd.wake();
             }
             if quiet && self.shared.stopping() && self.unknown.is_empty() && self.deferred.is_empty() {
                 return self.say_goodbye().await;
             }
-            if !(commit || beat || loads || look) && quiet {
+            if !(commit || beat || load || wrote) && quiet {
                 return Ok(Some(if self.deferred.is_empty() { rest } else { rest.min(LOOK_AGAIN) }));
             }
         }
@@ -158,24 +130,25 @@ impl Writer {
     async fn connect(&mut self) -> Result<()> {
         if self.conn.is_none() {
             let connected = self.shared.client.target().connect().await;
-            self.shared.state().metrics.connected(&connected);
+            self.shared.state().connected(&connected);
             let mut conn = connected?;
             timed(&self.shared, Statement::Register, self.timeout, migrate::check_schema(&mut conn)).await?;
             self.conn = Some(conn);
-            // Rule g: what is in memory is compared with the database before anything else.
-            self.shared.state().beat.wanted = true;
         }
         if !self.registered {
             // In a pod this also ends the worker that was there before a restart of the container.
-            let info = self.shared.state().config.info.clone();
             let conn = self.conn.as_mut().ok_or_else(lost)?;
-            let wakes = timed(&self.shared, Statement::Register, self.timeout, workers::register(conn, &info)).await?;
+            let wakes = timed(
+                &self.shared,
+                Statement::Register,
+                self.timeout,
+                workers::register(conn, &self.shared.config.info),
+            )
+            .await?;
             self.shared.client.tell(wakes);
             self.registered = true;
             self.known = true;
-            let mut state = self.shared.state();
-            state.registered = true;
-            state.beat.maybe_work = true;
+            self.shared.state().registered();
         }
         Ok(())
     }
@@ -229,7 +202,7 @@ impl Writer {
         if !locked.is_empty() && self.deferred.is_empty() {
             let message =
                 "somebody's open transaction holds locks on rows of executions; what is to be written there waits";
-            say(&self.shared, "warning", message.into());
+            self.shared.say("warning", message.into());
         }
         self.look = Instant::now() + LOOK_AGAIN;
         self.unknown = self.deferred.sort(groups, &locked);
@@ -239,7 +212,7 @@ impl Writer {
     /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
     /// `again`: the same was sent before, and the reply lost.
     async fn write(&mut self, groups: Vec<WriteGroup>, claim: Option<ClaimRequest>, again: bool) -> Result<()> {
-        let me = self.shared.state().config.info.id;
+        let me = self.shared.config.info.id;
         let mut work = vec![(groups, claim)];
         while let Some((mut groups, claim)) = work.pop() {
             let mut batch = Batch::default();
@@ -255,7 +228,7 @@ impl Writer {
                     self.shared.client.tell(wakes);
                 }
                 Err(Error::Data { message, .. }) if groups.len() == 1 && claim.is_none() => {
-                    say(&self.shared, "error", format!("the database refused what an execution wrote: {message}"));
+                    self.shared.say("error", format!("the database refused what an execution wrote: {message}"));
                     let mut state = self.shared.state();
                     groups.into_iter().for_each(|group| state.culprit(group, &message));
                 }
@@ -285,8 +258,7 @@ impl Writer {
         state.claim_failed();
         match error {
             Error::Conflict(message) => {
-                state.counts.conflicts += 1;
-                state.say("warning", format!("a commit is sent again: {message}"));
+                state.conflicted(&message);
                 Ok(())
             }
             Error::Locked(_) => Ok(()), // a claim waited for a definition that somebody has locked
@@ -297,7 +269,7 @@ impl Writer {
     async fn beat(&mut self) -> Result<()> {
         let (me, about, (flag, draining)) = {
             let mut state = self.shared.state();
-            (state.config.info.id, state.beat_about(), state.beat_to_send())
+            (self.shared.config.info.id, state.beat_about(), state.beat_to_send())
         };
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let sent = Instant::now();
@@ -323,16 +295,13 @@ impl Writer {
                     Err(Error::Locked(_) | Error::Conflict(_)) => continue,
                     Err(error) => return Err(error),
                 };
-            let mut state = self.shared.state();
-            state.counts.takeovers += 1;
-            state.beat.maybe_work = true;
-            drop(state);
-            say(&self.shared, "warning", format!("worker {dead} is dead; what it was running is ready again"));
+            self.shared.state().took_over(dead);
+            self.shared.wake_fd.wake();
             self.shared.client.tell(wakes);
         }
         if !reply.known {
             let message = "this worker was declared dead while it could not reach the database; it starts anew";
-            say(&self.shared, "warning", message.into());
+            self.shared.say("warning", message.into());
             self.connect().await?;
         }
         Ok(())
@@ -363,7 +332,7 @@ impl Writer {
     }
 
     async fn say_goodbye(&mut self) -> Result<Option<Duration>> {
-        let me = self.shared.state().config.info.id;
+        let me = self.shared.config.info.id;
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let wakes = timed(&self.shared, Statement::Stop, self.timeout, workers::stop_worker(conn, me)).await?;
         self.shared.client.tell(wakes);
@@ -387,69 +356,6 @@ async fn timed<T>(
         Ok(answer) => answer,
         Err(_) => Err(Error::Unavailable("the database does not answer in time".into())),
     };
-    shared.state().metrics.answered(statement, sent.elapsed().as_secs_f64(), &answer);
+    shared.state().answered(statement, sent.elapsed().as_secs_f64(), &answer);
     answer
-}
-
-/// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
-pub(in crate::engine) async fn listen(shared: Arc<Shared>) {
-    let mut pause = FIRST_PAUSE;
-    while !*shared.gone.borrow() {
-        let heard = match shared.client.target().listener().await {
-            Ok(Some(listener)) => hear(&shared, listener).await,
-            Ok(None) => return,
-            Err(error) => Err(error),
-        };
-        shared.state().beat.listening = false;
-        pause = match heard {
-            Ok(true) => FIRST_PAUSE,
-            Ok(false) => LISTEN_AGAIN,
-            Err(_) => (pause * 2).min(LONGEST_PAUSE),
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Gives false when notifications do not come through; an error when the connection is lost.
-async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
-    let (me, queues) = {
-        let state = shared.state();
-        (state.config.info.id, state.config.info.queues.clone())
-    };
-    listener.listen(&notify::channels(me, &queues)).await?;
-    // Not `tell`: only what was sent and not heard says that there is a pooler in between.
-    shared.client.wake(&Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() }).await?;
-    match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {
-        Ok(first) => notified(shared, &first?),
-        Err(_) => return Ok(false),
-    }
-    {
-        let mut state = shared.state();
-        state.beat.listening = true;
-        state.beat.maybe_work = true;
-        state.beat.wanted = true;
-    }
-    shared.kick.notify_one();
-    let mut gone = shared.gone.subscribe();
-    loop {
-        let payload = tokio::select! {
-            // Without this the connection of a worker that has ended stays until somebody notifies its queues.
-            _ = gone.wait_for(|gone| *gone) => return Ok(true),
-            payload = listener.next() => payload?,
-        };
-        notified(shared, &payload);
-        shared.kick.notify_one();
-    }
-}
-
-fn notified(shared: &Shared, payload: &str) {
-    let mut state = shared.state();
-    if matches!(payload, "schedules" | "orders") {
-        return state.notified_control();
-    }
-    match payload.parse::<uuid::Uuid>() {
-        Ok(id) if id.is_nil() => {}
-        Ok(id) => state.notified(id),
-        Err(_) => state.notified_queue(),
-    }
 }

@@ -1,6 +1,6 @@
 //! A small world: one database, two places for workers, workflows with a fixed program, and faults that are used up. A worker's memory is
 //! the engine's own `State`; `step` is one thing that happens.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::database::{Database, RowState, Without};
 use crate::base::types::*;
 use crate::engine::decide::clock::Clock;
-use crate::engine::decide::run::Phase;
-use crate::engine::decide::state::{State, TaskPhase, WriteGroup};
-pub(in crate::engine) use crate::engine::decide::tests::START;
-use crate::engine::decide::tests::{call, claimed, config};
+pub(in crate::engine) use crate::engine::decide::fixtures::START;
+use crate::engine::decide::fixtures::{call, claimed, config};
+use crate::engine::decide::group::WriteGroup;
+use crate::engine::decide::state::State;
 use crate::engine::items::{Activation, Command, Item, RunItem};
 
 /// When timers are due, and what the clock reads once time has passed.
@@ -265,7 +265,7 @@ impl World {
     }
 
     fn steps_of(&self, place: usize, worker: &Worker, steps: &mut Vec<Step>) {
-        if asked_to_evict(&worker.engine) {
+        if worker.engine.is_asked_to_evict() {
             steps.push(Step::Pull(place));
         }
         steps.extend(worker.python.tasks.iter().map(|(id, lease)| Step::Finish(place, *id, *lease)));
@@ -280,14 +280,11 @@ impl World {
         if worker.sent.is_some() && self.budget.losses > 0 {
             steps.push(Step::Lose(place));
         }
-        if worker.engine.due.peek().is_some_and(|due| due.0.0 <= self.now()) {
+        if worker.engine.next_due().is_some_and(|due| due <= self.now()) {
             steps.push(Step::Fire(place));
         }
         if self.budget.evictions > 0 {
-            let idle = worker.engine.runs.values().filter(|run| run.phase == Phase::Idle);
-            let mut idle: Vec<Uuid> = idle.map(|run| run.id()).collect();
-            idle.sort_unstable();
-            steps.extend(idle.into_iter().map(|id| Step::Evict(place, id)));
+            steps.extend(worker.engine.idle_runs().into_iter().map(|id| Step::Evict(place, id)));
         }
         if self.budget.crashes > 0 {
             steps.push(Step::Crash(place));
@@ -321,7 +318,7 @@ impl World {
                 self.late = true;
                 let now = self.now();
                 for worker in self.workers.iter_mut().flatten() {
-                    changed(worker).engine.clock = Clock::standing(now);
+                    changed(worker).engine.set_clock(Clock::standing(now));
                 }
             }
             Step::Stray(number) => {
@@ -344,7 +341,7 @@ impl World {
             Step::Fire(place) => self.worker(place).engine.fire_due(),
             Step::Evict(place, id) => {
                 self.budget.evictions -= 1;
-                self.worker(place).engine.evict(id);
+                self.worker(place).engine.evict_now(id);
             }
         }
     }
@@ -367,7 +364,7 @@ impl World {
             while let Some(worker) = &self.workers[place] {
                 if worker.sent.is_none() && worker.engine.wants_loads() {
                     self.load(place);
-                } else if worker.engine.has_items() && !asked_to_evict(&worker.engine) {
+                } else if worker.engine.has_items() && !worker.engine.is_asked_to_evict() {
                     self.pull(place);
                 } else {
                     break;
@@ -434,7 +431,7 @@ impl World {
         }
         engine.beaten(flag, &reply, at, at);
         if !reply.known {
-            engine.beat.maybe_work = true;
+            engine.registered();
             self.db.register_worker(id);
         }
     }
@@ -458,7 +455,7 @@ impl World {
                 Item::Activate(activation) => self.activate(place, Some(activation)),
                 Item::Evict(id) => {
                     let worker = self.worker(place);
-                    let lease = worker.engine.runs.get(&id).map(|run| run.claimed.lease);
+                    let lease = worker.engine.lease_of(id);
                     worker.python.runs.remove(&id);
                     lease.into_iter().for_each(|lease| worker.engine.suspended(id, lease));
                 }
@@ -471,7 +468,7 @@ impl World {
     fn drop_execution(&mut self, place: usize, id: Uuid, lease: i64) {
         let worker = self.worker(place);
         // The run may be here again already, under another lease.
-        if worker.engine.runs.get(&id).is_none_or(|run| matches!(run.phase, Phase::Loading | Phase::Ready)) {
+        if !worker.engine.is_in_python(id) {
             worker.python.runs.remove(&id);
         }
         if worker.python.tasks.remove(&(id, lease)) {
@@ -527,7 +524,7 @@ impl World {
             let id = activation.run;
             let program = self.programs[&id];
             let worker = self.worker(place);
-            let lease = worker.engine.runs[&id].claimed.lease;
+            let lease = worker.engine.lease_of(id).expect("an activation is for a run in memory");
             let told = worker.python.runs.entry(id).or_default();
             told.push((activation.key, activation.status));
             let repeated = told.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < told.len();
@@ -600,35 +597,14 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn asked_to_evict(engine: &State) -> bool {
-    matches!(engine.urgent.front(), Some(Item::Evict(_)))
-}
-
 fn engine(id: Uuid, now: Micros) -> State {
     State::new(config(id, 2), Clock::standing(now))
 }
 
 /// All of a worker that decides what it does; not what it counts and measures.
 fn print(worker: &Worker) -> String {
-    let engine = &worker.engine;
-    let phase = |phase: TaskPhase| match phase {
-        TaskPhase::Reserved => 0,
-        TaskPhase::Buffered { .. } => 1,
-        TaskPhase::Running { .. } => 2,
-        TaskPhase::Over { .. } => 3,
-    };
-    let attempts: BTreeMap<_, _> =
-        engine.attempts.iter().map(|(lease, attempt)| (lease, phase(attempt.phase))).collect();
-    let runs: BTreeMap<_, _> = engine.runs.iter().collect();
-    let closing: BTreeMap<_, _> = engine.closing.iter().collect();
-    let buffer: Vec<_> = engine.buffer.values().collect();
-    let loads: BTreeSet<_> = engine.loads.iter().collect();
-    let news: BTreeSet<_> = engine.news.iter().collect();
-    let starting: VecDeque<_> = engine.starting.clone();
-    let due = engine.due.clone().into_sorted_vec();
-    let memory = (attempts, engine.in_python, runs, closing, &engine.urgent, starting, &engine.with_news, buffer, due);
-    let writer = (&engine.groups, loads, news, engine.beat.maybe_work, &worker.sent, &worker.unknown);
-    format!("{:?} {memory:?} {writer:?} {:?}", worker.id, worker.python)
+    let memory = worker.engine.fingerprint();
+    format!("{:?} {memory} {:?} {:?} {:?}", worker.id, worker.sent, worker.unknown, worker.python)
 }
 
 impl PartialEq for World {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::base::ids::derive_id;
 use crate::base::types::*;
-use crate::engine::decide::state::WriteGroup;
+use crate::engine::decide::group::{Lease, WriteGroup};
 use crate::engine::items::{Activation, Command, Record, RunItem, Verb, VerbRequest};
 
 pub const CANCEL_KEY: &str = "!cancel";
@@ -91,11 +91,11 @@ pub struct Surroundings<'a> {
 
 #[derive(Clone, Debug)]
 pub struct Run {
-    pub claimed: Claimed,
-    pub phase: Phase,
-    pub wakes_seen: i64,
+    claimed: Claimed,
+    phase: Phase,
+    wakes_seen: i64,
     /// When it last had something to do.
-    pub touched: Micros,
+    touched: Micros,
     seq: i64,
     clock: Micros,
     progress_marked: bool,
@@ -150,6 +150,46 @@ impl Run {
 
     pub fn id(&self) -> Uuid {
         self.claimed.id
+    }
+
+    pub fn lease(&self) -> Lease {
+        (self.claimed.id, self.claimed.lease)
+    }
+
+    pub fn is_under(&self, lease: i64) -> bool {
+        self.claimed.lease == lease
+    }
+
+    pub fn claimed(&self) -> &Claimed {
+        &self.claimed
+    }
+
+    pub fn into_claimed(self) -> Claimed {
+        self.claimed
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When it last had something to do.
+    pub fn touched(&self) -> Micros {
+        self.touched
+    }
+
+    /// The SDK is asked to drop it.
+    pub fn evict(&mut self) {
+        self.phase = Phase::Evicting;
+    }
+
+    /// It heard of an outcome in memory, and the database wakes it for the same: that wake is no news.
+    pub fn wake_was_heard(&mut self) {
+        self.wakes_seen += 1;
+    }
+
+    /// Whether the database has woken it more often than it knows.
+    pub fn is_behind(&self, wakes: i64) -> bool {
+        wakes > self.wakes_seen
     }
 
     pub fn has_news(&self) -> bool {

@@ -1,26 +1,17 @@
 //! From decisions to transactions and back: what the next commit writes, and what its answer means.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::heartbeats::LEASE_LOST;
-use super::{Attempt, Lease, State, TaskPhase, WriteGroup, error_json};
 use crate::base::types::*;
-use crate::engine::decide::run::{Phase, Run};
-use crate::engine::items::{Item, VerbRequest};
+use crate::engine::decide::errors::error_json;
+use crate::engine::decide::group::{Lease, WriteGroup};
+use crate::engine::decide::run::Run;
+use crate::engine::decide::state::{LEASE_LOST, State};
+use crate::engine::items::Item;
 
 /// Groups in one commit at most: a bound for its duration and memory.
 const MAX_GROUPS: usize = 1_000;
-
-impl WriteGroup {
-    pub(in crate::engine) fn merge(&mut self, other: WriteGroup) {
-        self.batch.merge(other.batch);
-        self.eager.extend(other.eager);
-        self.verbs.extend(other.verbs);
-        self.closes.extend(other.closes);
-        self.notified.extend(other.notified);
-    }
-}
 
 impl State {
     pub fn take_groups(&mut self) -> Vec<WriteGroup> {
@@ -76,20 +67,20 @@ impl State {
             self.attempts.remove(&lease);
         }
         for (id, lease) in group.batch.fences {
-            if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
+            if lost.contains(&(id, lease)) || self.runs.get(&id).is_some_and(|run| run.is_under(lease)) {
                 self.drop_execution((id, lease), LEASE_LOST);
                 self.forget_groups((id, lease));
             }
         }
         // Guarantee 3: a run that heard in memory of an outcome which is not recorded does not go on.
         for id in group.notified {
-            if let Some(lease) = self.runs.get(&id).map(|run| (id, run.claimed.lease)) {
+            if let Some(lease) = self.runs.get(&id).map(|run| run.lease()) {
                 self.drop_execution(lease, LEASE_LOST);
                 self.forget_groups(lease);
             }
         }
         // A run that is dropped because of its child is still ours in the database: hand it back soon.
-        self.beat.wanted = true;
+        self.beat.want();
     }
 
     /// What a dropped run wanted to write next: its lease may still be good, so the database would take it.
@@ -106,7 +97,7 @@ impl State {
     }
 
     /// These are written, or will never be: the next heartbeat hands back what the database still believes to be ours.
-    fn closed(&mut self, ids: &[Uuid]) {
+    pub(super) fn closed(&mut self, ids: &[Uuid]) {
         for id in ids {
             if let Some(count) = self.closing.get_mut(id) {
                 *count -= 1;
@@ -118,8 +109,8 @@ impl State {
     }
 
     /// What is in memory of an execution goes; nothing more is written for it under this lease.
-    pub(in crate::engine) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
-        if self.runs.get(&id).is_some_and(|run| run.claimed.lease == lease) {
+    pub(super) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
+        if self.runs.get(&id).is_some_and(|run| run.is_under(lease)) {
             let unwritten = self.runs.remove(&id).map(Run::unwritten).unwrap_or_default();
             self.closed(&unwritten);
         }
@@ -129,66 +120,17 @@ impl State {
     fn keep_own_wakes(&mut self, wakes: Wakes, told: &HashSet<Uuid>) -> Wakes {
         let me = self.config.info.id;
         if wakes.queues.iter().any(|queue| self.config.info.queues.contains(queue)) {
-            self.beat.maybe_work = true;
+            self.beat.expect_work();
         }
         let (own, others): (Vec<_>, _) = wakes.workers.iter().copied().partition(|(worker, _)| *worker == me);
         for (_, id) in own {
             match self.runs.get_mut(&id) {
                 // It has heard already: this wake is no news, now or when the run is put out.
-                Some(run) if told.contains(&id) => run.wakes_seen += 1,
+                Some(run) if told.contains(&id) => run.wake_was_heard(),
                 _ => self.notified(id),
             }
         }
         Wakes { workers: others, ..wakes }
-    }
-
-    fn take_in(&mut self, mut claimed: Vec<Claimed>, limit: usize, now: Micros) {
-        self.counts.claimed += claimed.len() as u64;
-        self.metrics.claimed(&claimed, now);
-        if claimed.len() >= limit {
-            self.beat.maybe_work = true;
-        }
-        claimed.sort_by_key(|claimed| (-claimed.priority, claimed.id));
-        for claimed in claimed {
-            let lease = (claimed.id, claimed.lease);
-            if self.draining {
-                self.hand_back_claimed(&claimed);
-                continue;
-            }
-            match claimed.kind {
-                Kind::Task => {
-                    self.attempts.insert(lease, Attempt { claimed, phase: TaskPhase::Reserved });
-                    self.put_in_buffer(lease, now);
-                }
-                Kind::Workflow => {
-                    self.watch_deadline(&claimed);
-                    let run = Run::new(claimed, now);
-                    match run.phase {
-                        Phase::Ready => self.starting.push_back(lease.0),
-                        _ => drop(self.loads.insert(lease.0)),
-                    }
-                    self.runs.insert(lease.0, run);
-                }
-            }
-        }
-    }
-
-    /// A task that has not started goes back to the queue; it costs no attempt.
-    pub(in crate::engine) fn hand_back(&mut self, lease: Lease) {
-        if let Some(attempt) = self.attempts.remove(&lease) {
-            self.hand_back_claimed(&attempt.claimed);
-        }
-    }
-
-    pub(in crate::engine) fn hand_back_claimed(&mut self, claimed: &Claimed) {
-        self.hand_back_stranger((claimed.id, claimed.lease));
-    }
-
-    pub(in crate::engine) fn hand_back_stranger(&mut self, (id, lease): Lease) {
-        let outcome = Outcome::new(id, Action::Handback, None);
-        let batch = Batch { fences: vec![(id, lease)], outcomes: vec![outcome], ..Batch::default() };
-        *self.closing.entry(id).or_default() += 1;
-        self.groups.push_back(WriteGroup { batch, closes: vec![id], ..WriteGroup::default() });
     }
 
     /// The database cannot take this group's data, whenever it is tried: its executions fail, and say why.
@@ -208,48 +150,72 @@ impl State {
         }
         self.closed(&group.closes);
     }
-
-    /// Runs whose whole history is to be read, and runs that have news in the database.
-    pub fn take_loads(&mut self) -> (Vec<Uuid>, Vec<Uuid>) {
-        let hot = |id: &Uuid| self.runs.get(id).is_some_and(|run| run.phase != Phase::Loading);
-        let news = self.news.iter().copied().filter(hot).collect();
-        self.news.clear();
-        (self.loads.drain().collect(), news)
-    }
-
-    pub fn put_back_loads(&mut self, loads: Vec<Uuid>, news: Vec<Uuid>) {
-        self.loads.extend(loads);
-        self.news.extend(news);
-    }
-
-    pub fn loaded(&mut self, rows: Vec<HistoryRow>) {
-        for (id, rows) in by_run(rows) {
-            let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Loading) else { continue };
-            let lease = (id, run.claimed.lease);
-            let timers = run.load(rows);
-            self.starting.push_back(id);
-            self.watch(lease, timers);
-        }
-    }
-
-    pub fn heard(&mut self, rows: Vec<HistoryRow>) {
-        for (id, rows) in by_run(rows) {
-            if let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase != Phase::Loading) {
-                run.hear(rows);
-                self.with_news.push_back(id);
-            }
-        }
-    }
-
-    pub fn take_verbs(&mut self) -> Vec<VerbRequest> {
-        std::mem::take(&mut self.verbs)
-    }
 }
 
-fn by_run(rows: Vec<HistoryRow>) -> HashMap<Uuid, Vec<HistorySource>> {
-    let mut runs: HashMap<Uuid, Vec<HistorySource>> = HashMap::new();
-    for row in rows {
-        runs.entry(row.run).or_default().push(row.source);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::decide::fixtures::*;
+
+    #[test]
+    fn a_refused_commit_destroys_the_run_and_the_steps_it_would_have_started() {
+        let mut state = worker(4);
+        let run = started_run(&mut state);
+        state.commands(run.id, 1, vec![execute("0")]);
+        commit_with(&mut state, BatchReply { refused: vec![run.id], ..BatchReply::default() });
+        assert!(matches!(state.pull(10).as_slice(), [Item::Drop { id, lease: 1, .. }] if *id == run.id));
+        assert_eq!(state.commands(run.id, 1, vec![execute("1")]), None);
+        assert!(state.take_groups().is_empty());
     }
-    runs
+
+    #[test]
+    fn a_refused_outcome_refuses_the_run_that_went_on_from_it() {
+        let mut state = worker(4);
+        let run = started_run(&mut state);
+        state.commands(run.id, 1, vec![execute("0")]);
+        commit(&mut state);
+        let (task, lease) = pulled_task(&mut state);
+        state.complete(task, lease, b"7".to_vec());
+        state.commands(run.id, 1, vec![execute("1")]);
+        commit_with(&mut state, BatchReply { refused: vec![task, run.id], ..BatchReply::default() });
+        let dropped: Vec<Uuid> = state
+            .pull(10)
+            .into_iter()
+            .filter_map(|item| if let Item::Drop { id, .. } = item { Some(id) } else { None })
+            .collect();
+        assert!(dropped.contains(&run.id) && dropped.contains(&task));
+    }
+
+    #[test]
+    fn a_run_that_only_heard_of_an_outcome_which_is_refused_is_dropped() {
+        let mut state = worker(4);
+        let run = started_run(&mut state);
+        state.commands(run.id, 1, vec![execute("0"), execute("1")]);
+        commit(&mut state);
+        let (first, second) = (pulled_task(&mut state), pulled_task(&mut state));
+        assert!(state.complete(first.0, 1, b"0".to_vec()).is_some());
+        assert_eq!(state.complete(second.0, 1, b"1".to_vec()), None);
+        let sent = state.take_groups();
+        // While that is on its way the run goes on from it: nothing of this may be written any more.
+        assert!(state.commands(run.id, 1, vec![]).is_some());
+        state.commands(run.id, 1, vec![execute("2")]);
+        let refused = BatchReply { refused: vec![second.0], ..BatchReply::default() };
+        state.committed(sent, None, refused);
+        assert!(state.take_groups().is_empty());
+        assert!(state.pull(10).iter().any(|item| matches!(item, Item::Drop { id, .. } if *id == run.id)));
+    }
+
+    #[test]
+    fn data_that_the_database_refuses_fails_the_culprit_and_says_why() {
+        let mut state = worker(4);
+        let task = claimed(Kind::Task);
+        commit_with(&mut state, reply(vec![task.clone()]));
+        pulled_task(&mut state);
+        state.complete(task.id, 1, b"1".to_vec());
+        let group = state.take_groups().pop().unwrap();
+        state.culprit(group, "value too long");
+        let batch = commit(&mut state);
+        assert_eq!(batch.outcomes[0].action, Action::Fail);
+        assert!(String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap().contains("value too long"));
+    }
 }

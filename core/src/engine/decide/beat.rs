@@ -1,0 +1,170 @@
+//! The rhythm of a worker: when to send a heartbeat, when a claim may find something, how long nothing is to be done. No clock: every
+//! moment is an argument.
+use std::time::{Duration, Instant};
+
+use crate::base::types::{Heartbeat, Micros};
+
+/// After a notification that may have announced delayed work, the next due time is asked for within this time.
+const PEEK_MICROS: Micros = 500_000;
+/// When something that is due cannot be made ready, for instance because it is locked, it is tried again after this time.
+const RETRY_DUE_MICROS: Micros = 50_000;
+/// While heartbeats are about what is in hand, one at least this often is about everything that the database believes to run here.
+const STRANGERS_MICROS: Micros = 30_000_000;
+
+#[derive(Clone, Debug, Default)]
+pub struct Beat {
+    /// A claim may find something: this worker was notified, or has never claimed.
+    expects_work: bool,
+    /// A heartbeat is to be sent as soon as possible.
+    wanted: bool,
+    /// A LISTEN is up: notifications will come.
+    listening: bool,
+    last: Option<Instant>,
+    /// Since then the heartbeats have been committed without a gap (rule g).
+    steady_since: Option<Instant>,
+    next_due: Option<Micros>,
+    peek_by: Option<Micros>,
+    /// Until then enqueuers see that this worker sleeps and notify it (rule e).
+    flag_until: Micros,
+    claims: usize,
+    /// When a heartbeat last asked for all that the database believes to run here.
+    asked_for_all: Micros,
+}
+
+/// The answer to one heartbeat, and what is known beside it.
+pub struct Answered<'a> {
+    pub reply: &'a Heartbeat,
+    /// Until when the heartbeat said that this worker sleeps.
+    pub flag: Option<Micros>,
+    pub sent: Instant,
+    pub received: Instant,
+    /// The server's time when it was received.
+    pub now: Micros,
+    /// So long without a heartbeat, and others declare this worker dead.
+    pub timeout: Duration,
+    /// Something is not committed yet: the answer cannot know when that is due.
+    pub unwritten: bool,
+    /// Heartbeats do not say whether anything is ready, since that takes long now.
+    pub blind: bool,
+}
+
+impl Beat {
+    /// Something of this worker's queues comes due then.
+    pub fn expect(&mut self, due: Option<Micros>) {
+        self.next_due = self.next_due.into_iter().chain(due).min();
+    }
+
+    pub fn expect_work(&mut self) {
+        self.expects_work = true;
+    }
+
+    pub fn expects_work(&self) -> bool {
+        self.expects_work
+    }
+
+    /// A heartbeat is to be sent as soon as possible.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// One of this worker's queues got work, or delayed work.
+    pub fn queue_notified(&mut self, now: Micros) {
+        self.expects_work = true;
+        self.peek_by.get_or_insert(now + PEEK_MICROS);
+    }
+
+    pub fn listening_began(&mut self) {
+        self.listening = true;
+        self.expects_work = true;
+        self.wanted = true;
+    }
+
+    pub fn listening_ended(&mut self) {
+        self.listening = false;
+    }
+
+    /// A claim is made. Gives how many were made before.
+    pub fn claim(&mut self) -> usize {
+        self.expects_work = false;
+        self.claims += 1;
+        self.claims - 1
+    }
+
+    /// This worker takes work from now on, or none. The next heartbeat says so: only then is it known to claim nothing, or to be back.
+    pub fn draining_changed(&mut self, draining: bool) {
+        self.wanted = true;
+        self.expects_work = !draining;
+    }
+
+    /// Time for a heartbeat: the interval is over, something came due, or the worker is about to sleep without a flag.
+    pub fn is_due(&self, at: Instant, now: Micros, interval: Duration, has_room: bool) -> bool {
+        let due = |when: Option<Micros>| when.is_some_and(|when| when <= now);
+        self.wanted
+            || self.last.is_none_or(|last| at.saturating_duration_since(last) >= interval)
+            || due(self.next_due)
+            || due(self.peek_by)
+            || (self.is_sleepy(has_room) && self.flag_until <= now)
+    }
+
+    /// Nothing to claim, and room for more.
+    fn is_sleepy(&self, has_room: bool) -> bool {
+        self.listening && !self.expects_work && has_room
+    }
+
+    /// A heartbeat is sent. Gives until when it is to say that this worker sleeps.
+    pub fn send(&mut self, now: Micros, interval: Duration, has_room: bool) -> Option<Micros> {
+        self.wanted = false;
+        self.is_sleepy(has_room).then_some(now + 3 * interval.as_micros() as Micros)
+    }
+
+    /// Whether the next heartbeat asks for all that the database believes to run here. Where that is `slow` it does so for a reason, and
+    /// now and then.
+    pub fn asks_for_all(&mut self, now: Micros, slow: bool) -> bool {
+        let all = self.wanted || !slow || now >= self.asked_for_all + STRANGERS_MICROS;
+        if all {
+            self.asked_for_all = now;
+        }
+        all
+    }
+
+    /// A heartbeat is committed. Gives whether this worker may declare others dead (rule g).
+    pub fn answered(&mut self, answered: &Answered<'_>) -> bool {
+        let Answered { reply, flag, sent, received, now, timeout, unwritten, blind } = *answered;
+        let gap = self.last.is_none_or(|last| sent.saturating_duration_since(last) >= timeout);
+        if gap || !reply.known {
+            self.steady_since = None;
+        }
+        let steady_since = *self.steady_since.get_or_insert(sent);
+        self.last = Some(sent);
+        // What could not be made ready is tried again soon.
+        let unwritten = self.next_due.filter(|due| *due > now && unwritten);
+        self.next_due = reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
+        self.peek_by = None;
+        let had_flag = self.flag_until > now;
+        self.flag_until = flag.unwrap_or(Micros::MIN);
+        // Rule e: after the flag is committed, one more claim before sleeping.
+        self.expects_work |= reply.ready || (flag.is_some() && !had_flag) || blind;
+        received.saturating_duration_since(steady_since) >= timeout
+    }
+
+    /// A heartbeat could not be committed: others may have declared this worker dead, and it may not judge them.
+    pub fn failed(&mut self) {
+        self.steady_since = None;
+        self.wanted = true;
+        self.flag_until = Micros::MIN;
+    }
+
+    /// How long until the next heartbeat by the interval.
+    pub fn idle_time(&self, at: Instant, interval: Duration) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| (last + interval).saturating_duration_since(at))
+    }
+
+    /// What else a heartbeat is needed for.
+    pub fn dues(&self) -> [Option<Micros>; 2] {
+        [self.next_due, self.peek_by]
+    }
+}

@@ -1,0 +1,24 @@
+//! How a worker is set up.
+use crate::base::types::WorkerInfo;
+
+/// How a worker is set up. Durations in seconds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub info: WorkerInfo,
+    pub heartbeat_interval: f64,
+    pub poll_interval: f64,
+    /// Workflows kept in memory at most.
+    pub max_hot: usize,
+    /// A workflow that waits for longer than this is put out of memory.
+    pub long_wait: f64,
+    /// Where health and metrics are served; None: nowhere.
+    pub http_port: Option<u16>,
+    /// The SDK wants the trace contexts of what it runs.
+    pub tracing: bool,
+}
+
+impl Config {
+    pub fn concurrency(&self) -> usize {
+        self.info.concurrency.max(1) as usize
+    }
+}

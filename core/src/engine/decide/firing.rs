@@ -1,0 +1,44 @@
+//! When this worker fires schedules next. By the server's clock.
+use crate::base::types::Micros;
+
+/// After this time a worker tries again that found nothing to fire: another worker was at it, or our clock is a little ahead.
+const AGAIN_MICROS: Micros = 50_000;
+/// After this time a worker tries again whose firing failed as a whole.
+const FAILED_MICROS: Micros = 5_000_000;
+
+/// What a worker knows of schedules.
+#[derive(Clone, Debug, Default)]
+pub struct Firing {
+    next: Option<Micros>,
+    /// Not before then.
+    after: Micros,
+    under_way: bool,
+}
+
+impl Firing {
+    /// A heartbeat said when the next schedule is due.
+    pub fn expect(&mut self, next: Option<Micros>) {
+        self.next = next;
+    }
+
+    /// When to fire next, as far as is known.
+    pub fn due(&self) -> Option<Micros> {
+        self.next.filter(|_| !self.under_way).map(|due| due.max(self.after))
+    }
+
+    pub fn begin(&mut self) {
+        self.under_way = true;
+    }
+
+    /// It was done; `found`: there was something to fire.
+    pub fn ended(&mut self, now: Micros, found: bool) {
+        self.under_way = false;
+        self.after = if found { now } else { now + AGAIN_MICROS };
+        self.next = None;
+    }
+
+    pub fn failed(&mut self, now: Micros) {
+        self.under_way = false;
+        self.after = now + FAILED_MICROS;
+    }
+}

@@ -1,0 +1,70 @@
+//! The listener: LISTEN on a connection of its own, and pass on what is heard.
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::error::Result;
+use crate::base::types::Wakes;
+use crate::engine::drive::shared::Shared;
+use crate::engine::drive::{FIRST_PAUSE, LONGEST_PAUSE};
+use crate::store::conn::Listener;
+use crate::store::notify;
+
+/// A notification to ourselves that takes longer than this does not come: a pooler is in between.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+/// Where notifications do not come, LISTEN is tried again after this time.
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
+
+/// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
+pub async fn listen(shared: Arc<Shared>) {
+    let mut pause = FIRST_PAUSE;
+    while !*shared.gone.borrow() {
+        let heard = match shared.client.target().listener().await {
+            Ok(Some(listener)) => hear(&shared, listener).await,
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        shared.state().listening_ended();
+        pause = match heard {
+            Ok(true) => FIRST_PAUSE,
+            Ok(false) => LISTEN_AGAIN,
+            Err(_) => (pause * 2).min(LONGEST_PAUSE),
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Gives false when notifications do not come through; an error when the connection is lost.
+async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
+    let (me, queues) = (shared.config.info.id, &shared.config.info.queues);
+    listener.listen(&notify::channels(me, queues)).await?;
+    // Not `tell`: only what was sent and not heard says that there is a pooler in between.
+    shared.client.wake(&Wakes { workers: vec![(me, uuid::Uuid::nil())], ..Wakes::default() }).await?;
+    match tokio::time::timeout(ECHO_TIMEOUT, listener.next()).await {
+        Ok(first) => pass_on(shared, &first?),
+        Err(_) => return Ok(false),
+    }
+    shared.state().listening_began();
+    shared.kick.notify_one();
+    let mut gone = shared.gone.subscribe();
+    loop {
+        let payload = tokio::select! {
+            // Without this the connection of a worker that has ended stays until somebody notifies its queues.
+            _ = gone.wait_for(|gone| *gone) => return Ok(true),
+            payload = listener.next() => payload?,
+        };
+        pass_on(shared, &payload);
+        shared.kick.notify_one();
+    }
+}
+
+fn pass_on(shared: &Shared, payload: &str) {
+    let mut state = shared.state();
+    if matches!(payload, "schedules" | "orders") {
+        return state.notified_control();
+    }
+    match payload.parse::<uuid::Uuid>() {
+        Ok(id) if id.is_nil() => {}
+        Ok(id) => state.notified(id),
+        Err(_) => state.notified_queue(),
+    }
+}
