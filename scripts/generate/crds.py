@@ -12,13 +12,15 @@ from scripts.generate.schemas import NOTHING, Field, constant, fields, schema, v
 KINDS = {"WorkerPool": "workerpools", "Workflow": "workflows"}
 REFERENCE = "docs/reference/crds.md"
 DEFAULTS = "operator/currant_operator/plan/crd_defaults.py"
+SCALER_DEFAULTS = "core/python/currant/scaling/pool_defaults.py"
 WRITTEN = "Written by `make generate` from crds/"
 
 
 def outputs() -> Outputs:
     """Every file."""
     copies = {f"charts/currant/files/{path}": text for path, text in sources().items()}
-    return {**copies, REFERENCE: reference(), DEFAULTS: defaults()}
+    modules = {DEFAULTS: operator_defaults(), SCALER_DEFAULTS: scaler_defaults()}
+    return {**copies, REFERENCE: reference(), **modules}
 
 
 def sources() -> Outputs:
@@ -116,20 +118,34 @@ def default_of(field: Field) -> str:
     return f"`{field.default}`" if isinstance(field.default, str) else f"`{json.dumps(field.default)}`"
 
 
-def defaults() -> str:
+def operator_defaults() -> str:
     """The operator's module of defaults: a constant for each field that has one."""
-    lines = [
-        f'"""The defaults of the resources\' fields. {WRITTEN}; durations are in seconds."""',
-        "",
-        "from typing import Final",
-        "",
+    return module([(kind, field) for kind, plural in KINDS.items() for field in fields(plural, "spec")])
+
+
+def scaler_defaults() -> str:
+    """The module of the scaler, which knows the numbers that size a pool."""
+    numbers = (int, float)
+    found = [
+        field for field in fields("workerpools", "spec") if field.path.startswith(("scaling.", "concurrency", "drain."))
     ]
-    for kind, plural in KINDS.items():
-        for field in fields(plural, "spec"):
-            if field.default is not NOTHING and not isinstance(field.default, dict):
-                value = parse_duration(field.default) if field.is_duration else field.default
-                lines.append(f"{constant(kind, field.path)}: Final = {literal(value)}")
-    return "\n".join(lines) + "\n"
+    return module([("WorkerPool", field) for field in found if type(value_of(field)) in numbers])
+
+
+def module(found: list[tuple[str, Field]]) -> str:
+    """A Python module with a constant for each of these fields that has a default."""
+    constants = [
+        f"{constant(kind, field.path)}: Final = {literal(value_of(field))}"
+        for kind, field in found
+        if field.default is not NOTHING and not isinstance(field.default, dict)
+    ]
+    title = f'"""The defaults of the resources\' fields. {WRITTEN}; durations are in seconds."""'
+    return "\n".join([title, "", "from typing import Final", "", *constants, ""])
+
+
+def value_of(field: Field) -> Any:
+    """The default as Python has it; a duration in seconds."""
+    return parse_duration(field.default) if field.is_duration and field.default is not NOTHING else field.default
 
 
 def literal(value: Any) -> str:

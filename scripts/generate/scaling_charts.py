@@ -6,8 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from currant.scaling.chart import draw
-from e2e.tests.draw import read
 from scripts.generate.outputs import CHECKOUT, Outputs, run
 
 PLACE = "docs/operate/charts"
@@ -17,6 +15,10 @@ RECORDED = {"cluster-burst": "2,000 tasks of 1 s at once, on a real cluster"}
 
 def outputs() -> Outputs:
     """Every chart."""
+    # Imported here, because these modules import the defaults that another generator writes.
+    from currant.scaling.chart import draw
+    from e2e.tests.draw import read
+
     found = {f"{PLACE}/scale-{load}.svg": simulated(load) for load in SIMULATED}
     for name, title in RECORDED.items():
         recording = read(CHECKOUT / PLACE / f"{name}.csv")

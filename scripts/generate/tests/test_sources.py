@@ -87,3 +87,22 @@ def test_fields_come_in_order_with_those_below_them() -> None:
 def test_the_pods_own_fields_are_one() -> None:
     paths = [entry.path for entry in schemas.fields("workerpools", "spec")]
     assert [path for path in paths if path.startswith("template.spec")] == ["template.spec"]
+
+
+@pytest.mark.parametrize("plural", ["workerpools", "workflows"])
+def test_the_default_of_an_object_has_only_the_defaults_of_its_fields(plural: str) -> None:
+    found = {entry.path: entry for entry in schemas.fields(plural, "spec")}
+    repeated = {
+        f"{path}.{name}": value
+        for path, entry in found.items()
+        if entry.schema.get("properties")
+        for name, value in entry.schema.get("default", {}).items()
+    }
+    assert {path: found[path].default for path in repeated} == repeated
+    assert plural == "workflows" or "scaling.maxReplicas" in repeated
+
+
+def test_a_message_that_names_a_default_names_the_schemas() -> None:
+    (scaling,) = [entry for entry in schemas.fields("workerpools", "spec") if entry.path == "scaling"]
+    message = scaling.schema["x-kubernetes-validations"][0]["message"]
+    assert f"({scaling.schema['properties']['maxReplicas']['default']} if left out)" in message

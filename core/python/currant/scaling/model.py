@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from currant.scaling import pool_defaults
+
 Phase = Literal["starting", "working", "draining"]
 
 INTERVAL = 5.0
@@ -27,15 +29,15 @@ class Settings:
     pod stays for so long without work. `drain_timeout` [drain.timeout]: an attempt is never cut before that.
     """
 
-    min_pods: int = 0
-    max_pods: int = 10
-    concurrency: int = 100
-    latency_target: float = 30.0
-    target_utilization: float = 0.8
-    window: float = 120.0
-    max_step_percent: float = 15.0
-    zero_after: float = 60.0
-    drain_timeout: float = 300.0
+    min_pods: int = pool_defaults.WORKER_POOL_SCALING_MIN_REPLICAS
+    max_pods: int = pool_defaults.WORKER_POOL_SCALING_MAX_REPLICAS
+    concurrency: int = pool_defaults.WORKER_POOL_CONCURRENCY
+    latency_target: float = pool_defaults.WORKER_POOL_SCALING_LATENCY_TARGET
+    target_utilization: float = pool_defaults.WORKER_POOL_SCALING_TARGET_UTILIZATION
+    window: float = pool_defaults.WORKER_POOL_SCALING_SCALE_DOWN_WINDOW
+    max_step_percent: float = pool_defaults.WORKER_POOL_SCALING_SCALE_DOWN_MAX_STEP_PERCENT
+    zero_after: float = pool_defaults.WORKER_POOL_SCALING_SCALE_TO_ZERO_AFTER
+    drain_timeout: float = pool_defaults.WORKER_POOL_DRAIN_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
