@@ -17,7 +17,7 @@ async fn ten_that_start_at_once_all_end_with_the_same_schema() {
         starts.spawn(async move { migrate::migrate(&mut conn).await });
     }
     while let Some(version) = starts.join_next().await {
-        assert_eq!(version.unwrap().unwrap(), migrate::SCHEMA_VERSION);
+        assert_eq!(version.unwrap().unwrap().version, migrate::SCHEMA_VERSION);
     }
     let mut conn = database.connect().await;
     assert_eq!(text(&mut conn, "select count(*) from currant.migrations").await, migrate::SCHEMA_VERSION.to_string());
@@ -57,7 +57,7 @@ async fn a_newer_schema_that_still_takes_this_client_is_fine() {
     run(&mut conn, "insert into currant.migrations (version, name, checksum) values (1000, '1000_later', '')".into())
         .await;
     assert_eq!(migrate::check_schema(&mut conn).await.unwrap(), 1000);
-    assert_eq!(migrate::migrate(&mut conn).await.unwrap(), 1000);
+    assert_eq!(migrate::migrate(&mut conn).await.unwrap().version, 1000);
 }
 
 #[tokio::test]
@@ -66,7 +66,120 @@ async fn an_edited_migration_is_refused() {
     let mut conn = database.connect().await;
     run(&mut conn, "update currant.migrations set checksum = 'other' where version = 1".into()).await;
     let refused = migrate::migrate(&mut conn).await.unwrap_err();
-    assert!(matches!(&refused, Error::SchemaMismatch(m) if m.contains("0001_schema")), "{refused}");
+    assert!(matches!(&refused, Error::SchemaMismatch(m) if m.contains("0001_tables")), "{refused}");
+}
+
+/// What the database says of a function: where it is and its text.
+async fn function(conn: &mut Conn, name: &str) -> String {
+    let sql = "select string_agg(p.xmin || ' ' || p.oid || ' ' || p.prosrc, '; ') from pg_proc p
+        where p.pronamespace = 'currant'::regnamespace and p.proname";
+    text(conn, &format!("{sql} = '{name}'")).await
+}
+
+#[tokio::test]
+async fn a_function_whose_text_is_another_is_created_anew_and_only_that() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (new_id, iso) = (function(&mut conn, "new_id").await, function(&mut conn, "iso").await);
+    assert_eq!(migrate::migrate(&mut conn).await.unwrap().functions, [""; 0], "nothing to do");
+
+    // As an earlier build has left it.
+    run(
+        &mut conn,
+        "create or replace function currant.iso(at timestamptz) returns text language sql as $$ select '' $$".into(),
+    )
+    .await;
+    run(&mut conn, "update currant.function_files set checksum = 'other' where name in ('iso', 'runs')".into()).await;
+    run(&mut conn, "update currant.schema_info set functions_release = '0.0.1', functions_digest = 'other'".into())
+        .await;
+    let refused = migrate::check_schema(&mut conn).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::SchemaMismatch(m) if m.contains("Currant 0.0.1") && m.contains("currant migrate")),
+        "{refused}"
+    );
+
+    let done = migrate::migrate(&mut conn).await.unwrap();
+    assert_eq!(done.functions, ["iso", "runs"], "views come last");
+    assert_eq!(migrate::check_schema(&mut conn).await.unwrap(), migrate::SCHEMA_VERSION);
+    let body = |function: &str| function.splitn(3, ' ').nth(2).map(str::to_owned);
+    let now = function(&mut conn, "iso").await;
+    assert_eq!(body(&now), body(&iso), "its text is back");
+    assert_ne!(now, iso, "it was created anew");
+    assert_eq!(function(&mut conn, "new_id").await, new_id, "others were not touched");
+}
+
+#[tokio::test]
+async fn an_older_release_leaves_the_functions_of_a_newer_one_alone_and_says_so() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    run(
+        &mut conn,
+        "create or replace function currant.iso(at timestamptz) returns text language sql as $$ select 'newer' $$"
+            .into(),
+    )
+    .await;
+    run(&mut conn, "update currant.function_files set checksum = 'newer' where name = 'iso'".into()).await;
+    run(&mut conn, "update currant.schema_info set functions_release = '99.1.0', functions_digest = 'newer'".into())
+        .await;
+    let done = migrate::migrate(&mut conn).await.unwrap();
+    assert_eq!((done.functions, done.newer.as_deref()), (vec![], Some("99.1.0")));
+    assert_eq!(text(&mut conn, "select currant.iso(now())").await, "newer");
+    assert_eq!(
+        migrate::check_schema(&mut conn).await.unwrap(),
+        migrate::SCHEMA_VERSION,
+        "the last release's pods still run"
+    );
+}
+
+#[tokio::test]
+async fn a_function_that_is_there_keeps_its_arguments_and_its_result() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    // What an earlier release had: other types of arguments, another name of one, another result, other columns.
+    for (file, earlier) in [
+        ("iso", "create function currant.iso(at timestamp) returns text language sql as $$ select '' $$"),
+        (
+            "names",
+            "drop function currant.names; create function currant.names(p_other text) returns text[] language sql as $$ select null::text[] $$",
+        ),
+        ("wake", "drop function currant.wake; create function currant.wake(uuid[]) returns void language sql as ''"),
+        (
+            "standings",
+            "drop function currant.standings; create function currant.standings(p_ids uuid[], p_unseen uuid[]) returns text language sql as $$ select '' $$",
+        ),
+        ("runs", "drop view currant.runs; create view currant.runs as select 1 as one"),
+    ] {
+        run(&mut conn, "update currant.schema_info set functions_digest = 'other'".into()).await;
+        run(&mut conn, format!("begin; {earlier}; delete from currant.function_files where name = '{file}'; commit"))
+            .await;
+        let refused = migrate::migrate(&mut conn).await.unwrap_err().to_string();
+        assert!(
+            refused.starts_with(&format!("migrations/functions/{file}.sql: a function that is there keeps")),
+            "{refused}"
+        );
+        match file {
+            "iso" => run(&mut conn, "drop function currant.iso(timestamp)".into()).await,
+            "wake" => run(&mut conn, "drop function currant.wake(uuid[])".into()).await,
+            "runs" => run(&mut conn, "drop view currant.runs".into()).await,
+            _ => run(&mut conn, format!("drop function currant.{file}")).await,
+        }
+        assert_eq!(migrate::migrate(&mut conn).await.unwrap().functions, [file]);
+    }
+}
+
+/// While they are created nothing reads the bodies of SQL functions, which may name each other.
+#[tokio::test]
+async fn every_body_is_one_that_the_server_understands() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/functions");
+    run(&mut conn, "set check_function_bodies = on".into()).await;
+    for file in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "sql") {
+            let created = conn.text(std::fs::read_to_string(&file).unwrap()).await;
+            assert!(created.is_ok(), "{}: {created:?}", file.display());
+        }
+    }
 }
 
 #[tokio::test]
@@ -74,7 +187,9 @@ async fn a_client_migrates_an_empty_database_and_refuses_it_before() {
     let database = Database::empty().await;
     let client = Client::new(&database.url, 2).unwrap();
     assert!(matches!(client.ask(Queues {}).await, Err(Error::SchemaMismatch(_))));
-    assert_eq!(client.ask(Migrate {}).await.unwrap(), migrate::SCHEMA_VERSION);
+    let done: serde_json::Value = serde_json::from_slice(&client.ask(Migrate {}).await.unwrap()).unwrap();
+    assert_eq!((&done["version"], &done["newer"]), (&migrate::SCHEMA_VERSION.into(), &serde_json::Value::Null));
+    assert!(done["functions"].as_array().unwrap().contains(&"enqueue".into()));
     assert_eq!(client.ask(Queues {}).await.unwrap(), b"[]");
 }
 
@@ -96,7 +211,8 @@ impl Role {
     }
 
     async fn migrate(&self) -> Result<i32, Error> {
-        migrate::migrate(&mut Target::parse(&self.url).unwrap().connect().await.unwrap()).await
+        let mut conn = Target::parse(&self.url).unwrap().connect().await.unwrap();
+        Ok(migrate::migrate(&mut conn).await?.version)
     }
 
     async fn drop(self, admin: &mut Conn) {
@@ -139,7 +255,7 @@ async fn a_role_that_may_not_migrate_is_told_in_one_line_what_to_grant() {
     run(&mut admin, format!("drop owned by {name} cascade")).await;
     migrate::migrate(&mut admin).await.unwrap();
     run(&mut admin, format!("grant usage, create on schema currant to {name}")).await;
-    run(&mut admin, format!("grant select on currant.migrations to {name}")).await;
+    run(&mut admin, format!("grant select on currant.migrations, currant.schema_info to {name}")).await;
     assert_eq!(role.migrate().await.unwrap(), migrate::SCHEMA_VERSION, "with nothing to do, to read is enough");
     run(&mut admin, format!("delete from currant.migrations where version = {}", migrate::SCHEMA_VERSION)).await;
     let refused = role.migrate().await.unwrap_err();
@@ -182,8 +298,12 @@ async fn every_function_has_exactly_its_settings() {
 
 #[test]
 fn settings_are_in_the_header_of_their_function() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    for file in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+    let migrations = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let files =
+        [migrations.clone(), migrations.join("functions")].map(|directory| std::fs::read_dir(directory).unwrap());
+    let files: Vec<_> = files.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("functions/commit_batch.sql")), "the check sees nothing any more");
+    for file in files.into_iter().filter(|file| file.is_file()) {
         let sql = std::fs::read_to_string(&file).unwrap().to_lowercase();
         let words =
             sql.lines().filter(|line| !line.starts_with("--")).flat_map(str::split_whitespace).collect::<Vec<_>>();

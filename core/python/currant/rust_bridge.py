@@ -187,7 +187,17 @@ class RustBridge:
     @_Verb
     def migrate(self) -> int:
         """Bring the schema up to this release; gives its version."""
-        return self.core.migrate()
+        version: int = _object(self.core.migrate())["version"]
+        return version
+
+    @_Verb
+    def migration(self) -> dict[str, Any]:
+        """As `migrate`; gives `{"version", "functions", "newer"}`.
+
+        `functions` are the SQL functions and views that were created, or created anew. `newer` is the newer release
+        whose functions are there and were left alone, or None.
+        """
+        return _object(self.core.migrate())
 
     @_Verb
     def schema_version(self) -> int:

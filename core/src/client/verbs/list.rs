@@ -4,8 +4,8 @@
 macro_rules! for_each_verb {
     ($make:ident) => {
         $make! {
-            /// Brings the schema up to this release; gives its version.
-            Migrate = migrate() -> i32 = |conn| quiet(migrate::migrate(conn).await), {
+            /// Brings the schema up to this release; gives what was done (`Migrated`).
+            Migrate = migrate() -> Json = |conn| quiet(migrate::migrate_as_json(conn).await), {
                 const NEEDS_NO_SCHEMA: bool = true;
             };
 

@@ -1,4 +1,4 @@
-//! The database of the model: what the functions of migrations/0003_worker.sql and 0004_control.sql do to rows, under the same names, as
+//! The database of the model: what the functions of migrations/functions do to rows, under the same names, as
 //! far as leases, wakes, outcomes and signals go. A call is atomic, as a transaction that holds its locks to the end is.
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from currant.cli.output import parse_time, seconds_between
@@ -43,7 +44,18 @@ def test_migrate_makes_the_schema_and_may_be_repeated(empty_database: str, run_c
     for _ in range(2):
         done = run_currant("migrate", WORKFLOWS_DATABASE_URL=empty_database)
         assert (done.returncode, done.stderr) == (0, "")
-        assert re.fullmatch(r"the schema is at version \d+\n", done.stdout)
+        assert re.fullmatch(
+            r"the schema is at version \d+: (nothing to do|\d+ of its functions were created anew)\n", done.stdout
+        )
+
+
+def test_migrate_says_that_a_newer_release_s_functions_stay(
+    database: str, db: psycopg.Connection[dict[str, Any]], run_currant: Run
+) -> None:
+    db.execute("update currant.schema_info set functions_release = '99.1.0', functions_digest = 'x'")
+    done = run_currant("migrate", WORKFLOWS_DATABASE_URL=database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "its functions are those of Currant 99.1.0, which is newer than this one" in done.stdout
 
 
 @pytest.mark.parametrize(

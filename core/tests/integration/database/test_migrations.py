@@ -91,7 +91,7 @@ def test_a_migration_that_fails_leaves_nothing_behind_and_says_which(empty_datab
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("create schema currant")
         connection.execute("create table currant.signals (is_in_the_way int)")
-        with pytest.raises(currant.CurrantError, match=r"0001_schema failed.*signals"):
+        with pytest.raises(currant.CurrantError, match=r"0001_tables failed.*signals"):
             migrate(empty_database)
         connection.execute("drop table currant.signals")
         assert migrate(empty_database) == NEWEST
@@ -99,7 +99,7 @@ def test_a_migration_that_fails_leaves_nothing_behind_and_says_which(empty_datab
 
 def test_a_migration_that_was_edited_is_refused(database: str, db: psycopg.Connection[dict[str, Any]]) -> None:
     db.execute("update currant.migrations set checksum = 'other' where version = 1")
-    with pytest.raises(SchemaMismatch, match="0001_schema"):
+    with pytest.raises(SchemaMismatch, match="0001_tables"):
         migrate(database)
 
 
@@ -172,8 +172,10 @@ def test_functions_that_a_release_calls_keep_their_arguments_and_results(
     called = {name for query in queries for name in re.findall(r"currant\.(\w+)\s*\(", query)}
     released = RELEASED.read_text().splitlines()
     there = db.execute(
-        """select p.proname || '(' || pg_get_function_arguments(p.oid) || ') -> ' || pg_get_function_result(p.oid) as line
-        from pg_proc p where p.pronamespace = 'currant'::regnamespace and p.prokind = 'f'"""
+        """select p.proname || '(' || pg_get_function_arguments(p.oid) || ') -> ' || pg_get_function_result(p.oid) || ', ' || l.lanname
+            || coalesce(', ' || array_to_string(p.proconfig, ', '), '') as line
+        from pg_proc p join pg_language l on l.oid = p.prolang
+        where p.pronamespace = 'currant'::regnamespace and p.prokind = 'f'"""
     ).fetchall()
     signatures = {row["line"] for row in there}
     assert [line for line in released if line not in signatures] == []

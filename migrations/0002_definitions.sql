@@ -1,0 +1,102 @@
+-- The tables of what is said of functions: by their code, by definitions (Kubernetes: Workflow), and when they run by themselves.
+
+-- What workers' code says of its functions in their decorators: for enqueues that come without it (SQL, schedules). A row is what one version of
+-- the code says of one function; of several the one counts that currant.declared gives. They stay when nobody serves the function.
+create table currant.functions (
+    function text not null,
+    code text not null,                    -- as currant.workers has it
+    build text not null,                   -- of the worker that wrote the row, for people
+    kind text not null check (kind in ('task', 'workflow')),
+    queue text,                            -- null: the code names none
+    priority smallint not null,
+    timeout double precision,              -- null: no time-out
+    max_attempts integer not null,
+    retry_initial double precision not null,
+    retry_multiplier double precision not null,
+    retry_max_delay double precision not null,
+    retry_jitter double precision not null,
+    non_retryable text[] not null,
+    max_worker_losses integer not null,
+    registered_at timestamptz not null default clock_timestamp(), -- when workers of this code came, after there were none
+    primary key (function, code)
+);
+
+-- What is said of a function apart from its code (Kubernetes: Workflow); obeyed by every enqueue, claim and clean-up. Null: not said.
+create table currant.definitions (
+    function text primary key check (length(function) between 1 and 500),
+    owner text not null check (owner <> ''),
+    version integer,
+    queue text check (length(queue) between 1 and 200),
+    priority smallint check (priority between 0 and 10),
+    timeout double precision check (timeout > 0),
+    max_attempts integer check (max_attempts >= 1),
+    retry_initial double precision check (retry_initial >= 0),
+    retry_multiplier double precision check (retry_multiplier >= 1),
+    retry_max_delay double precision check (retry_max_delay >= 0),
+    retry_jitter double precision check (retry_jitter between 0 and 1),
+    non_retryable text[],
+    max_worker_losses integer check (max_worker_losses >= 0),
+    concurrency_limit integer check (concurrency_limit >= 1),
+    suspended boolean not null default false,
+    -- False until the executions that were there before it are marked (settle_runs): nothing starts meanwhile if there is a limit.
+    settled boolean not null default false,
+    -- How many may have started and not ended; null: any number.
+    gate integer generated always as (case when suspended or (concurrency_limit is not null and not settled) then 0 else concurrency_limit end) stored,
+    retention double precision check (retention > 0),          -- seconds that a run stays after its end
+    input_schema jsonb,
+    input_hash text,
+    item text not null,                    -- as it was applied
+    updated_at timestamptz not null default clock_timestamp(),
+    constraint a_schema_has_a_hash check ((input_schema is null) = (input_hash is null))
+);
+create index definitions_owner on currant.definitions (owner);
+create index definitions_gated on currant.definitions (function) where gate is not null;
+create index definitions_retention on currant.definitions (function) where retention is not null;
+
+-- How long ended runs of a queue stay, in seconds, where their function's definition does not say.
+create table currant.queue_retentions (
+    queue text primary key check (length(queue) between 1 and 200),
+    retention double precision not null check (retention > 0),
+    updated_at timestamptz not null default clock_timestamp()
+);
+
+-- When runs past their retention were last deleted; whoever locks the row does it.
+create table currant.upkeep (
+    one boolean primary key default true check (one),
+    swept_at timestamptz not null,
+    walk_began_at timestamptz not null,    -- the last walk over old runs, for the retentions of queues
+    walked_to uuid                         -- how far that has come; null: to the end
+);
+insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infinity');
+
+-- What an enqueue needs to know of a definition.
+create type currant.rule as (
+    function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
+    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],
+    max_worker_losses integer, gated boolean, input_hash text
+);
+
+-- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.
+create table currant.schedules (
+    id uuid primary key,
+    function text not null check (function <> ''),
+    name text not null check (length(name) between 1 and 200),
+    owner text not null,
+    cron text not null,
+    time_zone text not null,
+    args bytea not null,
+    overlap text not null check (overlap in ('Allow', 'Forbid', 'Replace')),
+    catch_up text not null check (catch_up in ('None', 'Last', 'All')),
+    starting_deadline double precision check (starting_deadline >= 0), -- no run is started for a fire time this many seconds old
+    jitter double precision not null check (jitter >= 0),              -- seconds that a run is put off at most
+    suspended boolean not null,
+    definition_suspended boolean not null, -- with its whole definition
+    next_fire_at timestamptz,              -- null: its cron expression has no time to come
+    due_at timestamptz,                    -- when a worker looks at it: next_fire_at, later after a failure
+    last_fire_at timestamptz,              -- the last fire time that started a run
+    last_outcome text,                     -- of the last fire times: what was started, skipped or failed, and why
+    missed bigint not null default 0,      -- fire times that started no run as they were too old, or as only the last was caught up
+    unique (function, name)
+);
+create index schedules_due on currant.schedules (due_at) where not suspended and not definition_suspended;
+create index schedules_owner on currant.schedules (owner);

@@ -1,0 +1,29 @@
+-- Makes this the definition of its function, unless another owner has it; gives who has it then. p_item has the columns of the table.
+-- With a new limit, and when it is new, it is not settled: see settle_runs.
+create or replace function currant.apply_definition(p_item jsonb) returns text language plpgsql as $$
+declare
+    v_owner text;
+begin
+    insert into currant.definitions as d (function, owner, version, queue, priority, timeout, max_attempts, retry_initial, retry_multiplier,
+        retry_max_delay, retry_jitter, non_retryable, max_worker_losses, concurrency_limit, suspended, retention, input_schema, input_hash, item)
+    select n.function, n.owner, n.version, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
+        n.retry_max_delay, n.retry_jitter, n.non_retryable, n.max_worker_losses, n.concurrency_limit, n.suspended, n.retention, n.input_schema, n.input_hash, n.item
+    from jsonb_to_record(p_item) n(function text, owner text, version integer, queue text, priority smallint, timeout double precision,
+        max_attempts integer, retry_initial double precision, retry_multiplier double precision, retry_max_delay double precision,
+        retry_jitter double precision, non_retryable text[], max_worker_losses integer, concurrency_limit integer, suspended boolean, retention double precision,
+        input_schema jsonb, input_hash text, item text)
+    on conflict (function) do update set
+        version = excluded.version, queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout,
+        max_attempts = excluded.max_attempts, retry_initial = excluded.retry_initial, retry_multiplier = excluded.retry_multiplier,
+        retry_max_delay = excluded.retry_max_delay, retry_jitter = excluded.retry_jitter, non_retryable = excluded.non_retryable,
+        max_worker_losses = excluded.max_worker_losses,
+        settled = d.settled and (d.gate is not null or (excluded.concurrency_limit is null and not excluded.suspended)),
+        concurrency_limit = excluded.concurrency_limit, suspended = excluded.suspended, retention = excluded.retention,
+        input_schema = excluded.input_schema, input_hash = excluded.input_hash, item = excluded.item, updated_at = clock_timestamp()
+    where d.owner = excluded.owner
+    returning d.owner into v_owner;
+    if v_owner is null then
+        select d.owner into v_owner from currant.definitions d where d.function = p_item ->> 'function';
+    end if;
+    return v_owner;
+end $$;

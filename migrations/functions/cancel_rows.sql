@@ -1,0 +1,25 @@
+-- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
+-- worker's write is refused); a started workflow is asked. The caller has locked the rows.
+create or replace function currant.cancel_rows(p_ids uuid[])
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
+begin
+    return query
+    with was as (
+        select e.id, e.state from currant.executions e
+        where e.id = any (p_ids) and e.state in ('pending', 'running', 'suspended')
+    )
+    update currant.executions e set
+        state = case when e.kind = 'task' or e.started_at is null then 'cancelled'
+                     when e.state = 'suspended' and not e.held then 'pending' else e.state end,
+        finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
+        run_at = null,
+        parked = false,
+        ready_at = clock_timestamp(), ready_xid = currant.xid(),
+        lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
+        cancel_requested = true,
+        wakes = e.wakes + 1
+    from was where e.id = was.id
+    returning case when was.state = 'running' then 'worker' else 'queue' end, e.queue,
+        case when was.state = 'running' then e.worker_id end, e.id;
+end $$;

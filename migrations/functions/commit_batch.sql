@@ -1,0 +1,298 @@
+-- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
+-- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'since' (`lease`:
+-- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds that it took to find what is claimed, if that was long),
+-- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
+--
+-- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
+-- c_: children and detached executions to insert; what many have in common comes once in k_, c_calls is the place there
+-- s_: steps to insert; the payload of a verb and of a detached start is its request
+-- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
+-- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: of a task whose parent, if it
+--     has one, is in f_parents; where that is not known, it is looked up. A suspended run is pending at
+--     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is anything it was not told
+-- x_: steps no longer waited for                         p_: runs that made progress
+create or replace function currant.commit_batch(
+    p_worker uuid,
+    f_ids uuid[], f_leases bigint[], f_parents uuid[],
+    c_runs uuid[], c_ids uuid[], c_roots uuid[], c_parents uuid[], c_epochs integer[], c_keys text[], c_after bigint[],
+    c_args bytea[], c_run_ats bigint[], c_eager boolean[], c_calls integer[],
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
+    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
+    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_given integer[],
+    s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
+    s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
+    d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
+    d_clocks bigint[], d_ordinals bigint[],
+    v_runs uuid[], v_ids uuid[], v_seqs bigint[], v_clocks bigint[],
+    o_ids uuid[], o_actions text[], o_payloads bytea[], o_dues bigint[], o_wakes bigint[], o_runs uuid[], o_seqs bigint[],
+    o_clocks bigint[], o_tasks boolean[],
+    x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
+    p_ids uuid[],
+    q_queues text[], q_limit integer, q_isolated boolean
+) returns table (
+    tag text, queue_name text, worker_id uuid, ref uuid,
+    -- as currant.claimed
+    id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, worker_losses integer,
+    args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
+    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
+    non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
+    started bigint, fresh boolean, isolated boolean, ready_xid bigint
+) language plpgsql
+set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan set jit = off as $$
+declare
+    v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
+    refused uuid[];
+    done uuid[];
+    places boolean;         -- whether one of the executions written for has a place of its function
+    more uuid[];
+    ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
+    over uuid[] := '{}';    -- the workflows among them: only these have children
+    parents uuid[] := '{}'; -- who waits for them
+    cancelled uuid[] := '{}';
+    dropped uuid[] := '{}';
+    news uuid[] := '{}';    -- what their parents are to be told of
+    again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
+    v_rules currant.rule[];
+    v_queues text[] := k_queues;
+    v_now timestamptz := clock_timestamp();
+    v_xid bigint;
+    v_held_back boolean[];  -- calls whose children do not start at once
+begin
+    if cardinality(f_ids) > 0 then
+        if not true = all (o_tasks) then
+            -- Neither changes under our lease; under another's everything here is refused.
+            select coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action in ('complete', 'fail', 'cancel')), '{}'),
+                coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action = 'retry'), '{}'),
+                coalesce(array_agg(e.parent_id) filter (where e.parent_id is not null and o.action in ('complete', 'fail', 'cancel')), '{}')
+            into over, again, parents from unnest(o_ids, o_actions, o_tasks) o(id, action, of_task)
+                join currant.executions e on e.id = o.id
+            where not o.of_task;
+        end if;
+        if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
+            cancelled := array(  -- lateral: never a join that reads all children there are
+            select step.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key) cross join lateral (
+                select e.id from currant.executions e
+                where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key offset 0) step
+            union
+            select left_behind.id from unnest(over || again) run(id) cross join lateral (
+                select e.id from currant.executions e
+                where e.parent_id = run.id and e.state in ('pending', 'running', 'suspended') offset 0) left_behind);
+        end if;
+        if cardinality(cancelled) > 0 then
+            parents := parents || array(
+                select p.parent_id from currant.executions p where p.id = any (cancelled) and p.parent_id is not null);
+        end if;
+        -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken. A full join reads,
+        -- and so locks, all of it.
+        select coalesce(array_agg(f.id) filter (where f.id is not null and (
+                    e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
+                    or (e.state <> 'running' and e.finished_at is null))), '{}'),
+               coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}'),
+               coalesce(bool_or(e.slot) filter (where f.id is not null), false)
+        into refused, done, places
+        from unnest(f_ids, f_leases) f(id, lease) full join (
+            select e.id, e.lease, e.worker_id, e.state, e.finished_at, e.slot from currant.executions e
+            where e.id = any (f_ids || f_parents || v_ids || cancelled || parents)
+            order by e.id for update) e on e.id = f.id;
+        if cardinality(v_ids) > 0 or cardinality(array_remove(o_runs, null)) > 0 then
+            loop  -- a run that went on from an outcome which is refused, now or before, is refused as well
+                more := array(
+                    select u.run from unnest(o_ids, o_runs) u(id, run)
+                    where u.run is not null and u.id = any (refused) and not u.run = any (refused)
+                    union
+                    select v.run from unnest(v_runs, v_ids) v(run, id) join currant.executions e on e.id = v.id
+                    where not v.run = any (refused)
+                        and (v.id = any (refused) or (e.finished_at is null and not v.id = any (ended))));
+                exit when cardinality(more) = 0;
+                refused := refused || more;
+            end loop;
+        end if;
+        tag := 'refused';
+        foreach ref in array refused loop return next; end loop;
+        refused := refused || done;
+        again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
+
+        if cardinality(c_ids) > 0 then
+            v_xid := currant.xid();
+            v_rules := currant.rules(k_functions);
+            if cardinality(v_rules) > 0 then
+                select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
+                    select k.place, coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) as queue,
+                        currant.holds_back(d, k.queue, k.priority, k.timeout, k.given) as held_back
+                    from unnest(k_functions, k_queues, k_priorities, k_timeouts, k_given)
+                        with ordinality k(function, queue, priority, timeout, given, place)
+                    left join unnest(v_rules) d on d.function = k.function) u;
+            end if;
+            insert into currant.executions (
+                id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
+                retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, run_at,
+                state, worker_id,
+                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, ready_xid, created_at, ready_at)
+            select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
+                case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
+                k.kind, k.function, k.queue, coalesce(case when k.given & 2 = 0 then d.priority end, k.priority), c.args,
+                coalesce(case when k.given & 8 = 0 then d.max_attempts end, k.max_attempts),
+                coalesce(case when k.given & 8 = 0 then d.retry_initial end, k.initial),
+                coalesce(case when k.given & 8 = 0 then d.retry_multiplier end, k.multiplier),
+                coalesce(case when k.given & 8 = 0 then d.retry_max_delay end, k.max_delay),
+                coalesce(case when k.given & 8 = 0 then d.retry_jitter end, k.jitter),
+                coalesce(case when k.given & 8 = 0 then d.non_retryable end, k.names),
+                coalesce(case when k.given & 16 = 0 then d.max_worker_losses end, k.max_worker_losses),
+                coalesce(case when k.given & 4 = 0 then d.timeout end, k.timeout),
+                currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
+                case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
+                case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
+                case when go.eager and k.kind = 'workflow' then v_now + k.timeout * interval '1 second' end,
+                d.function is not null, d.function is not null and go.eager, coalesce(d.gated, false) and c.run_at is null,
+                v_xid, v_now, v_now
+            from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
+                c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
+            join (
+                select x.*, case when x.non_retryable = '[]' then '{}' else currant.names(x.non_retryable) end as names
+                from unnest(k_kinds, k_functions, v_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays,
+                    k_jitters, k_non_retryables, k_max_worker_losses, k_timeouts, k_given, v_held_back) with ordinality
+                    x(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable,
+                      max_worker_losses, timeout, given, held_back, place)
+                offset 0) k on k.place = c.call
+            left join unnest(v_rules) d on d.function = k.function
+            cross join lateral (select c.eager and k.held_back is not true as eager) go
+            -- Only whoever has the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
+            -- conflict` would probe each index first, and write each row twice into the log.
+            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
+            if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
+                return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
+                    from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
+                    where c.eager and not c.run = any (refused) and (e.lease = 0 or e.worker_id is distinct from p_worker);
+            end if;
+        end if;
+
+        if cardinality(s_runs) > 0 then
+            insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, request, seq, clock,
+                finished_at)
+            select s.run, s.epoch, s.key, s.kind, s.name, currant.from_micros(s.due), s.after, s.status,
+                case when s.kind not in ('verb', 'detach') then s.payload end,
+                case when s.kind in ('verb', 'detach') then s.payload end, s.seq, s.clock,
+                case when s.status is not null then clock_timestamp() end
+            from unnest(s_runs, s_epochs, s_keys, s_kinds, s_names, s_dues, s_after, s_statuses, s_payloads, s_seqs, s_clocks)
+                s(run, epoch, key, kind, name, due, after, status, payload, seq, clock)
+            where not s.run = any (refused)
+            on conflict do nothing;
+        end if;
+
+        if cardinality(d_runs) > 0 then
+            update currant.steps s set status = d.status, payload = d.payload, seq = d.seq, clock = d.clock, finished_at = clock_timestamp()
+            from unnest(d_runs, d_epochs, d_keys, d_statuses, d_payloads, d_seqs, d_clocks) d(run, epoch, key, status, payload, seq, clock)
+            where s.execution_id = d.run and s.epoch = d.epoch and s.key = d.key and not d.run = any (refused);
+
+            update currant.signals g set consumed_by = d.key, consumed_epoch = d.epoch
+            from unnest(d_runs, d_epochs, d_keys, d_ordinals) d(run, epoch, key, ordinal)
+            where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
+        end if;
+
+        if cardinality(p_ids) > 0 then
+            update currant.executions e set
+                progress_lease = e.lease, suspect_losses = 0, suspected = false, isolated = false
+            where e.id = any (p_ids) and not e.id = any (refused)
+                and (e.progress_lease is distinct from e.lease or e.suspected);  -- once a lease
+        end if;
+
+        if cardinality(o_ids) > 0 then
+            update currant.executions e set
+                state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
+                    when 'suspend' then case when coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then 'pending' else 'suspended' end
+                    when 'hold' then 'suspended' else 'pending' end,
+                finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
+                -- A finished row keeps its lease: "already done under my lease" is success (rule f).
+                lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
+                attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
+                -- An attempt that ended by itself killed nobody.
+                suspect_losses = case when o.action in ('handback', 'hold') then e.suspect_losses else 0 end,
+                suspected = o.action in ('handback', 'hold') and e.suspected,
+                isolated = o.action in ('handback', 'hold') and e.isolated,
+                ready_at = case when o.action in ('complete', 'fail', 'cancel') then e.ready_at else clock_timestamp() end,
+                ready_xid = case when o.action in ('complete', 'fail', 'cancel') then e.ready_xid else currant.xid() end,
+                result = case when o.action = 'complete' then o.payload end,
+                error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
+                run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
+                    when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
+                held = o.action = 'hold',
+                -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
+                epoch = e.epoch + (e.id = any (again))::integer,
+                started_at = case when not e.id = any (again) then e.started_at end,
+                deadline = case when not e.id = any (again) then e.deadline end,
+                refused_builds = case when o.action = 'hold' then array_append(array_remove(e.refused_builds, v_build), v_build)
+                    else e.refused_builds end,
+                seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
+                clock = case when o.run is null or o.run = any (refused) then e.clock else o.clock end
+            from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
+                o(id, action, payload, due, wakes, run, seq, clock)
+            where e.id = o.id and not o.id = any (refused);
+        end if;
+        -- After the outcomes: a child may have ended in this very batch.
+        if cardinality(v_ids) > 0 then
+            update currant.executions e set seq = v.seq, clock = v.clock
+            from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
+            where e.id = v.id and e.finished_at is not null and not v.run = any (refused);
+        end if;
+        if cardinality(again) > 0 then
+            update currant.signals g set consumed_by = null, consumed_epoch = null where g.execution_id = any (again);
+        end if;
+
+        -- Steps given up, and whatever an ended run leaves behind, top-down.
+        if cardinality(x_runs) > 0 then
+            update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+            where s.execution_id = x.run and s.epoch = x.epoch and s.key = x.key and s.seq is null and x.abandon and not x.run = any (refused);
+            update currant.executions e set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
+            where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key and e.seq is null and x.abandon
+                and not x.run = any (refused);
+        end if;
+        if cardinality(x_runs) > 0 or cardinality(over || again) > 0 then
+            dropped := array(
+                select step.id from unnest(x_runs, x_epochs, x_keys) x(run, epoch, key) cross join lateral (
+                    select e.id, e.cancel_requested, e.finished_at from currant.executions e
+                    where e.parent_id = x.run and e.parent_epoch = x.epoch and e.step_key = x.key offset 0) step
+                where not x.run = any (refused) and not step.cancel_requested and step.finished_at is null
+                union
+                select left_behind.id from unnest(over || again) run(id) cross join lateral (
+                    select e.id from currant.executions e where e.parent_id = run.id
+                        and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested offset 0) left_behind
+                where not run.id = any (refused));
+        end if;
+        if cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
+        end if;
+        -- Who waits for what ended here and was not handed over, or for a step that the cancel ended at once.
+        if cardinality(f_parents || parents || dropped) > 0 then
+            news := dropped || array(
+                select u.id from unnest(o_ids, o_actions, o_runs) u(id, action, run)
+                where u.action in ('complete', 'fail', 'cancel') and not u.id = any (refused)
+                    and (u.run is null or u.run = any (refused)));
+        end if;
+        if cardinality(news) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(news) w;
+        end if;
+        if (places and cardinality(ended) > 0) or cardinality(dropped) > 0 then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
+        end if;
+        -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
+        if o_actions && array['retry', 'handback', 'suspend', 'hold'] then
+            return query select distinct 'queue', e.queue, null::uuid, null::uuid, (null::currant.claimed).* from currant.executions e
+                where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));
+        end if;
+        if cardinality(c_ids) > 0 then
+            return query select distinct 'queue', k.queue, null::uuid, null::uuid, (null::currant.claimed).*
+                from unnest(c_eager, c_calls) c(eager, call) join unnest(v_queues, v_held_back) with ordinality k(queue, held_back, place)
+                    on k.place = c.call
+                where not c.eager or k.held_back;
+        end if;
+        if cardinality(c_ids || f_parents || parents || dropped) > 0 or o_actions && array['retry', 'handback', 'suspend', 'hold'] then
+            tag := 'since'; ref := null; lease := currant.xid();
+            return next;
+        end if;
+    end if;
+    if q_limit > 0 then
+        return query select case when r.id is null then 'slow' else 'claimed' end, null::text, null::uuid, r.id, r.*
+            from currant.claim_ready(p_worker, q_queues, q_limit, q_isolated) r;
+    end if;
+end $$;

@@ -1,0 +1,28 @@
+-- Keeps what a worker's code says of its functions (currant.functions), once it is known. p_code: a hash of that. Nothing is written where
+-- that is there already, so that of ten workers that start at once nine only look; rows are taken in order, so that none waits in a circle.
+-- What older versions of the code said of these functions goes, if no worker has them any more.
+create or replace function currant.declare_functions(p_worker uuid, p_code text, p_build text, p_functions jsonb) returns void language plpgsql
+set enable_seqscan = off set jit = off as $$
+declare
+    v_names text[] := array(select f.value ->> 'function' from jsonb_array_elements(p_functions) f);
+    v_returns boolean := not currant.is_live(p_code, p_worker);
+begin
+    insert into currant.functions as f (function, code, build, kind, queue, priority, timeout, max_attempts, retry_initial, retry_multiplier,
+        retry_max_delay, retry_jitter, non_retryable, max_worker_losses)
+    select n.function, p_code, p_build, n.kind, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
+        n.retry_max_delay, n.retry_jitter, n.non_retryable, n.max_worker_losses
+    from jsonb_to_recordset(p_functions) n(function text, kind text, queue text, priority smallint, timeout double precision,
+        max_attempts integer, retry_initial double precision, retry_multiplier double precision, retry_max_delay double precision,
+        retry_jitter double precision, non_retryable text[], max_worker_losses integer)
+    -- The hash says that the rest is the same. After a roll-back it is there, and no longer the last that came.
+    where not exists (select 1 from currant.functions o where o.function = n.function and o.code = p_code
+        and not (v_returns and exists (
+            select 1 from currant.functions x where x.function = n.function and x.registered_at > o.registered_at)))
+    order by n.function
+    on conflict (function, code) do update set registered_at = clock_timestamp(), build = excluded.build;
+    delete from currant.functions f using (
+        select o.function, o.code from currant.functions o
+        where o.function = any (v_names) and o.code <> p_code and not currant.is_live(o.code)
+        order by o.function, o.code for update skip locked) gone
+    where f.function = gone.function and f.code = gone.code;
+end $$;

@@ -1,0 +1,7 @@
+-- The definitions of these owners go, with their schedules; runs are not touched, and those that waited for a place are free.
+-- Gives their functions.
+create or replace function currant.delete_definitions(p_owners text[]) returns setof text language plpgsql as $$
+begin
+    perform currant.delete_schedules(p_owners);
+    return query delete from currant.definitions d where d.owner = any (p_owners) returning d.function;
+end $$;

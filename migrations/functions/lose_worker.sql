@@ -1,0 +1,61 @@
+-- What a worker ran ends with it and is ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
+-- worker's row.
+-- p_suspects: what it ran may have killed it. Suspects are the attempts that were executing: tasks, and workflows without progress under
+-- this lease. One that was alone, or ran isolated, is the culprit: that is one of the losses that max_worker_losses limits, and the one
+-- after so many ends it as WorkerLost. Of several each is only suspected, and runs isolated from the second time on (from the first one if it
+-- may have but one such loss), until one is caught or all are cleared.
+-- With max_worker_losses = 0 any loss ends it, whatever caused the loss: it may have begun, and must not begin twice.
+create or replace function currant.lose_worker(p_worker uuid, p_suspects boolean)
+returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
+set enable_seqscan = off set jit = off as $$
+declare
+    suspects uuid[] := '{}';
+    culprit uuid;
+    lost uuid[];
+    orphans uuid[];
+begin
+    perform 1 from currant.executions e where e.id in (
+        select r.id from currant.executions r where r.worker_id = p_worker and r.state = 'running'
+        union all
+        select r.parent_id from currant.executions r where r.worker_id = p_worker and r.state = 'running' and r.parent_id is not null)
+        order by e.id for update;
+    if p_suspects then
+        suspects := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+            and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
+    end if;
+    if cardinality(suspects) = 1 then
+        culprit := suspects[1];
+    else
+        select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.isolated having count(*) = 1;
+    end if;
+    lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+        and (e.max_worker_losses = 0 or (e.id = culprit and e.suspect_losses >= e.max_worker_losses)));
+    return query
+    with taken as (
+        update currant.executions e set
+            lease = e.lease + 1,
+            worker_losses = e.worker_losses + 1,
+            suspect_losses = e.suspect_losses + (e.id is not distinct from culprit)::integer,
+            suspected = e.suspected or ran.suspect,
+            isolated = e.isolated or (ran.suspect and (e.suspected or e.max_worker_losses = 1)),
+            state = case when e.id = any (lost) then 'failed' else 'pending' end,
+            ready_at = clock_timestamp(), ready_xid = currant.xid(),
+            finished_at = case when e.id = any (lost) then clock_timestamp() end,
+            error = case when e.id = any (lost) then currant.worker_lost(e.id, e.suspect_losses + 1, e.max_worker_losses) else e.error end,
+            run_at = null
+        from (select s.id, s.id = any (suspects) and (culprit is null or s.id = culprit) as suspect
+              from currant.executions s where s.worker_id = p_worker and s.state = 'running') ran
+        where e.id = ran.id
+        returning e.id, e.queue
+    )
+    select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
+    if cardinality(lost) > 0 then
+        return query select * from currant.wake_parents(lost);
+        return query select * from currant.wake_waiting(lost);
+        orphans := array(select e.id from currant.executions e where e.parent_id = any (lost) and e.finished_at is null
+            order by e.id for update);
+        return query select * from currant.cancel_rows(orphans);
+        return query select * from currant.wake_waiting(orphans);
+    end if;
+    update currant.workers w set stopped_at = clock_timestamp() where w.id = p_worker;
+end $$;

@@ -1,0 +1,13 @@
+-- For any language and any transaction: see currant.notify_later.
+create or replace function currant.signal(id uuid, name text, payload jsonb default 'null') returns void language plpgsql as $$
+declare
+    sent record;
+begin
+    select * into sent from currant.signal_send(id, name, convert_to(coalesce(payload, 'null')::text, 'UTF8'), null);
+    if sent.status = 'unknown' then
+        raise exception 'there is no execution %', id using errcode = 'no_data_found';
+    elsif sent.status = 'finished' then
+        raise exception 'execution % takes no signals: it has finished or is not a workflow', id using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    perform currant.notify_later(sent.queue, sent.worker_id, id);
+end $$;

@@ -1,0 +1,9 @@
+-- Has somebody who is not a worker woken, as workers are that sleep, when something becomes ready in these queues; for so many seconds,
+-- 0: no longer. Call currant.any_ready after the commit: what became ready before it woke nobody (rule e).
+create or replace function currant.sleep_for(p_id uuid, p_name text, p_queues text[], p_seconds double precision) returns void language sql as $$
+    insert into currant.workers as w (id, name, queues, timeout, sleep_until, claims)
+    values (p_id, p_name, p_queues, p_seconds + 30,
+        case when p_seconds > 0 then clock_timestamp() + p_seconds * interval '1 second' else '-infinity' end, false)
+    on conflict (id) do update set queues = excluded.queues, timeout = excluded.timeout, sleep_until = excluded.sleep_until,
+        last_heartbeat = clock_timestamp(), stopped_at = null
+$$;

@@ -1,0 +1,6 @@
+-- Schedules that are due, oldest first, locked until the caller's transaction ends; those that another worker has in hand are left.
+create or replace function currant.take_due_schedules(p_limit integer) returns table (id uuid) language sql as $$
+    select s.id from currant.schedules s
+    where s.due_at <= now() and not s.suspended and not s.definition_suspended
+    order by s.due_at limit p_limit for update skip locked
+$$;
