@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from currant._payloads import codec
+from currant._workflow.journal import Command
 from currant._workflow.replay_check import ReplayCheck, asked_by
-from currant._workflow.run import Command, WorkflowRun
+from currant._workflow.run import WorkflowRun
 from currant.context import active_run
 
 RUN_ID = "01900000-0000-7000-8000-000000000001"

@@ -12,7 +12,8 @@ from currant._base.user_errors import SafeLogger, interrupted, is_a
 from currant._payloads.codec import decode_error, encode_error
 from currant._worker.failures import log_failure
 from currant._worker.host import Host
-from currant._workflow.run import Command, WorkflowRun, failure
+from currant._workflow.journal import Command
+from currant._workflow.run import WorkflowRun, failure
 from currant.decorators import Function
 from currant.errors import SerializationError, UnknownFunction
 from currant.tracing import RunTrace

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-import yaml
-
-from pages import CODE, files, text
-
 # For each: what the text says, and what to write.
 RETIRED_PROSE = {
     r"\bputs? out\b|\bputting out\b": "evicted (of memory)",

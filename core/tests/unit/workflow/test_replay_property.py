@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from currant._payloads import codec
-from currant._workflow.run import Command
+from currant._workflow.journal import Command
 from fake_engine import FakeCall, FakeEngine
 from random_workflows import Node, Pick, choose_outcome, make_program, make_workflow
 

@@ -14,7 +14,7 @@ import pytest
 
 from currant import context
 from currant._payloads import codec
-from currant._workflow.run import derive_id
+from currant._workflow.calls import derive_id
 from currant.errors import (
     CurrantError,
     ExecutionCancelled,
