@@ -72,7 +72,7 @@ class ControlPlane:
     """A real API server with its store and controllers, and no node: Deployments get Pods, and these stay Pending."""
 
     directory: Path
-    """Where its state, `log/` and `pids/` are; a file of `pids/` holds the id of its process first."""
+    """The directory of its state, `log/` and `pids/`; a file of `pids/` begins with the id of its process."""
 
     @property
     def kubeconfig(self) -> Path:

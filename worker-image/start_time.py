@@ -1,4 +1,4 @@
-"""How long a worker's pod takes from its creation to Ready, and where the time goes.
+"""Measure how long a worker's pod takes from its creation to Ready, and each step of it.
 
     start_time.py --namespace N --secret S [--image I] [--pods 10] [--arguments "worker -q q -m module"]
 

@@ -19,7 +19,7 @@ CHART = CHECKOUT / "charts" / "currant"
 VALUES = Path(__file__).with_name("values")
 GOLDEN = Path(__file__).with_name("golden")
 
-# What is said of the cluster, for a helm that was built without a Kubernetes version of its own.
+# The version of the cluster, for a helm that was built without a Kubernetes version of its own.
 KUBERNETES = ("--kube-version", "1.34.0")
 NAMESPACE = "currant-system"
 MODES = sorted(path.stem for path in VALUES.glob("*.yaml"))
@@ -56,14 +56,14 @@ def values_of(mode: str) -> Path:
 
 @functools.cache
 def template(*arguments: str | Path, namespace: str = NAMESPACE) -> str:
-    """What `helm template` renders; fails with helm's message. The same question gets the same answer."""
+    """The output of `helm template`, once for the same arguments; fails with helm's message."""
     done = helm("template", "currant", CHART, "--namespace", namespace, *KUBERNETES, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def render(mode: str, *arguments: str | Path, namespace: str = NAMESPACE) -> str:
-    """What the chart renders in a mode."""
+    """The chart, rendered in a mode."""
     prometheus = ("--api-versions", "monitoring.coreos.com/v1") if mode in WITH_PROMETHEUS else ()
     return template("--values", values_of(mode), *prometheus, *arguments, namespace=namespace)
 
@@ -97,7 +97,7 @@ def one(found: list[Object], kind: str, name: str) -> Object:
 
 
 def names(item: Object) -> str:
-    """How an object is shown in a message."""
+    """The name of an object in messages."""
     return f"{item['kind']} {item['metadata']['name']}"
 
 

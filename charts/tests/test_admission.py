@@ -57,7 +57,7 @@ def context(**fields: Any) -> dict[str, Any]:
 
 
 def refusal(kubectl: Kubectl, body: str) -> str:
-    """What the API server says against a pool; empty when it takes it."""
+    """The message with which the API server refuses a pool; empty if it accepts the pool."""
     try:
         kubectl("create", "--dry-run=server", "-f", "-", stdin=body)
     except KubectlError as error:

@@ -76,7 +76,7 @@ def test_the_shops_pod_is_let_into_a_restricted_namespace(kubectl: Kubectl) -> N
 
 
 def notes(mode: str, kubectl: Kubectl) -> str:
-    """What an install in a mode ends with."""
+    """The notes at the end of an install in a mode."""
     install = ("install", "currant", CHART, "--namespace", NAMESPACE, "--values", values_of(mode))
     # The definitions are there, and of nobody's release.
     done = helm(*install, "--set", "crds.install=false", "--dry-run=server", kubeconfig=kubectl.kubeconfig)

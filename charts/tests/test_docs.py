@@ -11,7 +11,7 @@ OPERATOR = CHECKOUT / "operator" / "currant_operator"
 
 
 def section(title: str) -> str:
-    """What is between a heading and the next of its level."""
+    """The text between a heading and the next of its level."""
     return TEXT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 

@@ -16,7 +16,7 @@ GUIDE = (CHECKOUT / "docs" / "operate" / "observability.md").read_text()
 
 
 def workers_metrics() -> set[str]:
-    """What a worker's page has: docs/operate/observability.md, which a test compares with a real page."""
+    """The metrics of a worker's page, from docs/operate/observability.md; a test compares that with a real page."""
     rows = re.findall(r"(?m)^\| `(currant_worker_\w+)` \| (\w+) \|", GUIDE)
     return {name for family, kind in rows for name in series(family.removesuffix("_total"), kind)}
 
@@ -30,7 +30,7 @@ def series(family: str, kind: str) -> list[str]:
 
 
 def operators_metrics() -> set[str]:
-    """What the operator's page has; a histogram has three series."""
+    """The metrics of the operator's page; a histogram has three series."""
     return {name for family in metrics.REGISTRY.collect() for name in series(family.name, family.type)}
 
 

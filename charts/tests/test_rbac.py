@@ -28,7 +28,7 @@ def expand(table: dict[tuple[str, str], str]) -> set[Grant]:
     return {(group, resource, verb) for (group, resource), verbs in table.items() for verb in verbs.split()}
 
 
-# What the operator calls: its watches and listings are `kinds.WATCHED`, its writes are in api.py, reconcile.py, events.py.
+# The operator's calls: its watches and lists are `kinds.WATCHED`, its writes are in api.py, reconcile.py, events.py.
 _OWNED = "get list watch create patch delete"  # server-side apply is a patch, and a create where there is nothing yet
 USED = expand(
     {

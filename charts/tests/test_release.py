@@ -92,7 +92,7 @@ def test_two_releases_that_watch_one_namespace_are_refused_and_of_two_namespaces
         for name, watched in (("first", "shop"), ("third", "reports")):
             done = helm("install", name, CHART, "-n", NAMESPACE, *words(watched), kubeconfig=kubectl.kubeconfig)
             assert done.returncode == 0, done.stderr
-        # By the Lease that they would share; this one may not list the Deployments of other namespaces.
+        # Helm refuses it by the Lease that both would share; this account may not list Deployments of other namespaces.
         message = refused(kubectl, "second", NAMESPACE, *words("shop"))
         assert (
             'Lease "currant-operator" in namespace "shop" exists and cannot be imported into the current release'

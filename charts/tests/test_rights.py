@@ -113,7 +113,7 @@ def condition(kubectl: Kubectl, kind: str, name: str) -> tuple[str, str, str]:
 
 
 def owned(kubectl: Kubectl) -> set[str]:
-    """What the pool has of its own."""
+    """The objects that the pool owns."""
     kinds = "deployments,serviceaccounts,poddisruptionbudgets"
     return set(kubectl("get", kinds, "-n", "shop", "-l", "currant.dev/pool=orders", "-o", "name").split())
 

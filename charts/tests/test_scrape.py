@@ -75,7 +75,7 @@ def configuration() -> dict[str, Any]:
 
 
 def discovered(directory: Path, job: str) -> list[dict[str, str]]:
-    """What promtool finds for a job after relabelling: the labels of each target that is kept."""
+    """The targets that promtool keeps for a job after relabelling, by their labels."""
     path = directory / "prometheus.yml"
     path.write_text(yaml.safe_dump(configuration()))
     command = [needed("promtool", HOW), "check", "service-discovery", "--timeout=2s", str(path), job]

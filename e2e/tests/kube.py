@@ -194,7 +194,7 @@ class Database:
     """One database of the release's demo Postgres."""
 
     system: Namespace
-    """Where the release is."""
+    """The namespace of the release."""
     pod: str
     name: str
 
@@ -216,7 +216,7 @@ class Database:
         ).splitlines()
 
     def states(self, function: str) -> dict[str, int]:
-        """How many runs of a function are in each state."""
+        """The number of runs of a function in each state."""
         rows = self.sql(
             f"select state, count(*) from currant.runs where function = '{function}' group by 1"
         ).splitlines()

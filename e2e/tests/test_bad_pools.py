@@ -23,7 +23,7 @@ def database_of(secret: str) -> Object:
 
 @dataclass(frozen=True)
 class World:
-    """What a fix may change."""
+    """The objects that a fix may change."""
 
     namespace: Namespace
     database: Database

@@ -30,7 +30,7 @@ def shop(release: Release) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="module")
 def database(release: Release) -> Database:
-    """That of the chart's Secret."""
+    """The database of the chart's Secret."""
     return release.database("currant")
 
 

@@ -89,7 +89,7 @@ def test_the_operators_rights_are_narrow(release: Release) -> None:
 
 
 def may(verb: str, resource: str, namespace: str) -> bool:
-    """What `kubectl auth can-i` says for the operator's account."""
+    """The answer of `kubectl auth can-i` for the operator's account."""
     words = ["auth", "can-i", verb, resource, f"--as={ACCOUNT}", *(["-n", namespace] if namespace else [])]
     try:
         return cluster()(*words).strip() == "yes"

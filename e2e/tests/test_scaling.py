@@ -43,7 +43,7 @@ def at_zero(namespace: Namespace, pool: str) -> None:
 
 
 def cut(database: Database, queue: str) -> int:
-    """How many tasks of a queue needed more than one attempt, or have not completed."""
+    """The number of tasks of a queue that needed more than one attempt or have not completed."""
     return database.number(f"select count(*) from currant.executions where queue = '{queue}' and {CUT}")
 
 

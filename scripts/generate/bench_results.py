@@ -1,4 +1,4 @@
-"""What people read of the benchmarks, from the figures of their last whole run: tables, charts, the README's lines."""
+"""The tables and charts of the benchmarks, and the README's lines, from the figures of the last whole run."""
 
 from __future__ import annotations
 

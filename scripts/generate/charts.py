@@ -1,4 +1,4 @@
-"""What follows from the chart: what each mode renders (charts/tests/golden), and the table of values in its README."""
+"""The golden files of the chart (charts/tests/golden), and the table of values in its README."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = "<!-- Written by hand again. -->"
 
 
 def golden_files() -> Outputs:
-    """What the chart renders in each mode. Raises `Missing` without a helm."""
+    """The chart, rendered in each mode. Raises `Missing` without a helm."""
     if helm.find_helm() is None:
         raise Missing("what the chart renders", "put helm on the PATH, or let e2e/cluster build make one")
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""What follows from crds/: the chart's copies, the reference of all fields, and the operator's defaults."""
+"""The files that are made from crds/: the chart's copies, the reference of all fields, the defaults in Python."""
 
 from __future__ import annotations
 

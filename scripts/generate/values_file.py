@@ -53,7 +53,7 @@ def parse(text: str) -> list[Value]:
 
 
 def at(values: Any, path: str) -> Any:
-    """What is at a path."""
+    """The value at a path."""
     for name in path.split("."):
         values = values[name]
     return values

@@ -83,5 +83,5 @@ async def look_at(handle: Handle[Receipt]) -> Progress:
 
 @app.get("/healthz")
 async def alive() -> str:
-    """For the probes of `shop.yaml`: the application answers, whether or not its database does."""
+    """Answer the probes of `shop.yaml`, whether or not the database answers."""
     return "ok"

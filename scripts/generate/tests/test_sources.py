@@ -1,4 +1,4 @@
-"""What generators read: the schemas of the resources, and the values of the chart with their comments."""
+"""The sources of generators: the schemas of the resources, and the values of the chart with their comments."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_nothing_of_a_node_stays(tmp_path: Path) -> None:
 
 
 def traces() -> dict[str, object]:
-    """What a node might leave on the machine: interfaces, routes, mounts, control groups."""
+    """Everything that a node might leave on the machine: interfaces, routes, mounts, control groups."""
     return {
         "interfaces": subprocess.check_output(["ip", "-brief", "link"], text=True).count("currant"),
         "routes": subprocess.check_output(["ip", "route"], text=True).count("currant"),

@@ -13,7 +13,7 @@ from e2e.cluster_tool.errors import ClusterError
 
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was looked for on the machine, where everything is to be had."""
+    """The programs that the tool looked for, on a machine that has everything."""
     asked: list[str] = []
     monkeypatch.setattr(kind, "prepare", lambda: asked.append("kind"))
     monkeypatch.setattr(native, "check", lambda *, with_node: asked.append("node" if with_node else "control plane"))

@@ -1,4 +1,4 @@
-"""What is left of a cluster that does not come up."""
+"""A cluster that does not come up leaves its logs and nothing else."""
 
 from __future__ import annotations
 

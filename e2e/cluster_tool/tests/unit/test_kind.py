@@ -1,4 +1,4 @@
-"""How kind is called; there is none here, so a stand-in writes it down."""
+"""The calls of kind, which a stand-in for kind writes down."""
 
 from __future__ import annotations
 

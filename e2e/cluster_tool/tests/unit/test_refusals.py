@@ -1,4 +1,4 @@
-"""What the tool says, in one line, when it cannot do what was asked."""
+"""The one line that the tool prints when it cannot do what was asked."""
 
 from __future__ import annotations
 
