@@ -1,3 +1,4 @@
+-- Cancels an execution and all below it, for callers in SQL; those that must act on it are notified.
 create or replace function currant.cancel(id uuid, force boolean default false) returns void language plpgsql as $$
 declare
     answer record;

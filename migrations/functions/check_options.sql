@@ -1,3 +1,4 @@
+-- Raises unless options are a JSON object with known names only.
 create or replace function currant.check_options(p_options jsonb, p_known text[], p_what text) returns void language plpgsql immutable as $$
 declare
     v_unknown text;

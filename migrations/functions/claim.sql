@@ -1,3 +1,4 @@
+-- Ready executions become those of a worker, under leases of their own.
 create or replace function currant.claim(
     p_worker uuid, p_queues text[], p_limit integer, p_isolated boolean,
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')

@@ -1,3 +1,4 @@
+-- Runs a failed or cancelled root run again, in a new epoch, from its last good history.
 create or replace function currant.retry_run(p_id uuid) returns table (status text, queues text[]) language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare

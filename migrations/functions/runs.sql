@@ -1,3 +1,4 @@
+-- Executions as people and dashboards read them: payloads as JSON, without internal columns. A stable view.
 create or replace view currant.runs as
 select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.held, e.cancel_requested,
     currant.payload_text(e.args, e.encoding) as args,

@@ -1,3 +1,4 @@
+-- Schedules as `currant schedules` shows them.
 create or replace view currant.schedule_details as
 select s.function, s.name, s.owner, s.cron, s.time_zone, s.overlap, s.catch_up, s.starting_deadline, s.jitter,
     s.suspended or s.definition_suspended as suspended, currant.iso(s.last_fire_at) as last_fire_at,

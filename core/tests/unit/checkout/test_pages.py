@@ -11,7 +11,7 @@ import pytest
 from pages import CHECKOUT, anchors, files, links, pages, text
 
 ORDER = Path("docs/README.md")
-WRITTEN = {"LONG.md": "`make bench-soak` writes it", "docs/locks.md": "migrations are being folded"}
+WRITTEN = {"LONG.md": "`make bench-soak` writes it"}
 INVENTING = {Path("scripts/generate/tests/test_outputs.py"): "its pages are those of a directory that it makes"}
 
 
