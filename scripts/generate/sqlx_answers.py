@@ -23,7 +23,8 @@ from scripts.generate.outputs import CHECKOUT, Missing, run
 
 CORE = CHECKOUT / "core"
 ANSWERS = CORE / ".sqlx"
-MIGRATE = CORE / "src" / "store" / "migrate.rs"
+MIGRATIONS = CHECKOUT / "migrations"
+MIGRATE = CORE / "src" / "store" / "migrate" / "mod.rs"
 CARGO = ("--manifest-path", "core/Cargo.toml", "--locked")
 # The text of a query: the first literal of a macro, after the type that query_as! names.
 MACRO = re.compile(
@@ -103,7 +104,7 @@ def migrated() -> Iterator[str]:
     with temporary_server() as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create schema currant")
-            for statements in (bookkeeping(), *(file.read_text(encoding="utf-8") for file in migrations())):
+            for statements in schema():
                 connection.execute(statements.encode())
         yield url
 
@@ -114,6 +115,15 @@ def bookkeeping() -> str:
     return str(found)
 
 
-def migrations() -> list[Path]:
-    """The files of `migrations/` in the order in which they are applied: tables first, then functions."""
-    return sorted((CHECKOUT / "migrations").glob("*.sql"))
+def schema() -> Iterator[str]:
+    """All statements of a new database in the order of `core/src/store/migrate`: tables, functions, views."""
+    yield bookkeeping()
+    yield from texts(MIGRATIONS)
+    yield "set check_function_bodies = off"  # a function may name one that comes later
+    functions = texts(MIGRATIONS / "functions")
+    yield from sorted(functions, key=lambda text: "\ncreate or replace view " in f"\n{text}")
+
+
+def texts(directory: Path) -> list[str]:
+    """The texts of the SQL files of a directory, in the order of their names."""
+    return [file.read_text(encoding="utf-8") for file in sorted(directory.glob("*.sql"))]
