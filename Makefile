@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONPATH PYTHONHOME
 
 # The sources of the extension; a change of one of them builds it again.
-RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/Cargo.toml core/Cargo.lock
+RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/build.rs core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
 GENERATE := .venv/bin/python -m scripts.generate
 # Missing tools are installed, or named in one line, before anything else is done.
