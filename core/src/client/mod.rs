@@ -127,7 +127,7 @@ impl Client {
         let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
         let mut watcher = self.watcher.lock().await;
         tokio::select! {
-            heard = watcher.wait(self, queues, patience) => heard,
+            heard = watcher.wait(&self.shared, queues, patience) => heard,
             () = self.shared.pool.closed() => Ok(false),
         }
     }

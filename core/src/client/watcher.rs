@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::base::error::Result;
 use crate::base::runtime;
-use crate::client::Client;
+use crate::client::link::Shared;
 use crate::client::verbs::{AnyReady, SleepFor};
 use crate::store::conn::Listener;
 use crate::store::notify;
@@ -33,18 +33,18 @@ impl Watcher {
 
     /// Waits until something becomes ready in these queues, or may have: true; or for so long: false. Where nobody can listen (a pooler
     /// without a way past it) that is all it does.
-    pub(crate) async fn wait(&mut self, client: &Client, queues: Vec<String>, patience: Duration) -> Result<bool> {
-        if !self.listen(client.target(), &queues).await? {
+    pub(crate) async fn wait(&mut self, shared: &Shared, queues: Vec<String>, patience: Duration) -> Result<bool> {
+        if !self.listen(&shared.target, &queues).await? {
             sleep(patience).await;
             return Ok(false);
         }
         let seconds = patience.as_secs_f64();
         let watcher = self.id;
-        client.ask(SleepFor { watcher, queues: queues.clone(), seconds }).await?;
-        let ready = client.ask(AnyReady { queues: queues.clone() }).await? || self.hears(patience).await;
+        shared.ask(&SleepFor { watcher, queues: queues.clone(), seconds }).await?;
+        let ready = shared.ask(&AnyReady { queues: queues.clone() }).await?.0 || self.hears(patience).await;
         if ready {
             // Awake: a burst must not notify for each of its enqueues.
-            client.ask(SleepFor { watcher, queues, seconds: 0.0 }).await?;
+            shared.ask(&SleepFor { watcher, queues, seconds: 0.0 }).await?;
         }
         Ok(ready)
     }

@@ -26,7 +26,7 @@ impl Firing {
         self.next.filter(|_| !self.under_way).map(|due| due.max(self.after))
     }
 
-    pub fn begin(&mut self) {
+    pub fn start(&mut self) {
         self.under_way = true;
     }
 

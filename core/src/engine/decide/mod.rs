@@ -1,9 +1,11 @@
 //! Every decision of a worker. No I/O: `drive` carries out what is decided here, and tells what came of it.
+pub(in crate::engine) mod attempt;
 pub(in crate::engine) mod beat;
 pub mod clock;
 pub mod config;
 pub mod cursors;
 pub(in crate::engine) mod deferred;
+pub(in crate::engine) mod dues;
 pub(in crate::engine) mod errors;
 mod firing;
 #[cfg(test)]

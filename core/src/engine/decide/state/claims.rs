@@ -1,8 +1,8 @@
 //! When to claim, how much, and what is claimed comes in.
 use crate::base::types::*;
+use crate::engine::decide::attempt::{Attempt, TaskPhase};
 use crate::engine::decide::run::{Phase, Run};
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::{Attempt, TaskPhase};
 
 /// Tasks shorter than this are claimed ahead of their slots, so that none runs dry during a commit.
 const SHORT_TASK_MICROS: f64 = 20_000.0;

@@ -1,8 +1,8 @@
 //! A worker that takes nothing more: for good, or for as long as it is asked to.
+use crate::engine::decide::attempt::TaskPhase;
 use crate::engine::decide::group::Lease;
 use crate::engine::decide::run::Phase;
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::TaskPhase;
 
 impl State {
     pub fn drain(&mut self) {

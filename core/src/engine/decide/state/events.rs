@@ -132,7 +132,7 @@ impl State {
     /// How long nothing needs to be done, if nobody calls.
     pub fn idle_time(&self, at: Instant) -> Duration {
         let beat = self.beat.idle_time(at, self.interval());
-        let timer = self.due.peek().map(|entry| entry.0.0);
+        let timer = self.dues.next();
         let schedule = self.firing.due().filter(|_| !self.draining);
         let dues = [timer, schedule].into_iter().chain(self.beat.dues());
         dues.flatten().map(|due| self.clock.until(due)).fold(beat, Duration::min)

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::base::types::*;
+use crate::engine::decide::attempt::TaskPhase;
 use crate::engine::decide::beat::Answered;
 use crate::engine::decide::group::Lease;
 use crate::engine::decide::run::Phase;
-use crate::engine::decide::state::tasks::TaskPhase;
 use crate::engine::decide::state::{LEASE_LOST, State};
 
 impl State {

@@ -2,10 +2,10 @@
 use uuid::Uuid;
 
 use crate::base::types::*;
+use crate::engine::decide::attempt::TaskPhase;
 use crate::engine::decide::group::Lease;
 use crate::engine::decide::run::{Phase, Run};
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::TaskPhase;
 use crate::engine::items::Item;
 
 /// A function that goes on for this long after its attempt was over is not expected to end.

@@ -15,18 +15,17 @@ mod timers;
 mod workflows;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use self::tasks::Attempt;
-use self::timers::Due;
-use crate::base::types::*;
+use crate::engine::decide::attempt::Attempt;
 use crate::engine::decide::beat::Beat;
 use crate::engine::decide::clock::Clock;
 use crate::engine::decide::config::Config;
 use crate::engine::decide::cursors::Cursors;
+use crate::engine::decide::dues::Dues;
 use crate::engine::decide::firing::Firing;
 use crate::engine::decide::group::{Lease, WriteGroup};
 use crate::engine::decide::metrics::{Counts, Metrics};
@@ -58,9 +57,7 @@ pub struct State {
     with_news: VecDeque<Uuid>,
     buffer: BTreeMap<(Reverse<i16>, u64), Lease>,
     buffered: u64,
-    due: BinaryHeap<Reverse<(Micros, Due)>>,
-    /// When `due` has grown to so many, those go of which nothing can come any more.
-    due_limit: usize,
+    dues: Dues,
     groups: VecDeque<WriteGroup>,
     verbs: Vec<VerbRequest>,
     loads: HashSet<Uuid>,
@@ -91,8 +88,7 @@ impl State {
             with_news: VecDeque::new(),
             buffer: BTreeMap::new(),
             buffered: 0,
-            due: BinaryHeap::new(),
-            due_limit: timers::LEAST_DUE_LIMIT,
+            dues: Dues::new(),
             groups: VecDeque::new(),
             verbs: Vec::new(),
             loads: HashSet::new(),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 use crate::base::types::Micros;
+use crate::engine::decide::attempt::TaskPhase;
 use crate::engine::decide::clock::Clock;
 use crate::engine::decide::run::Phase;
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::TaskPhase;
 use crate::engine::items::Item;
 
 impl State {
@@ -27,7 +27,7 @@ impl State {
         let loads: BTreeSet<_> = self.loads.iter().collect();
         let news: BTreeSet<_> = self.news.iter().collect();
         let starting: VecDeque<_> = self.starting.clone();
-        let due = self.due.clone().into_sorted_vec();
+        let due = self.dues.sorted();
         let memory = (attempts, self.in_python, runs, closing, &self.urgent, starting, &self.with_news, buffer, due);
         let writer = (&self.groups, loads, news, self.beat.expects_work());
         format!("{memory:?} {writer:?}")
@@ -38,7 +38,7 @@ impl State {
     }
 
     pub fn next_due(&self) -> Option<Micros> {
-        self.due.peek().map(|entry| entry.0.0)
+        self.dues.next()
     }
 
     pub fn idle_runs(&self) -> BTreeSet<Uuid> {

@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::engine::decide::attempt::TaskPhase;
 use crate::engine::decide::metrics::page::Page;
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::TaskPhase;
 
 impl State {
     pub fn stats(&self) -> Vec<(&'static str, u64)> {

@@ -13,7 +13,7 @@ impl State {
     pub fn begin_fire(&mut self) -> bool {
         let wanted = self.wants_fire();
         if wanted {
-            self.firing.begin();
+            self.firing.start();
         }
         wanted
     }

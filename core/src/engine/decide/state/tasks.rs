@@ -5,31 +5,14 @@ use uuid::Uuid;
 
 use crate::base::retry;
 use crate::base::types::*;
+use crate::engine::decide::attempt::TaskPhase;
+use crate::engine::decide::dues::Due;
 use crate::engine::decide::errors::{error_json, names_type};
 use crate::engine::decide::group::{Lease, WriteGroup};
 use crate::engine::decide::metrics::Ending;
 use crate::engine::decide::run::Phase;
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::timers::Due;
 use crate::engine::items::{Activation, Item};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TaskPhase {
-    /// Written as claimed by us, not committed yet.
-    Reserved,
-    /// Ours; waits for a slot since then.
-    Buffered { since: Micros },
-    /// In Python since then.
-    Running { since: Micros },
-    /// Its outcome is decided (time-out, cancel, lease lost), but the function has not ended: it keeps its slot.
-    Over { since: Micros },
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Attempt {
-    pub claimed: Claimed,
-    pub phase: TaskPhase,
-}
 
 impl State {
     pub(super) fn next_task(&mut self, now: Micros) -> Option<Item> {
@@ -41,7 +24,7 @@ impl State {
         attempt.phase = TaskPhase::Running { since: now };
         self.in_python += 1;
         if let Some(timeout) = attempt.claimed.timeout {
-            self.due.push(Reverse((now + (timeout * 1e6) as Micros, Due::Attempt(lease))));
+            self.dues.push(now + (timeout * 1e6) as Micros, Due::Attempt(lease));
         }
         let task = Item::Task(Box::new(attempt.claimed.clone()));
         self.forget_past_dues();

@@ -1,27 +1,15 @@
 //! What comes due while an execution is in hand: time-outs of attempts and runs, timers, waits with an end.
-use std::cmp::Reverse;
-
 use crate::base::types::*;
+use crate::engine::decide::dues::Due;
 use crate::engine::decide::group::Lease;
 use crate::engine::decide::run::{Phase, TIMEOUT_KEY};
 use crate::engine::decide::state::State;
-
-pub(super) const LEAST_DUE_LIMIT: usize = 1_024;
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Due {
-    Attempt(Lease),
-    Run(Lease, String),
-}
 
 impl State {
     /// Fires what is due now.
     pub fn fire_due(&mut self) {
         let now = self.clock.now();
-        while let Some(Reverse((at, _))) = self.due.peek()
-            && *at <= now
-        {
-            let Some(Reverse((at, due))) = self.due.pop() else { break };
+        while let Some((at, due)) = self.dues.pop(now) {
             match due {
                 Due::Attempt(lease) => self.time_out(lease),
                 Due::Run((id, lease), key) => {
@@ -37,22 +25,18 @@ impl State {
         }
     }
 
-    /// Time-outs of what has ended long before: with short tasks there would be minutes of them in memory.
+    /// Forgets the time-outs of what has ended long before: with short tasks there would be minutes of them in memory.
     pub(super) fn forget_past_dues(&mut self) {
-        if self.due.len() < self.due_limit {
-            return;
-        }
         let (attempts, runs) = (&self.attempts, &self.runs);
-        self.due.retain(|Reverse((_, due))| match due {
+        self.dues.forget_some(|due| match due {
             Due::Attempt(lease) => attempts.contains_key(lease),
             Due::Run((id, lease), _) => runs.get(id).is_some_and(|run| run.is_under(*lease)),
         });
-        self.due_limit = (2 * self.due.len()).max(LEAST_DUE_LIMIT);
     }
 
     pub(super) fn watch(&mut self, lease: Lease, timers: Vec<(Micros, String)>) {
         for (due, key) in timers {
-            self.due.push(Reverse((due, Due::Run(lease, key))));
+            self.dues.push(due, Due::Run(lease, key));
         }
     }
 
@@ -97,7 +81,7 @@ mod tests {
             let (id, lease) = pulled_task(&mut state);
             state.complete(id, lease, b"1".to_vec());
         }
-        assert!(state.due.len() < 2_000, "{} are kept", state.due.len());
+        assert!(state.dues.len() < 2_000, "{} are kept", state.dues.len());
         commit(&mut state);
         state.fire_due();
         let batch = commit(&mut state);

@@ -1,17 +1,16 @@
 //! Workflows in hand: their commands, their ends, what they hear.
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use crate::base::types::*;
+use crate::engine::decide::attempt::{Attempt, TaskPhase};
+use crate::engine::decide::dues::Due;
 use crate::engine::decide::errors::names_type;
 use crate::engine::decide::group::WriteGroup;
 use crate::engine::decide::metrics::Ending;
 use crate::engine::decide::run::{End, Phase, Surroundings};
 use crate::engine::decide::state::State;
-use crate::engine::decide::state::tasks::{Attempt, TaskPhase};
-use crate::engine::decide::state::timers::Due;
 use crate::engine::items::{Activation, Command, Item, VerbRequest};
 
 impl State {
@@ -59,7 +58,7 @@ impl State {
             self.attempts.insert(lease, Attempt { claimed, phase: TaskPhase::Reserved });
         }
         for (due, key) in answer.timers {
-            self.due.push(Reverse((due, Due::Run((id, lease), key))));
+            self.dues.push(due, Due::Run((id, lease), key));
         }
         for child in &answer.group.batch.children {
             self.beat.expect(child.run_at);
