@@ -16,17 +16,17 @@ from weakref import WeakKeyDictionary
 from currant import context, rust_bridge, settings
 from currant._base.checks import signal_name, waiting_time
 from currant._payloads import codec
-from currant._payloads.input_schemas import Inputs, Named, keyword_arguments
+from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
 from currant.errors import CurrantError, ExecutionCancelled, NotFound, UncheckedInput
 from currant.rust_bridge import Core, Engine, Mailbox, NewExecution
 
 R = TypeVar("R", covariant=True)
 Decode = Callable[[bytes], Any]
 
-# A result is waited for in slices: one whose waiter has gone ends with its slice, and Ctrl-C is heard between two.
+# A wait for a result is made of slices: without its waiter it ends with a slice, and Ctrl-C works between two.
 _ASYNC_SLICE = 30.0
 _SYNC_SLICE = 1.0
-# One enqueue is checked against so many input schemas that replace each other while it is under way.
+# How many input schemas, each replacing the one before, one enqueue is checked against at most.
 _SCHEMA_CHANGES = 10
 
 
@@ -34,17 +34,17 @@ _is_canonical = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullm
 
 
 class InvalidId(NotFound, ValueError):
-    """What was given as an execution's id is not one, so there is no such execution."""
+    """The given text is no id, so there is no such execution."""
 
 
 class Client:
-    """One process's way to one database. Its connections are made at the first use, anew in a forked process."""
+    """The connections of one process to one database, made at the first use, and made anew in a forked process."""
 
     def __init__(self, database_url: str | None = None) -> None:
         self._url = database_url
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Replies] = WeakKeyDictionary()
         self._process = os.getpid()
-        self._inputs = Inputs()
+        self._input_schemas = InputSchemas()
 
     @property
     def core(self) -> Core:
@@ -58,22 +58,22 @@ class Client:
     async def enqueue(self, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
         """Enqueue in one commit; gives the effective ids in order. Raises `InvalidInput`; then nothing is stored."""
         for _ in range(_SCHEMA_CHANGES):
-            new = self._inputs.checked(new, named)
+            new = self._input_schemas.checked(new, named)
             try:
                 ids: list[str] = await self.call("create_executions", new) if new else []
                 return ids
             except UncheckedInput as schemas:
-                self._inputs.learn(str(schemas))
+                self._input_schemas.update(str(schemas))
         raise _restless()
 
     def enqueue_sync(self, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
         """As `enqueue`, blocking."""
         for _ in range(_SCHEMA_CHANGES):
-            new = self._inputs.checked(new, named)
+            new = self._input_schemas.checked(new, named)
             try:
                 return self.core.create_executions(new) if new else []  # type: ignore[arg-type]  # a NamedTuple is its tuple
             except UncheckedInput as schemas:
-                self._inputs.learn(str(schemas))
+                self._input_schemas.update(str(schemas))
         raise _restless()
 
     async def stop_engine(self, engine: Engine, limit: float) -> None:

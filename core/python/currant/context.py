@@ -1,4 +1,4 @@
-"""What workflow and task code calls: durable waits, recorded time and chance, and who am I."""
+"""What workflow and task code calls: durable waits, recorded time and random numbers, the current attempt."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def get_version(change_id: str, minimum: int, maximum: int) -> int:
     """The version of a changed piece of code that this run keeps to, for ever.
 
     A run that comes here for the first time records `maximum`; one that passed here before the change gets `minimum`.
-    A run whose version is not between the two is held (`NonDeterminismError`). Raises `ValueError` for a bad range.
+    A run whose version is not between the two becomes incompatible (`NonDeterminismError`). Raises `ValueError` for a
+    bad range.
     """
     return _run("get_version").get_version(change_id, minimum, maximum)
 
@@ -100,9 +101,9 @@ def get_version(change_id: str, minimum: int, maximum: int) -> int:
 def side_effect(function: Callable[[], T], type: Any = Any) -> T:
     """Call a plain `function` once in the run's life and give its value, as `type` (default: plain JSON). Not awaited.
 
-    Later (after a crash, an eviction) the recorded value is given. For what is quick and not repeatable: reading a
-    setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and later.
-    Raises `SerializationError` when JSON cannot carry the value as `type`.
+    Later (after a crash, an eviction) the recorded value is given. Use it for quick work that is not repeatable:
+    reading a setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and
+    later. Raises `SerializationError` when JSON cannot carry the value as `type`.
     """
     return _run("side_effect").side_effect(function, type)  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Everything Currant raises. `WorkflowSuspendException` is apart on purpose: `except Exception` never catches it."""
+"""Every error that Currant raises. `except Exception` never catches `WorkflowSuspendException`, on purpose."""
 
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ class DatabaseUnavailable(CurrantError):
 
 
 class WorkflowSuspendException(BaseException):
-    """Thrown into a workflow that is put out of memory. Let it pass: `finally` blocks run, durable calls do not."""
+    """Thrown into a workflow that is evicted from memory. Let it pass: `finally` blocks run, durable calls do not."""
 
 
 def mistake(error: E) -> E:

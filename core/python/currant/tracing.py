@@ -59,7 +59,7 @@ def _or(otherwise: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P,
 
 
 def _nothing(*_: Any, **__: Any) -> None:
-    """For what is only noted."""
+    """For functions that return nothing."""
 
 
 class Tracing:
@@ -188,7 +188,7 @@ class RunTrace:
 
     @_or(_nothing)
     def outcome(self, key: str, status: str) -> None:
-        """A step's outcome is to be delivered."""
+        """Note that a step's outcome will be delivered."""
         span = self._steps.pop(key, None)
         if span is not None:
             span.set_attribute("currant.outcome", status)
@@ -198,12 +198,12 @@ class RunTrace:
 
     @_or(lambda _self, commands: commands)
     def commands(self, commands: list[Command]) -> list[Command]:
-        """What the workflow asks for: the same commands, with headers for what they start."""
+        """The same commands, with headers for the executions that they start."""
         return [self._command(command) for command in commands]
 
     @_or(_nothing)
     def end(self, outcome: str) -> None:
-        """The run has ended, or is put out of memory."""
+        """End the spans: the run has ended, or is evicted."""
         for key in list(self._steps):
             self.outcome(key, outcome)
         self._span.set_attribute("currant.outcome", outcome)
@@ -253,28 +253,28 @@ def _attributes(function: str, id: str, number: int, queue: str) -> dict[str, An
 
 
 def _carrier(headers: str | None) -> dict[str, str]:
-    """The headers of a call. What somebody else wrote there and is not text is no context of ours."""
+    """The headers of a call. A value that is not text was not written by Currant, and is left out."""
     found = {} if headers is None else msgspec.json.decode(headers)
     return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
-_looked = False  # whether it is on
+_is_decided = False  # whether `_active` has been set
 _active: Tracing | None = None
 
 
 def active() -> Tracing | None:
     """This process's tracing; None: it is off. Raises `CurrantError` when it is on but cannot be."""
-    global _looked, _active
-    if not _looked:
+    global _is_decided, _active
+    if not _is_decided:
         _active = Tracing() if settings.load().tracing else None
-        _looked = True
+        _is_decided = True
     return _active
 
 
 def reset() -> None:
-    """Look again whether it is on."""
-    global _looked, _active
-    _looked, _active = False, None
+    """Read anew whether tracing is on."""
+    global _is_decided, _active
+    _is_decided, _active = False, None
 
 
 def headers() -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
-from currant._payloads.input_schemas import Inputs, Named, keyword_arguments
+from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
 from currant.rust_bridge import NewExecution
 
 # The one statement, in each driver's way of writing parameters. Options go as text: a program may have given its
@@ -23,7 +23,7 @@ _NUMBERED = _STATEMENT.format("$1", "$2", "$3", "$4")
 _PERCENT = _STATEMENT.format("%s", "%s", "%s", "%s")
 _NAMED = _STATEMENT.format(":function", ":args", ":options", ":checked")
 
-_inputs = Inputs()
+_input_schemas = InputSchemas()
 
 
 def enqueue(
@@ -70,20 +70,20 @@ class _Batch:
     """Enqueues of one function, one after the other. The first shows whether all are to be checked against a schema."""
 
     def __init__(self, new: list[NewExecution], named: Named) -> None:
-        self._new = _inputs.checked(new, named)
+        self._new = _input_schemas.checked(new, named)
         self._named = named
         self.ids: list[str] = []
 
     @property
     def next(self) -> NewExecution | None:
-        """What is to be enqueued now."""
+        """The executions to enqueue now."""
         return self._new[len(self.ids)] if len(self.ids) < len(self._new) else None
 
     def take(self, answer: str) -> None:
-        """Take in what the database said of it."""
+        """Take over what the database has answered."""
         if answer.startswith("{"):
-            _inputs.learn(f"{{{json.dumps(self._new[len(self.ids)].call.function)}: {answer}}}")
-            self._new = _inputs.checked(self._new, self._named)
+            _input_schemas.update(f"{{{json.dumps(self._new[len(self.ids)].call.function)}: {answer}}}")
+            self._new = _input_schemas.checked(self._new, self._named)
         else:
             self.ids.append(answer)
 

@@ -70,7 +70,7 @@ class Worker:
             raise ValueError("no task or workflow is registered: import the modules that define them first")
         self._client = client or default_client()
         self._engine: Engine
-        self._closed = True  # nothing is answered any more, or not yet
+        self._closed = True  # nothing is answered: not yet, or no longer
         self._host: Host
         self._tasks: Tasks
         self._workflows: Workflows
@@ -84,7 +84,7 @@ class Worker:
         """Work until `drain` is called or, with `signals`, SIGTERM, SIGINT or SIGHUP comes; then end within the grace.
 
         A SIGHUP that is ignored or has a handler of the program's is not the worker's. All workers of an event loop
-        hear of a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not
+        get a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not
         finished by then is handed back and costs no attempt. Raises `WorkerStopped` when the engine ended the worker.
         """
         async with self:
@@ -244,7 +244,7 @@ class Worker:
             if kind == "task":
                 self._tasks.fail_unhandled(item[0], item[1], error)
             elif kind == "run":
-                self._workflows.hold_unhandled(item[0], item[1], error)
+                self._workflows.mark_unhandled(item[0], item[1], error)
 
     def _on_drop(self, id: str, lease: int, reason: str) -> None:
         if not self._workflows.drop(id, lease, reason) and not self._tasks.drop(id, lease, reason):

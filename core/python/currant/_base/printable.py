@@ -1,4 +1,4 @@
-"""Text of others, made fit for a terminal and a log: nothing in it moves the cursor, hides text or forges a line."""
+"""Text of others, made safe for a terminal and a log: nothing in it moves the cursor, hides text or forges a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WITH_NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def one_line(text: str) -> str:
-    r"""The text on one line. What is not to be seen in it is written as Python writes it: `\x1b`, `\n`, `\u202e`."""
+    r"""The text on one line. Invisible characters are written as Python escapes: `\x1b`, `\n`, `\u202e`."""
     return _UNSAFE.sub(_escape, text)
 
 
@@ -25,7 +25,7 @@ def lines(text: str, indent: str = "    ") -> str:
 
 
 def json_text(document: str) -> str:
-    r"""The same JSON document, with what is not to be seen in its strings as JSON escapes it: `\u009b`, `\u202e`."""
+    r"""The same JSON document, with the invisible characters of its strings as JSON escapes: `\u009b`, `\u202e`."""
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 

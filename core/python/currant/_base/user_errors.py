@@ -16,9 +16,9 @@ from typing import Any
 
 _LONGEST_MESSAGE = 16_384  # characters of an error's message that are kept
 _LONGEST_TRACEBACK = 32_768
-_MOST_FRAMES = 500  # the innermost ones of each traceback; more do not fit into what is kept
+_MOST_FRAMES = 500  # the innermost frames of each traceback; more would not fit into the limit above
 
-# A metaclass may have a property of these names: what `type` itself says is asked for.
+# A metaclass may have a property of these names, so `type`'s own descriptors are called.
 _name, _qualname, _mro = (type.__dict__[name].__get__ for name in ("__name__", "__qualname__", "__mro__"))
 
 
@@ -33,7 +33,7 @@ def type_name(error: BaseException) -> str:
 
 
 def class_names(error: BaseException, qualified: Callable[[type], str]) -> set[str]:
-    """Every name of the error's class and of those above it; `qualified` gives the one with its module."""
+    """The names of the error's class and its base classes, bare and with their module; `qualified` gives the second."""
     names: set[str] = set()
     for kind in _mro(type(error)):
         names |= {str.__str__(_name(kind)), str.__str__(_qualname(kind))}
@@ -57,7 +57,7 @@ def one_line(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback with causes and notes, its last 32,768 characters; where it cannot be shown, as much as can."""
+    """The traceback with causes and notes, its last 32,768 characters; a part that cannot be shown is left out."""
     attempts: tuple[Callable[[], list[str]], ...] = (
         lambda: tracebacks.format_exception(error, limit=-_MOST_FRAMES),
         lambda: [*tracebacks.format_tb(error.__traceback__, limit=-_MOST_FRAMES), one_line(error)],
@@ -77,7 +77,7 @@ def _text(value: str) -> str:
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether this is Ctrl-C in a program of `asyncio.run`, raised by its handler in the midst of whatever ran."""
+    """Whether this is Ctrl-C in a program of `asyncio.run`: its handler raises it in whatever code runs."""
     if not is_a(error, KeyboardInterrupt):
         return False
     trace = error.__traceback__
@@ -87,7 +87,7 @@ def interrupted(error: BaseException) -> bool:
 
 
 class SafeLogger:
-    """A logger whose callers go on whatever the filters and handlers of the program raise; then stderr has the line."""
+    """A logger that never raises: when a filter or handler of the program does, the line goes to standard error."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -117,5 +117,5 @@ class SafeLogger:
         self.log(logging.ERROR, message, *args, stacklevel=2, **more)
 
     def failure(self, error: BaseException, message: str, *args: Any) -> None:
-        """As `logging.Logger.exception`, of an error that need not be the one at hand."""
+        """As `logging.Logger.exception`, for an error that is not necessarily being handled."""
         self.log(logging.ERROR, message, *args, exc_info=error, stacklevel=2)

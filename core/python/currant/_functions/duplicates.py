@@ -1,6 +1,6 @@
-"""Two functions under one registered name: one is refused, unless it is the same function met again.
+"""A second function under a registered name is refused, unless it is the same function again.
 
-The same function is met again when its module is run a second time (reloaded, or run as a script and imported), when a
+The same function comes again when its module is run a second time (reloaded, or run as a script and imported), when a
 cell of a notebook is run again, and when a factory is called again with the same values.
 """
 

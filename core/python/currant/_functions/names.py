@@ -1,4 +1,4 @@
-"""What modules and classes are called, in whichever process asks: a script run as `__main__` has a real name too."""
+"""Names of modules and classes that are the same in every process: a script run as `__main__` has a real name too."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
 
 
 def to_json(value: Any, what: str) -> bytes:
-    """As `encode`, for a value that is compared with what it is decoded to: nothing is looked at, and any size goes."""
+    """As `encode`, for a value that is decoded again to compare: nothing is checked, and any size is allowed."""
     try:
         return _encoder.encode(value)
     except Exception as error:
@@ -136,7 +136,7 @@ class Carrier:
         try:
             if self._is_plain and value == arrived:
                 return
-        except RecursionError:  # it is nested deeply; `difference` does not mind
+        except RecursionError:  # it is nested deeply, which `difference` allows
             pass
         found = fidelity.difference(value, arrived, self._is_loose)
         if found is not None:
@@ -152,7 +152,7 @@ class Carrier:
         try:
             self.check(value, self.decode(data))
         except SerializationError:
-            refuse_no_numbers(value, self.what)  # which is the better reason
+            refuse_no_numbers(value, self.what)  # the better message
             raise
         return data
 
@@ -183,20 +183,20 @@ def show_type(type: Any) -> str:
 def encode_error(error: BaseException, execution_id: str | None = None) -> bytes:
     """Give an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first.
 
-    It never raises: of an error that cannot be shown it says as much as can be.
+    It never raises: parts of the error that cannot be shown are left out.
     """
-    told = _told_by(error) if is_a(error, ExecutionFailed) else None
-    if told is None:
-        told = {"type": type_name(error), "message": message_of(error), "traceback": traceback_of(error)}
-        return _encoder.encode({**told, "id": execution_id})
-    return _encoder.encode(told)
+    found = _attributes_of(error) if is_a(error, ExecutionFailed) else None
+    if found is None:
+        found = {"type": type_name(error), "message": message_of(error), "traceback": traceback_of(error)}
+        return _encoder.encode({**found, "id": execution_id})
+    return _encoder.encode(found)
 
 
-def _told_by(failed: Any) -> dict[str, str] | None:
-    """What an `ExecutionFailed` carries; None when users' code has put something else than text there."""
+def _attributes_of(failed: Any) -> dict[str, str] | None:
+    """The attributes of an `ExecutionFailed`; None when users' code has put something else than text there."""
     try:
-        told = {name: getattr(failed, name) for name in ("type", "message", "traceback", "id")}
-        return {name: str.encode(text, "utf-8", "backslashreplace").decode() for name, text in told.items()}
+        found = {name: getattr(failed, name) for name in ("type", "message", "traceback", "id")}
+        return {name: str.encode(text, "utf-8", "backslashreplace").decode() for name, text in found.items()}
     except BaseException:  # a subclass that does not call our constructor, or has properties of these names
         return None
 

@@ -1,4 +1,4 @@
-"""Whether a value is, behind its way through JSON, what it was. Where it would not be, the call that gave it raises.
+"""Whether a value that has gone through JSON is still the same. Where it would not be, the call that gave it raises.
 
 `difference` compares what was given with what would arrive, types included. Which types need that is decided once for
 each annotation: `certain` and `is_plain`.
@@ -37,7 +37,7 @@ _Class: Any = type
 _asked: list[type] = []
 
 
-# What is known of an annotation
+# Annotations
 
 
 def certain(annotation: Any) -> frozenset[type]:
@@ -93,7 +93,7 @@ def _is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType)
 
 
-# What was given, and what would arrive
+# Values: the given one, and the one that would arrive
 
 
 def difference(before: Any, after: Any, loose: bool = False) -> str | None:
@@ -214,7 +214,7 @@ def _compare_uuids(before: UUID, after: UUID, path: Path, stack: Stack) -> str |
 
 
 def _compare_objects_of(kind: Any) -> Compare:
-    """How objects of a class are compared: by all that they hold; where that cannot be seen, by their own `==`."""
+    """How objects of a class are compared: by all their attributes; where those are not known, by their own `==`."""
     names = _fields(kind)
     pydantic = sys.modules.get("pydantic")
     stores = ["__dict__"] if kind.__dictoffset__ else []
@@ -224,7 +224,7 @@ def _compare_objects_of(kind: Any) -> Compare:
         if kind.__eq__ is not object.__eq__ or not stores:
             return _compare_opaque
         names = ()
-    # What is made from the rest, at its first use, is no part of the value.
+    # A cached property is made from the other attributes at its first use: it is no part of the value.
     made = {name for base in kind.__mro__ for name, item in vars(base).items() if isinstance(item, cached_property)}
     hidden = frozenset({*made, "__orig_class__", *names})
 

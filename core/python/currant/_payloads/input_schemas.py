@@ -10,7 +10,7 @@ from currant.errors import CurrantError, InvalidInput
 
 Named = Callable[[bytes], dict[str, Any]]  # stored arguments by the names of a function's parameters
 
-_SHOWN = 3  # of what does not fit
+_SHOWN = 3  # faults that a message names
 _validators: dict[str, Any] = {}  # by the schema's hash
 
 
@@ -34,8 +34,8 @@ class _Enqueue(Protocol):
 Enqueue = TypeVar("Enqueue", bound=_Enqueue)
 
 
-class Inputs:
-    """What one client knows of the schemas in its database, which says so when that is not, or no longer, true."""
+class InputSchemas:
+    """The input schemas that one client knows. Its database says when they are not the current ones, or no longer."""
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
@@ -46,8 +46,8 @@ class Inputs:
             return new
         return [self._checked(item, named) for item in new]
 
-    def learn(self, schemas: str) -> None:
-        """Take in what the database said: JSON `{function: {"hash": ..., "schema": ...}}`."""
+    def update(self, schemas: str) -> None:
+        """Take over what the database has answered: JSON `{function: {"hash": ..., "schema": ...}}`."""
         for function, known in json.loads(schemas).items():
             if known["hash"] is None:
                 self._hashes.pop(function, None)
@@ -66,7 +66,7 @@ class Inputs:
 
 
 def keyword_arguments(args: bytes) -> dict[str, Any]:
-    """Stored arguments by name, as far as they are: for a function that is only known by its name."""
+    """The stored arguments that have names: for a function that is only known by its name."""
     kwargs: dict[str, Any] = json.loads(args)["kwargs"]
     return kwargs
 
@@ -90,7 +90,7 @@ def _dialect() -> Any:
 
 
 def _validator(function: str, schema: Any) -> Any:
-    # Imported when there is a schema at all. The registry is empty, so that a schema makes no program fetch a URL.
+    # jsonschema is imported only when there is a schema. The registry is empty: no schema makes a program fetch a URL.
     from jsonschema.validators import validator_for
     from referencing import Registry
 

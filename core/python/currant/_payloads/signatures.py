@@ -1,4 +1,4 @@
-"""A function's arguments and result as JSON, by its signature; everything that can be worked out once is."""
+"""A function's arguments and result as JSON, by its signature. What can be computed once is computed once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Signature:
         self._mutable_defaults = list(self._find_mutable_defaults())
         self._carriers: tuple[list[Carrier], Carrier, dict[str, Carrier], Carrier] | None = None
         self._result: Carrier | None = None
-        self._certain: set[tuple[type, ...]] = set()  # types of positional arguments that arrive as they are
+        self._certain: set[tuple[type, ...]] = set()  # types of positional arguments that arrive unchanged
 
     # Arguments
 
@@ -92,14 +92,14 @@ class Signature:
         data = b'{"args":%b,"kwargs":%b}' % (positional, named)
         if len(data) > codec.payload_limit():
             codec.check_size(data, f"the arguments of {self.name}")
-        # What the worker could not decode is refused here, and what would be another value there.
+        # Arguments that the worker could not decode, or would decode to another value, are refused here.
         types = tuple(map(type, args))
         if kwargs or types not in self._certain or len(data) > CERTAIN_LENGTH or (float in types and b"null" in data):
             try:
                 self._check_args(args, kwargs, data)
             except SerializationError:
                 for name, value in self._named(args, kwargs):
-                    codec.refuse_no_numbers(value, name)  # which is the better reason
+                    codec.refuse_no_numbers(value, name)  # the better message
                 self._raise_for_variable(args, kwargs)
                 raise
         return data
@@ -185,7 +185,7 @@ class Signature:
         """Give a stored result as the annotated type. Raises `SerializationError`."""
         return (self._result or self._make_result()).decode(data)
 
-    # Worked out once
+    # Computed once
 
     def _resolve(self, key: str, local_names: Mapping[str, Any]) -> Any:
         if key == "return":

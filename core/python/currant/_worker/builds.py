@@ -1,4 +1,4 @@
-"""The build: which version of the code a worker runs. A held workflow is tried again by another build only."""
+"""The build: which version of the code a worker runs. An incompatible workflow is tried again by another build only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Processes that tasks fork: a signal to one of them is its own, and none of them goes on as a worker.
 
-An event loop hears of signals by a byte in its wake-up descriptor, which a forked child shares: its SIGTERM would drain
-the worker. So the child of a process with a worker gets back what the worker has replaced, and until then no signal.
-A child that lives longer than the worker must not keep its port: the next worker needs it.
+An event loop learns of a signal by a byte in its wake-up fd, which a forked child shares: a SIGTERM to the child
+would drain the worker. The child of a process with a worker therefore gets back the handlers that the worker has
+replaced, and no signal before that. A child that outlives the worker must not keep its port: the next worker needs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Handler = Callable[[int, Any], Any] | int | None
 _workers = 0  # in this process
 _replaced: dict[int, Handler] = {}  # the handlers that were there before a worker set its own
 _mask = threading.local()  # the signals that the forking thread had blocked
-_ports: dict[int, int] = {}  # of workers: where they serve health and metrics, and the socket's descriptor
+_ports: dict[int, int] = {}  # ports where workers serve health and metrics, and the sockets' descriptors
 _hooked = False
 
 

@@ -21,7 +21,7 @@ _FIELDS = ("function", "execution_id", "attempt", "queue", "workflow_id", "trace
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people. What a message or an error has in it cannot forge a line or act on a terminal."""
+    """Lines for people. A message or an error cannot forge a line or act on a terminal."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT)
@@ -56,7 +56,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def about_execution(record: logging.LogRecord) -> bool:
-    """A filter that adds which execution's code has logged this; what the record says itself stays."""
+    """A filter that adds the execution whose code has logged the record, unless the record names one itself."""
     for field, value in _execution().items():
         if not hasattr(record, field):
             setattr(record, field, value)

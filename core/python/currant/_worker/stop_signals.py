@@ -1,6 +1,6 @@
-"""The signals that stop workers: every worker of a process hears of them, and the last one puts back what was there.
+"""The signals that stop workers. Every worker of a process gets them; the last one restores the earlier handlers.
 
-An event loop has one handler for each signal, so a worker that set its own would make another one deaf.
+An event loop has one handler for each signal, so a worker that set its own would keep it from another worker.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from currant._worker import forks
 OnSignal = Callable[[int], None]
 
 _hearing: list[OnSignal] = []
-_loop: asyncio.AbstractEventLoop | None = None  # the one whose workers they are
-_before: dict[int, Any] = {}  # the handlers that were there
+_loop: asyncio.AbstractEventLoop | None = None  # the event loop of the workers
+_before: dict[int, Any] = {}  # the handlers of before the first worker
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def heard(loop: asyncio.AbstractEventLoop, on_signal: OnSignal) -> Iterator[None
     """Within this, SIGTERM and SIGINT call `on_signal`, and SIGHUP where it would end the process.
 
     A SIGHUP that is ignored (`nohup`) or that the program handles itself is left alone. Outside of the main thread
-    nothing is heard: Python tells no other.
+    no signal arrives: Python handles signals in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

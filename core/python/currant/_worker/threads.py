@@ -40,7 +40,7 @@ class Threads:
         try:
             thread.start()
             self._made += 1
-        except RuntimeError:  # the system allows no more of them: the work waits for one of those that there are
+        except RuntimeError:  # the system allows no more threads: the work waits for one of the present ones
             if not self._made:
                 raise
             self._free -= 1

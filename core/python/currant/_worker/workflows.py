@@ -66,7 +66,7 @@ class Workflows:
             if function is None or function.kind != "workflow":
                 raise UnknownFunction(f"no workflow {name} is registered in worker {host.name}")
             run = _make_run(id, attempt, function, queue, args)
-        except BaseException as error:  # of the arguments' own code; an `exit()` there ends the run, not the worker
+        except BaseException as error:  # of the arguments' own code: an `exit()` there ends the run, not the worker
             if interrupted(error):
                 raise
             log_failure(name, id, attempt, queue, error)
@@ -115,8 +115,8 @@ class Workflows:
         self._remove(id, "dropped")
         return True
 
-    def hold_unhandled(self, id: str, lease: int, error: BaseException) -> None:
-        """Hold a run as incompatible that could not be started because of a defect of the worker."""
+    def mark_unhandled(self, id: str, lease: int, error: BaseException) -> None:
+        """Mark a run incompatible that could not be started because of a defect of the worker."""
         self._runs.pop(id, None)
         self.deliver(self._host.engine.commands(id, lease, [("hold", encode_error(error, id))]))
 

@@ -165,7 +165,7 @@ class _Gathering:
 
     def _child_done(self, child: asyncio.Future[Any]) -> None:
         self._missing -= 1
-        error = _error(child)  # to look at it is to say that it does not go unseen
+        error = _error(child)  # asking for the exception marks it as retrieved
         if self.outer.done():
             return
         if error is not None and not self._return_exceptions:
@@ -220,7 +220,7 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Make asyncio's functions ours until `uninstall` has been called as often."""
+    """Replace the code of asyncio's functions until `uninstall` has been called as often."""
     global _users
     with _lock:
         _users += 1

@@ -32,13 +32,13 @@ _plain_sleep = time.sleep
 def install_blocking_guard() -> None:
     """From now on a blocking call in a workflow raises RuntimeError ("put it in a task"). Cannot be undone.
 
-    It sees what CPython reports to audit hooks: network, processes, `time.sleep`. A loop that computes is not seen.
+    It detects what CPython reports to audit hooks: network, processes, `time.sleep`; not a loop that computes.
     """
     global _installed
     if not _installed:
         _installed = True
         sys.addaudithook(_audit)
-        if sys.version_info < (3, 13):  # its `time.sleep` reports to nobody
+        if sys.version_info < (3, 13):  # CPython's own reports to no audit hook
             time.sleep = _sleep  # type: ignore[assignment]
 
 

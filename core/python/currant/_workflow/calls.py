@@ -1,4 +1,4 @@
-"""What a workflow's code may ask its run for: steps, signals, versions, side effects, its clock and its chance."""
+"""Calls of a workflow's code to its run: steps, signals, versions, side effects, recorded time and random numbers."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Calls:
             data = self._journal.records[key].value or b"null"
             command: Command = ()
         else:
-            # Outside of the loop, so that it can make no steps: a replay does not call it.
+            # Called outside of the loop, so that it can make no steps: a replay does not call it.
             _set_running_loop(None)
             try:
                 data = _run_side_effect(function, type)
@@ -133,13 +133,13 @@ class Calls:
         try:
             return codec.decode(data, type, "the value of a side effect")
         except SerializationError as error:
-            if recorded:  # it fitted when it was recorded: the code has changed, which must not fail the run for good
+            if recorded:  # it fitted when it was recorded: the code has changed, which must not end the run
                 self._journal.diverge(f"step {key} (side_effect): {error}")
                 raise WorkflowSuspendException from None
             raise
 
     def is_replaying(self) -> bool:
-        """True while the outcome at hand, or the start, is one that an earlier activation has seen."""
+        """True while the outcome that is being delivered, or the start, was delivered before."""
         return self._journal.records is not None
 
     def now(self) -> datetime:
@@ -185,7 +185,7 @@ class Calls:
         return future
 
     def misfits(self, step: Step[Any], error: BaseException) -> BaseException:
-        """A recorded result does not fit the code: the run is held, since to fail it would be for good."""
+        """A recorded result does not fit the code: the run becomes incompatible, since a failure would be final."""
         self._journal.diverge(f"step {step.key} ({show(step.kind, step.name)}): {error}")
         return WorkflowSuspendException()
 
@@ -244,5 +244,5 @@ def derive_id(run_id: str, key: str) -> str:
 
 
 def new_execution(id: str, call: Call, idempotency_key: str) -> tuple[str, Call, str, None]:
-    """An enqueue as the engine takes it (`rust_bridge.NewExecution`)."""
+    """An enqueue in the form that the engine expects (`rust_bridge.NewExecution`)."""
     return (id, call, idempotency_key, None)

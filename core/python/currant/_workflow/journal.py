@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 class Journal:
-    """What a run asks for, and whether that fits its history.
+    """The commands of a run, and whether they fit its history.
 
     `name` is that of the workflow, for messages. `replay_check`: whether a replay compares what steps ask for, or only
     their names.
@@ -77,7 +77,7 @@ class Journal:
         self.records = None
         self.frontier = False
         if not any(command[0] != "cancel" for command in self.commands):
-            self.commands.clear()  # cancels are not recorded one by one, but they were in a commit that is
+            self.commands.clear()  # single cancels are not recorded, but the commit that they were part of is
         self.commands += given_up
 
     def take(self) -> list[Command]:
@@ -94,8 +94,8 @@ class Journal:
             return True
         record = records.pop(key, None)
         if record is None:
-            # Behind the last outcome there may be more than is recorded: a run that failed there is retried with
-            # fixed code. What is recorded must be made all the same, `end_replay` sees to that.
+            # After the last outcome the code may do more than is recorded: a run that failed there is retried with
+            # fixed code. Recorded commands must be made all the same; `end_replay` checks that.
             if self.frontier:
                 self.commands.append(command)
                 return True
@@ -154,7 +154,7 @@ class Journal:
         return difference is None
 
     def diverge(self, message: str) -> None:
-        """The run will be held. Nothing it does from here on counts, whatever its code catches."""
+        """Mark the run incompatible. Nothing that it does from here on counts, whatever its code catches."""
         if self.divergence is None:
             self.divergence = NonDeterminismError(f"workflow {self._name}: {message}")
         self.unwinding = True

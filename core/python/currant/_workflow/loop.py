@@ -36,7 +36,7 @@ _LONGEST_PATH = 120  # a step key has at most 200 characters
 
 
 class Host(Protocol):
-    """What the loop tells the run that it belongs to."""
+    """What the loop calls of the run that it belongs to."""
 
     def timer_cancelled(self, timer: Timer) -> None:
         """A timer that had become a command is no longer waited for."""
@@ -190,7 +190,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             raise RuntimeError("a workflow cannot be run inside another one's activation")
         task = _swap_task(outer) if _ONE_TASK_PER_THREAD else None
         before = (outer, sys.get_asyncgen_hooks(), gc.isenabled(), task)
-        # Objects in cycles die at a moment that no replay repeats. They must not do so in a workflow's branch.
+        # The garbage collector runs at a moment that no replay repeats, so it must not run in a workflow's branch.
         gc.disable()
         _set_running_loop(self)
         sys.set_asyncgen_hooks(*self._asyncgen_hooks)
@@ -376,7 +376,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if _get_running_loop() is self:  # its last reference went, at a moment that a replay repeats
             self._asyncgens.discard(agen)
             self.call_soon(self.create_task, agen.aclose())
-        elif not self._closed:  # found by the garbage collector: kept, and closed when the run ends
+        elif not self._closed:  # found by the garbage collector: the generator is kept, and closed when the run ends
             self._left_asyncgens.append(agen)
 
     async def shutdown_asyncgens(self) -> None:
@@ -433,7 +433,7 @@ def _is_suspension(error: BaseException) -> bool:
     return is_a(error, WorkflowSuspendException)
 
 
-_members = BaseExceptionGroup.exceptions.__get__  # what the group itself says, not a property of a subclass
+_members = BaseExceptionGroup.exceptions.__get__  # the method of the base class, not a property of a subclass
 
 
 def _shown(handle: Handle | Timer) -> str:
@@ -452,7 +452,7 @@ def _micros(seconds: float) -> int:
 
 
 def _swap_task(loop: asyncio.AbstractEventLoop | None, task: Any = None) -> Any:
-    """From Python 3.14 on the current task belongs to the thread, not to the loop: put the worker's aside."""
+    """From Python 3.14 on the current task belongs to the thread, not to the loop: save the worker's."""
     tasks: Any = asyncio.tasks
     return None if loop is None else tasks._swap_current_task(loop, task)
 

@@ -1,7 +1,7 @@
 """Whether the code asks for what is recorded: one pure comparison, for workers and for replays in tests.
 
 Arguments are the same when, decoded to the parameters of the function as it is now, they are written as the same JSON.
-So the order of an object's keys, a default that is written out, an argument by position or by name make no difference.
+The order of an object's keys, a default that is written out, an argument by position or by name make no difference.
 Equal bytes are equal: nothing is decoded where the code has not changed.
 """
 
@@ -24,15 +24,15 @@ HELP = (
 
 _LONGEST = 100  # characters of a value in a message
 _BEFORE = 20  # characters of a longer one before the first that differs
-_MASK = "**********"  # how pydantic's secrets show themselves, at any depth of a value
+_MASK = "**********"  # the text that pydantic shows for a secret, at any depth of a value
 _NOTHING = "nothing"
-_LABELS = {  # of the parts of a verb
+_LABELS = {  # names for the parts of a verb
     "signal": ("the target", "the signal's name", "the payload"),
     "cancel": ("the target", "", "force"),
     "enqueue": ("the function", "idempotency_key", ""),
 }
 
-# What a recorded command asked for. A call: its arguments. A verb: its target, name and payload; an enqueue under a
+# The request of a recorded command. A call: its arguments. A verb: its target, name and payload; an enqueue under a
 # key: function, key and arguments. A timer or a wait: when it is due, in microseconds since 1970.
 Asked = bytes | tuple[str, str, bytes] | int | None
 
@@ -49,7 +49,7 @@ class Difference(NamedTuple):
 
 
 def asked_by(command: tuple[Any, ...]) -> Asked:
-    """What a command of a workflow asks for beside its name (docs/internals/engine.md)."""
+    """What a command of a workflow requests besides its name (docs/internals/engine.md)."""
     kind = command[0] if command else ""
     if kind in ("execute", "detach"):
         args: bytes = command[2].args

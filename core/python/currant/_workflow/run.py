@@ -202,7 +202,7 @@ class WorkflowRun(Calls):
         if error is None:
             try:
                 return ("complete", self._encode_result(task.result()))
-            except BaseException as broken:  # of the result's own code; an `exit()` there ends the run, not the worker
+            except BaseException as broken:  # of the result's own code: an `exit()` there ends the run, not the worker
                 error = broken
         return failure(error, self.id)
 

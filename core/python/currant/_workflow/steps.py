@@ -53,7 +53,7 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
         self.name = name
         self.command = command
         self.decode = decode
-        self.arguments = arguments  # of the function that is called, for a replay
+        self.arguments = arguments  # those of the function that is called, for a replay to compare
 
     def _begin(self) -> Generator[Any, Any, R]:
         if self._started:
@@ -110,7 +110,8 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
     def misfits(self, error: BaseException) -> BaseException:
         """The error that is raised where the step is awaited when its result could not be decoded.
 
-        That of a step fitted the function that gave it, or it would have failed: the code has changed, the run is held.
+        A result that did not fit its own function would have failed the step. The code has changed since, and the run
+        becomes incompatible.
         """
         if self.kind in ("task", "workflow") and is_a(error, SerializationError):
             return self._run.misfits(self, error)

@@ -34,7 +34,7 @@ def import_module(name: str) -> None:
     if name.endswith(".py") or "/" in name:
         guess = name.removesuffix(".py").strip("./").replace("/", ".")
         raise Mistake(f"{name} is a file; -m takes the name that one imports, such as {guess}")
-    with slow_imports.told_of(name):
+    with slow_imports.warnings_about(name):
         found = _try_import(name)
     if not found:
         raise Mistake(

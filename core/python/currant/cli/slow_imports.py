@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 _log = logging.getLogger("currant.worker")
 
-TOLD_AFTER = (10.0, 30.0, 60.0, 120.0, 240.0, 600.0, 1800.0, 3600.0)
+WARN_AFTER = (10.0, 30.0, 60.0, 120.0, 240.0, 600.0, 1800.0, 3600.0)
 """Seconds after the beginning of an import at which it is told of."""
 
 
 @contextmanager
-def told_of(module: str) -> Iterator[None]:
-    """Log a warning at each of `TOLD_AFTER` while the body imports the module."""
+def warnings_about(module: str) -> Iterator[None]:
+    """Log a warning at each of `WARN_AFTER` while the body imports the module."""
     over = threading.Event()
-    thread = threading.Thread(target=_tell, args=(module, TOLD_AFTER, over), name="slow-imports", daemon=True)
+    thread = threading.Thread(target=_tell, args=(module, WARN_AFTER, over), name="slow-imports", daemon=True)
     thread.start()
     try:
         yield

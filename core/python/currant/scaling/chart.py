@@ -70,7 +70,7 @@ def _panel(
 
 
 def _line(samples: Sequence[Sample], value: Callable[[Sample], float], end: float, most: float, top: float) -> str:
-    """Steps; of looks that share a point of the curve the greatest number counts."""
+    """Steps; samples that share a point of the curve are drawn as the greatest of them."""
     columns: dict[int, float] = {}
     for sample in samples:
         column = int(sample.time / end * POINTS)

@@ -1,4 +1,4 @@
-"""Loads to simulate: when executions come, and how long their attempts take."""
+"""Loads to simulate: when executions become ready, and how long their attempts take."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Service = Callable[[random.Random], float]
 
 
 def exponential(mean: float) -> Service:
-    """Service times without a memory."""
+    """Exponential service times."""
     return lambda chance: chance.expovariate(1 / mean)
 
 
@@ -56,12 +56,12 @@ def lognormal(mean: float, sigma: float) -> Service:
 
 
 def mostly(short: Service, long: float, part: float) -> Service:
-    """Some of them long."""
+    """Mostly short service times, and some long ones."""
     return lambda chance: long if chance.random() < part else short(chance)
 
 
 def poisson(chance: random.Random, rate: Callable[[float], float], until: float) -> list[float]:
-    """Arrivals that know nothing of each other, so many a second."""
+    """Random independent arrivals (Poisson), with a mean rate per second."""
     times: list[float] = []
     for second in range(int(until)):
         # Knuth's way; rates are small.
@@ -128,7 +128,7 @@ def _mixed(chance: random.Random) -> Load:
 
 def _ramp(chance: random.Random) -> Load:
     load = _blind(chance)
-    # The path of the metrics is what is lost; who asks Postgres itself has none.
+    # Only the metrics are lost; a scaler that asks Postgres does not need them.
     return replace(
         load, name="ramp", description=f"{RAMP}, metrics lost for 10 min", unseen=None, no_metrics=load.unseen
     )

@@ -1,4 +1,4 @@
-"""What a decision on the number of pods is made from, and what it says. Times are seconds on one clock, any clock."""
+"""The input and the output of a decision on the number of pods. All times are in seconds on one clock."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from currant.scaling import pool_defaults
 Phase = Literal["starting", "working", "draining"]
 
 INTERVAL = 5.0
-"""Seconds between two looks at a pool."""
+"""Seconds between two decisions for a pool."""
 
 FIRST_STARTUP = 20.0
-"""Seconds that a pod is taken to need from being asked for to its first claim, until one has been measured."""
+"""Seconds from the request for a pod to its first claim, until that has been measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the owner of a pool wants; the names of a WorkerPool's `spec.scaling` are in brackets.
+    """The scaling of a pool; the names of a WorkerPool's `spec.scaling` are in brackets. Durations are in seconds.
 
-    `concurrency`: attempts that a pod runs at once. `latency_target` [latencyTarget]: a ready execution should start
-    within it. `target_utilization` [targetUtilization]: the part of the slots that is busy under steady load. `window`
-    [scaleDown.window]: a surplus is kept for so long at most. `max_step_percent` [scaleDown.maxStepPercent]: the part
-    of the pods that begins to drain in one look at most, but at least one. `zero_after` [scaleToZeroAfter]: the last
-    pod stays for so long without work. `drain_timeout` [drain.timeout]: an attempt is never cut before that.
+    `concurrency`: attempts that a pod runs at once. `latency_target` [latencyTarget]: within it a ready execution
+    should start. `target_utilization` [targetUtilization]: the part (0 to 1) of the slots that is busy under steady
+    load. `window` [scaleDown.window]: the longest time for which a surplus is kept. `max_step_percent`
+    [scaleDown.maxStepPercent]: the part of the pods that may begin to drain in one decision; one pod always may.
+    `zero_after` [scaleToZeroAfter]: how long the last pod stays without work. `drain_timeout` [drain.timeout]: how long
+    a draining pod may finish its attempts before they are cut.
     """
 
     min_pods: int = pool_defaults.WORKER_POOL_SCALING_MIN_REPLICAS
@@ -42,12 +43,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The executions of one function in a pool's queues that somebody must run, or runs.
+    """The executions of one function in a pool's queues that run or must be run.
 
-    `ready`: claimable now; not those that are held, wait for a place or have no worker that knows them. `due`:
-    claimable within the horizon (`horizon()`). `running`: attempts that run, not workflows that wait. `service`:
-    seconds that an attempt takes on average; None: not known. `age`: seconds that those which run have run for on
-    average.
+    `ready`: executions that may be claimed now, without those that are incompatible, await a permit or that no worker
+    knows. `due`: those that may be claimed within the horizon (`horizon()`). `running`: running attempts, without
+    waiting workflows. `service`: seconds that an attempt takes on average; None: not known. `age`: seconds for which
+    the running attempts have run, on average.
     """
 
     function: str
@@ -62,8 +63,8 @@ class Work:
 class Pod:
     """A pod of the pool that is not being deleted.
 
-    `running`: attempts in it. `idle`: it holds no lease at all, not even on a workflow that waits. `since`: when it
-    began to drain, if it does; else when it was made.
+    `running`: its running attempts. `idle`: it has no lease at all, not even on a waiting workflow. `since`: when it
+    began to drain; for a pod that does not drain, when it was made.
     """
 
     name: str
@@ -75,11 +76,12 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A pool at one moment. What could not be seen is None, and never taken for nothing.
+    """A pool at one moment. None means: not known.
 
-    `replicas`: pods that are asked for, those that drain among them. `startups`: seconds that pods which came since the
-    last look needed to their first claim. `connections_left`: pods that the database has connections for beside those
-    that are there. `measured`: when `work` was; None: now.
+    `replicas`: requested pods, with the draining ones. `oldest_ready`: seconds for which the oldest ready execution has
+    waited. `startups`: seconds to their first claim of the pods that started since the last decision.
+    `connections_left`: for how many more pods the database has connections. `measured`: when `work` was counted; None:
+    now.
     """
 
     now: float
@@ -94,12 +96,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one look leaves to the next. `began`: the first look; None: there was none.
+    """What one decision leaves to the next. `began`: the time of the first decision; None: there was none.
 
-    `orders`: by pod, what it was told to be (`draining`, `working`) and when, until a look sees it so: one that comes
-    before the workers have heard of it must not decide as if nothing had been asked.
+    `requests`: by pod, the phase that was requested (`draining`, `working`) and when, until a snapshot shows it: a
+    decision before the workers have followed must not forget what was requested.
 
-    `running`: (time, attempts that ran) of the last minute. `wanted`: (time, pods that were needed) of the last window.
+    `running`: (time, running attempts) of the last minute. `wanted`: (time, needed pods) of the last window.
     `startup`: moving average of `Snapshot.startups`. `busy`: when there was work last. `stepped`: when the pool was
     made smaller last. `services`: the last known service times by function.
     """
@@ -111,17 +113,17 @@ class Memory:
     busy: float | None = None
     stepped: float = -math.inf
     services: Mapping[str, float] = field(default_factory=dict)
-    orders: Mapping[str, tuple[Phase, float]] = field(default_factory=dict)
+    requests: Mapping[str, tuple[Phase, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done now.
+    """What to do now.
 
-    `desired`: pods that are to claim. `replicas`: pods to ask for: with those that drain and are not done. `drain` and
-    `undrain`: pods to be marked so in Postgres. `remove`: the pods that the lower number of replicas is to take: those
-    that drained and are idle, or over the time for it, and those that had not begun. `limited_by`: what kept the number
-    from being another; None: nothing did.
+    `desired`: the number of pods that should claim. `replicas`: the number of pods to request, with those that still
+    drain. `drain` and `undrain`: pods to mark so in Postgres. `remove`: the pods that should go when `replicas` is
+    lowered: those that have drained or whose drain time-out is over, and those that had not started. `limited_by`: what
+    limited the number; None: nothing did.
     """
 
     desired: int

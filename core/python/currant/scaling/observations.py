@@ -1,4 +1,4 @@
-"""What Postgres tells of a pool (`RustBridge.scaling`), as the work that a decision is made from."""
+"""Observations of a pool, as Postgres gives them (`RustBridge.scaling`), turned into the work to decide by."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from currant.scaling.model import Work
 
 WORKFLOW_SERVICE = 0.05
-"""Seconds of a slot that a workflow which is ready asks for: it runs until it waits for something."""
+"""Seconds of a slot that a ready workflow needs: it runs until it waits for something."""
 
 COUNTED = 2000
-"""How many of a queue `FunctionLoad.ready` has at most; of more it gives the shares."""
+"""How many executions of a queue `FunctionLoad.ready` counts at most; in a longer queue they are a sample."""
 
 CONNECTIONS_PER_POD = 6
-"""Connections that a worker may have open: its writer's, its listener's, those of its clients."""
+"""Connections that a worker may have open: its writer, its listener, its clients."""
 
 Service = Mapping[str, tuple[int, float]]
 """By function, how many attempts ended lately, and the seconds that they took."""
@@ -25,8 +25,8 @@ Service = Mapping[str, tuple[int, float]]
 class FunctionLoad:
     """The executions of one function in a pool's queues; `kind` is `task` or `workflow`.
 
-    `ready` are those among the first of each queue, `spare` those that are ready too and were not counted there, `due`
-    those that will be within the horizon. `seconds`: what the attempts that run have run for, taken together.
+    `ready`: those among the first `COUNTED` of each queue. `spare`: others that are ready and were not counted there.
+    `due`: those that become ready within the horizon. `seconds`: for how long the running attempts have run, in total.
     """
 
     function: str
@@ -50,17 +50,19 @@ def services(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, floa
 
 
 def work(functions: Iterable[FunctionLoad], service: Service, ready: int, known: Set[str]) -> tuple[Work, ...]:
-    """By function. `ready`: all that are, as far as they were counted. `known`: the functions that workers know which
-    are there; what none of them knows is left out: more of them would not run it either. No worker, no such knowledge.
+    """The work by function.
+
+    `ready`: the number of all ready executions. `known`: the functions that live workers know; other functions are
+    left out, since more such workers would not run them either. An empty `known` (no worker is there) leaves out none.
     """
     functions = tuple(functions)
     counted = sum(each.ready for each in functions)
-    # Beyond what was counted, the first are taken to be like the rest.
+    # A queue longer than `COUNTED` is taken to be like its first executions.
     factor = ready / counted if counted >= COUNTED and ready > counted else 1.0
     found = [_work(each, factor, service) for each in functions if not known or each.function in known]
-    gated = ready - counted if counted < COUNTED else 0
-    if gated > 0:  # those that waited for a place and have one now, or run alone
-        found.append(Work("", ready=gated))
+    uncounted = ready - counted if counted < COUNTED else 0
+    if uncounted > 0:  # executions that have got a permit, and poison suspects
+        found.append(Work("", ready=uncounted))
     return tuple(found)
 
 
@@ -69,7 +71,7 @@ def _work(each: FunctionLoad, factor: float, service: Service) -> Work:
     if each.kind == "workflow":
         return Work(each.function, ready, each.due, 0, WORKFLOW_SERVICE)
     ended, seconds = service.get(each.function, (0, 0.0))
-    # All time that was spent, by what came of it: so that those which take long count before they have ended.
+    # The time of running attempts counts too, so that long attempts show before the first of them has ended.
     spent = (seconds + each.seconds) / ended if ended else None
     age = each.seconds / each.running if each.running else 0.0
     return Work(each.function, ready, each.due, each.running, spent, age)

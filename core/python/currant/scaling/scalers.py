@@ -1,4 +1,4 @@
-"""What a simulation can be scaled by: the operator's own function, and KEDA with an HPA as they are documented."""
+"""Scalers for a simulation: the operator's own function, and KEDA with an HPA as they are documented."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 from currant.scaling.model import INTERVAL, Memory, Pod, Settings, Snapshot, Work
 from currant.scaling.rules import decide
-from currant.scaling.simulation import Orders, View
+from currant.scaling.simulation import Actions, View
 
 
 class Native:
@@ -20,13 +20,13 @@ class Native:
         self._settings = settings
         self._memory = Memory()
 
-    def look(self, view: View) -> Orders:
+    def actions(self, view: View) -> Actions:
         """See `Scaler`."""
         there = view.pods
         decision, self._memory = decide(self._settings, self._snapshot(view), self._memory)
         add = decision.replicas - (len(there) - len(decision.remove))
         grace = self._settings.drain_timeout
-        return Orders(max(0, add), decision.drain, decision.undrain, decision.remove, grace)
+        return Actions(max(0, add), decision.drain, decision.undrain, decision.remove, grace)
 
     def _snapshot(self, view: View) -> Snapshot:
         pods = tuple(Pod(pod.name, pod.phase, len(pod.jobs), not pod.jobs, pod.since) for pod in view.pods)
@@ -52,7 +52,7 @@ class Keda:
 
     KEDA asks every 30 s, and takes a workload without work to zero after 300 s; from one pod on the HPA decides every
     15 s with a tolerance of 0.1: up by 100 % or 4 pods, whichever is more, down to the largest number that it wanted in
-    the last 300 s. Which pods go is chance, but those that are not ready first; they have 30 s.
+    the last 300 s. Pods that are not ready go first, else random ones; each has 30 s to end.
     """
 
     interval = 15.0
@@ -67,11 +67,11 @@ class Keda:
         self._active = -math.inf
         self._looks = 0
 
-    def look(self, view: View) -> Orders:
+    def actions(self, view: View) -> Actions:
         """See `Scaler`."""
         self._looks += 1
         if not view.metrics:  # the HPA does nothing without its metric
-            return Orders()
+            return Actions()
         metric = sum(view.ready.values()) + (sum(view.running.values()) if self._with_running else 0)
         there = len(view.pods)
         if metric > 0:
@@ -85,8 +85,8 @@ class Keda:
         else:
             wanted = self._hpa(view.now, there, metric)
         if wanted >= there:
-            return Orders(add=wanted - there)
-        return Orders(delete=self._victims(view, there - wanted), grace=self.GRACE)
+            return Actions(add=wanted - there)
+        return Actions(delete=self._victims(view, there - wanted), grace=self.GRACE)
 
     def _hpa(self, now: float, there: int, metric: int) -> int:
         slots = self._settings.concurrency

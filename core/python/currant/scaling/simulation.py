@@ -40,8 +40,8 @@ class SimulatedPod:
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a scaler wants: pods to add, to drain or not to, to delete; `grace`: seconds that deleted ones may go on."""
+class Actions:
+    """What a scaler wants: pods to add, to drain, to undrain, to delete. `grace`: seconds until a deleted pod ends."""
 
     add: int = 0
     drain: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Orders:
 
 
 class View:
-    """What a scaler sees: nothing of the future."""
+    """What a scaler may know: nothing of the future."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
@@ -101,7 +101,7 @@ class View:
         )
 
     def take_startups(self) -> tuple[float, ...]:
-        """How long the pods took to start that came since the last look."""
+        """Seconds that the pods took to start which started since the last call."""
         taken, self._simulation.startups = tuple(self._simulation.startups), []
         return taken
 
@@ -113,13 +113,13 @@ class Scaler(Protocol):
     wakes: bool
     """Whether work that comes while there are no pods wakes it."""
 
-    def look(self, view: View) -> Orders:
+    def actions(self, view: View) -> Actions:
         """Called every `interval` seconds."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The state at a look, for a curve."""
+    """The state at one moment, for a curve."""
 
     time: float
     ready: int
@@ -179,7 +179,7 @@ class Simulation:
         """Until the load has come and is done, and its time is over."""
         for number, job in enumerate(self.jobs):
             self._at(job.at, "arrive", number)
-        self._at(0.0, "look", None)
+        self._at(0.0, "tick", None)
         while self._events:
             self.now, _, what, about = heapq.heappop(self._events)
             if self.now > self.load.length and (not self._left or self.now > LONGEST * self.load.length):
@@ -271,44 +271,44 @@ class Simulation:
 
     # The scaler
 
-    def _look(self, _: object) -> None:
+    def _tick(self, _: object) -> None:
         self._decide()
-        self._at(self.now + self.scaler.interval, "look", None)
+        self._at(self.now + self.scaler.interval, "tick", None)
 
-    def _look_again(self, _: object) -> None:
+    def _acknowledge(self, _: object) -> None:
         self._decide()
 
     def _decide(self) -> None:
-        self._carry_out(self.scaler.look(View(self)))
+        self._carry_out(self.scaler.actions(View(self)))
         alive = [pod for pod in self.pods.values() if not pod.gone]
         draining = sum(pod.phase == "draining" for pod in alive)
         running = sum(len(pod.jobs) for pod in self.pods.values())
         self._most = max(self._most, len(alive))
         self._samples.append(Sample(self.now, len(self.queue), running, len(self.pods), draining))
 
-    def _carry_out(self, orders: Orders) -> None:
-        self._count_turns(orders)
-        for name in orders.drain:
+    def _carry_out(self, actions: Actions) -> None:
+        self._count_turns(actions)
+        for name in actions.drain:
             pod = self.pods[name]
             pod.phase, pod.since = "draining", self.now
-        if orders.drain:
-            self._at(self.now + ACKNOWLEDGED, "look_again", None)
-        for name in orders.undrain:
+        if actions.drain:
+            self._at(self.now + ACKNOWLEDGED, "acknowledge", None)
+        for name in actions.undrain:
             pod = self.pods[name]
             pod.phase, pod.since = "working", pod.made
-        for name in orders.delete:
-            self._delete(self.pods[name], orders.grace)
-        for _ in range(orders.add):
+        for name in actions.delete:
+            self._delete(self.pods[name], actions.grace)
+        for _ in range(actions.add):
             self._count += 1
             pod = SimulatedPod(f"pod-{self._count:05}", self.now, since=self.now)
             self.pods[pod.name] = pod
             self._at(self.now + self.load.startup * self.chance.uniform(0.8, 1.2), "begin", pod)
         self._claim()
 
-    def _count_turns(self, orders: Orders) -> None:
-        """How often it goes the other way."""
-        fewer = len(orders.drain) + sum(self.pods[name].phase != "draining" for name in orders.delete)
-        direction = (orders.add + len(orders.undrain) > fewer) - (orders.add + len(orders.undrain) < fewer)
+    def _count_turns(self, actions: Actions) -> None:
+        """Count how often the number of pods changes its direction."""
+        fewer = len(actions.drain) + sum(self.pods[name].phase != "draining" for name in actions.delete)
+        direction = (actions.add + len(actions.undrain) > fewer) - (actions.add + len(actions.undrain) < fewer)
         if direction:
             self._turns += direction == -self._direction
             self._direction = direction
@@ -319,4 +319,4 @@ def simulate(load: Load, scaler: Scaler, seed: int) -> Result:
     return Simulation(load, scaler, seed).run()
 
 
-__all__ = ["Job", "Orders", "Result", "Sample", "Scaler", "SimulatedPod", "View", "simulate"]
+__all__ = ["Actions", "Job", "Result", "Sample", "Scaler", "SimulatedPod", "View", "simulate"]

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from apps import letters
 from currant.cli.bench import measure
-from currant.cli.bench.measure import Bench, Stop, look, remove_left_behind
+from currant.cli.bench.measure import Bench, Stop, facts_of, remove_left_behind
 from currant.cli.bench.model import Plan
 from currant.client import default_client
 from currant.errors import CurrantError
@@ -165,7 +165,7 @@ async def test_what_a_killed_one_left_is_removed_by_the_next_once_it_must_have_e
     assert process.returncode == -signal.SIGKILL
     left = everything(db)
     assert left.keys() > users_rows.keys()
-    facts = await look(default_client(), False)
+    facts = await facts_of(default_client(), False)
     assert await remove_left_behind(default_client(), facts) == 0
     assert everything(db).keys() == left.keys()  # another one may be under way
     in_two_hours = str(uuid.UUID(int=uuid.UUID(new_id()).int + (7_200_000 << 80)))
@@ -179,7 +179,7 @@ async def test_it_removes_everything_also_when_no_task_runs(
 ) -> None:
     monkeypatch.setattr(measure, "FIRST_TASK", 0.5)
     db.execute("alter function currant.pick rename to pick_not")
-    facts = await look(default_client(), False)
+    facts = await facts_of(default_client(), False)
     with pytest.raises(CurrantError, match=r"no task ran within 0\.5 s .* 0 ran, 500 are ready, 0 are claimed"):
         await Bench(facts, Plan(500, 2.0), lambda what: None, Stop()).run()
     assert everything(db) == users_rows

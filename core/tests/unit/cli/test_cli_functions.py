@@ -156,7 +156,7 @@ def test_an_import_that_does_not_end_is_told_of_in_the_log_by_the_module_that_it
 ) -> None:
     (tmp_path / "waits_for_the_log.py").write_text("import builtins\nbuiltins.heard_of_the_import.wait(60)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(slow_imports, "TOLD_AFTER", (0.01,))
+    monkeypatch.setattr(slow_imports, "WARN_AFTER", (0.01,))
     handler = Heard()
     monkeypatch.setattr("builtins.heard_of_the_import", handler.once, raising=False)
     log = logging.getLogger("currant.worker")

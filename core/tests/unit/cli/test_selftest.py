@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currant.cli.bench import judge, show
-from currant.cli.bench.measure import Interrupted, Marks, Stop
+from currant.cli.bench.measure import Interrupted, StartTimes, Stop
 from currant.cli.bench.model import Figures, Measure, Plan, Report, latency, percentile, rate
 from support import CHECKOUT
 
@@ -320,14 +320,14 @@ async def test_until_then_it_gives_what_it_waits_for_and_its_error() -> None:
 
 
 async def test_marks_count_each_task_once() -> None:
-    marks = Marks()
-    marks.note(0)
-    first = marks.times[0]
-    marks.note(0)
-    assert marks.times == {0: first}
-    assert await marks.wait(1, 0)
-    assert not await marks.wait(2, 0.001)
-    waiting = asyncio.ensure_future(marks.wait(2, 30))
+    starts = StartTimes()
+    starts.note(0)
+    first = starts.times[0]
+    starts.note(0)
+    assert starts.times == {0: first}
+    assert await starts.wait(1, 0)
+    assert not await starts.wait(2, 0.001)
+    waiting = asyncio.ensure_future(starts.wait(2, 30))
     await asyncio.sleep(0)
-    marks.note(1)
+    starts.note(1)
     assert await waiting

@@ -14,7 +14,7 @@ from currant.cli import cli
 from currant.scaling import Settings, loads
 from currant.scaling.loads import Job, Load
 from currant.scaling.scalers import Keda, Native
-from currant.scaling.simulation import Orders, Result, View, simulate
+from currant.scaling.simulation import Actions, Result, View, simulate
 from support import CHECKOUT
 
 # What a first design reached, as a bound: p95 of the wait in seconds, pod-hours.
@@ -22,20 +22,20 @@ GOALS = {"steady": (0.5, 20.1), "burst": (52, 4.5), "periodic": (40, 9.0)}
 
 
 class Still:
-    """So many pods from the beginning, and orders by the clock."""
+    """So many pods from the beginning, and actions by the clock."""
 
     interval, wakes = 5.0, False
 
-    def __init__(self, pods: int, at: dict[float, Orders] | None = None) -> None:
+    def __init__(self, pods: int, at: dict[float, Actions] | None = None) -> None:
         self._pods, self._at, self.views = pods, at or {}, []
 
-    def look(self, view: View) -> Orders:
+    def actions(self, view: View) -> Actions:
         if view.now == 0:
-            return Orders(add=self._pods)
+            return Actions(add=self._pods)
         for time in [time for time in self._at if time <= view.now]:
             order = self._at.pop(time)
             return dataclasses.replace(order, delete=tuple(pod.name for pod in view.pods)[: len(order.delete)])
-        return Orders()
+        return Actions()
 
 
 def load(*jobs: Job, concurrency: int = 1) -> Load:
@@ -54,8 +54,8 @@ def test_what_comes_before_the_pod_waits_for_its_start() -> None:
 
 @pytest.mark.parametrize(("grace", "cut"), [(30.0, 1), (90.0, 0)])
 def test_a_deleted_pod_finishes_within_its_grace_and_what_is_cut_runs_again(grace: float, cut: int) -> None:
-    orders = {30.0: Orders(delete=("any",), grace=grace), 40.0: Orders(add=1)}
-    result = simulate(load(Job(15.0, 80.0)), Still(1, orders), 0)
+    actions = {30.0: Actions(delete=("any",), grace=grace), 40.0: Actions(add=1)}
+    result = simulate(load(Job(15.0, 80.0)), Still(1, actions), 0)
     assert (result.cut, result.unfinished) == (cut, 0)
 
 
@@ -92,7 +92,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_command_compares_settings_on_a_trace_and_draws_it(tmp_path: Path) -> None:
-    trace, svg = tmp_path / "orders.csv", tmp_path / "orders.svg"
+    trace, svg = tmp_path / "actions.csv", tmp_path / "actions.svg"
     # The first tells how long they take: without that every setting takes as many pods as there are tasks.
     trace.write_text("arrival,service,function\n30,5,f\n" + "".join(f"{100 + n},5,f\n" for n in range(50)))
     compare = ["--set", "concurrency=2,max_pods=20", "--with", "latency_target=300", "--keda"]

@@ -159,7 +159,7 @@ class World:
         self.desired: list[int] = []
         self.made = 0
 
-    def look(self, *work: Work) -> Decision:
+    def observe(self, *work: Work) -> Decision:
         seen = Snapshot(self.now, work, tuple(self.pods.values()), len(self.pods))
         decision, self.memory = decide(self.pool, seen, self.memory)
         for name in decision.drain:
@@ -182,9 +182,9 @@ class World:
 def test_whatever_was_it_reaches_the_least_in_the_end(pool: Settings, past: list[tuple[int, int]]) -> None:
     world = World(pool)
     for ready, running in past:
-        world.look(Work("a", ready, 0, running, 10.0))
+        world.observe(Work("a", ready, 0, running, 10.0))
     for _ in range(600):
-        world.look()
+        world.observe()
     assert world.desired[-1] == len(world.pods) == pool.min_pods
 
 
@@ -196,7 +196,7 @@ def test_it_turns_no_more_often_than_a_surplus_is_kept_for(noise: list[int]) -> 
     ups, downs = [], []
     for number in noise:
         before = world.desired[-1] if world.desired else 0
-        after = world.look(Work("a", number, 0, 10, 10.0)).desired
+        after = world.observe(Work("a", number, 0, 10, 10.0)).desired
         (ups if after > before else downs if after < before else []).append(world.now)
     for down in downs:
         last_up = max((up for up in ups if up < down), default=-math.inf)
@@ -215,7 +215,7 @@ def test_a_burst_from_zero_gets_the_pods_that_let_it_start_in_time() -> None:
 def test_a_load_that_keeps_up_is_not_scaled_to_nothing() -> None:
     world = World(Settings(max_pods=50, concurrency=4))
     for _ in range(100):
-        world.look(Work("a", 0, 0, 20, 10.0))
+        world.observe(Work("a", 0, 0, 20, 10.0))
     assert 25 / 4 <= world.desired[-1] <= 10
 
 
@@ -263,9 +263,9 @@ def test_the_database_has_connections_for_so_many_pods_more(left: int | None, de
 
 def test_the_last_pod_stays_without_work_for_as_long_as_was_said() -> None:
     world = World(Settings(concurrency=1, zero_after=60))
-    world.look(Work("f", running=1, service=10.0))
+    world.observe(Work("f", running=1, service=10.0))
     while world.desired[-1]:
-        world.look()
+        world.observe()
     assert 60 <= world.now - INTERVAL <= 60 + INTERVAL
 
 
@@ -292,7 +292,7 @@ class SlowWorld:
         self.desired = [pods]
         self.steps: list[tuple[float, int]] = []
 
-    def look(self, after: float, *work: Work) -> Decision:
+    def observe(self, after: float, *work: Work) -> Decision:
         self.now += after
         self._let_happen()
         seen = Snapshot(self.now, work, tuple(self.pods.values()), self.replicas)
@@ -337,7 +337,7 @@ def test_a_pool_that_shrinks_never_turns_and_makes_one_step_in_an_interval_whene
     world = SlowWorld(Settings(max_pods=30, concurrency=1, max_step_percent=percent), pods, heard, gone)
     work = Work("a", running=1, service=3600.0, age=5000.0)
     for wait in waits:
-        world.look(wait, work)
+        world.observe(wait, work)
     assert world.desired == sorted(world.desired, reverse=True), "down, and never up again"
     for (before, _), (time, _) in itertools.pairwise(world.steps):
         assert time - before >= INTERVAL
@@ -353,7 +353,7 @@ def test_whenever_it_is_looked_at_it_turns_no_more_often_than_a_surplus_is_kept_
     ups, downs = [], []
     for wait, number in zip(waits, noise, strict=False):
         before = world.desired[-1]
-        after = world.look(wait, Work("a", number, 0, 4, 10.0)).desired
+        after = world.observe(wait, Work("a", number, 0, 4, 10.0)).desired
         (ups if after > before else downs if after < before else []).append(world.now)
     for down in downs:
         last_up = max((up for up in ups if up < down), default=-math.inf)
@@ -363,14 +363,14 @@ def test_whenever_it_is_looked_at_it_turns_no_more_often_than_a_surplus_is_kept_
 def test_a_look_before_the_workers_have_heard_remembers_who_is_to_drain() -> None:
     world = SlowWorld(Settings(max_pods=6, concurrency=1), 6, heard=0.5, gone=0.3)
     work = Work("a", running=1, service=3600.0, age=5000.0)
-    first = next(decision for _ in range(20) if (decision := world.look(5.0, work)).drain)
+    first = next(decision for _ in range(20) if (decision := world.observe(5.0, work)).drain)
     assert first.desired == 5
-    assert [world.look(0.1, work).desired for _ in range(12)] == [5] * 12
+    assert [world.observe(0.1, work).desired for _ in range(12)] == [5] * 12
 
 
 def test_an_order_that_nobody_follows_is_given_again_in_the_end() -> None:
     world = SlowWorld(Settings(max_pods=6, concurrency=2), 2, heard=math.inf, gone=0.0)
-    given = [world.look(5.0, Work("a", running=1, service=3600.0, age=5000.0)).drain for _ in range(20)]
+    given = [world.observe(5.0, Work("a", running=1, service=3600.0, age=5000.0)).drain for _ in range(20)]
     assert sum(bool(names) for names in given) > 1
     assert {names for names in given if names} == {("p0",)}
 

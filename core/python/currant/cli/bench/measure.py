@@ -90,7 +90,7 @@ class Stop:
             done.cancel()
 
 
-class Marks:
+class StartTimes:
     """When each task ran, by its index."""
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ class Database:
         return count
 
 
-async def look(client: Client, anyway: bool) -> Facts:
+async def facts_of(client: Client, anyway: bool) -> Facts:
     """What the server is like. Raises `CurrantError` when this must not begin here, with why."""
     database = Database(client, new_id())
     facts = await database.ask("server")
@@ -203,7 +203,7 @@ class Bench:
         self.database = Database(default_client(), new_id())
         self._say = say
         self._stop = stop
-        self._marks = Marks()
+        self._starts = StartTimes()
         self._task = self._make_task()
         self._enqueued = 0
 
@@ -222,12 +222,12 @@ class Bench:
         return self.report
 
     def _make_task(self) -> Function[[int], None]:
-        marks = self._marks
+        starts = self._starts
 
         # Made here and not when the module is imported: other workers must not serve it.
         @task(name=TASK, queue=self.database.queue, timeout=60, retries=0)
         async def noop(index: int) -> None:
-            marks.note(index)
+            starts.note(index)
 
         return noop
 
@@ -347,10 +347,10 @@ class Bench:
 
     async def _drain(self, start: float, seconds: float) -> Figures | None:
         """From the worker's start until all have run and their outcomes are recorded, or until the time is over."""
-        if not await self._stop.unless(self._marks.wait(1, FIRST_TASK)):
+        if not await self._stop.unless(self._starts.wait(1, FIRST_TASK)):
             raise CurrantError(f"no task ran within {FIRST_TASK:g} s of the worker's start; {await self._standing()}")
-        if not await self._stop.unless(self._marks.wait(self._enqueued, seconds)):
-            ran = len(self._marks.times)
+        if not await self._stop.unless(self._starts.wait(self._enqueued, seconds)):
+            ran = len(self._starts.times)
             figures = rate(ran, time.perf_counter() - start)
             await self._finish_drain()
             return figures
@@ -360,7 +360,7 @@ class Bench:
     async def _finish_drain(self) -> None:
         """What is left over when the time for it is, so that the worker is idle after it."""
         limit = 4 * self.report.plan.seconds
-        if not await self._stop.unless(self._marks.wait(self._enqueued, limit)):
+        if not await self._stop.unless(self._starts.wait(self._enqueued, limit)):
             raise CurrantError(f"the worker has not drained its queue within {limit:g} s; {await self._standing()}")
         await self._until_recorded()
 
@@ -383,7 +383,7 @@ class Bench:
 
     async def _standing(self) -> str:
         depth = await self._depth()
-        return f"{len(self._marks.times)} ran, {depth['ready']} are ready, {depth['running']} are claimed"
+        return f"{len(self._starts.times)} ran, {depth['ready']} are ready, {depth['running']} are claimed"
 
     async def _pick_ups(self, seconds: float) -> Figures | None:
         """An idle worker, an enqueue every 25 ms: from just before it to the task's first line."""
@@ -393,9 +393,9 @@ class Bench:
             tick = time.monotonic()
             index, before = self._enqueued, time.perf_counter_ns()
             await self._enqueue()
-            if not await self._stop.unless(self._marks.wait(self._enqueued, FIRST_TASK)):
+            if not await self._stop.unless(self._starts.wait(self._enqueued, FIRST_TASK)):
                 raise CurrantError(f"an idle worker did not start a task within {FIRST_TASK:g} s")
-            times.append((self._marks.times[index] - before) / 1e6)
+            times.append((self._starts.times[index] - before) / 1e6)
             await asyncio.sleep(max(0.0, PICK_UP_INTERVAL - (time.monotonic() - tick)))
         return latency(times[WARM_UP:] or times)
 

@@ -1,6 +1,6 @@
 """`currant bench`: a short self-test against the user's own database.
 
-It looks at the server (`measure.look`), decides whether it may begin (`judge`), says what it will do, measures
+It looks at the server (`measure.facts_of`), decides whether it may begin (`judge`), says what it will do, measures
 (`measure`), and says what that means (`judge`, `show`). docs/reference/bench.md is for users.
 """
 
@@ -14,7 +14,7 @@ import sys
 import click
 
 from currant.cli.bench.judge import in_flight
-from currant.cli.bench.measure import Bench, Interrupted, Stop, look, remove_left_behind
+from currant.cli.bench.measure import Bench, Interrupted, Stop, facts_of, remove_left_behind
 from currant.cli.bench.model import MOST_TASKS, Facts, Plan, Report
 from currant.cli.bench.show import print_report
 from currant.cli.output import print_json, say
@@ -60,7 +60,7 @@ async def _run(tasks: int, seconds: float, anyway: bool) -> Report:
     for number in SIGNALS:
         loop.add_signal_handler(number, _on_signal, number, heard, stop)
     try:
-        facts = await stop.unless(look(default_client(), anyway))
+        facts = await stop.unless(facts_of(default_client(), anyway))
         killed = await remove_left_behind(default_client(), facts)
         if killed:
             say(f"removed what {killed} earlier self-tests left that were killed", err=True)
