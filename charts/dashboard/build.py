@@ -50,8 +50,8 @@ def targets(panel: Panel) -> list[Builder[Dataquery]]:
         .datasource(SOURCE)
         .expr(query.expr)
         .legend_format(query.legend)
-        .ref_id(chr(ord("A") + place))
-        for place, query in enumerate(panel.queries)
+        .ref_id(chr(ord("A") + number))
+        for number, query in enumerate(panel.queries)
     ]
 
 
@@ -99,24 +99,24 @@ class Sheet:
         self.number = 0
         self.top = 0
 
-    def place(self, width: int, height: int, left: int) -> GridPos:
+    def position(self, width: int, height: int, left: int) -> GridPos:
         """The position of the next panel."""
         self.number += 1
         return GridPos(h=height, w=width, x=left, y=self.top)
 
     def row(self, title: str, panels: tuple[Panel, ...], size: tuple[int, int]) -> None:
         """A row of panels under a title."""
-        position = self.place(24, 1, 0)
+        position = self.position(24, 1, 0)
         self.builder.with_row(make.Row(title).id(self.number).grid_pos(position))
         self.top += 1
         width, height = size
         columns = 24 // width
-        for place, panel in enumerate(panels):
+        for number, panel in enumerate(panels):
             builder = as_stat(panel) if size == STAT else as_graph(panel)
-            position = self.place(width, height, place % columns * width)
+            position = self.position(width, height, number % columns * width)
             builder.id(self.number).grid_pos(position).title(panel.title).description(panel.description)
             self.builder.with_panel(builder.unit(panel.unit).datasource(SOURCE).targets(targets(panel)))
-            if place % columns == columns - 1 or place == len(panels) - 1:
+            if number % columns == columns - 1 or number == len(panels) - 1:
                 self.top += height
 
 

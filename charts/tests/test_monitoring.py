@@ -84,11 +84,11 @@ def test_every_gauge_of_pools_queues_and_schedules_has_a_panel() -> None:
 def test_every_panel_has_its_own_place() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24

@@ -85,8 +85,10 @@ def _version_flags() -> str:
         "gitCommit": "currant-e2e",
         "buildDate": "1970-01-01T00:00:00Z",
     }
-    places = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join([LINKED, *(f"-X {place}.{name}={value}" for place in places for name, value in variables.items())])
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(
+        [LINKED, *(f"-X {package}.{name}={value}" for package in packages for name, value in variables.items())]
+    )
 
 
 def check_go() -> None:

@@ -20,15 +20,15 @@ def up(cluster: Cluster) -> None:
 
     Raises ClusterError with the last line of the log of whatever did not come up.
     """
-    held = {name: Reservation() for name in PORTS}
-    cluster.ports = {name: reservation.port for name, reservation in held.items()}
+    reserved = {name: Reservation() for name in PORTS}
+    cluster.ports = {name: reservation.port for name, reservation in reserved.items()}
     cluster.save()
     addresses = [LOOPBACK] if cluster.control_plane_only else [LOOPBACK, cluster.host_ip, f"{cluster.subnet}.128.1"]
     pki.make(cluster, addresses)
-    held["etcd"].release()
-    held["etcd-peer"].release()
+    reserved["etcd"].release()
+    reserved["etcd-peer"].release()
     start_etcd(cluster)
-    held["apiserver"].release()
+    reserved["apiserver"].release()
     start_api_server(cluster)
     start_controllers(cluster)
     if not cluster.control_plane_only:

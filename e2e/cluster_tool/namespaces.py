@@ -76,7 +76,7 @@ def _mount(cluster: Cluster) -> None:
         "mount --make-rshared /",
         "mount -t tmpfs -o mode=755 tmpfs /run",
         "mkdir -p /run/upper /run/work " + " ".join(own.values()),
-        *(f"mount --bind {shlex.quote(str(directory))} {place}" for directory, place in own.items()),
+        *(f"mount --bind {shlex.quote(str(directory))} {target}" for directory, target in own.items()),
         # The directories may be missing; they must not be made or removed while another node may use them.
         "mount -t overlay -o lowerdir=/var/lib,upperdir=/run/upper,workdir=/run/work overlay /var/lib",
         "mkdir -p " + " ".join(STATE.values()),

@@ -18,16 +18,16 @@ class Reservation:
     def __init__(self) -> None:
         for _ in range(100):
             port = random.choice(CANDIDATES)  # noqa: S311  no secret
-            held = socket.socket()
+            bound = socket.socket()
             try:
-                held.bind(("0.0.0.0", port))  # noqa: S104  free on every address
+                bound.bind(("0.0.0.0", port))  # noqa: S104  free on every address
             except OSError:
-                held.close()
+                bound.close()
                 continue
-            self.port, self._held = port, held
+            self.port, self._socket = port, bound
             return
         raise ClusterError("no free port between 20000 and 29999: is something holding them all?")
 
     def release(self) -> None:
         """Give the port back to the machine."""
-        self._held.close()
+        self._socket.close()

@@ -20,7 +20,7 @@ INTERVAL = 0.5
 @dataclass(frozen=True)
 class Row:
     """One moment. `asked`: replicas of the Deployment; `pods`: pods that exist; `draining`: workers that claim nothing
-    more; `held`: attempts that these still run."""
+    more; `unfinished`: attempts that these still run."""
 
     time: float
     ready: int
@@ -28,7 +28,7 @@ class Row:
     asked: int
     pods: int
     draining: int
-    held: int
+    unfinished: int
 
 
 @dataclass
@@ -62,9 +62,9 @@ class Recording:
 
     def _see_queue(self, line: str) -> None:
         if line.startswith("S|"):
-            ready, running, draining, held = (int(word) for word in line.split("|")[1:])
+            ready, running, draining, unfinished = (int(word) for word in line.split("|")[1:])
             now = round(time.time() - self.began, 1)
-            self.rows.append(Row(now, ready, running, self._asked, self._pods, draining, held))
+            self.rows.append(Row(now, ready, running, self._asked, self._pods, draining, unfinished))
 
 
 @contextmanager

@@ -52,8 +52,8 @@ def test_a_container_that_restarts_frees_at_once_what_its_predecessor_ran(
 
 def test_a_pod_that_is_gone_frees_at_once_what_it_ran(namespace: Namespace, database: Database) -> None:
     name = start(namespace, manifests.pool("gone", environment=SLOW))
-    database.enqueue("e2e_app.held", 1, queue=name)  # a first one, so that the pool is known to work
-    database.completed("e2e_app.held", 1)
+    database.enqueue("e2e_app.suspendable", 1, queue=name)  # a first one, so that the pool is known to work
+    database.completed("e2e_app.suspendable", 1)
     database.enqueue("e2e_app.contested", 1, queue=name)
     database.enqueue("e2e_app.work", 2, queue=name, seconds=5)
     (pod,) = eventually("the pod is busy", lambda: busy(database, name))

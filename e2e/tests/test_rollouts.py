@@ -108,7 +108,7 @@ def test_a_pool_scaled_to_nothing_and_back_says_so(pools: Namespace) -> None:
 
 def test_a_deleted_pool_drains_and_takes_what_it_owns_along(pools: Namespace, database: Database) -> None:
     pools.ready("workerpool", "deleted")
-    database.enqueue("e2e_app.held", 8, queue="deleted")
+    database.enqueue("e2e_app.suspendable", 8, queue="deleted")
     database.enqueue("e2e_app.work", 8, queue="deleted", seconds=4)
     running = "select count(*) from currant.executions where queue = 'deleted' and state = 'running' and function = 'e2e_app.work'"
     eventually("all tasks run", lambda: database.number(running) == 8)

@@ -128,11 +128,11 @@ def test_attempts_that_take_long_outlive_a_scale_in_and_the_pods_that_go_are_tho
         at_zero(namespace, name)
     keep(record, name)
     all_run = [row for row in record.rows if row.ready == 0 and row.running == long]
-    fewest, held = min(row.pods for row in all_run), max(row.held for row in all_run)
-    say(f"{record.most_pods} pods at most; {fewest} while all {long} ran; {held} of them in pods that drained")
+    fewest, unfinished = min(row.pods for row in all_run), max(row.unfinished for row in all_run)
+    say(f"{record.most_pods} pods at most; {fewest} while all {long} ran; {unfinished} of them in pods that drained")
     assert cut(database, name) == 0
     assert fewest < record.most_pods, "no pod went while the long attempts ran"
-    assert held > 0, "no pod that drained had anything to finish"
+    assert unfinished > 0, "no pod that drained had anything to finish"
 
 
 def test_what_a_pod_ran_that_was_killed_for_its_memory_is_taken_over_at_once_and_says_why(

@@ -32,7 +32,7 @@ def flows(namespace: Namespace, database: Database) -> Namespace:
             inputSchema={"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]},
         ),
         manifests.workflow("limited", "e2e_app.limited", POOL, concurrency={"limit": 2}),
-        manifests.workflow("held", "e2e_app.held", POOL, suspended=True),
+        manifests.workflow("suspendable", "e2e_app.suspendable", POOL, suspended=True),
         manifests.workflow("contested", "e2e_app.contested", POOL),
         manifests.workflow("unknown", "e2e_app.nobody_has_this", POOL),
         manifests.workflow("homeless", "e2e_app.work", "no-such-pool"),
@@ -77,14 +77,14 @@ def test_a_limit_holds_over_all_pods(flows: Namespace, database: Database) -> No
 
 
 def test_a_suspended_workflow_keeps_its_runs_waiting(flows: Namespace, database: Database) -> None:
-    database.enqueue("e2e_app.held", 3)
+    database.enqueue("e2e_app.suspendable", 3)
     database.enqueue("e2e_app.contested", 1)
     # These come later in the same queue, so the others would have been claimed first.
     database.completed("e2e_app.contested", 1)
-    assert database.states("e2e_app.held") == {"pending": 3}
-    flows.show("get", "cwf", "held")
-    flows.patch("cwf", "held", {"spec": {"suspended": False}})
-    database.completed("e2e_app.held", 3)
+    assert database.states("e2e_app.suspendable") == {"pending": 3}
+    flows.show("get", "cwf", "suspendable")
+    flows.patch("cwf", "suspendable", {"spec": {"suspended": False}})
+    database.completed("e2e_app.suspendable", 3)
 
 
 def test_a_function_that_no_pool_serves_is_told(flows: Namespace) -> None:

@@ -29,7 +29,7 @@ async def limited(number: int, seconds: float = 0.0) -> str:
 
 
 @workflow()
-async def held(number: int) -> str:
+async def suspendable(number: int) -> str:
     """A workflow that a test suspends."""
     return await work.run(number)
 

@@ -64,58 +64,58 @@ def test_an_image_cannot_be_loaded_where_there_is_no_node(plane: ControlPlane) -
 
 
 def test_it_is_taken_down_by_the_command_line_too(tmp_path: Path) -> None:
-    place = tmp_path / "cluster"
-    up = run("up", "--control-plane-only", "--dir", place)
-    assert up.stdout.startswith(f"export KUBECONFIG={place}/kubeconfig/admin.conf PATH=")
-    assert run("env", "--dir", place).stdout == up.stdout
-    running = pids(place)
-    assert [line.split()[1] for line in run("status", "--dir", place).stdout.splitlines()[1:4]] == ["running,"] * 3
-    assert run("down", "--dir", place).returncode == 0
-    assert not place.exists()
+    directory = tmp_path / "cluster"
+    up = run("up", "--control-plane-only", "--dir", directory)
+    assert up.stdout.startswith(f"export KUBECONFIG={directory}/kubeconfig/admin.conf PATH=")
+    assert run("env", "--dir", directory).stdout == up.stdout
+    running = pids(directory)
+    assert [line.split()[1] for line in run("status", "--dir", directory).stdout.splitlines()[1:4]] == ["running,"] * 3
+    assert run("down", "--dir", directory).returncode == 0
+    assert not directory.exists()
     assert not any(processes.alive(pid) for pid in running)
 
 
 def test_a_cluster_that_lost_a_process_is_not_called_well_and_one_that_lost_all_is_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "cluster"
-    run("up", "--control-plane-only", "--dir", place)
-    cluster = layout.load(place)
+    directory = tmp_path / "cluster"
+    run("up", "--control-plane-only", "--dir", directory)
+    cluster = layout.load(directory)
     processes.stop(cluster, "kube-controller-manager")
-    (place / "pids" / "kube-controller-manager").write_text("1 0\n")
-    status = run("status", "--dir", place)
+    (directory / "pids" / "kube-controller-manager").write_text("1 0\n")
+    status = run("status", "--dir", directory)
     assert "kube-controller-manager  NOT RUNNING" in status.stdout
     assert (status.returncode, status.stderr) == (1, "e2e/cluster: not all of it runs: e2e/cluster down, then up\n")
-    assert "already" in run("up", "--control-plane-only", "--dir", place).stderr
+    assert "already" in run("up", "--control-plane-only", "--dir", directory).stderr
     for name in ("kube-apiserver", "etcd"):
         processes.stop(cluster, name)
     try:
-        assert run("up", "--control-plane-only", "--dir", place).returncode == 0
-        assert run("status", "--dir", place).returncode == 0
+        assert run("up", "--control-plane-only", "--dir", directory).returncode == 0
+        assert run("status", "--dir", directory).returncode == 0
     finally:
-        run("down", "--dir", place)
+        run("down", "--dir", directory)
 
 
 @pytest.mark.parametrize("when", ["while it starts", "while it runs"])
 def test_tests_that_are_killed_leave_nothing_behind(when: str, tmp_path: Path) -> None:
-    place = tmp_path / "cluster"
+    directory = tmp_path / "cluster"
     script = f"""
 import pathlib, sys
 sys.path.insert(0, {str(layout.CHECKOUT)!r})
 from e2e.clusters import control_plane
-with control_plane(pathlib.Path({str(place)!r})):
+with control_plane(pathlib.Path({str(directory)!r})):
     print("up", flush=True)
     sys.stdin.read()
 """
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) as tests:
         if when == "while it starts":
-            assert processes.wait_until(lambda: (place / "pids" / "kube-apiserver").exists(), 60)
+            assert processes.wait_until(lambda: (directory / "pids" / "kube-apiserver").exists(), 60)
         else:
             assert tests.stdout is not None
             assert tests.stdout.readline() == "up\n"
-        running = pids(place)
+        running = pids(directory)
         assert running
         tests.send_signal(signal.SIGKILL)
-    assert processes.wait_until(lambda: not place.exists(), 60)
+    assert processes.wait_until(lambda: not directory.exists(), 60)
     assert not any(processes.alive(pid) for pid in running)
 
 

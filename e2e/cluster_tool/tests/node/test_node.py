@@ -16,7 +16,7 @@ from e2e.clusters import Kubectl
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("node") / "cluster"
     up = run("up", "--backend", "native", "--dir", made)
     assert up.returncode == 0, up.stderr
@@ -24,8 +24,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run("down", "--dir", made)
 
 
-def test_a_pod_runs_and_the_machine_calls_it_by_its_address_and_its_service(place: Path) -> None:
-    cluster = layout.load(place)
+def test_a_pod_runs_and_the_machine_calls_it_by_its_address_and_its_service(directory: Path) -> None:
+    cluster = layout.load(directory)
     kubectl = Kubectl(cluster.kubeconfig)
     kubectl("-n", "kube-system", "expose", "deployment", "coredns", "--name=ready", "--port=80", "--target-port=8181")
     pod = kubectl.json("-n", "kube-system", "get", "pods", "--selector=k8s-app=kube-dns")["items"][0]
@@ -34,47 +34,47 @@ def test_a_pod_runs_and_the_machine_calls_it_by_its_address_and_its_service(plac
         assert processes.wait_until(partial(answers, f"http://{address}/ready"), 30), address
 
 
-def test_logs_and_exec_reach_the_pod(place: Path) -> None:
-    kubectl = Kubectl(layout.load(place).kubeconfig)
+def test_logs_and_exec_reach_the_pod(directory: Path) -> None:
+    kubectl = Kubectl(layout.load(directory).kubeconfig)
     assert "CoreDNS-" in kubectl("-n", "kube-system", "logs", "deployment/coredns")
     assert "CoreDNS-" in kubectl("-n", "kube-system", "exec", "deployment/coredns", "--", "/coredns", "-version")
 
 
-def test_an_image_that_was_loaded_runs(place: Path) -> None:
-    kubectl = Kubectl(layout.load(place).kubeconfig)
-    assert run("load-image", "--dir", place, images.of_binary("pause")).returncode == 0
+def test_an_image_that_was_loaded_runs(directory: Path) -> None:
+    kubectl = Kubectl(layout.load(directory).kubeconfig)
+    assert run("load-image", "--dir", directory, images.of_binary("pause")).returncode == 0
     kubectl("run", "idle", f"--image={images.name_of('pause')}", "--image-pull-policy=Never")
     kubectl("wait", "--for=condition=Ready", "pod/idle", "--timeout=60s")
 
 
-def test_what_is_no_image_is_refused(place: Path) -> None:
-    done = run("load-image", "--dir", place, __file__)
+def test_what_is_no_image_is_refused(directory: Path) -> None:
+    done = run("load-image", "--dir", directory, __file__)
     assert done.returncode == 1
     assert done.stderr.startswith(f"e2e/cluster: {__file__} cannot be loaded: ")
 
 
-def test_a_second_node_runs_beside_the_first(place: Path, tmp_path: Path) -> None:
+def test_a_second_node_runs_beside_the_first(directory: Path, tmp_path: Path) -> None:
     beside = tmp_path / "second"
     try:
         up = run("up", "--backend", "native", "--dir", beside)
         assert up.returncode == 0, up.stderr
-        assert layout.load(beside).subnet != layout.load(place).subnet
+        assert layout.load(beside).subnet != layout.load(directory).subnet
     finally:
         run("down", "--dir", beside)
-    Kubectl(layout.load(place).kubeconfig)("-n", "kube-system", "wait", "--for=condition=Ready", "pod", "--all")
+    Kubectl(layout.load(directory).kubeconfig)("-n", "kube-system", "wait", "--for=condition=Ready", "pod", "--all")
 
 
 def test_nothing_of_a_node_stays(tmp_path: Path) -> None:
     before = traces()
-    place = tmp_path / "cluster"
-    run("up", "--backend", "native", "--dir", place)
-    cluster = layout.load(place)
+    directory = tmp_path / "cluster"
+    run("up", "--backend", "native", "--dir", directory)
+    cluster = layout.load(directory)
     assert traces() != before
     running = [processes.pid_of(cluster, file.name) for file in cluster.pids.iterdir()]
     assert "running" in "\n".join(native.status(cluster))
-    assert run("down", "--dir", place).returncode == 0
+    assert run("down", "--dir", directory).returncode == 0
     assert not any(pid and processes.alive(pid) for pid in running)
-    assert not place.exists()
+    assert not directory.exists()
     assert traces() == before
 
 

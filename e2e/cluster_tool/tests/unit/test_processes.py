@@ -63,10 +63,10 @@ def test_a_command_that_ends_instead_of_forking_says_why(cluster: layout.Cluster
 
 
 def test_a_port_is_nobody_elses_until_it_is_released() -> None:
-    held = Reservation()
-    assert held.port in CANDIDATES
+    reserved = Reservation()
+    assert reserved.port in CANDIDATES
     with socket.socket() as other:
         with pytest.raises(OSError, match="in use"):
-            other.bind(("127.0.0.1", held.port))
-        held.release()
-        other.bind(("127.0.0.1", held.port))
+            other.bind(("127.0.0.1", reserved.port))
+        reserved.release()
+        other.bind(("127.0.0.1", reserved.port))
