@@ -20,7 +20,7 @@ from currant_operator.cluster.events import Recorder
 from currant_operator.cluster.lease import Election, Terms
 from currant_operator.cluster.secrets import Secrets
 from currant_operator.cluster.store import Body, Store, identity
-from currant_operator.database.database import Bridge, Times
+from currant_operator.database.bridge import Bridge, Times
 from currant_operator.database.databases import Databases
 from currant_operator.health import HealthServer
 from currant_operator.plan import kinds

@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 from currant._worker.logs import TextFormatter
+from currant_operator.plan.kinds import Key
 
 _FIELDS = ("kind", "namespace", "object")
 
@@ -43,3 +44,8 @@ def _kopf_is_quiet(record: logging.LogRecord) -> bool:
     if not record.name.startswith("kopf"):
         return True
     return record.levelno >= logging.WARNING and "OS signals are ignored" not in record.getMessage()
+
+
+def about(key: Key) -> dict[str, str]:
+    """The members of a JSON log line that name an object; `name` is taken by the logging module."""
+    return {"kind": key.kind, "namespace": key.namespace, "object": key.name}

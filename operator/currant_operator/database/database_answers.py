@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from currant.scaling.observations import function_load, services
+from currant_operator.database.bridge import Row
 from currant_operator.plan.observed import PoolLoad, QueueStats, Worker, WorkerLoad, WorkflowStats
-
-Row = dict[str, Any]
 
 _COUNTS = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 

@@ -11,7 +11,8 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from currant_operator import metrics
-from currant_operator.database.database import Bridge, Database, Notify, Times
+from currant_operator.database.bridge import Bridge, Notify, Times
+from currant_operator.database.database import Database
 from currant_operator.plan import database_url
 from currant_operator.plan.kinds import Key
 
@@ -60,7 +61,7 @@ class Databases:
         """A pool is gone; its database is still remembered, for the Workflows that refer to it."""
         database = self._of_pool.get(pool)
         if database is not None:
-            database.pools.pop(pool, None)
+            database.leave(pool)
 
     def release(self, pool: Key) -> None:
         """A pool is gone or has no URL now, and nobody asks for its database any more."""

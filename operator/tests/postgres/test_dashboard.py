@@ -23,7 +23,7 @@ from prometheus_client import start_http_server
 from currant.embedded import temporary_server
 from currant.rust_bridge import RustBridge
 from currant_operator import metrics
-from currant_operator.database.database import Times
+from currant_operator.database.bridge import Times
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
 from e2e.prometheus import Prometheus, free_port, prometheus

@@ -14,7 +14,7 @@ import pytest
 
 from currant.embedded import temporary_server
 from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
-from currant_operator.database.database import Times
+from currant_operator.database.bridge import Times
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
 from currant_operator.plan.observed import DatabaseReachable, DatabaseUnreachable

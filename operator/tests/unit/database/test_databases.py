@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from currant.errors import CurrantError, DatabaseUnavailable, SchemaMismatch
+from currant_operator.database import connection, definitions, fleet
 from currant_operator.database import database as database_module
 from currant_operator.database import databases as module
-from currant_operator.database.database import Database, Times
+from currant_operator.database.bridge import Times
+from currant_operator.database.database import Database
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
 from currant_operator.plan.observed import (
@@ -150,7 +152,7 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(database_module, "GATHER", 0.02)
-    monkeypatch.setattr(database_module, "FIRST_COUNT", 0.02)
+    monkeypatch.setattr(definitions, "FIRST_COUNT", 0.02)
     bench = Bench(Times(fleet=0.02, stats=0.02, backoff=0.02))
     bench.bridge.gate.set()
     yield bench
@@ -274,7 +276,7 @@ async def test_only_what_shows_is_told_and_numbers_alone_not_at_once(bench):
 
 
 def module_interval() -> float:
-    return database_module.NUMBERS_INTERVAL
+    return fleet.NUMBERS_INTERVAL
 
 
 async def test_a_worker_that_begins_to_drain_is_told_at_once(bench):
@@ -418,7 +420,7 @@ async def test_a_database_that_hangs_holds_up_no_other(bench):
 
 
 async def test_a_call_that_is_never_answered_is_given_up_with_its_connections(bench, monkeypatch):
-    monkeypatch.setattr(database_module, "CALL_LIMIT", 0.05)
+    monkeypatch.setattr(connection, "CALL_LIMIT", 0.05)
     bench.bridge.gate.clear()
     database = bench.databases.use(ORDERS, URL, ["orders"])
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
@@ -484,7 +486,7 @@ async def test_who_sleeps_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queue
     await bench.until(lambda: database.queue(ORDERS).ready == 2)
     assert bench.bridge.count("scaling") == looks + 1
     # What is ready is known: nobody has to be woken for it.
-    assert database._unserved() == ()
+    assert database._fleet.idle_queues() == ()
 
 
 async def test_nobody_sleeps_on_queues_that_a_worker_serves(bench):
@@ -503,7 +505,7 @@ async def test_a_container_that_ended_is_told_until_the_database_has_heard_it(be
     database.end_container("u1", "OOMKilled", 5)
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
     bench.bridge.error = None
-    await bench.until(lambda: not database._ended_containers)
+    await bench.until(lambda: not database._messages._ended_containers)
     assert bench.bridge.arguments("end_containers")[-1] == [("u1", "OOMKilled", 5)]
 
 

@@ -1,0 +1,69 @@
+"""What the operator calls of `currant.rust_bridge.RustBridge`, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from currant_operator.plan.kinds import Key
+
+Row = dict[str, Any]
+
+
+class Bridge(Protocol):
+    """The verbs of `currant.rust_bridge.RustBridge` that the operator calls; they block."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+    def migrate(self) -> int:
+        """Bring the schema up to date; gives its version."""
+
+    def fleet(self, pools: list[Row]) -> Row:
+        """How many executions wait and run in the queues of each entry; `scaling` without what pools are sized by."""
+
+    def list_schedules(self) -> list[Row]:
+        """Every schedule, with its times."""
+
+    def scaling(self, pools: list[Row]) -> Row:
+        """Queues, live workers and all that pools are sized by, in one statement."""
+
+    def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
+        """Ask the workers of these pods to take nothing more, or to go on."""
+
+    def end_pods(self, pods: list[tuple[str, str]]) -> None:
+        """Declare the workers of these pods, `(uid, reason)`, dead."""
+
+    def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
+        """Declare workers dead whose containers, `(pod's uid, reason, when)`, have ended in pods that go on."""
+
+    def wait_for_work(self, queues: list[str], seconds: float) -> bool:
+        """Wait until something becomes ready in queues that no worker serves."""
+
+    def apply_definitions(self, items: list[Row]) -> list[Row]:
+        """Write definitions; gives an answer for each, in order."""
+
+    def delete_definitions(self, owners: list[str]) -> int:
+        """Remove the definitions of these owners."""
+
+    def list_definitions(self) -> list[Row]:
+        """Every definition, as it was applied."""
+
+    def definition_stats(self, functions: list[str]) -> dict[str, Row]:
+        """Runs and schedule times of each function."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds between two looks at queues and workers, two counts of runs, and the longest pause after a failure."""
+
+    fleet: float = 5.0
+    stats: float = 30.0
+    backoff: float = 60.0
+
+
+class Notify(Protocol):
+    """Told that something about an object has changed, to be acted on within `delay` seconds."""
+
+    def __call__(self, key: Key, delay: float = 0.0) -> None:
+        """See the class."""

@@ -1,0 +1,87 @@
+"""A pool as its plan sees it: the observation, and what every part of the plan makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from currant_operator.plan import manifests, pods, scaling
+from currant_operator.plan.drift import needs_apply
+from currant_operator.plan.observed import DatabaseReachable, Object, ObservedPool, SecretFound
+from currant_operator.plan.pods import Pods
+from currant_operator.plan.scaling import Decision
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What has been made of an observation, for all parts of the plan."""
+
+    observed: ObservedPool
+    pods: Pods
+    decision: Decision
+    ours: Object | None
+    """The Deployment, if it is the pool's."""
+
+    @property
+    def old(self) -> dict[str, Any]:
+        return self.observed.pool.status
+
+    @property
+    def current(self) -> int | None:
+        """Replicas that the Deployment asks for; None: there is no Deployment of the pool's."""
+        return None if self.ours is None else int(manifests.get(self.ours, "spec", "replicas") or 0)
+
+
+def view_of(observed: ObservedPool) -> PoolView:
+    """The view of an observation."""
+    pool, live = observed.pool, observed.deployment
+    ours = live if live is not None and manifests.belongs(pool, live) else None
+    current = None if ours is None else int(manifests.get(ours, "spec", "replicas") or 0)
+    can_work = isinstance(observed.secret, SecretFound) and isinstance(observed.database, DatabaseReachable)
+    decision = scaling.decide(pool.spec.scaling, current, can_work, observed.wish)
+    return PoolView(observed, pods.look(observed.pods, observed.now), decision, ours)
+
+
+def deployment(view: PoolView) -> dict[str, Any]:
+    """The Deployment as it is to be applied, with replicas while no other manager has them."""
+    secret = view.observed.secret
+    known = secret.fingerprint if isinstance(secret, SecretFound) else manifests.database_of(view.ours)
+    manifest = manifests.deployment(view.observed.pool, known)
+    if view.ours is None:
+        return manifests.with_replicas(manifest, view.decision.asked)
+    if _replicas_are_not_handed_over(view.ours):
+        # Left out now, they would be set to the default, which is 1.
+        return manifests.with_replicas(manifest, view.current or 0)
+    return manifest
+
+
+def _replicas_are_not_handed_over(live: Object) -> bool:
+    """Whether the manifest's manager still is the only one of ours that has the replicas."""
+    return manifests.manages_replicas(live, manifests.OPERATOR_MANAGER) and not manifests.manages_replicas(
+        live, manifests.SCALER_MANAGER
+    )
+
+
+def differs(view: PoolView) -> bool:
+    """Whether the pool's Deployment must be applied again."""
+    return view.ours is not None and needs_apply(deployment(view), view.ours, view.observed.accepted)
+
+
+def rolled_out(view: PoolView) -> bool:
+    """What `kubectl rollout status` waits for: this generation, no pod of an older template, the new ones available.
+
+    Pods that were asked to drain are not ready, and need not be.
+    """
+    live = view.ours
+    if live is None or differs(view) or view.decision.asked != view.current or not controller_has_seen(live):
+        return False
+    status = live.get("status") or {}
+    there, updated, available = (status.get(f"{which}eplicas") or 0 for which in ("r", "updatedR", "availableR"))
+    draining = len(pods.asked_to_drain(view.observed.pods, view.observed.workers))
+    return bool(updated >= view.decision.asked and there <= updated and available >= updated - draining)
+
+
+def controller_has_seen(deployment: Object) -> bool:
+    """Whether the status of the Deployment is about the Deployment as it is."""
+    seen = manifests.get(deployment, "status", "observedGeneration") or 0
+    return bool(seen >= (manifests.get(deployment, "metadata", "generation") or 0))
