@@ -10,7 +10,8 @@ import os
 import sys
 
 from currant_operator import logs, settings
-from currant_operator.cluster.api import LoginError
+from currant_operator.cluster.errors import LoginError
+from currant_operator.process_end import end_process
 
 
 def main() -> None:
@@ -30,10 +31,7 @@ def main() -> None:
         print(f"currant-operator: {error}", file=sys.stderr)
     except Exception:
         logging.getLogger(__name__).exception("the operator failed")
-    # A thread that hangs in a database that does not answer would keep an ordinary exit waiting.
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)
+    end_process(code)
 
 
 if __name__ == "__main__":

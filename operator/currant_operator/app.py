@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,9 +14,12 @@ from typing import Any
 
 from currant.rust_bridge import RustBridge
 from currant_operator import metrics
-from currant_operator.cluster.api import Api, ApiError, ApiLease, login, wait_for_kinds
+from currant_operator.cluster.api import Api, wait_for_kinds
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.events import Recorder
 from currant_operator.cluster.lease import Election, Terms
+from currant_operator.cluster.lease_store import ApiLease
+from currant_operator.cluster.login import login
 from currant_operator.cluster.secrets import Secrets
 from currant_operator.cluster.store import Body, Store, identity
 from currant_operator.database.bridge import Bridge, Times
@@ -26,6 +28,7 @@ from currant_operator.health import HealthServer
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key, Kind
 from currant_operator.plan.neighbours import OPERATORS, Neighbours, neighbours
+from currant_operator.process_end import end_process
 from currant_operator.reconcile.pod_ends import Endings
 from currant_operator.reconcile.reconciler import Reconciler
 from currant_operator.reconcile.watch import Watcher
@@ -43,9 +46,8 @@ LIST_RETRY = 5.0
 class Operator:
     """One process. `run` returns when it was told to stop."""
 
-    def __init__(self, settings: Settings, open_bridge: Callable[[str], Bridge]) -> None:
-        self._settings = settings
-        self._api = Api(login())
+    def __init__(self, settings: Settings, api: Api, open_bridge: Callable[[str], Bridge]) -> None:
+        self._settings, self._api = settings, api
         self._queue: WorkQueue[Key] = WorkQueue(metrics.QueueMetrics())
         self._store = Store(self._queue.add, self._pod_ended, self._container_ended)
         times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
@@ -145,7 +147,7 @@ class Operator:
         await self._election.keep()
         # Another may lead from now on: nothing more must be written, by no thread.
         _log.critical("no longer leading: the process ends")
-        _end_now()
+        end_process(1)
 
     # Other operators
 
@@ -281,7 +283,7 @@ class Operator:
             return
         _log.critical("%s failed", task.get_name(), exc_info=task.exception())
         if vital:
-            _end_now()
+            end_process(1)
 
 
 class _ThreadSink:
@@ -301,11 +303,6 @@ class _ThreadSink:
         self._operator.call(self._operator.store.remove, kind, body)
 
 
-def _end_now() -> None:
-    logging.shutdown()
-    os._exit(1)
-
-
 def _terms(settings: Settings) -> Terms:
     return Terms(
         identity=settings.pod_name,
@@ -317,10 +314,14 @@ def _terms(settings: Settings) -> Terms:
     )
 
 
+async def _run(settings: Settings) -> None:
+    await Operator(settings, Api(await login()), RustBridge).run()
+
+
 def run(settings: Settings) -> int:
-    """Run the operator; gives the exit code."""
+    """Run the operator; gives the exit code. Raises `LoginError`."""
     try:
-        asyncio.run(Operator(settings, RustBridge).run())
+        asyncio.run(_run(settings))
     except OSError as error:
         print(f"currant-operator: {error}", file=sys.stderr)
         return 1

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from currant._base.printable import one_line
 from currant_operator import metrics
-from currant_operator.cluster.api import Api, ApiError, Body
+from currant_operator.cluster.api import Api, Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.plan import kinds
 from currant_operator.plan.plans import Event
 

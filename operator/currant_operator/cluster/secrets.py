@@ -13,7 +13,8 @@ import logging
 import time
 from typing import Protocol
 
-from currant_operator.cluster.api import ApiError, Body
+from currant_operator.cluster.api import Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.plan import database_url, kinds
 from currant_operator.plan.kinds import Kind
 from currant_operator.plan.observed import (

@@ -24,15 +24,6 @@ class Kind(NamedTuple):
         """`group/version`, or the version alone for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The path below the server's address; without a name that of the collection, without a namespace of all."""
-        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if namespace is not None:
-            parts += ["namespaces", namespace]
-        parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part is not None]
-        return "/" + "/".join(parts)
-
 
 WORKER_POOL = Kind("WorkerPool", GROUP, VERSION, "workerpools")
 WORKFLOW = Kind("Workflow", GROUP, VERSION, "workflows")

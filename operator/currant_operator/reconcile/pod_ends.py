@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-from currant_operator.cluster.api import ApiError, Body
+from currant_operator.cluster.api import Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.store import last_end, pool_of
 from currant_operator.database.databases import Databases
 from currant_operator.plan import kinds

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from currant.scaling import INTERVAL
 from currant_operator import metrics
-from currant_operator.cluster.api import Api, ApiError, Body
+from currant_operator.cluster.api import Api, Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.secrets import Secrets
 from currant_operator.cluster.store import Store
 from currant_operator.database.database import Database

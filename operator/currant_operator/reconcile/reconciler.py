@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from currant_operator import metrics
-from currant_operator.cluster.api import Api, ApiError, NotLeading
+from currant_operator.cluster.api import Api
+from currant_operator.cluster.errors import ApiError, NotLeading
 from currant_operator.cluster.events import Recorder
 from currant_operator.cluster.secrets import Secrets
 from currant_operator.cluster.store import Store

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from currant_operator.cluster.api import Api, ApiError, Body
+from currant_operator.cluster.api import Api, Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.events import Recorder
 from currant_operator.cluster.store import Store
 from currant_operator.plan import conditions, kinds

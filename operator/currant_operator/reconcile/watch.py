@@ -18,7 +18,8 @@ import aiohttp
 import kopf
 
 from currant_operator import metrics
-from currant_operator.cluster import api
+from currant_operator.cluster.api import PAGE, REQUEST_TIMEOUT, Api, wait_for_kinds
+from currant_operator.cluster.login import login, open_session
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Kind
 from currant_operator.settings import Settings
@@ -93,9 +94,9 @@ class Watcher:
     async def _watch(self) -> None:
         """Watch until told to stop; raises what ended one of the watches."""
         # kopf looks once for what there is to watch: where the custom resources have been removed, it must not begin.
-        client = api.Api(api.login())
+        client = Api(await login())
         try:
-            await api.wait_for_kinds(client, lambda why: _log.warning("waiting: %s", why))
+            await wait_for_kinds(client, lambda why: _log.warning("waiting: %s", why))
         finally:
             await client.close()
         namespace = self._settings.watch_namespace
@@ -154,11 +155,11 @@ class Watcher:
         # A connection that went dead in silence: the server will not end that watch.
         settings.watching.client_timeout = given.watch_timeout + 30
         settings.watching.inactivity_timeout = given.watch_inactivity
-        settings.watching.connect_timeout = api.REQUEST_TIMEOUT
+        settings.watching.connect_timeout = REQUEST_TIMEOUT
         settings.watching.reconnect_backoff = 0.5
-        settings.watching.chunk_size = api.PAGE
+        settings.watching.chunk_size = PAGE
         settings.networking.request_timeout = 60
-        settings.networking.connect_timeout = api.REQUEST_TIMEOUT
+        settings.networking.connect_timeout = REQUEST_TIMEOUT
         settings.networking.error_backoffs = _Endless()
         # Objects settle quickly here; kopf's task for each need not linger.
         settings.queueing.idle_timeout = 0.1
@@ -168,7 +169,7 @@ class Watcher:
         return settings
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        info = api.login()
+        configuration = await login()
         self._sessions = [session for session in self._sessions if not session.closed]
-        self._sessions.append(api.open_session(info))
-        return kopf.AiohttpSession(server=info.server, aiohttp_session=self._sessions[-1])
+        self._sessions.append(await open_session(configuration))
+        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=self._sessions[-1])

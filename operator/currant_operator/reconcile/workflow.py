@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from currant_operator.cluster.api import Api, ApiError, Body
+from currant_operator.cluster.api import Api, Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.store import Store
 from currant_operator.database.database import Database
 from currant_operator.database.databases import Databases

@@ -99,6 +99,22 @@ def test_a_leader_whose_lease_another_took_ends_itself(start_operator: Start, ku
     assert holder(kubectl, "robbed") == "somebody-else"
 
 
+@pytest.mark.parametrize("robbed", [False, True])
+def test_the_key_of_a_kubeconfig_is_not_left_on_the_disk(
+    robbed: bool, start_operator: Start, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    operator = start_operator(lease=f"key-{robbed}", TMPDIR=str(scratch)).wait_leading()
+    assert list(scratch.iterdir())
+    if robbed:
+        kubectl("patch", "lease", f"key-{robbed}", "--type=merge", "-p", '{"spec": {"holderIdentity": "else"}}')
+        assert operator.process.wait(30) == 1
+    else:
+        assert operator.terminate() == 0
+    assert not list(scratch.iterdir())
+
+
 def test_a_leader_that_was_frozen_does_not_write_after_its_time(
     ready_cluster: Cluster, start_operator: Start, kubectl: Kubectl
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from currant_operator.cluster.api import ApiError, Body
+from currant_operator.cluster.api import Body
+from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.secrets import POOLS_OF, Secrets
 from currant_operator.plan.database_url import fingerprint
 from currant_operator.plan.kinds import Kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from currant_operator.cluster.api import ApiError
+from currant_operator.cluster.errors import ApiError
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key
 from currant_operator.reconcile.pod_ends import Endings, reason
