@@ -29,7 +29,7 @@ from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key, Kind
 from currant_operator.plan.neighbours import OPERATORS, Neighbours, neighbours
 from currant_operator.process_end import end_process
-from currant_operator.reconcile.pod_ends import Endings
+from currant_operator.reconcile.pod_ends import PodEnds
 from currant_operator.reconcile.reconciler import Reconciler
 from currant_operator.reconcile.watch import Watcher
 from currant_operator.reconcile.workqueue import WorkQueue
@@ -38,13 +38,13 @@ from currant_operator.settings import Settings
 _log = logging.getLogger(__name__)
 
 STOP_LIMIT = 10.0  # seconds that reconciles under way have to finish
-FRESH = 10.0  # seconds for which a listing is as good as another
+FRESH = 10.0  # seconds for which a listing is fresh enough
 RELIST_DELAY = 2.0  # seconds after which a kind is listed whose watch had to begin again
-LIST_RETRY = 5.0
+LIST_RETRY = 5.0  # seconds
 
 
 class Operator:
-    """One process. `run` returns when it was told to stop."""
+    """One process. `run` returns after SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings, api: Api, open_bridge: Callable[[str], Bridge]) -> None:
         self._settings, self._api = settings, api
@@ -52,7 +52,7 @@ class Operator:
         self._store = Store(self._queue.add, self._pod_ended, self._container_ended)
         times = Times(settings.fleet_interval, settings.stats_interval, settings.database_backoff)
         self._databases = Databases(open_bridge, times, self._notify, self._served_changed)
-        self._endings = Endings(self._api, self._databases)
+        self._pod_ends = PodEnds(self._api, self._databases)
         self._secrets = Secrets(self._api, settings.secret_interval, settings.pod_namespace)
         recorder = Recorder(self._api, settings.pod_name)
         self._reconciler = Reconciler(
@@ -107,7 +107,7 @@ class Operator:
         self._api.may_write = lambda: self._election.leading
         self._spawn(self._keep_leading(), "lease", vital=True)
         if self._loop.time() - began > FRESH:
-            # A watch may have been silent for a while; who begins to write must not do so from an old view.
+            # A watch may have been silent for a while, and a new leader must not write from old state.
             await self._list_everything()
         self._enqueue_everything()
         self._spawn(self._resync(), "resync", vital=True)
@@ -154,7 +154,7 @@ class Operator:
     async def _wait_for_older(self) -> None:
         """Return when no older operator serves every namespace, as this one would."""
         while self._settings.watch_namespace is None:
-            await self._look_for_neighbours()
+            await self._list_neighbours()
             older = self._neighbours.older
             if not older:
                 return
@@ -167,10 +167,10 @@ class Operator:
     async def _watch_neighbours(self) -> None:
         while True:
             await asyncio.sleep(self._settings.neighbours_interval)
-            await self._look_for_neighbours()
+            await self._list_neighbours()
 
-    async def _look_for_neighbours(self) -> None:
-        """What cannot be seen just now stays as it was."""
+    async def _list_neighbours(self) -> None:
+        """List the other operators; they stay as they were when they cannot be listed."""
         try:
             found = [body async for body in self._api.list(OPERATORS, None)]
         except ApiError as error:
@@ -205,7 +205,7 @@ class Operator:
         self._store.prune(kind, before, listed)
 
     async def _resync(self) -> None:
-        """Now and then look at everything, whether or not it seems to have changed."""
+        """List and reconcile everything every `resync_interval` seconds, whether or not it seems to have changed."""
         while True:
             await asyncio.sleep(self._settings.resync_interval)
             await self._list_everything()
@@ -238,7 +238,7 @@ class Operator:
 
     @property
     def store(self) -> Store:
-        """What is known of the cluster."""
+        """The cache of the cluster's objects."""
         return self._store
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -260,11 +260,11 @@ class Operator:
 
     def _pod_ended(self, pod: Body) -> None:
         if self._election.leading:
-            self._spawn(self._endings.tell(pod), "pod ended")
+            self._spawn(self._pod_ends.report_pod(pod), "pod ended")
 
     def _container_ended(self, pod: Body) -> None:
         if self._election.leading:
-            self._endings.tell_of_container(pod)
+            self._pod_ends.report_container(pod)
 
     def _why_not_alive(self) -> str:
         if not self._why_not_ready and not self._watcher.alive:
@@ -292,7 +292,7 @@ class _ThreadSink:
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
 
-    def seen(self, kind: Kind, listed: bool, body: Body) -> None:
+    def changed(self, kind: Kind, listed: bool, body: Body) -> None:
         """See `Sink`."""
         self._operator.call(self._operator.store.accept, kind, body)
         if listed:

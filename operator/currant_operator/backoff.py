@@ -1,4 +1,4 @@
-"""How long to wait after a failure before the next attempt."""
+"""The wait after a failure before the next attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator counts, in Prometheus' form. Every label has a bounded set of values; pools' go with them."""
+"""The operator's metrics, for Prometheus. Every label has a bounded set of values; a pool's series go with it."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ _OF_POOLS = (
     POOL_CONDITION,
     POOL_QUEUE,
 )
-# What `status.scaling.limitedBy` may say; anything else counts as "other".
+# The values of `status.scaling.limitedBy`; anything else counts as "other".
 _LIMITS = (
     "nothing",
     "paused",

@@ -26,7 +26,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator was told. Durations are in seconds; the defaults are those of `OPTIONS`."""
+    """The operator's settings. Durations are in seconds; the defaults are those of `OPTIONS`."""
 
     watch_namespace: str | None
     http_port: int
@@ -228,7 +228,7 @@ OPTIONS = (
         "--lease-retry-period",
         _seconds,
         "3",
-        "seconds between two looks at the lease",
+        "seconds between two reads or renewals of the lease",
     ),
     Option(
         "concurrency",
@@ -252,7 +252,7 @@ OPTIONS = (
         "--secret-interval",
         _seconds,
         "300",
-        "seconds for which a secret that was read is believed (at once read again when its database refuses)",
+        "seconds for which a secret is cached (it is read again sooner when its database refuses)",
     ),
     Option(
         "watch_timeout",
@@ -276,7 +276,7 @@ OPTIONS = (
         "--fleet-interval",
         _seconds,
         "5",
-        "seconds between two looks at the queues and workers of a database",
+        "seconds between two fetches of the queues and workers of a database",
     ),
     Option(
         "stats_interval",
@@ -292,7 +292,7 @@ OPTIONS = (
         "--neighbours-interval",
         _seconds,
         "30",
-        "seconds between two looks for other operators, where every namespace is watched",
+        "seconds between two listings of other operators, where every namespace is watched",
     ),
     Option(
         "status_interval",

@@ -99,13 +99,13 @@ def converge(operator: RunningOperator, kubectl: Kubectl, pools: int, workflows:
         )
 
     eventually(done, 600)
-    eventually(lambda: all_told(kubectl, pools, workflows), 600, 1)
+    eventually(lambda: all_shown(kubectl, pools, workflows), 600, 1)
     calls = api_calls(operator)
-    print(f"converged {how}: {time.monotonic() - led:.1f} s after it led; calls so far: {told(calls)}")
+    print(f"converged {how}: {time.monotonic() - led:.1f} s after it led; calls so far: {shown(calls)}")
     print(f"  reconciles {dict(reconciled(operator))}, cpu {cpu(operator):.1f} s, memory {memory(operator)}")
 
 
-def all_told(kubectl: Kubectl, pools: int, workflows: int) -> bool:
+def all_shown(kubectl: Kubectl, pools: int, workflows: int) -> bool:
     for kind, expected, reasons in (("wp", pools, {"ScaledToZero"}), ("cwf", workflows, {"Applied"})):
         found: Counter[str] = Counter()
         for body in kubectl.json("get", kind)["items"]:
@@ -130,7 +130,7 @@ def quiet(operator: RunningOperator) -> None:
     again = reconciled(operator)
     again.subtract(reconciles)
     print(
-        f"nothing changes: {sum(rest.values()):.1f} calls a minute {told(rest)}, and {lease / minutes:.0f} for the lease"
+        f"nothing changes: {sum(rest.values()):.1f} calls a minute {shown(rest)}, and {lease / minutes:.0f} for the lease"
     )
     share = (cpu(operator) - used) / QUIET * 100
     print(f"  reconciles {dict(again)} in {QUIET:g} s, {share:.1f} % of a core, memory {memory(operator)}")
@@ -150,7 +150,7 @@ def api_calls(operator: RunningOperator) -> Counter[tuple[str, str]]:
     return counts
 
 
-def told(calls: dict[tuple[str, str], float]) -> str:
+def shown(calls: dict[tuple[str, str], float]) -> str:
     return json.dumps({f"{verb} {resource}": round(count, 1) for (verb, resource), count in sorted(calls.items())})
 
 

@@ -1,1 +1,1 @@
-"""The API server: calls, what was seen of it, secrets, events, the lease."""
+"""The API server: calls, the cache of its objects, secrets, events, the lease."""

@@ -140,7 +140,7 @@ class Api:
 
 
 async def _answer(call: Callable[..., Any], *arguments: Any, within: float = REQUEST_TIMEOUT, **named: Any) -> Body:
-    """What a call of the client gives, as a plain dictionary. Raises `ApiError`."""
+    """The answer to a call of the client, as a plain dictionary. Raises `ApiError`."""
     timeout = aiohttp.ClientTimeout(total=within)
     try:
         found: Body = await call(*arguments, serializer=_plain, _request_timeout=timeout, **named)

@@ -1,4 +1,4 @@
-"""What a call to the API server may end with."""
+"""The errors that a call to the API server may raise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NotLeading(Exception):
 
 
 def refusal(status: int, body: str) -> ApiError:
-    """The error in an answer of the API server, or of whatever stands in its place and answers something else."""
+    """The error in an answer of the API server, or of a proxy or a balancer that answers for it."""
     try:
         answer = json.loads(body)
         reason, message = str(answer.get("reason", "Unknown")), str(answer["message"])

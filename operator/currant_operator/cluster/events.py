@@ -1,4 +1,4 @@
-"""Kubernetes events about our objects, for `kubectl describe`. The same one is not told twice within ten minutes."""
+"""Kubernetes events about our objects, for `kubectl describe`. The same one is not written twice within ten minutes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from currant_operator.plan.plans import Event
 _log = logging.getLogger(__name__)
 
 CONTROLLER = "currant.dev/operator"
-QUIET_FOR = 600.0
+QUIET_FOR = 600.0  # seconds
 REMEMBERED = 5000
 _NOTE_LIMIT = 1024  # bytes; the API refuses more
 
@@ -29,18 +29,18 @@ class Recorder:
     def __init__(self, api: Api, instance: str) -> None:
         self._api = api
         self._instance = instance[:128]
-        self._told: OrderedDict[tuple[str, Event], float] = OrderedDict()
+        self._written: OrderedDict[tuple[str, Event], float] = OrderedDict()
 
     async def record(self, about: Body, event: Event) -> None:
         """Write an event about an object."""
-        told = about["metadata"]["uid"], event
+        key = about["metadata"]["uid"], event
         now = time.monotonic()
-        if now - self._told.get(told, -QUIET_FOR) < QUIET_FOR:
+        if now - self._written.get(key, -QUIET_FOR) < QUIET_FOR:
             return
-        self._told[told] = now
-        self._told.move_to_end(told)
-        while len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._written[key] = now
+        self._written.move_to_end(key)
+        while len(self._written) > REMEMBERED:
+            self._written.popitem(last=False)
         try:
             await self._api.create(kinds.EVENT, about["metadata"]["namespace"], self._body(about, event))
         except ApiError as error:

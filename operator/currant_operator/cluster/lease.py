@@ -1,8 +1,10 @@
 """Leader election on a Lease (coordination.k8s.io/v1), by the algorithm of client-go's `tools/leaderelection`.
 
-The Python client has one too, but it neither bounds a request by the deadline, nor survives a dropped connection, nor
-gives the lease back. Clocks of different machines are never compared: a lease is expired when *this* process has seen
-no change of it for its duration.
+The official package has one too (`kubernetes.aio.leaderelection`), but it neither bounds a request by the deadline, nor
+survives a dropped connection, nor gives the lease back (`tests/unit/cluster/test_official_election.py`).
+
+Clocks of different machines are never compared: a lease has expired when this process has observed no change of it for
+its duration.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class LeaseStore(Protocol):
 
 @dataclass(frozen=True)
 class Terms:
-    """Who stands for election, and the times in seconds (see `settings.Settings`)."""
+    """The candidate, the lease, and the times in seconds (see `settings.Settings`)."""
 
     identity: str
     name: str
@@ -54,10 +56,10 @@ class Election:
 
     def __init__(self, store: LeaseStore, terms: Terms, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._terms, self._clock = store, terms, clock
-        self._held: Body | None = None
+        self._own: Body | None = None
         self._renewed = 0.0
-        self._seen: Body | None = None
-        self._seen_at = 0.0
+        self._observed: Body | None = None
+        self._observed_at = 0.0
         self._complained = False
 
     @property
@@ -66,12 +68,12 @@ class Election:
 
         A process that was frozen and wakes learns from this, before its next write, that its time is over.
         """
-        return self._held is not None and self._clock() - self._renewed < self._terms.duration
+        return self._own is not None and self._clock() - self._renewed < self._terms.duration
 
     @property
     def holder(self) -> str:
-        """The identity seen last as holder; empty when there is none."""
-        lease = self._held or self._seen
+        """The last known holder's identity; empty when there is none."""
+        lease = self._own or self._observed
         return _holder(lease) if lease else ""
 
     async def acquire(self) -> None:
@@ -94,18 +96,18 @@ class Election:
                 _log.error("the lease could not be renewed within %g s", self._terms.renew_deadline)
                 return
             # A connection that hangs must not take the time that is left: there are to be other tries.
-            if not await self._try(min(left, self._terms.renew_deadline / 3)) and self._held is None:
+            if not await self._try(min(left, self._terms.renew_deadline / 3)) and self._own is None:
                 _log.error("the lease is held by %s", self.holder or "nobody")
                 return
 
     async def release(self) -> None:
-        """Give the lease back, so that another takes over at its next look. A failure is logged and does not matter."""
-        held, self._held = self._held, None
-        if held is None:
+        """Give the lease back, so that another takes over at its next try. A failure is logged and does not matter."""
+        own, self._own = self._own, None
+        if own is None:
             return
-        spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+        spec = {**own["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
         try:
-            await self._store.replace({**held, "spec": spec}, self._terms.retry_period)
+            await self._store.replace({**own, "spec": spec}, self._terms.retry_period)
         except Exception as error:
             _log.warning("the lease was not given back (%s); another leads when it has expired", error)
 
@@ -113,9 +115,9 @@ class Election:
         """Take or renew the lease, in that many seconds; False also when a call failed."""
         try:
             async with asyncio.timeout(within):
-                taken = await (self._take(within) if self._held is None else self._renew(self._held, within))
+                taken = await (self._take(within) if self._own is None else self._renew(self._own, within))
         except LeaseConflict:
-            return await self._still_mine(within) if self._held is not None else False
+            return await self._still_mine(within) if self._own is not None else False
         except Exception as error:
             self._complain(error)
             return False
@@ -124,7 +126,7 @@ class Election:
 
     async def _still_mine(self, within: float) -> bool:
         """After a conflict: still the leader if the lease names this candidate (an annotation was edited, say)."""
-        self._held = None
+        self._own = None
         try:
             async with asyncio.timeout(within):
                 lease = await self._store.get(within)
@@ -134,12 +136,12 @@ class Election:
         self._note(lease)
         if lease is None or _holder(lease) != self._terms.identity:
             return False
-        self._held = lease
+        self._own = lease
         return True
 
-    async def _renew(self, held: Body, within: float) -> bool:
+    async def _renew(self, own: Body, within: float) -> bool:
         asked = self._clock()
-        self._held = await self._store.replace(self._with_spec(held), within)
+        self._own = await self._store.replace(self._with_spec(own), within)
         self._renewed = asked
         return True
 
@@ -150,26 +152,26 @@ class Election:
         if lease is None:
             metadata = {"name": self._terms.name, "namespace": self._terms.namespace}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
-            self._held = await self._store.create(self._with_spec(body), within)
+            self._own = await self._store.create(self._with_spec(body), within)
         elif self._free(lease):
-            self._held = await self._store.replace(self._with_spec(lease), within)
+            self._own = await self._store.replace(self._with_spec(lease), within)
         else:
             return False
         self._renewed = asked
         return True
 
     def _free(self, lease: Body) -> bool:
-        """Nobody's, or this candidate's own from an earlier life, or silent for longer than its holder promised."""
+        """Whether the lease may be taken: it has no holder, has expired, or was this candidate's before a restart."""
         holder = _holder(lease)
         if holder in ("", self._terms.identity):
             return True
         duration = float((lease.get("spec") or {}).get("leaseDurationSeconds") or self._terms.duration)
-        return self._clock() - self._seen_at >= duration
+        return self._clock() - self._observed_at >= duration
 
     def _note(self, lease: Body | None) -> None:
-        """Remember when the lease was last seen to change."""
-        if lease is None or self._seen is None or lease.get("spec") != self._seen.get("spec"):
-            self._seen, self._seen_at = lease, self._clock()
+        """Remember when the lease was last observed to change."""
+        if lease is None or self._observed is None or lease.get("spec") != self._observed.get("spec"):
+            self._observed, self._observed_at = lease, self._clock()
 
     def _with_spec(self, lease: Body) -> Body:
         """The lease with this candidate as its holder, renewed now."""

@@ -24,7 +24,7 @@ async def login() -> Configuration:
     """
     configuration = Configuration()
     configuration.trace_configs = [_counting()]
-    # As ever, proxies of the environment are left alone: they seldom lead to the API server of a pod's cluster.
+    # Proxies of the environment are not used: they seldom lead to the API server of a pod's cluster.
     configuration.client_session_kwargs = {"trust_env": False}
     try:
         config.load_incluster_config(configuration)

@@ -1,4 +1,4 @@
-"""The database URLs in the pools' Secrets, read by the API and believed for a while.
+"""The database URLs in the pools' Secrets, read by the API and cached for a while.
 
 Secrets are not watched: that would take the right to list every secret, and most never change. One is read again when
 what is known of it is older than the caller accepts, which is little while its database refuses us.
@@ -17,7 +17,7 @@ from currant_operator.cluster.api import Body
 from currant_operator.cluster.errors import ApiError
 from currant_operator.plan import database_url, kinds
 from currant_operator.plan.kinds import Kind
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseUrlInvalid,
     SecretFound,
     SecretKeyMissing,
@@ -30,7 +30,7 @@ from currant_operator.plan.observed import (
 _log = logging.getLogger(__name__)
 
 POOLS_OF = "currant.dev/pools-of"  # the annotation of a Secret beside the operator: namespaces whose pools may name it
-UNUSABLE_FOR = 10.0  # seconds at most for which a secret that is missing or of no use is believed to be so
+UNUSABLE_FOR = 10.0  # seconds, at most, for which a missing or unusable secret is cached
 
 
 class Reader(Protocol):
@@ -43,11 +43,11 @@ class Reader(Protocol):
 class Secrets:
     """The cache. URLs stay in memory only. `home` is the operator's own namespace."""
 
-    def __init__(self, reader: Reader, believed_for: float, home: str = "default") -> None:
+    def __init__(self, reader: Reader, cached_for: float, home: str = "default") -> None:
         self._reader = reader
         self.home = home
-        self._believed_for = believed_for
-        self.unusable_for = min(UNUSABLE_FOR, believed_for)
+        self._cached_for = cached_for
+        self.unusable_for = min(UNUSABLE_FOR, cached_for)
         self._known: dict[tuple[str, str], tuple[float, Body | None]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -56,7 +56,7 @@ class Secrets:
 
         `doubted`: its database refuses us, or cannot be reached, so what is known of it may be out of date.
         """
-        max_age = self.unusable_for if doubted else self._believed_for
+        max_age = self.unusable_for if doubted else self._cached_for
         try:
             secret = await self._read(namespace, name, max_age)
             state, url = _state(secret, key)
@@ -70,7 +70,7 @@ class Secrets:
     async def admin_url(
         self, pools_namespace: str, name: str, key: str, doubted: bool = False
     ) -> tuple[SecretState, str]:
-        """As `url`, of a secret beside the operator that a pool names; the secret must allow the pool's namespace."""
+        """The same as `url` for a secret beside the operator, which must allow the pool's namespace."""
         state, url = await self.url(self.home, name, key, doubted)
         known = self._known.get((self.home, name))
         if isinstance(state, SecretUnknown | SecretMissing) or pools_namespace in _allowed(known and known[1]):

@@ -1,8 +1,8 @@
-"""What the operator knows of the cluster: the newest state seen of each object, by kind, namespace and name.
+"""The newest known state of each object of the cluster, by kind, namespace and name.
 
 Fed by watches (`accept`, `remove`), by listings (`accept`, then `prune`), and by the answers to the operator's own
-writes (`accept` again), so that no reconcile plans from before its own last one. Every change is told to `changed` as
-the key to reconcile.
+writes (`accept` again), so that no reconcile plans from before its own last one. `changed` is called for every change
+with the key to reconcile.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Store:
         pod_ended: Callable[[Body], None] = lambda _: None,
         container_ended: Callable[[Body], None] = lambda _: None,
     ) -> None:
-        """`pod_ended` is told of each pod that has ended or is seen no more, as it was seen last.
+        """`pod_ended` is called with the last state of each pod that has ended or is gone.
 
-        `container_ended` is told of each pod that goes on, of which a container has ended.
+        `container_ended` is called with each pod that goes on though a container of it has ended.
         """
         self._changed, self._pod_ended, self._container_ended = changed, pod_ended, container_ended
         self._objects: dict[str, dict[Name, Body]] = {kind.name: {} for kind in kinds.WATCHED}
@@ -62,7 +62,7 @@ class Store:
         return list(self._objects[kind.name].values())
 
     def count(self, kind: Kind) -> int:
-        """How many there are."""
+        """The number of objects of a kind."""
         return len(self._objects[kind.name])
 
     def pods(self, namespace: str, pool: str) -> list[Body]:
@@ -74,8 +74,8 @@ class Store:
         """The keys of the Workflows that refer to a pool."""
         return [Key(kinds.WORKFLOW.name, *name) for name in self._workflows.get((namespace, pool), ())]
 
-    def accept(self, kind: Kind, body: Body, told: bool = True) -> None:
-        """Take an object as it is now, unless something newer is known. `told=False`: the one who wrote it knows."""
+    def accept(self, kind: Kind, body: Body, notify: bool = True) -> None:
+        """Take an object as it is now, unless something newer is known. `notify=False`: no reconcile is needed."""
         name = _name(body)
         old = self._objects[kind.name].get(name)
         if old is not None and not _newer(body, old):
@@ -83,14 +83,14 @@ class Store:
         body = slim(kind, body)
         self._objects[kind.name][name] = body
         if kind is kinds.POD:
-            self._tell_of_ends(old, body)
+            self._notify_of_ends(old, body)
         if old is None:
             metrics.OBJECTS.labels(kind.name).set(self.count(kind))
         self._index(kind, name, old, body)
-        if told:
-            self._tell(kind, name, old, body)
+        if notify:
+            self._notify(kind, name, old, body)
 
-    def _tell_of_ends(self, old: Body | None, pod: Body) -> None:
+    def _notify_of_ends(self, old: Body | None, pod: Body) -> None:
         if ended(pod):
             if old is None or not ended(old):
                 self._pod_ended(pod)
@@ -108,7 +108,7 @@ class Store:
             self._pod_ended(old)
         metrics.OBJECTS.labels(kind.name).set(self.count(kind))
         self._index(kind, name, old, None)
-        self._tell(kind, name, old, None)
+        self._notify(kind, name, old, None)
 
     def prune(self, kind: Kind, known_before: set[tuple[Name, str]], listed: set[tuple[Name, str]]) -> None:
         """Forget what was known (`names`) before a listing began and is not in it: its deletion was missed."""
@@ -142,7 +142,7 @@ class Store:
         if after is not None:
             index.setdefault(after, set()).add(name)
 
-    def _tell(self, kind: Kind, name: Name, old: Body | None, new: Body | None) -> None:
+    def _notify(self, kind: Kind, name: Name, old: Body | None, new: Body | None) -> None:
         if not kind.owned:
             self._changed(Key(kind.name, *name))
             if kind is kinds.WORKER_POOL and _matters_to_workflows(old, new):
@@ -154,7 +154,7 @@ class Store:
 
 
 def slim(kind: Kind, body: Body) -> Body:
-    """The part of an object that is ever read; of pods, of which there may be thousands, very little."""
+    """The part of an object that is ever read: very little of a pod, as there may be thousands."""
     if kind is not kinds.POD:
         metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
         if kind is kinds.DEPLOYMENT:
@@ -183,7 +183,7 @@ def identity(body: Body) -> tuple[Name, str]:
 
 
 def last_end(pod: Body) -> Body:
-    """How the container of the worker ended last: `reason`, `exitCode`, `finishedAt`; empty if it never has."""
+    """The last end of the worker's container: `reason`, `exitCode`, `finishedAt`; empty if it never has."""
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
         if one.get("name") == CONTAINER:
             for state in (one.get("state"), one.get("lastState")):

@@ -1,4 +1,4 @@
-"""What the operator calls of `currant.rust_bridge.RustBridge`, and how often."""
+"""The verbs of `currant.rust_bridge.RustBridge` that the operator calls, and how often it calls them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Bridge(Protocol):
         """Bring the schema up to date; gives its version."""
 
     def fleet(self, pools: list[Row]) -> Row:
-        """How many executions wait and run in the queues of each entry; `scaling` without what pools are sized by."""
+        """Count the executions that wait and run in the queues of each entry; a part of `scaling`."""
 
     def list_schedules(self) -> list[Row]:
         """Every schedule, with its times."""
 
     def scaling(self, pools: list[Row]) -> Row:
-        """Queues, live workers and all that pools are sized by, in one statement."""
+        """Count queues and live workers, and all else that pools are sized by, in one statement."""
 
     def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
-        """Ask the workers of these pods to take nothing more, or to go on."""
+        """Ask the workers of these pods to claim nothing more, or to go on."""
 
     def end_pods(self, pods: list[tuple[str, str]]) -> None:
         """Declare the workers of these pods, `(uid, reason)`, dead."""
@@ -55,7 +55,7 @@ class Bridge(Protocol):
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds between two looks at queues and workers, two counts of runs, and the longest pause after a failure."""
+    """Seconds between two fetches of queues and workers, two counts of runs, and the longest pause after a failure."""
 
     fleet: float = 5.0
     stats: float = 30.0
@@ -63,7 +63,7 @@ class Times:
 
 
 class Notify(Protocol):
-    """Told that something about an object has changed, to be acted on within `delay` seconds."""
+    """Called when something about an object has changed; the reconcile may begin `delay` seconds later."""
 
     def __call__(self, key: Key, delay: float = 0.0) -> None:
         """See the class."""

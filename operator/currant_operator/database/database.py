@@ -20,9 +20,9 @@ from currant_operator.database.connection import Connection
 from currant_operator.database.definitions import Definitions
 from currant_operator.database.fleet import Fleet
 from currant_operator.database.pod_messages import PodMessages
-from currant_operator.database.work_listener import Sleeper
+from currant_operator.database.work_listener import WorkListener
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     Applied,
     DatabaseMigrating,
     DatabaseReachable,
@@ -70,14 +70,14 @@ class Database:
         self._wake = asyncio.Event()
         self._definitions = Definitions(notify, self._wake.set)
         self._messages = PodMessages()
-        self._sleeper = Sleeper(open_bridge, self.fetch_now)
+        self._work_listener = WorkListener(open_bridge, self.fetch_now)
         self._backoff = Backoff(1.0, times.backoff)
         self._failures = 0
         self._logged: set[type] = set()  # the states and errors that were logged since it was reachable
         self._migrated = False
         self._fleet_due = self._series_due = 0.0  # monotonic seconds
 
-    # What a reconcile asks
+    # Answers that a reconcile reads
 
     @property
     def pools(self) -> dict[Key, tuple[str, ...]]:
@@ -85,7 +85,7 @@ class Database:
         return self._fleet.pools
 
     def queue(self, pool: Key) -> QueueStats | None:
-        """What waits and runs in a pool's queues; None: not known."""
+        """The counts of a pool's queues; None: not known."""
         return self._fleet.queue(pool)
 
     def workers(self, pool: Key) -> tuple[Worker, ...] | None:
@@ -93,11 +93,11 @@ class Database:
         return self._fleet.workers(pool)
 
     def incompatible(self, pool: Key) -> dict[str, int] | None:
-        """By function, the runs in a pool's queues that do not fit the code that is deployed; None: not known."""
+        """The incompatible runs in a pool's queues, by function; None: not known."""
         return self._fleet.incompatible(pool)
 
     def load(self, pool: Key) -> PoolLoad | None:
-        """What a pool is sized by; None: not known."""
+        """The load by which a pool is sized; None: not known."""
         return self._fleet.load(pool)
 
     def definitions(self, key: Key, function: str) -> tuple[Row, ...] | None:
@@ -108,7 +108,7 @@ class Database:
         """The runs of a function; None: not counted yet."""
         return self._definitions.stats(function)
 
-    # What a reconcile wants
+    # Wishes of a reconcile
 
     def define(self, key: Key, item: Row) -> Applied | None:
         """Have a definition written; gives the database's answer to exactly this item; None: not asked yet."""
@@ -136,12 +136,12 @@ class Database:
         return self._definitions.removing and not isinstance(self.state, DatabaseUnreachable)
 
     def end_pod(self, uid: str, reason: str) -> None:
-        """Have it told that a pod has ended, and why."""
+        """Have the workers of a pod that has ended declared dead, with the reason."""
         self._messages.end_pod(uid, reason)
         self._wake.set()
 
     def end_container(self, uid: str, reason: str, ended_at: int) -> None:
-        """Have it told that the container of a pod has ended, why, and when (microseconds); the pod goes on."""
+        """Have the worker of a container that has ended declared dead, with the reason and the time (microseconds)."""
         self._messages.end_container(uid, reason, ended_at)
         self._wake.set()
 
@@ -187,7 +187,7 @@ class Database:
                 await self._rest(pause)
         finally:
             self._series.forget()
-            self._sleeper.stop()
+            self._work_listener.stop()
             self._connection.abandon()
 
     async def _rest(self, pause: float) -> None:
@@ -254,7 +254,7 @@ class Database:
             self._connection.abandon()
             self._migrated = False
             self._fleet_due = 0.0
-        self._sleeper.over(self._fleet.idle_queues())
+        self._work_listener.listen_on(self._fleet.idle_queues())
 
     async def _show_series(self) -> None:
         """Bring the metrics of queues and schedules up to date."""
@@ -280,7 +280,7 @@ class Database:
             if not isinstance(error, CurrantError):
                 _log.debug("database %s", self.id, exc_info=error)
         self._become(state)
-        self._sleeper.over(())
+        self._work_listener.listen_on(())
         # Earlier answers are no longer true, and the schema is checked again after an outage.
         self._migrated = False
         self._fleet.forget_answers()

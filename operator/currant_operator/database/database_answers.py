@@ -1,4 +1,4 @@
-"""What the verbs of the database answer, as what is observed; and what of it is worth waking a reconcile for."""
+"""The answers of the database's verbs, as observations; and the part of them that is worth a reconcile."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from currant.scaling.observations import function_load, services
 from currant_operator.database.bridge import Row
-from currant_operator.plan.observed import PoolLoad, QueueStats, Worker, WorkerLoad, WorkflowStats
+from currant_operator.plan.observations import PoolLoad, QueueStats, Worker, WorkerLoad, WorkflowStats
 
 _COUNTS = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 
 
 def queue_stats(row: Row) -> QueueStats:
-    """What waits and runs in a pool's queues."""
+    """The counts of a pool's queues."""
     return QueueStats(row["ready"], row["due"], row["running"], float(row.get("oldest_ready_seconds") or 0))
 
 
@@ -26,12 +26,12 @@ def worker(row: Row) -> Worker:
 
 
 def shown(worker: Worker) -> tuple[Any, ...]:
-    """What of a worker is worth a notice."""
+    """The part of a worker whose change is worth a reconcile."""
     return (worker.id, worker.pod_uid or "", worker.draining, worker.queues, worker.tasks, worker.workflows)
 
 
 def pool_load(row: Row, pool: str, age: float, pooled: bool) -> PoolLoad:
-    """What a pool is sized by, of the answer about all pools."""
+    """The load of one pool, from the answer about all pools."""
     now = int(row.get("now") or 0)
     functions = tuple(function_load(each) for each in (row.get("work") or {}).get(pool) or ())
     service = services(row.get("service") or {})
@@ -58,7 +58,7 @@ def _moment(micros: int | None) -> datetime | None:
 
 
 def numbers_shown(queue: QueueStats | None) -> tuple[Any, ...]:
-    """What of a pool's numbers is worth a notice; of the age of the oldest, which grows all the time, steps of 25 %."""
+    """The part of a pool's numbers whose change is worth a reconcile. The age of the oldest counts in steps of 25 %."""
     if queue is None:
         return ()
     step = 0 if queue.oldest_ready_seconds <= 1 else int(math.log(queue.oldest_ready_seconds, 1.25))

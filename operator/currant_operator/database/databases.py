@@ -122,5 +122,5 @@ class Databases:
 
 
 def _digest(url: str) -> str:
-    """What logs and metrics call a database. Salted: it says nothing about the URL, and is another in each process."""
+    """The name of a database in logs. Salted: it says nothing about the URL, and differs from process to process."""
     return hashlib.blake2b(url.encode(), key=_SALT, digest_size=4).hexdigest()

@@ -11,7 +11,7 @@ from currant_operator.database.connection import Connection
 from currant_operator.database.database_answers import workflow_stats
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import Applied, WorkflowStats
+from currant_operator.plan.observations import Applied, WorkflowStats
 
 ASK_AGAIN = 30.0  # seconds after which a definition that was refused may be asked for again
 FIRST_COUNT = 2.0  # seconds from the writing of a definition to the first count of its runs
@@ -45,7 +45,7 @@ class Definitions:
         """Whether the database has definitions, as far as is known."""
         return bool(self._rows)
 
-    # What a reconcile asks
+    # Wishes and answers of a reconcile
 
     def of(self, key: Key, function: str) -> tuple[Row, ...] | None:
         """The definitions that are a Workflow's, or are of its function; None: not known."""

@@ -12,7 +12,7 @@ from currant_operator.database.bridge import Notify, Row
 from currant_operator.database.connection import Connection
 from currant_operator.database.database_answers import numbers_shown, pool_load, queue_stats, shown, worker
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import PoolLoad, QueueStats, Worker
+from currant_operator.plan.observations import PoolLoad, QueueStats, Worker
 
 NUMBERS_INTERVAL = 10.0  # seconds between two notices that only a pool's numbers have changed
 
@@ -71,10 +71,10 @@ class Fleet:
         """Take nothing for known any more: the database does not answer."""
         self._queues = self._workers = self._load = None
 
-    # What a reconcile asks
+    # Answers that a reconcile reads
 
     def queue(self, pool: Key) -> QueueStats | None:
-        """What waits and runs in a pool's queues; None: not known."""
+        """The counts of a pool's queues; None: not known."""
         return None if self._queues is None else self._queues.get(_name(pool))
 
     def workers(self, pool: Key) -> tuple[Worker, ...] | None:
@@ -82,13 +82,13 @@ class Fleet:
         return None if self._workers is None else self._workers.get(_name(pool), ())
 
     def incompatible(self, pool: Key) -> dict[str, int] | None:
-        """By function, the runs in a pool's queues that do not fit the code that is deployed; None: not known."""
+        """The incompatible runs in a pool's queues, by function; None: not known."""
         if self._load is None:
             return None
         return dict((self._load.get("incompatible") or {}).get(_name(pool)) or {})
 
     def load(self, pool: Key) -> PoolLoad | None:
-        """What a pool is sized by; None: not known."""
+        """The load by which a pool is sized; None: not known."""
         if self._load is None:
             return None
         return pool_load(self._load, _name(pool), time.monotonic() - self._fetched, self._pooled)

@@ -1,4 +1,4 @@
-"""What one database is told of pods: that they, or their containers, have ended, and whose workers are to drain."""
+"""Messages to one database about pods: that they, or their containers, have ended, and whose workers are to drain."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who is woken in the place of pools that have no worker: Postgres notifies those that sleep, and nobody does there.
+"""Listens for work in the queues of pools at zero, in place of the workers that would.
 
-What it hears is only a hint to look now; without it (a pooler without a way past it, a lost connection) the queues are
-looked at all the same, every few seconds.
+A notification only brings the next fetch of the queues forward. Without one (a pooler with no way past it, a lost
+connection) the queues are fetched all the same, every few seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 _log = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # seconds of one wait: so long it may take until a pool that has come to zero is listened for
+PATIENCE = 5.0  # seconds of one wait, and so the longest time until other queues are listened to
 PAUSE = 5.0  # seconds after a failure
 
 
@@ -29,31 +29,31 @@ class Waiter(Protocol):
         """Wait until something becomes ready in queues that no worker serves."""
 
 
-class Sleeper:
-    """Sleeps on queues, on a thread and connections of its own; calls `woken` when something may be ready there."""
+class WorkListener:
+    """Has a thread and connections of its own; calls `notified` when something may be ready in the queues."""
 
-    def __init__(self, open_bridge: Callable[[], Waiter], woken: Callable[[], None]) -> None:
-        self._open, self._woken = open_bridge, woken
+    def __init__(self, open_bridge: Callable[[], Waiter], notified: Callable[[], None]) -> None:
+        self._open, self._notified = open_bridge, notified
         self._queues: tuple[str, ...] = ()
-        self._told = asyncio.Event()
+        self._queues_given = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._bridge: Waiter | None = None
 
-    def over(self, queues: tuple[str, ...]) -> None:
-        """Sleep on these queues from now on; to be told anew after each look."""
+    def listen_on(self, queues: tuple[str, ...]) -> None:
+        """Listen on these queues from now on; to be called after each fetch of the queues."""
         self._queues = queues
-        self._told.set()
+        self._queues_given.set()
         if queues and self._task is None:
-            self._task = asyncio.create_task(self._run(), name="sleeper")
+            self._task = asyncio.create_task(self._run(), name="work listener")
 
     def stop(self) -> None:
-        """Sleep no more."""
+        """Listen no more."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
     async def _run(self) -> None:
-        thread = ThreadPoolExecutor(1, thread_name_prefix="sleeper")
+        thread = ThreadPoolExecutor(1, thread_name_prefix="work-listener")
         try:
             while True:
                 await self._once(thread)
@@ -62,26 +62,26 @@ class Sleeper:
             thread.shutdown(wait=False)
 
     async def _once(self, thread: ThreadPoolExecutor) -> None:
-        self._told.clear()
+        self._queues_given.clear()
         if not self._queues:
-            await self._told.wait()
+            await self._queues_given.wait()
             return
         if self._bridge is None:
             self._bridge = self._open()
         bridge, queues = self._bridge, list(self._queues)
         try:
             loop = asyncio.get_running_loop()
-            heard = await loop.run_in_executor(thread, bridge.wait_for_work, queues, PATIENCE)
-        except Exception as error:  # whatever it is, the look finds it too, and says so
+            notified = await loop.run_in_executor(thread, bridge.wait_for_work, queues, PATIENCE)
+        except Exception as error:  # the next fetch fails by the same cause, and reports it
             _log.debug("not listening for work: %s", error)
             self._close()
             await asyncio.sleep(PAUSE)
             return
-        if heard:
-            # What it was woken for is seen by a look; what is left to sleep on is told after that.
-            self._told.clear()
-            self._woken()
-            await self._told.wait()
+        if notified:
+            # The fetch finds what became ready, and gives the queues that are still to be listened to.
+            self._queues_given.clear()
+            self._notified()
+            await self._queues_given.wait()
 
     def _close(self) -> None:
         bridge, self._bridge = self._bridge, None

@@ -1,1 +1,1 @@
-"""What should be, decided from what was observed. Pure: no I/O, no clock."""
+"""Decisions: from observations to what should be. Pure: no I/O, no clock."""

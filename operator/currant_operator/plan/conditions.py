@@ -14,7 +14,7 @@ from currant_operator.plan.plans import Event, StatusWrite
 
 Status = Literal["True", "False", "Unknown"]
 
-# A condition that is not as it should be, but needs nobody: no event, no warning.
+# Reasons of conditions that pass without anybody's help: no event, no warning.
 CALM = frozenset(
     {"Progressing", "Migrating", "Draining", "ScaledToZero", "Paused", "Suspended", "NotYetKnown", "QueuesNotSeen"}
 )
@@ -35,7 +35,7 @@ class Condition:
 
     @property
     def bad(self) -> bool:
-        """Whether somebody should be told."""
+        """Whether it is worth a warning event."""
         wrong = "True" if self.type in _NEGATIVE else "False"
         return self.status == wrong and self.reason not in CALM
 
@@ -55,7 +55,7 @@ def one_line(text: str) -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """As the API writes times: UTC, whole seconds."""
+    """A time as the API writes it: UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -97,11 +97,11 @@ def written(
 
 def events(old: Mapping[str, Any], wished: Iterable[Condition]) -> list[Event]:
     """A Warning for each reason that is bad now and was not, a Normal one when Ready becomes True."""
-    told = {condition.reason for condition in _all(old) if condition.bad}
+    reasons = {condition.reason for condition in _all(old) if condition.bad}
     result = []
     for condition in wished:
-        if condition.bad and condition.reason not in told:
-            told.add(condition.reason)
+        if condition.bad and condition.reason not in reasons:
+            reasons.add(condition.reason)
             result.append(Event("Warning", condition.reason, one_line(condition.message)))
         before = found(old, condition.type)
         if condition.type == "Ready" and condition.status == "True" and before and before.status != "True":
@@ -126,14 +126,14 @@ def refused(body: Mapping[str, Any], error: str, now: datetime) -> dict[str, Any
     """The status of an object that cannot be parsed: what it had, and Ready=False SpecInvalid."""
     old = body.get("status") or {}
     metadata = body.get("metadata") or {}
-    message = f"this operator cannot read the object: {error}; upgrade the operator, or mend the object"
+    message = f"this operator cannot read the object: {error}; upgrade the operator, or fix the object"
     others = [condition for condition in _all(old) if condition.type != "Ready"]
     wished = [Condition("Ready", "False", "SpecInvalid", message), *others]
     return {**old, "conditions": written(old, wished, metadata.get("generation") or 0, now)}
 
 
 def rounded(number: int, digits: int) -> int:
-    """The number to so many digits, so that a busy pool does not write its status for each of a thousand jobs."""
+    """The number rounded down to `digits` digits: a busy pool must not write its status after each of its jobs."""
     if number < 10**digits:
         return max(0, number)
     unit = int(10 ** (math.floor(math.log10(number)) + 1 - digits))
@@ -146,7 +146,7 @@ def next_step(seconds: float) -> float:
 
 
 def duration(seconds: int) -> str:
-    """As people write it: `50s`, `2m`, `1h30m`."""
+    """A duration as people write it: `50s`, `2m`, `1h30m`."""
     hours, minutes = divmod(seconds // 60, 60)
     parts = [(hours, "h"), (minutes, "m"), (seconds % 60, "s")]
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"

@@ -27,7 +27,7 @@ def check_url(url: str) -> None:
 
 
 def shown_as(url: str) -> str:
-    """What metrics call a database: its hosts and its name, no user and no password. Two roles' URLs give the same."""
+    """The name of a database in metrics: hosts and database, no user, no password. Two roles' URLs give the same."""
     hosts, slash, name = url.partition("://")[2].partition("?")[0].partition("/")
     return f"{hosts.rpartition('@')[2]}{slash}{name}"
 

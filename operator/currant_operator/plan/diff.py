@@ -1,4 +1,4 @@
-"""What a write of a status would change: nothing, and no call is made; else only that is sent."""
+"""The difference between two statuses: only that is sent, and no call is made when there is none."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every field of the manifest is compared, its digest among them: another digest means that what we want has changed, and
 server-side apply takes back what we no longer want. The same digest but another value in one of our fields is a hand at
-work, and is put back. Fields that only the object has are not looked at: they are others'.
+work, and is put back. Fields that only the object has are ignored: others own them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from currant_operator.plan.manifests import digest
 from currant_operator.plan.merging import item_key, keyed
-from currant_operator.plan.observed import Object
+from currant_operator.plan.observations import Object
 from currant_operator.plan.quantities import same_quantity
 
 
@@ -38,7 +38,7 @@ def drift_digest(manifest: Mapping[str, Any], live: Object) -> str | None:
 
 
 def _drift(wanted: Any, live: Any, path: tuple[str, ...], field: str) -> Iterator[str]:
-    """Where `live` is not what `wanted` says; what only `live` has is not looked at."""
+    """Where `live` is not what `wanted` says; what only `live` has is ignored."""
     if isinstance(wanted, Mapping):
         live = live if isinstance(live, Mapping) else {}
         for key, value in wanted.items():
@@ -46,19 +46,19 @@ def _drift(wanted: Any, live: Any, path: tuple[str, ...], field: str) -> Iterato
     elif isinstance(wanted, list) and (keyed(field) or field == "ownerReferences"):
         yield from _drift_of_items(wanted, live if isinstance(live, list) else [], path, field)
     elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
-        for place, pair in enumerate(zip(wanted, live, strict=True)):
-            yield from _drift(*pair, (*path, str(place)), "")
+        for index, pair in enumerate(zip(wanted, live, strict=True)):
+            yield from _drift(*pair, (*path, str(index)), "")
     elif not _same(wanted, live, path):
         yield f"{'.'.join(path)} is {json.dumps(live, sort_keys=True)}"
 
 
 def _drift_of_items(wanted: list[Any], live: list[Any], path: tuple[str, ...], field: str) -> Iterator[str]:
-    def key(item: Any, place: int) -> tuple[Any, ...]:
-        return (item.get("uid"),) if field == "ownerReferences" else item_key(item, field, place)
+    def key(item: Any, index: int) -> tuple[Any, ...]:
+        return (item.get("uid"),) if field == "ownerReferences" else item_key(item, field, index)
 
-    there = {key(item, place): item for place, item in enumerate(live)}
-    for place, item in enumerate(wanted):
-        yield from _drift(item, there.get(key(item, place)), (*path, str(place)), "")
+    there = {key(item, index): item for index, item in enumerate(live)}
+    for index, item in enumerate(wanted):
+        yield from _drift(item, there.get(key(item, index)), (*path, str(index)), "")
 
 
 def _same(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:

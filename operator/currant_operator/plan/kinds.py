@@ -40,7 +40,7 @@ BY_NAME = {kind.name: kind for kind in (*WATCHED, SECRET, EVENT, LEASE)}
 
 
 class Key(NamedTuple):
-    """What is reconciled: an object of one of the two kinds of our own."""
+    """The key of a reconcile: a WorkerPool or a Workflow."""
 
     kind: str
     namespace: str

@@ -1,4 +1,4 @@
-"""The objects that a pool owns, as they are to be applied, and whose an object is that is there.
+"""The objects that a pool owns, as they are to be applied, and the owner of an object that exists.
 
 The same pool gives the same manifests, byte for byte. A manifest carries the digest of itself in an annotation, so that
 `drift` sees when what we want has changed, fields that we no longer want among it.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from currant_operator.plan.merging import merge
-from currant_operator.plan.observed import Object
+from currant_operator.plan.observations import Object
 from currant_operator.plan.resources import API_VERSION, WorkerPool
 
 POOL_LABEL = "currant.dev/pool"
@@ -32,7 +32,7 @@ GRACE_FOR_HANDING_BACK = 5  # seconds that the worker keeps of its pod's grace p
 
 
 def selector(pool: WorkerPool) -> dict[str, str]:
-    """The labels that tell the pool's pods from all others."""
+    """The labels that only the pool's pods have."""
     return {NAME_LABEL: "currant-worker", POOL_LABEL: pool.name}
 
 
@@ -49,7 +49,7 @@ def service_account(pool: WorkerPool) -> dict[str, Any] | None:
 
 
 def pod_disruption_budget(pool: WorkerPool) -> dict[str, Any]:
-    """A quarter of the pods may be evicted at once, but at least one; one that is not ready is in nobody's way."""
+    """A quarter of the pods, at least one, may be evicted at once; pods that are not ready may always be."""
     spec = {
         "maxUnavailable": "25%",
         "selector": {"matchLabels": selector(pool)},
@@ -63,7 +63,7 @@ def deployment(pool: WorkerPool, database: str | None) -> dict[str, Any]:
     spec = {
         "selector": {"matchLabels": selector(pool)},
         "revisionHistoryLimit": 3,
-        # Unless the pool says otherwise, a new pod is ready before an old one begins to drain.
+        # A new pod is ready before an old one begins to drain, unless the pool says otherwise.
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": pool.spec.rollout.max_unavailable},
@@ -108,7 +108,7 @@ def grace_period(pool: WorkerPool) -> int:
 
 
 def _defaults(pool: WorkerPool) -> dict[str, Any]:
-    """What a template may change. It fits the Pod Security Standard `restricted`."""
+    """The template's defaults, which a pool may change. They fit the Pod Security Standard `restricted`."""
     container: dict[str, Any] = {
         "name": CONTAINER,
         "args": _arguments(pool),
@@ -167,24 +167,24 @@ def _arguments(pool: WorkerPool) -> list[str]:
 
 
 def _literal(text: str) -> str:
-    """So that Kubernetes puts no variable's value in place of a part of it."""
+    """The text with `$(` escaped: Kubernetes would put a variable's value there."""
     return text.replace("$(", "$$(")
 
 
 def _page(path: str) -> dict[str, Any]:
-    """By number: a template may give the port another name."""
+    """A page of the worker, by its port's number: a template may give the port another name."""
     return {"path": path, "port": PORT}
 
 
 def _ports(container: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Ours has another name where the template gives its name to another port: names must be unique."""
+    """The ports; the worker's gets another name where the template gives its name to another port."""
     ports = list(container.get("ports") or [])
     named = [port for port in ports if port.get("name") == PORT_NAME]
     return [{**port, "name": f"currant-{PORT_NAME}"} if len(named) > 1 and port == OWN_PORT else port for port in ports]
 
 
 def _environment(pool: WorkerPool, more: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ours first, so that the others may refer to them as $(NAME); of one name ours counts."""
+    """The variables: the operator's first, so that the template's may refer to them as $(NAME) and replace none."""
     reference = pool.spec.database.secret_ref
     grace = max(0, grace_period(pool) - GRACE_FOR_HANDING_BACK)
     ours: list[dict[str, Any]] = [
@@ -268,7 +268,7 @@ def manages_replicas(live: Object, manager: str) -> bool:
 
 
 def get(value: Any, *keys: str) -> Any:
-    """What is below the keys, one within the other; None where one is missing."""
+    """The value below nested keys; None where one is missing."""
     for key in keys:
         if not isinstance(value, Mapping):
             return None

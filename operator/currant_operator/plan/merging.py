@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# How items of a list are told apart; a list that is not here is taken whole from whoever writes it last.
+# The fields that identify an item of a list. A list that is not here is replaced as a whole by the last writer.
 _KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -18,12 +18,12 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "hostAliases": ("ip",),
 }
 _DEFAULTS = {"protocol": "TCP"}
-# Of these, one at most may be set; another's choice replaces ours.
+# Fields of which at most one may be set: the template's replaces the default one.
 _ONE_OF = (
     ("livenessProbe", "readinessProbe", "startupProbe"),
     ("httpGet", "exec", "tcpSocket", "grpc"),
 )
-# An item with another's value means something else altogether, so it is not mixed with ours.
+# Lists whose items are replaced as a whole: half of one value and half of another would mean nothing.
 _WHOLE_ITEMS = frozenset({"env", "volumes"})
 
 
@@ -50,25 +50,25 @@ def _merge_value(base: Any, over: Any, field: str) -> Any:
 
 
 def _merge_items(base: Sequence[Any], over: Sequence[Any], field: str) -> list[Any]:
-    result = {item_key(item, field, place): item for place, item in enumerate(base)}
-    for place, item in enumerate(over):
-        key = item_key(item, field, len(base) + place)
+    result = {item_key(item, field, index): item for index, item in enumerate(base)}
+    for index, item in enumerate(over):
+        key = item_key(item, field, len(base) + index)
         before = result.get(key)
         mixed = isinstance(item, Mapping) and isinstance(before, Mapping) and field not in _WHOLE_ITEMS
         result[key] = merge(before, item) if mixed and isinstance(before, Mapping) else item
     return list(result.values())
 
 
-def item_key(item: Any, field: str, place: int) -> tuple[Any, ...]:
-    """What tells an item of a list from the others: its key fields, or its place where the list has no such fields."""
+def item_key(item: Any, field: str, index: int) -> tuple[Any, ...]:
+    """The identity of an item of a list: its key fields, or its index where the list has no such fields."""
     keys = _KEYS.get(field)
     if keys is None or not isinstance(item, Mapping) or keys[0] not in item:
-        return ("#", place)
+        return ("#", index)
     return tuple(str(item.get(key, _DEFAULTS.get(key))) for key in keys)
 
 
 def keyed(field: str) -> bool:
-    """Whether the items of a list of that name are told apart by key fields."""
+    """Whether the items of a list of that name are identified by key fields."""
     return field in _KEYS
 
 

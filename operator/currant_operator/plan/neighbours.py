@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from currant_operator.plan.kinds import Kind
 from currant_operator.plan.manifests import get
-from currant_operator.plan.observed import Object
+from currant_operator.plan.observations import Object
 
 WATCHES = "currant.dev/watches"  # an annotation: a namespace, or * for all of them
 OPERATORS = Kind("Deployment", "apps", "v1", "deployments", "app.kubernetes.io/name=currant-operator")
@@ -32,7 +32,7 @@ class Neighbours:
 
 
 def neighbours(deployments: Iterable[Object], pod_namespace: str, pod_name: str) -> Neighbours:
-    """What the Deployments say to the operator of every namespace whose pod this is. Those at 0 do not count."""
+    """The neighbours of the operator whose pod this is, from the Deployments. Those with 0 replicas do not count."""
     running = [each for each in deployments if _watches(each) and get(each, "spec", "replicas") != 0]
     own = _own(running, pod_namespace, pod_name)
     others = [each for each in running if each is not own]
@@ -56,6 +56,6 @@ def _watches(deployment: Object) -> str:
 
 
 def _age(deployment: Object) -> tuple[str, str]:
-    """What puts operators in order: the time of their making, then where they are."""
+    """The order of operators: by creation time, then by namespace and name."""
     metadata = get(deployment, "metadata")
     return str(metadata.get("creationTimestamp")), f"{metadata['namespace']}/{metadata['name']}"

@@ -1,4 +1,4 @@
-"""What a plan is: all that is to be done for one object, in the order in which it is to be done."""
+"""Plans: all that is to be done for one object, in the order in which it is to be done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 UNCHANGED = -1
-"""Of `PoolPlan.spec_replicas`."""
+"""The value of `PoolPlan.spec_replicas` that leaves the replicas of the spec as they are."""
 
 DEFINITIONS = "definitions"
 """The field of a pool's status that is written beside the plans (`notes`); a plan leaves it as it is."""
@@ -16,7 +16,7 @@ StatusWrite = Literal["none", "now", "later"]
 
 @dataclass(frozen=True)
 class ObjectRef:
-    """An object to delete, if it still is the one that was seen (`uid` is a precondition)."""
+    """An object to delete, if it still is the one that was observed (`uid` is a precondition)."""
 
     api_version: str
     kind: str
@@ -38,12 +38,12 @@ class Event:
 class PoolPlan:
     """To be done in the order of the fields; what fails leaves the rest undone and is tried again.
 
-    `spec_replicas`: what `spec.scaling.replicas` of the pool itself is to become (None: nobody's any more); UNCHANGED:
-    it stays. Written by `currant-scaler`, so that a manifest without it conflicts with nobody and takes nothing back.
-    `apply`: manifests for server-side apply by `currant-operator`, forced. Only those that differ from what is there. A
+    `spec_replicas`: the value to write to `spec.scaling.replicas` of the pool itself; None: the field is removed;
+    UNCHANGED: it stays. `currant-scaler` writes it, so that a manifest without it conflicts with no other manager.
+    `apply`: manifests for server-side apply by `currant-operator`, forced; only those that differ from what is there. A
     Deployment has no `spec.replicas`, except when it is made: it keeps them until `currant-scaler` has them.
-    `deletion_costs`: by pod, what it is to be worth when there are to be fewer; None: as much as others. `drain`: by
-    the UID of a pod, whether its worker is to be asked to drain, or to go on.
+    `deletion_costs`: by pod; None: the default cost. `drain`: by the UID of a pod, True: its worker is to be asked to
+    drain, False: to go on.
     `replicas`: to be applied (server-side apply, forced, on the Deployment) by `currant-scaler`; None: leave them.
     `delete`: objects of ours that are no longer wanted.
     `status`: the whole wished status. `status_write`: `none` (it is there already), `now`, or `later` (only counts

@@ -1,4 +1,4 @@
-"""What the pods of a pool are at, and what is wrong with those that are not ready."""
+"""The pods of a pool: counted, with the problems of those that are not ready."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from currant_operator.plan.conditions import Problem, duration, next_step, one_line, parse_timestamp, stepped
 from currant_operator.plan.manifests import CONTAINER, get
-from currant_operator.plan.observed import Object, Worker
+from currant_operator.plan.observations import Object, Worker
 
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 DRAINING_COST, REMOVED_COST = -1000, -2000
 
 SLOW_IMPORT = 60.0
-"""Seconds after which a worker that still imports its modules is told of. It answers its startup probe after that."""
+"""Seconds after which a worker that still imports its modules is a problem. It answers its startup probe after that."""
 
 OOM_REMEMBERED = timedelta(minutes=10)
-"""For how long a pod that runs again is told of as having been killed for its memory."""
+"""How long a pod that was killed for its memory, and runs again, is shown as degraded."""
 
-# The first of these that some pod has is the one to tell of: it explains the others, or is the surest.
+# The first of these that some pod has is shown: it explains the others, or is the surest.
 _ORDER = (
     "ImagePullFailed",
     "ImportFailed",
@@ -52,7 +52,7 @@ _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": (ErrImagePull: )?')
 
 @dataclass(frozen=True)
 class PodProblem:
-    """What is wrong with one pod."""
+    """The problem of one pod."""
 
     pod: str
     reason: str
@@ -68,15 +68,15 @@ class Pods:
     draining: tuple[str, ...]
     problems: tuple[PodProblem, ...]
     recent_ooms: tuple[str, ...]
-    look_again_after: float | None
-    """Seconds until time alone changes what is told: of a recent kill no more, of a slow import another time."""
+    recount_after: float | None
+    """Seconds until time alone changes the count: a recent kill expires, a slow import reaches its next step."""
 
     @property
     def any(self) -> bool:
         return self.live > 0 or bool(self.draining)
 
 
-def look(pods: Iterable[Object], now: datetime) -> Pods:
+def count(pods: Iterable[Object], now: datetime) -> Pods:
     """Count the pods, whatever order they come in."""
     there = sorted((pod for pod in pods if not ended(pod)), key=name)
     live = living(there)
@@ -90,29 +90,29 @@ def look(pods: Iterable[Object], now: datetime) -> Pods:
         draining=tuple(name(pod) for pod in there if get(pod, "metadata", "deletionTimestamp")),
         problems=tuple(sorted(problems, key=lambda problem: (_ORDER.index(problem.reason), problem.pod))),
         recent_ooms=tuple(ooms),
-        look_again_after=min(again, default=None),
+        recount_after=min(again, default=None),
     )
 
 
 def uid(pod: Object) -> str:
-    """What the database knows a pod by."""
+    """The UID, by which the database knows a pod."""
     return str(get(pod, "metadata", "uid"))
 
 
 def deletion_cost(pod: Object) -> int | None:
-    """What a pod is worth when there are to be fewer; None: as much as others."""
+    """The pod's deletion cost; None: the default, as most pods have."""
     text = (get(pod, "metadata", "annotations") or {}).get(COST_ANNOTATION)
     return int(text) if text and re.fullmatch(r"-?\d+", text) else None
 
 
 def asked_to_drain(pods: Iterable[Object], workers: Iterable[Worker] | None) -> tuple[str, ...]:
-    """The UIDs of the pods that live and whose workers take nothing more."""
+    """The UIDs of the living pods whose workers claim nothing more."""
     draining = {worker.pod_uid for worker in workers or () if worker.draining}
     return tuple(sorted(uid(pod) for pod in living(pods) if uid(pod) in draining))
 
 
 def worst(pods: Pods, namespace: str, modules: Sequence[str]) -> Problem | None:
-    """The problem that is most worth telling, with how many pods have it and where to look."""
+    """The problem that explains most, with the number of pods that have it and the command that shows more."""
     if not pods.problems:
         return None
     first = pods.problems[0]
@@ -144,7 +144,7 @@ def _advice(problem: PodProblem, namespace: str) -> str:
 
 
 def name(pod: Object) -> str:
-    """What the cluster knows a pod by."""
+    """The name, by which the cluster knows a pod."""
     return str(get(pod, "metadata", "name"))
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from currant_operator.plan import conditions, manifests, pods, scaling
 from currant_operator.plan.conditions import Condition
 from currant_operator.plan.drift import needs_apply
-from currant_operator.plan.observed import Object, ObservedPool
+from currant_operator.plan.observations import Object, ObservedPool
 from currant_operator.plan.plans import UNCHANGED, Event, ObjectRef, PoolPlan
 from currant_operator.plan.pool_status import pool_conditions, pool_status
-from currant_operator.plan.pool_view import PoolView, controller_has_seen, deployment, rolled_out, view_of
+from currant_operator.plan.pool_view import PoolView, deployment, rolled_out, status_is_current, view_of
 
 __all__ = ["PoolPlan", "plan_pool"]
 
@@ -37,7 +37,7 @@ def _run(view: PoolView) -> PoolPlan:
         status=status,
         status_write=conditions.status_write(view.old, status, "queue"),
         events=[*_scaled(view), *conditions.events(view.old, wished)],
-        requeue_after=view.pods.look_again_after,
+        requeue_after=view.pods.recount_after,
         rolled_out=rolled_out(view),
     )
 
@@ -69,19 +69,19 @@ def _apply(view: PoolView) -> list[dict[str, Any]]:
 
 
 def _replicas(view: PoolView) -> int | None:
-    """What the scaler is to apply; None when it is there already, and the scaler's."""
-    settled = view.ours is not None and manifests.manages_replicas(view.ours, manifests.SCALER_MANAGER)
-    return None if settled and view.current == view.decision.asked else view.decision.asked
+    """The replicas that the scaler's manager is to apply; None: it has applied them already."""
+    applied = view.ours is not None and manifests.manages_replicas(view.ours, manifests.SCALER_MANAGER)
+    return None if applied and view.current == view.decision.asked else view.decision.asked
 
 
 def _follows_the_scaler(view: PoolView) -> bool:
-    """Whether its wish is what is done; else nobody drains but those that are deleted."""
+    """Whether the scaler's wish is carried out; otherwise only pods that are deleted drain."""
     spec = view.observed.pool.spec.scaling
     return spec.mode == "Native" and not spec.paused and view.decision.limited_by != "database"
 
 
 def _asked_to_drain(view: PoolView) -> dict[str, bool]:
-    """By UID, whose worker is to be asked to take nothing more, or to go on."""
+    """The pods, by UID, whose workers are to be asked to drain (True) or to go on (False)."""
     uids = {pods.name(pod): pods.uid(pod) for pod in view.observed.pods}
     wish = view.observed.wish
     if wish is None or not _follows_the_scaler(view):
@@ -92,7 +92,7 @@ def _asked_to_drain(view: PoolView) -> dict[str, bool]:
 
 
 def _deletion_costs(view: PoolView) -> dict[str, int | None]:
-    """By name, what changes: of the pods that are not ready the ReplicaSet takes those that cost least."""
+    """The deletion costs that change, by pod: the ReplicaSet deletes the cheapest of the pods that are not ready."""
     wish = view.observed.wish
     if wish is None or not _follows_the_scaler(view):
         return {}
@@ -138,7 +138,7 @@ def _at_rest(deployment: Object | None) -> bool:
     if deployment is None:
         return True
     asked, there = (manifests.get(deployment, part, "replicas") for part in ("spec", "status"))
-    return controller_has_seen(deployment) and not asked and not there
+    return status_is_current(deployment) and not asked and not there
 
 
 def _draining_message(view: PoolView) -> str:

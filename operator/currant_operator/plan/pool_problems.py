@@ -1,4 +1,4 @@
-"""What is wrong with a pool, from what was seen of it; each with a sentence that says what to do."""
+"""The problems of a pool, found in an observation; each has a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from currant_operator.plan import pods
 from currant_operator.plan.conditions import Condition, Problem, found, one_line
 from currant_operator.plan.manifests import belongs, controller, get, own_account
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseMigrating,
     DatabaseState,
     DatabaseUnreachable,
@@ -32,7 +32,7 @@ _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,\s]+)")
 
 
 def of_secrets(pool: WorkerPool, state: SecretState, admin: SecretState | None) -> Problem | None:
-    """Whether the URLs of the pool's database can be had: that for the pods, and that for the operator."""
+    """Why a URL of the pool's database, for the pods or for the operator, cannot be read; None: both can."""
     problem = _of_secret(pool.spec.database.secret_ref, state, f"namespace {pool.namespace}", f"-n {pool.namespace}")
     admin_ref = pool.spec.database.admin_secret_ref
     if problem is not None or admin_ref is None or admin is None:
@@ -62,7 +62,7 @@ def _of_secret(ref: SecretRef, state: SecretState, where: str, flag: str) -> Pro
 
 
 def of_database(state: DatabaseState) -> Problem | None:
-    """Whether the database answers, with the schema that workers need. The state's messages come without secrets."""
+    """Why the database cannot be used; None: it can. The state's messages hold no secrets."""
     if isinstance(state, DatabaseUnreachable):
         what = f"the database does not answer: {state.message}"
         return Problem("DatabaseUnreachable", f"{what}; pods stay as they are, and it is tried again by itself")
@@ -76,7 +76,7 @@ def of_database(state: DatabaseState) -> Problem | None:
 
 
 def of_objects(observed: ObservedPool) -> Problem | None:
-    """Whether the pool's objects could be made as they are wanted."""
+    """Why the pool's objects could not be made as they are wanted; None: they could."""
     for live in (observed.deployment, observed.service_account, observed.pod_disruption_budget):
         if live is not None and not _usable(observed.pool, live):
             return _taken(observed.pool, live)
@@ -84,7 +84,7 @@ def of_objects(observed: ObservedPool) -> Problem | None:
         return None
     refused = observed.rejection
     return Problem(
-        "ApplyRejected", f"the API server refuses the {refused.kind} {refused.name}: {refused.message}; mend template"
+        "ApplyRejected", f"the API server refuses the {refused.kind} {refused.name}: {refused.message}; fix template"
     )
 
 
@@ -128,9 +128,9 @@ def compatible(
     )
 
 
-def of_pods(observed: ObservedPool, seen: Pods) -> Problem | None:
+def of_pods(observed: ObservedPool, counted: Pods) -> Problem | None:
     """Why there are fewer pods that are ready than wanted: what the pods say, else what the Deployment says."""
-    worst = pods.worst(seen, observed.pool.namespace, observed.pool.spec.modules)
+    worst = pods.worst(counted, observed.pool.namespace, observed.pool.spec.modules)
     if worst is not None and worst.reason != "Unschedulable":
         return worst
     return _of_failure(observed.deployment) or worst or _stuck(observed.deployment)
@@ -144,7 +144,7 @@ def _of_failure(deployment: Object | None) -> Problem | None:
     message = one_line(condition.get("message") or "")
     if quota := _QUOTA.search(message):
         return _of_quota(quota["name"], message, deployment)
-    return Problem("PodsRefused", f"the API server refuses the pods: {message}; mend template")
+    return Problem("PodsRefused", f"the API server refuses the pods: {message}; fix template")
 
 
 def _of_quota(quota: str, message: str, deployment: Object | None) -> Problem:

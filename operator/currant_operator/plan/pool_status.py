@@ -6,7 +6,7 @@ from typing import Any
 
 from currant_operator.plan import conditions, manifests, pods, pool_problems
 from currant_operator.plan.conditions import Condition, Problem
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseReachable,
     DatabaseUnknown,
     DatabaseUnreachable,
@@ -20,7 +20,7 @@ from currant_operator.plan.pool_view import PoolView, rolled_out
 
 
 def pool_conditions(view: PoolView) -> list[Condition]:
-    """Ready first; the others say what of."""
+    """The conditions, `Ready` first; the others say what the cause is."""
     schema, reachable = _database_conditions(view)
     problem = pool_problems.of_pods(view.observed, view.pods)
     compatible = pool_problems.compatible(view.observed.incompatible, view.observed.pool, view.old)
@@ -53,7 +53,7 @@ def _blind(observed: ObservedPool) -> bool:
 
 
 def _kept(view: PoolView, kind: str) -> Condition | None:
-    """What was said last: an operator that has just started does not unsay what it has not looked at."""
+    """The last condition: an operator that has just started does not withdraw what it has not checked."""
     if view.old.get("observedGeneration") != view.observed.pool.metadata.generation:
         return None
     return conditions.found(view.old, kind)
@@ -68,7 +68,7 @@ def _progress(view: PoolView) -> Problem:
     if there > updated or updated < desired:
         kept = f", and {there - updated} of an older one are kept until these are ready" if there > updated else ""
         return Problem("Progressing", f"{min(updated, desired)} of {desired} pods are of the newest template{kept}")
-    return Problem("Progressing", f"the Deployment has not told yet that {desired} pods are available")
+    return Problem("Progressing", f"the Deployment does not report yet that {desired} pods are available")
 
 
 def _database_conditions(view: PoolView) -> tuple[Condition, Condition]:
@@ -101,7 +101,7 @@ def _scaling_active(view: PoolView) -> Condition:
         return Condition("ScalingActive", "False", decision.inactive_reason, decision.reason)
     if decision.limited_by in ("blind", "database"):
         return Condition("ScalingActive", "False", "QueuesNotSeen", decision.reason)
-    # Of Native the numbers change with every view: the reason for the last change is in status.scaling.
+    # The numbers of Native change with every decision: the reason for the last change is in status.scaling.
     reason = "the number of pods follows the queues" if mode == "Native" else decision.reason
     return Condition("ScalingActive", "True", f"{mode}Replicas", reason)
 
@@ -139,7 +139,7 @@ def pool_status(view: PoolView, wished: list[Condition]) -> dict[str, Any]:
 
 
 def _incompatible(view: PoolView) -> dict[str, int]:
-    """How many runs do not fit the code; what was said last while the database does not tell."""
+    """The number of incompatible runs; the last known one while the database does not answer."""
     known = view.observed.incompatible
     if known is None:
         return {key: view.old[key] for key in ("incompatibleRuns",) if key in view.old}
@@ -147,7 +147,7 @@ def _incompatible(view: PoolView) -> dict[str, int]:
 
 
 def _queue(view: PoolView) -> dict[str, int] | None:
-    """The counts, rounded; those of before while nobody has asked, none when the database does not tell."""
+    """The counts, rounded: the last ones before the first answer, none while the database does not answer."""
     stats, state = view.observed.queue, view.observed.database
     if stats is None:
         lost = isinstance(state, DatabaseUnreachable | SchemaTooNew | MigrationFailed)

@@ -7,14 +7,14 @@ from typing import Any
 
 from currant_operator.plan import manifests, pods, scaling
 from currant_operator.plan.drift import needs_apply
-from currant_operator.plan.observed import DatabaseReachable, Object, ObservedPool, SecretFound
+from currant_operator.plan.observations import DatabaseReachable, Object, ObservedPool, SecretFound
 from currant_operator.plan.pods import Pods
 from currant_operator.plan.scaling import Decision
 
 
 @dataclass(frozen=True)
 class PoolView:
-    """What has been made of an observation, for all parts of the plan."""
+    """An observation with what follows from it, for all parts of the plan."""
 
     observed: ObservedPool
     pods: Pods
@@ -39,7 +39,7 @@ def view_of(observed: ObservedPool) -> PoolView:
     current = None if ours is None else int(manifests.get(ours, "spec", "replicas") or 0)
     can_work = isinstance(observed.secret, SecretFound) and isinstance(observed.database, DatabaseReachable)
     decision = scaling.decide(pool.spec.scaling, current, can_work, observed.wish)
-    return PoolView(observed, pods.look(observed.pods, observed.now), decision, ours)
+    return PoolView(observed, pods.count(observed.pods, observed.now), decision, ours)
 
 
 def deployment(view: PoolView) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def differs(view: PoolView) -> bool:
 
 
 def rolled_out(view: PoolView) -> bool:
-    """What `kubectl rollout status` waits for: this generation, no pod of an older template, the new ones available.
+    """Whether `kubectl rollout status` would end: this generation, no pod of an older template, the new ones available.
 
     Pods that were asked to drain are not ready, and need not be.
     """
     live = view.ours
-    if live is None or differs(view) or view.decision.asked != view.current or not controller_has_seen(live):
+    if live is None or differs(view) or view.decision.asked != view.current or not status_is_current(live):
         return False
     status = live.get("status") or {}
     there, updated, available = (status.get(f"{which}eplicas") or 0 for which in ("r", "updatedR", "availableR"))
@@ -81,7 +81,7 @@ def rolled_out(view: PoolView) -> bool:
     return bool(updated >= view.decision.asked and there <= updated and available >= updated - draining)
 
 
-def controller_has_seen(deployment: Object) -> bool:
+def status_is_current(deployment: Object) -> bool:
     """Whether the status of the Deployment is about the Deployment as it is."""
-    seen = manifests.get(deployment, "status", "observedGeneration") or 0
-    return bool(seen >= (manifests.get(deployment, "metadata", "generation") or 0))
+    observed = manifests.get(deployment, "status", "observedGeneration") or 0
+    return bool(observed >= (manifests.get(deployment, "metadata", "generation") or 0))

@@ -36,7 +36,7 @@ class Seconds(float):
 
 
 class Metadata(Struct, rename="camel", frozen=True, kw_only=True):
-    """What the operator reads of an object's metadata."""
+    """The part of an object's metadata that the operator reads."""
 
     name: str
     namespace: str
@@ -50,7 +50,7 @@ class Metadata(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class SecretRef(Struct, rename="camel", frozen=True, kw_only=True):
-    """Where the URL of the database is: a key of a Secret in the pool's namespace."""
+    """The place of a database's URL: a key of a Secret in the pool's namespace."""
 
     name: str
     key: str = crd_defaults.WORKER_POOL_DATABASE_SECRET_REF_KEY
@@ -64,14 +64,14 @@ class Database(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class ScaleDown(Struct, rename="camel", frozen=True, kw_only=True):
-    """How fast a pool may shrink."""
+    """The speed at which a pool may shrink."""
 
     window: Seconds = Seconds(crd_defaults.WORKER_POOL_SCALING_SCALE_DOWN_WINDOW)
     max_step_percent: int = crd_defaults.WORKER_POOL_SCALING_SCALE_DOWN_MAX_STEP_PERCENT
 
 
 class Scaling(Struct, rename="camel", frozen=True, kw_only=True):
-    """How many pods; `replicas` is there for Fixed and External only."""
+    """The number of pods; `replicas` is there for Fixed and External only."""
 
     mode: Mode = crd_defaults.WORKER_POOL_SCALING_MODE
     replicas: int | None = None
@@ -85,19 +85,19 @@ class Scaling(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Drain(Struct, rename="camel", frozen=True, kw_only=True):
-    """How long a worker that is asked to stop may go on with what it has begun."""
+    """The time that a worker that is asked to stop has for what it runs."""
 
     timeout: Seconds = Seconds(crd_defaults.WORKER_POOL_DRAIN_TIMEOUT)
 
 
 class Rollout(Struct, rename="camel", frozen=True, kw_only=True):
-    """How pods of a new template take the place of the old ones."""
+    """The replacement of pods by pods of a new template."""
 
     max_unavailable: int | str = crd_defaults.WORKER_POOL_ROLLOUT_MAX_UNAVAILABLE
 
 
 class WorkerPoolSpec(Struct, rename="camel", frozen=True, kw_only=True):
-    """What is wanted of a pool. `template` is a partial PodTemplateSpec, as it was written."""
+    """The spec of a pool. `template` is a partial PodTemplateSpec, as it was written."""
 
     queues: tuple[str, ...]
     modules: tuple[str, ...]
@@ -129,7 +129,7 @@ class RetryDefaults(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class RunDefaults(Struct, rename="camel", frozen=True, kw_only=True):
-    """What a run has when its enqueue does not say; what is None is the SDK's default."""
+    """The options of runs whose enqueue does not give them; None: the SDK's default."""
 
     priority: int | None = None
     timeout: Seconds | None = None
@@ -152,13 +152,13 @@ class Schedule(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Concurrency(Struct, rename="camel", frozen=True, kw_only=True):
-    """How many runs at once."""
+    """The number of runs at once."""
 
     limit: int
 
 
 class WorkflowSpec(Struct, rename="camel", frozen=True, kw_only=True):
-    """What is wanted of the runs of one function."""
+    """The spec of a Workflow: the rules for the runs of one function."""
 
     function: str
     pool_ref: PoolRef

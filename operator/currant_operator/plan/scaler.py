@@ -1,7 +1,7 @@
-"""The mode Native: what was seen of a pool as a snapshot for `currant.scaling`, which decides. No I/O.
+"""The mode Native: an observation of a pool as a snapshot for `currant.scaling`, which decides. No I/O.
 
-One `Scaler` for each pool: it has the memory that one look leaves to the next. What an operator that has just begun
-does not remember it takes as reason to wait, not to shrink.
+One `Scaler` for each pool: it has the memory from one decision to the next. An operator that has just begun
+remembers nothing, which is a reason to wait, not to shrink.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from currant import scaling
 from currant.scaling import observations
 from currant_operator.plan import manifests, pods
 from currant_operator.plan.conditions import parse_timestamp
-from currant_operator.plan.observed import Object, PoolLoad, QueueStats, Wish, Worker
+from currant_operator.plan.observations import Object, PoolLoad, QueueStats, Wish, Worker
 from currant_operator.plan.resources import WorkerPoolSpec
 
 FRESH = 60.0
@@ -31,7 +31,7 @@ class Scaler:
         """Seconds ahead in which work that comes due is to be counted."""
         return scaling.horizon(settings(spec), self._memory)
 
-    def look(
+    def decide(
         self,
         spec: WorkerPoolSpec,
         now: float,
@@ -62,7 +62,7 @@ class Scaler:
     def _startups(
         self, live: Iterable[Object], clock: datetime, there: Mapping[str, Worker], load: PoolLoad | None
     ) -> tuple[float, ...]:
-        """Seconds from the making of a pod to its worker's start, of the pods that came since the last look."""
+        """Seconds from the making of a pod to its worker's start, of the pods that came since the last decision."""
         times = {}
         for pod in live:
             worker, made = there.get(pods.uid(pod)), manifests.get(pod, "metadata", "creationTimestamp")
@@ -75,7 +75,7 @@ class Scaler:
 
 
 def settings(spec: WorkerPoolSpec) -> scaling.Settings:
-    """What the owner wants, as `currant.scaling` has it."""
+    """The spec's settings, as `currant.scaling` takes them."""
     return scaling.Settings(
         min_pods=spec.scaling.min_replicas,
         max_pods=spec.scaling.max_replicas,
@@ -113,6 +113,6 @@ def _pod(pod: Object, now: float, clock: datetime, worker: Worker | None, load: 
         return scaling.Pod(name, "starting", 0, False, since)
     if of_worker.asked_ago is None:
         return scaling.Pod(name, "working", of_worker.attempts, False, since)
-    # Only what it says itself: it has stopped claiming on the one connection by which it claims.
+    # Only the worker itself can say that it is idle: it has stopped claiming on the connection by which it claims.
     idle = worker.draining and worker.running == 0
     return scaling.Pod(name, "draining", of_worker.attempts, idle, now - of_worker.asked_ago)

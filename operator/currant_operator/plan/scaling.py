@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from currant_operator.plan.observed import Wish
+from currant_operator.plan.observations import Wish
 from currant_operator.plan.resources import Scaling
 
 
@@ -37,7 +37,7 @@ def decide(scaling: Scaling, current: int | None, can_work: bool, wish: Wish | N
     """The number of pods for a pool that has `current` (None: no Deployment yet).
 
     `can_work`: the database is known to be there with the schema that workers need. Without it no pool is begun, and
-    none shrinks but by its owner's word: what cannot be seen is not taken for nothing.
+    only its owner shrinks one: what is unknown is not taken for nothing.
     """
     wanted = _wanted(scaling, current, wish)
     if not can_work and not current and wanted.desired > 0:
@@ -70,12 +70,12 @@ def begin_with(current: int | None) -> int:
 
 
 def _native(scaling: Scaling, current: int | None, wish: Wish | None) -> Decision:
-    """What the scaler wants; until it has looked, what is there."""
+    """The scaler's decision; until there is one, the pods that exist."""
     if wish is not None:
         return Decision(wish.desired, wish.reason, wish.limited_by, replicas=wish.replicas)
     if current is None:
-        return Decision(scaling.min_replicas, "minReplicas, until the database has told what waits in the queues")
-    why = "the database has not told yet what waits in the queues"
+        return Decision(scaling.min_replicas, "minReplicas, until the database has reported what waits in the queues")
+    why = "the database has not reported yet what waits in the queues"
     return Decision(current, f"kept at {_pods(current)}: {why}", "blind")
 
 

@@ -1,4 +1,4 @@
-"""From what was seen of a workflow to what is to be done for it. Pure: no I/O, no clock."""
+"""From what was observed of a workflow to what is to be done for it. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from currant_operator.plan import conditions, definitions, pool_problems
 from currant_operator.plan.conditions import Condition, Problem
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseReachable,
     DatabaseUnknown,
     ObservedWorkflow,
@@ -61,7 +61,7 @@ def _may_write(observed: ObservedWorkflow) -> bool:
 
 
 def _own(observed: ObservedWorkflow) -> Mapping[str, Any] | None:
-    """What the database has of this workflow."""
+    """The definition that the database has of this workflow."""
     for item in observed.definitions or ():
         if item.get("owner") == observed.workflow.key:
             return item
@@ -77,7 +77,7 @@ def _stored(observed: ObservedWorkflow, wanted: Mapping[str, Any]) -> bool:
 
 
 def _other_owner(observed: ObservedWorkflow) -> str | None:
-    """Who else has the function in this database."""
+    """The other owner that has the function in this database."""
     if observed.applied is not None:
         taken = observed.applied.status == "taken"
         return (observed.applied.owner or "another Workflow") if taken else None
@@ -126,7 +126,7 @@ def _blind(observed: ObservedWorkflow) -> bool:
 
 
 def _kept(observed: ObservedWorkflow, kind: str) -> Condition | None:
-    """What was said last: an operator that has just started does not unsay what it has not looked at."""
+    """The last condition: an operator that has just started does not withdraw what it has not checked."""
     workflow = observed.workflow
     if workflow.status.get("observedGeneration") != workflow.metadata.generation:
         return None
@@ -144,7 +144,7 @@ def _pool_problem(observed: ObservedWorkflow) -> Problem | None:
 
 
 def _database_problem(observed: ObservedWorkflow) -> Problem | None:
-    """What is wrong with the pool's database; of a pool that is gone, with the one that it had."""
+    """The problem of the pool's database; for a pool that is gone, of the one that it had."""
     problem = None
     if observed.pool is not None:
         problem = pool_problems.of_secrets(observed.pool, observed.secret, observed.admin_secret)
@@ -220,22 +220,22 @@ def _status(observed: ObservedWorkflow, wished: list[Condition]) -> dict[str, An
     generation = workflow.metadata.generation
     return {
         "observedGeneration": generation,
-        **_seen_runs(observed),
+        **_runs(observed),
         "conditions": conditions.written(workflow.status, wished, generation, observed.now),
     }
 
 
-def _seen_runs(observed: ObservedWorkflow) -> dict[str, Any]:
-    """Counts and times; those of before while nobody has counted."""
+def _runs(observed: ObservedWorkflow) -> dict[str, Any]:
+    """Counts and times; the last ones until they are counted again."""
     stats, old = observed.stats, observed.workflow.status
     if stats is None:
         return {key: old[key] for key in ("runs", "lastScheduleTime", "nextScheduleTime") if key in old}
     counts = ("pending", "running", "suspended", "completed", "failed", "cancelled")
-    seen: dict[str, Any] = {"runs": {name: conditions.rounded(getattr(stats, name), 3) for name in counts}}
+    shown: dict[str, Any] = {"runs": {name: conditions.rounded(getattr(stats, name), 3) for name in counts}}
     if observed.incompatible is not None:
-        seen["runs"]["incompatible"] = observed.incompatible.get(observed.workflow.spec.function, 0)
+        shown["runs"]["incompatible"] = observed.incompatible.get(observed.workflow.spec.function, 0)
     if stats.last_schedule is not None:
-        seen["lastScheduleTime"] = conditions.timestamp(stats.last_schedule)
+        shown["lastScheduleTime"] = conditions.timestamp(stats.last_schedule)
     if stats.next_schedule is not None and not observed.workflow.spec.suspended:
-        seen["nextScheduleTime"] = conditions.timestamp(stats.next_schedule)
-    return seen
+        shown["nextScheduleTime"] = conditions.timestamp(stats.next_schedule)
+    return shown

@@ -1,1 +1,1 @@
-"""What wakes the work on an object, and the work: observe, plan, carry out."""
+"""The work on one object (observe, plan, carry out), and the watches and the queue that start it."""

@@ -1,10 +1,10 @@
-"""What is remembered of a pool from one reconcile to the next; nothing is lost when it is forgotten."""
+"""The memory of a pool from one reconcile to the next; nothing is lost when it is forgotten."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from currant_operator.plan.observed import SecretState, SecretUnknown
+from currant_operator.plan.observations import SecretState, SecretUnknown
 from currant_operator.plan.scaler import Scaler
 
 

@@ -1,8 +1,8 @@
-"""Which Workflows have their rules in the database of a pool, noted in the pool's status before the rules are written.
+"""Notes in a pool's status: the Workflows whose definitions may be in its database, noted before they are written.
 
-So that rules go when their Workflow is gone, also if that happens while no operator runs, and without a finalizer: with
+By them a definition goes when its Workflow is gone, also while no operator runs, and without a finalizer: with
 one, a namespace whose operator is deleted with it would never go. Only what is noted is ever removed: another cluster
-may keep the rules of its own Workflows in the same database.
+may keep the definitions of its own Workflows in the same database.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from currant_operator.plan.plans import DEFINITIONS
 
 
 def noted(pool: Mapping[str, Any] | None) -> dict[str, str]:
-    """By the name of the Workflow, its function, as far as rules may be in the pool's database."""
+    """The functions, by name of the Workflow, whose definitions may be in the pool's database."""
     return dict(((pool or {}).get("status") or {}).get(DEFINITIONS) or {})
 
 
 def noting(store: Store, workflow: Key) -> list[Body]:
-    """The pools whose databases may have the rules of a Workflow."""
+    """The pools whose databases may have the definition of a Workflow."""
     return [
         body
         for body in store.all(kinds.WORKER_POOL)
@@ -31,7 +31,7 @@ def noting(store: Store, workflow: Key) -> list[Body]:
 
 
 def orphans(store: Store, pool: Key) -> list[Key]:
-    """The Workflows whose rules may be in the pool's database, and that are gone or have another pool now."""
+    """The Workflows whose definitions may be in the pool's database, and that are gone or have another pool now."""
     body = store.get(kinds.WORKER_POOL, pool.namespace, pool.name)
     here = set(store.workflows(pool.namespace, pool.name))
     keys = (Key(kinds.WORKFLOW.name, pool.namespace, name) for name in sorted(noted(body)))

@@ -1,7 +1,6 @@
-"""A pod that has ended, or its container, is told to its database: others take over what it ran at once, not after a
-time-out.
+"""Ends of pods and containers, reported to their database: other workers take over at once, not after a time-out.
 
-Only an end that was seen counts: a pod that was missed is left to the workers' heartbeats, as nothing must declare a
+Only an observed end counts: a pod that was missed is left to the workers' heartbeats, as nothing must declare a
 worker dead that lives.
 """
 
@@ -29,22 +28,22 @@ class Reader(Protocol):
         """The object, or None."""
 
 
-class Endings:
-    """Tells of pods that have ended."""
+class PodEnds:
+    """Reports pods that have ended to their databases."""
 
     def __init__(self, reader: Reader, databases: Databases) -> None:
         self._reader = reader
         self._databases = databases
 
-    async def tell(self, pod: Body) -> None:
-        """The pod is no longer seen, or has ended; `pod` is what was seen of it last."""
+    async def report_pod(self, pod: Body) -> None:
+        """Report a pod that is gone or has ended to its database; `pod` is its last known state."""
         metadata = pod["metadata"]
         database = self._databases.of(Key(kinds.WORKER_POOL.name, metadata["namespace"], pool_of(pod)))
         if database is not None and await self._has_ended(pod):
             database.end_pod(str(metadata["uid"]), reason(pod))
 
-    def tell_of_container(self, pod: Body) -> None:
-        """The worker's container has ended, and the pod goes on: with another container, after a while or already."""
+    def report_container(self, pod: Body) -> None:
+        """Report that the worker's container has ended while the pod goes on, with another container."""
         metadata, end = pod["metadata"], last_end(pod)
         database = self._databases.of(Key(kinds.WORKER_POOL.name, metadata["namespace"], pool_of(pod)))
         if database is None or not end.get("finishedAt") or end.get("exitCode") == 0:  # a worker that leaves says so
@@ -54,7 +53,10 @@ class Endings:
         database.end_container(str(metadata["uid"]), why, ended_at)
 
     async def _has_ended(self, pod: Body) -> bool:
-        """A pod is out of sight, too, when somebody takes its label away to look at it in peace; then it lives."""
+        """Whether the pod has really ended.
+
+        A watch also loses a pod whose label somebody removed in order to debug it, and that pod lives.
+        """
         metadata = pod["metadata"]
         if ended(pod) or metadata.get("deletionTimestamp"):
             return True
@@ -85,7 +87,7 @@ def reason(pod: Body) -> str:
 
 
 def _end_of(container: Body) -> Body:
-    """How a container ended; one that was started again after that runs, or waits to."""
+    """The end of a container; empty for one that runs again or waits to."""
     end: Body = (container.get("state") or {}).get("terminated") or {}
     return end
 

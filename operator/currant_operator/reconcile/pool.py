@@ -20,7 +20,7 @@ from currant_operator.logs import about
 from currant_operator.plan import kinds, manifests, pods
 from currant_operator.plan.drift import drift_digest
 from currant_operator.plan.kinds import Key, Kind
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseState,
     DatabaseUnknown,
     DatabaseUnreachable,
@@ -42,11 +42,11 @@ from currant_operator.reconcile.statuses import Statuses
 
 _log = logging.getLogger(__name__)
 
-ACCEPTED_LIMIT = 16  # how many of the server's own ways of writing an object are remembered for a pool
+ACCEPTED_LIMIT = 16  # ways in which the server writes an object that are remembered for a pool
 
 
 class Refused(Exception):
-    """The API server refused an object; it has been told in the status, and is tried again with a growing delay."""
+    """The API server refused an object; the status says so, and it is tried again with a growing delay."""
 
 
 class PoolReconciler:
@@ -85,7 +85,7 @@ class PoolReconciler:
         for workflow in notes.orphans(self._store, key):
             self._later(workflow, 0)
         if not _found(observed.secret, observed.admin_secret) or _doubtful(observed.database):
-            # Nobody tells us of a secret that was made or mended.
+            # Secrets are not watched, so one that is made or fixed must be read again.
             self._later(key, self._secrets.unusable_for * 1.1)
         return "changed" if changed else "unchanged"
 
@@ -113,9 +113,9 @@ class PoolReconciler:
         observed = ObservedPool(
             pool=pool,
             now=datetime.now(UTC),
-            deployment=await self._look(kinds.DEPLOYMENT, pool),
-            service_account=await self._look(kinds.SERVICE_ACCOUNT, pool),
-            pod_disruption_budget=await self._look(kinds.DISRUPTION_BUDGET, pool),
+            deployment=await self._fetch(kinds.DEPLOYMENT, pool),
+            service_account=await self._fetch(kinds.SERVICE_ACCOUNT, pool),
+            pod_disruption_budget=await self._fetch(kinds.DISRUPTION_BUDGET, pool),
             pods=tuple(self._store.pods(*at)),
             secret=memory.secret,
             admin_secret=memory.admin_secret,
@@ -127,8 +127,8 @@ class PoolReconciler:
         )
         return replace(observed, wish=_wish(observed, database, memory.scaler, key))
 
-    async def _look(self, kind: Kind, pool: WorkerPool) -> Body | None:
-        """The object of the pool's name, whoever made it: those of others are not watched, so they are asked for."""
+    async def _fetch(self, kind: Kind, pool: WorkerPool) -> Body | None:
+        """The object of the pool's name. One that the operator did not make is not watched, so it is fetched."""
         known = self._store.get(kind, pool.namespace, pool.name)
         not_made = kind is kinds.SERVICE_ACCOUNT and manifests.own_account(pool)
         if known is not None or pool.deleting or not_made:
@@ -196,7 +196,7 @@ class PoolReconciler:
         _log.info("%s: %s %s %s", key, "changed" if there else "made", kind.name, name, extra=about(key))
 
     def _accept_drift(self, key: Key, manifest: Body, answer: Body) -> None:
-        """What the server writes in its own way ("1000m" of CPU is "1") is no reason to write it again."""
+        """Remember that the server writes a value in its own way ("1000m" of CPU is "1"): it is not applied again."""
         drift = drift_digest(manifest, answer)
         if drift is None:
             return
@@ -205,7 +205,7 @@ class PoolReconciler:
             memory.accepted |= {drift}
 
     async def _prepare(self, key: Key, plan: PoolPlan) -> None:
-        """What pods are worth, before there are to be fewer; and whose workers are to drain."""
+        """Write the deletion costs of pods, and ask workers to drain: both before there are to be fewer pods."""
         for name, cost in plan.deletion_costs.items():
             annotation = {pods.COST_ANNOTATION: None if cost is None else str(cost)}
             try:
@@ -214,7 +214,7 @@ class PoolReconciler:
                 if not error.missing:
                     raise
             else:
-                self._store.accept(kinds.POD, body, told=False)
+                self._store.accept(kinds.POD, body, notify=False)
         database = self._databases.of(key)
         if plan.drain and database is not None:
             database.ask_to_drain(plan.drain)
@@ -245,14 +245,14 @@ class _RefusedApply(Exception):
 
 
 def _refusal(kind: str, name: str, error: ApiError) -> Exception:
-    """What a failed apply is: something to tell in the status, or just to try again."""
+    """The exception for a failed apply: a refusal belongs in the status, anything else is only tried again."""
     if error.refused and not error.terminating:
         return _RefusedApply(Rejection(kind, name, str(error)))
     return error
 
 
 def _wish(observed: ObservedPool, database: Database | None, scaler: Scaler, key: Key) -> Wish | None:
-    """What the scaler wants; None: somebody else decides."""
+    """The scaler's decision; None: the scaler does not decide."""
     scaling = observed.pool.spec.scaling
     if scaling.mode != "Native" or scaling.paused or observed.pool.deleting:
         return None
@@ -260,7 +260,7 @@ def _wish(observed: ObservedPool, database: Database | None, scaler: Scaler, key
     ours = bool(live) and manifests.belongs(observed.pool, live)
     replicas = int(manifests.get(live, "spec", "replicas") or 0) if ours else 0
     load = None if database is None else database.load(key)
-    return scaler.look(
+    return scaler.decide(
         observed.pool.spec,
         time.monotonic(),
         observed.now,

@@ -59,15 +59,15 @@ class Reconciler:
             if error.terminating:
                 outcome = "terminating"
                 return
-            # A conflict is no trouble: somebody was quicker, and the next try sees what they did.
+            # A conflict is no error: another writer was quicker, and the next try starts from what they wrote.
             level = logging.DEBUG if error.status == 409 else logging.WARNING
             _log.log(level, "%s: %s", key, error, extra=about(key))
             raise
         except NotLeading:
-            # The election ends the process at its next look.
+            # The election ends the process when it renews next.
             outcome = "not leading"
         except InvalidResource as error:
-            # Older than a change of the schema. An edit of it wakes us; trying the same again would not help.
+            # The object is older than a change of the schema. Only an edit of it, which causes a reconcile, can help.
             outcome = "invalid"
             _log.error("%s cannot be read: %s", key, error, extra=about(key))
             await self._statuses.write_unreadable(key, str(error))

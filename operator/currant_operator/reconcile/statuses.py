@@ -71,4 +71,4 @@ class Statuses:
                 return
             raise
         self._written[key] = time.monotonic()
-        self._store.accept(kind, answer, told=False)
+        self._store.accept(kind, answer, notify=False)

@@ -34,7 +34,7 @@ END_LIMIT = 5.0  # seconds that kopf's tasks have to end
 class Sink(Protocol):
     """Where changes go; called on kopf's thread."""
 
-    def seen(self, kind: Kind, listed: bool, body: Body) -> None:
+    def changed(self, kind: Kind, listed: bool, body: Body) -> None:
         """An object as it is now; `listed`: a watch (again) began with a listing, so deletions may have been missed."""
 
     def deleted(self, kind: Kind, body: Body) -> None:
@@ -92,8 +92,8 @@ class Watcher:
             self._stop.wait(pause)
 
     async def _watch(self) -> None:
-        """Watch until told to stop; raises what ended one of the watches."""
-        # kopf looks once for what there is to watch: where the custom resources have been removed, it must not begin.
+        """Watch until `stop`; raises what ended one of the watches."""
+        # kopf discovers once what there is to watch: it must not begin while the custom resources are not installed.
         client = Api(await login())
         try:
             await wait_for_kinds(client, lambda why: _log.warning("waiting: %s", why))
@@ -140,7 +140,7 @@ class Watcher:
             if event["type"] == "DELETED":
                 self._sink.deleted(kind, body)
             else:
-                self._sink.seen(kind, event["type"] is None, body)
+                self._sink.changed(kind, event["type"] is None, body)
 
         return handle
 

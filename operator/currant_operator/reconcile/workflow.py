@@ -12,7 +12,7 @@ from currant_operator.database.database import Database
 from currant_operator.database.databases import Databases
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import ObservedWorkflow, SecretUnknown
+from currant_operator.plan.observations import ObservedWorkflow, SecretUnknown
 from currant_operator.plan.plans import DEFINITIONS
 from currant_operator.plan.resources import InvalidResource, parse_pool, parse_workflow
 from currant_operator.plan.workflow import plan_workflow
@@ -80,7 +80,7 @@ class WorkflowReconciler:
         databases = {self._databases.of(notes.key_of(body)) for body in others}
         if pool is None:
             databases.update(self._databases.defining(key))
-        # Of a pool whose database is not known yet the reconcile comes back here.
+        # A pool whose database is not known yet brings this Workflow back here when it is.
         gone = [each is not None and each.undefine(key) for each in databases - ({kept} if kept else set())]
         if not all(gone):
             return "waiting"
@@ -105,7 +105,7 @@ class WorkflowReconciler:
             if error.missing:
                 return
             raise
-        self._store.accept(kinds.WORKER_POOL, answer, told=False)
+        self._store.accept(kinds.WORKER_POOL, answer, notify=False)
         memory = self._memories.get(notes.key_of(body))
         if memory is not None:
             memory.noted = tuple(notes.noted(answer))

@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Observer(Protocol):
-    """Who is told what the queue does; `metrics.QueueMetrics` is one."""
+    """Called for what the queue does; `metrics.QueueMetrics` is one."""
 
     def depth(self, waiting: int) -> None:
         """The number of keys that wait has changed."""
@@ -122,7 +122,7 @@ class WorkQueue(Generic[K]):
             self._observer.started(loop.time() - since)
             try:
                 await work(key)
-            except Exception:  # `work` has told of it; here it only counts
+            except Exception:  # `work` has logged it; here it only counts
                 self._retry(key)
             else:
                 self._failures.pop(key, None)

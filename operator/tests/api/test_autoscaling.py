@@ -61,8 +61,8 @@ def test_the_replicas_follow_the_queue_from_zero_to_what_it_needs_and_back(
     eventually(limited)
     queue.execute("delete from currant.executions")
     wait_replicas(ready_cluster, 0)
-    told = [message for _, reason, message in ready_cluster.events("orders") if reason == "Scaled"]
-    assert any(message.startswith("from 0 to 3 pods: 6 executions ready to start") for message in told), told
+    shown = [message for _, reason, message in ready_cluster.events("orders") if reason == "Scaled"]
+    assert any(message.startswith("from 0 to 3 pods: 6 executions ready to start") for message in shown), shown
 
 
 def test_a_paused_pool_stays_whatever_waits(ready_cluster: Cluster, queue: psycopg.Connection[Any]) -> None:

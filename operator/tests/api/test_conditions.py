@@ -1,4 +1,4 @@
-"""What is wrong is told where a person looks: `kubectl get wp`, `kubectl describe`; and it is over when it is mended."""
+"""A problem is shown where a person looks (`kubectl get wp`, `kubectl describe`), and goes when it is fixed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def apply_pool(cluster: Cluster, **changes) -> None:
     cluster.apply(manifest(SMALLEST_POOL, **{"spec__scaling": {"mode": "Fixed", "replicas": 1}, **changes}))
 
 
-def told(cluster: Cluster, reason: str, *phrases: str) -> None:
+def shown(cluster: Cluster, reason: str, *phrases: str) -> None:
     """The reason is Ready's; it and the message are in the table, in the description, and in one event."""
     message = cluster.wait_reason("wp", "orders", "Ready", reason)["message"]
     for phrase in phrases:
@@ -45,13 +45,13 @@ def told(cluster: Cluster, reason: str, *phrases: str) -> None:
         return f"Warning {reason}" in text and text.count(" ".join(message.split())) > 1
 
     eventually(described)
-    told = [event for event in cluster.events("orders") if event[1] == reason]
-    assert told == [("Warning", reason, message)]
+    shown = [event for event in cluster.events("orders") if event[1] == reason]
+    assert shown == [("Warning", reason, message)]
 
 
 def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, database: str) -> None:
     apply_pool(cluster)
-    told(cluster, "SecretNotFound", "there is no Secret currant-db", "kubectl -n")
+    shown(cluster, "SecretNotFound", "there is no Secret currant-db", "kubectl -n")
     assert cluster.get("deployment", "orders")["spec"]["replicas"] == 0
     cluster.secret(database)
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
@@ -61,7 +61,7 @@ def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, da
 def test_a_missing_key_is_told_with_those_that_are_there(cluster: Cluster, database: str) -> None:
     cluster.secret(database, key="uri")
     apply_pool(cluster)
-    told(cluster, "SecretKeyNotFound", "no value under the key url", "it has uri")
+    shown(cluster, "SecretKeyNotFound", "no value under the key url", "it has uri")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_an_object_that_the_operator_cannot_read_is_told_with_the_field(cluster:
 def test_a_value_that_is_no_url_is_told_without_being_repeated(cluster: Cluster) -> None:
     cluster.secret("mysql://root:sesame@db/orders")
     apply_pool(cluster)
-    told(cluster, "DatabaseUrlInvalid", "it must start with postgresql://")
+    shown(cluster, "DatabaseUrlInvalid", "it must start with postgresql://")
     assert "sesame" not in cluster.described("wp", "orders")
 
 
@@ -124,7 +124,7 @@ def test_a_password_that_is_wrong_is_told_and_one_that_was_changed_is_picked_up(
     wrong = parts._replace(netloc=f"{parts.username}:sesame@{parts.hostname}:{parts.port}").geturl()
     cluster.secret(wrong)
     apply_pool(cluster)
-    told(cluster, "DatabaseUnreachable", "the database does not answer", "password authentication failed")
+    shown(cluster, "DatabaseUnreachable", "the database does not answer", "password authentication failed")
     assert "sesame" not in cluster.described("wp", "orders")
     cluster.secret(database)
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected", 60)
@@ -135,9 +135,9 @@ def test_a_database_that_is_not_there_is_told(cluster: Cluster) -> None:
         port = reserved.getsockname()[1]
     cluster.secret(f"postgresql://u:sesame@127.0.0.1:{port}/orders")
     apply_pool(cluster)
-    told(cluster, "DatabaseUnreachable", "Connection refused", f"127.0.0.1:{port}/orders")
-    shown = cluster.condition("wp", "orders", "SchemaReady")
-    assert shown["status"] == "Unknown"
+    shown(cluster, "DatabaseUnreachable", "Connection refused", f"127.0.0.1:{port}/orders")
+    schema = cluster.condition("wp", "orders", "SchemaReady")
+    assert schema["status"] == "Unknown"
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_database_that_goes_and_comes_back_is_told_and_its_pods_stay(
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
     eventually(lambda: cluster.get("deployment", "orders")["spec"]["replicas"] == 1)
     own_server.stop()
-    told(cluster, "DatabaseUnreachable", "it is tried again by itself")
+    shown(cluster, "DatabaseUnreachable", "it is tried again by itself")
     assert cluster.get("deployment", "orders")["spec"]["replicas"] == 1
     own_server.start()
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected", 60)
@@ -177,7 +177,7 @@ def test_a_schema_that_is_too_new_is_told_and_no_pod_is_started(cluster: Cluster
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update currant.schema_info set min_client = 999")
         connection.execute("insert into currant.migrations (version, name, checksum) values (999, 'newer', '')")
-    told(cluster, "SchemaTooNew", "newer")
+    shown(cluster, "SchemaTooNew", "newer")
     assert cluster.condition("wp", "orders", "SchemaReady")["status"] == "False"
     assert cluster.condition("wp", "orders", "DatabaseReachable")["status"] == "True"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -194,7 +194,7 @@ def test_a_role_that_may_not_make_the_schema_is_told(cluster: Cluster, make_data
     parts = urlsplit(url)
     cluster.secret(parts._replace(netloc=f"{role}:sesame@{parts.hostname}:{parts.port}").geturl())
     apply_pool(cluster)
-    told(cluster, "DatabaseUnreachable", f"the role {role} may not create the schema currant")
+    shown(cluster, "DatabaseUnreachable", f"the role {role} may not create the schema currant")
 
 
 def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, operator: RunningOperator) -> None:
@@ -228,7 +228,7 @@ def test_the_operator_works_with_its_own_secret_while_the_pods_have_a_lesser_rol
     )
     try:
         cluster.apply(manifest(SMALLEST_POOL, spec__database__adminSecretRef={"name": secret}))
-        told(cluster, "AdminSecretNotAllowed", f"currant.dev/pools-of={cluster.namespace}")
+        shown(cluster, "AdminSecretNotAllowed", f"currant.dev/pools-of={cluster.namespace}")
         kubectl("annotate", "secret", secret, "-n", "default", f"currant.dev/pools-of={cluster.namespace}")
         cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate", 60)
         # Taken away again, the URL of the pods is no way round it: that role may not make a schema, nor read one.

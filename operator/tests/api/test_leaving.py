@@ -165,8 +165,8 @@ def test_incompatible_runs_are_in_the_status_the_conditions_an_event_and_a_gauge
             " where function = %s",
             [name],
         )
-        told = ready_cluster.wait_reason("wp", "orders", "RunsCompatible", "IncompatibleRuns")["message"]
-        assert f"1 runs do not fit the code that is deployed (1 of {name})" in told
+        shown = ready_cluster.wait_reason("wp", "orders", "RunsCompatible", "IncompatibleRuns")["message"]
+        assert f"1 runs do not fit the code that is deployed (1 of {name})" in shown
         assert ready_cluster.get("wp", "orders")["status"]["incompatibleRuns"] == 1
         ready_cluster.wait_reason("cwf", "process-order", "RunsCompatible", "IncompatibleRuns")
         eventually(lambda: ready_cluster.get("cwf", "process-order")["status"]["runs"]["incompatible"] == 1)

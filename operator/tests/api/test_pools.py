@@ -137,9 +137,9 @@ def test_a_template_that_the_api_server_refuses_is_told_with_its_words_and_mende
     resources = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
     bad = {"spec": {"containers": [{"name": "worker", "resources": resources}]}}
     ready_cluster.apply(pool(spec__template=bad))
-    told = ready_cluster.wait_reason("wp", "orders", "Ready", "ApplyRejected")
-    assert "refuses the Deployment orders" in told["message"]
-    assert "must be less than or equal to memory limit" in told["message"]
+    shown = ready_cluster.wait_reason("wp", "orders", "Ready", "ApplyRejected")
+    assert "refuses the Deployment orders" in shown["message"]
+    assert "must be less than or equal to memory limit" in shown["message"]
     assert "ApplyRejected" in ready_cluster("get", "wp", "orders")
     good = {"spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "1Gi", "cpu": "1000m"}}}]}}
     ready_cluster.apply(pool(spec__template=good))
@@ -177,11 +177,11 @@ def test_nothing_is_written_when_nothing_changes(ready_cluster: Cluster, operato
         verbs = ("create", "patch", "delete")
         return sum(operator.metric("currant_operator_api_requests_total", verb=verb) for verb in verbs)
 
-    def settled() -> bool:
+    def converged() -> bool:
         before = writes(), operator.metric("currant_operator_reconciles_total")
         ready_cluster("annotate", "wp", "orders", f"again={before[1]:.0f}", "--overwrite")
         eventually(lambda: operator.metric("currant_operator_reconciles_total") > before[1])
         return writes() == before[0]
 
     # Counts of pods that are still being made are written later; then there is silence.
-    eventually(lambda: settled() and settled() and settled(), 60)
+    eventually(lambda: converged() and converged() and converged(), 60)

@@ -296,7 +296,7 @@ def test_logs_are_objects_when_that_is_asked_for(ready_cluster: Cluster, start_o
     assert operator_port["message"].startswith("health and metrics on port")
     apply_pool(ready_cluster)
 
-    def told() -> bool:
+    def shown() -> bool:
         lines = [json.loads(line) for line in operator.log.splitlines()]
         return any(
             (line.get("kind"), line.get("namespace"), line.get("object"))
@@ -304,6 +304,6 @@ def test_logs_are_objects_when_that_is_asked_for(ready_cluster: Cluster, start_o
             for line in lines
         )
 
-    eventually(told)
+    eventually(shown)
     assert operator.terminate() == 0
     assert [json.loads(line)["level"] for line in operator.log.splitlines()]

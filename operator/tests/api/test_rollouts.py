@@ -73,10 +73,10 @@ def test_a_new_version_that_blocks_at_its_import_is_not_ready_and_says_so(
     new = new_pod(ready_cluster, old)
     ready_cluster.wait_reason("wp", "orders", "Ready", "Progressing")
     tell(ready_cluster, new, False, {"started": False, "state": {"running": {"startedAt": stamp(130)}}})
-    told = ready_cluster.wait_reason("wp", "orders", "Ready", "ImportSlow")
-    assert told["status"] == "False"
-    assert "1 of 2 pods: the worker has not finished importing shop.blocks for 2m" in told["message"]
-    assert f"logs {new} -c worker" in told["message"]
+    shown = ready_cluster.wait_reason("wp", "orders", "Ready", "ImportSlow")
+    assert shown["status"] == "False"
+    assert "1 of 2 pods: the worker has not finished importing shop.blocks for 2m" in shown["message"]
+    assert f"logs {new} -c worker" in shown["message"]
     with pytest.raises(KubectlError, match="timed out"):
         wait_ready(ready_cluster, "2s")
     assert ready_cluster.condition("wp", "orders", "Degraded")["status"] == "True"
@@ -97,8 +97,8 @@ def test_a_new_version_that_ends_itself_at_its_import_is_not_ready_and_says_so(r
     end = {"terminated": {"exitCode": 3, "reason": "Error", "startedAt": stamp(3), "finishedAt": stamp(1)}}
     back_off = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
     tell(ready_cluster, new, False, {"started": False, "state": back_off, "lastState": end, "restartCount": 2})
-    told = ready_cluster.wait_reason("wp", "orders", "Ready", "CrashLooping")
-    assert (told["status"], "exit code 3" in told["message"]) == ("False", True)
+    shown = ready_cluster.wait_reason("wp", "orders", "Ready", "CrashLooping")
+    assert (shown["status"], "exit code 3" in shown["message"]) == ("False", True)
     assert old in pods(ready_cluster)
 
 
@@ -106,9 +106,9 @@ def test_a_roll_out_in_a_full_quota_names_it_and_goes_on_where_a_pod_may_be_miss
     ready_cluster("create", "quota", "small", "--hard=pods=1")
     old = ready_pool(ready_cluster)
     ready_cluster.apply(pool(spec__concurrency=7))
-    told = ready_cluster.wait_reason("wp", "orders", "Ready", "QuotaExceeded")["message"]
-    assert "the ResourceQuota small has no room for the one pod more that a roll-out needs" in told
-    assert "rollout: {maxUnavailable: 1}" in told
+    shown = ready_cluster.wait_reason("wp", "orders", "Ready", "QuotaExceeded")["message"]
+    assert "the ResourceQuota small has no room for the one pod more that a roll-out needs" in shown
+    assert "rollout: {maxUnavailable: 1}" in shown
     assert pods(ready_cluster) == [old]
     ready_cluster.apply(pool(spec__concurrency=7, spec__rollout={"maxUnavailable": 1}))
     make_ready(ready_cluster, new_pod(ready_cluster, old))

@@ -96,8 +96,8 @@ def test_of_two_workflows_with_one_function_the_first_has_it_until_it_goes(shop:
     apply_workflow(shop)
     wait_defined(shop, bridge)
     apply_workflow(shop, "second")
-    told = shop.wait_reason("cwf", "second", "Ready", "OwnedByAnother")["message"]
-    assert f"defined by the Workflow {shop.namespace}/process-order already" in told
+    shown = shop.wait_reason("cwf", "second", "Ready", "OwnedByAnother")["message"]
+    assert f"defined by the Workflow {shop.namespace}/process-order already" in shown
     assert "OwnedByAnother" in shop("get", "cwf", "second")
     eventually(lambda: "Warning OwnedByAnother" in shop.described("cwf", "second"))
     shop("delete", "cwf", "process-order", "--timeout=30s")
@@ -109,8 +109,8 @@ def test_a_workflow_without_its_pool_is_told_and_defined_when_the_pool_comes(
     ready_cluster: Cluster, bridge: RustBridge
 ) -> None:
     apply_workflow(ready_cluster)
-    told = ready_cluster.wait_reason("cwf", "process-order", "Ready", "PoolNotFound")["message"]
-    assert "there is no WorkerPool orders" in told
+    shown = ready_cluster.wait_reason("cwf", "process-order", "Ready", "PoolNotFound")["message"]
+    assert "there is no WorkerPool orders" in shown
     ready_cluster.apply(manifest(SMALLEST_POOL, spec__scaling={"mode": "Fixed", "replicas": 0}))
     wait_defined(ready_cluster, bridge)
 
@@ -128,8 +128,8 @@ def test_a_workflow_outlives_its_pool_and_can_be_deleted_after_it(shop: Cluster,
 def test_a_bad_schedule_is_told_with_the_words_of_the_database(shop: Cluster) -> None:
     schedule = {"name": "never", "cron": "0 3 31 2 *", "timeZone": "Mars/Olympus"}
     apply_workflow(shop, spec__schedules=[schedule])
-    told = shop.wait_reason("cwf", "process-order", "Ready", "InvalidSchedule")["message"]
-    assert "Mars/Olympus" in told
+    shown = shop.wait_reason("cwf", "process-order", "Ready", "InvalidSchedule")["message"]
+    assert "Mars/Olympus" in shown
 
 
 def test_a_definition_that_was_removed_behind_the_operators_back_comes_back(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from currant_operator.plan.drift import drift_digest, needs_apply
-from currant_operator.plan.observed import DatabaseReachable, ObservedPool, SecretFound
+from currant_operator.plan.observations import DatabaseReachable, ObservedPool, SecretFound
 from currant_operator.plan.plans import PoolPlan
 from currant_operator.plan.pool import plan_pool
 from currant_operator.plan.resources import parse_pool

@@ -286,7 +286,7 @@ POOL_REFUSALS = {
 
 @pytest.mark.parametrize(("changes", "message"), POOL_REFUSALS.values(), ids=POOL_REFUSALS.keys())
 def test_a_bad_pool_is_refused_with_what_to_write(kubectl: Kubectl, changes: dict[str, Any], message: str) -> None:
-    assert_told(refusal(kubectl, pool(**changes)), message)
+    assert_shown(refusal(kubectl, pool(**changes)), message)
 
 
 WORKFLOW_REFUSALS = {
@@ -352,12 +352,12 @@ WORKFLOW_REFUSALS = {
 
 @pytest.mark.parametrize(("changes", "message"), WORKFLOW_REFUSALS.values(), ids=WORKFLOW_REFUSALS.keys())
 def test_a_bad_workflow_is_refused_with_what_to_write(kubectl: Kubectl, changes: dict[str, Any], message: str) -> None:
-    assert_told(refusal(kubectl, workflow(**changes)), message)
+    assert_shown(refusal(kubectl, workflow(**changes)), message)
 
 
-def assert_told(told: str, message: str) -> None:
+def assert_shown(shown: str, message: str) -> None:
     """Every part of the message, which `.*` separates, is there in its order."""
     place = 0
     for part in message.split(".*"):
-        place = told.find(part, place)
-        assert place >= 0, f"{part!r} is not in: {told}"
+        place = shown.find(part, place)
+        assert place >= 0, f"{part!r} is not in: {shown}"

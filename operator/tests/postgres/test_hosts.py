@@ -17,7 +17,7 @@ from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
 from currant_operator.database.bridge import Times
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import DatabaseReachable, DatabaseUnreachable
+from currant_operator.plan.observations import DatabaseReachable, DatabaseUnreachable
 from e2e.prometheus import free_port
 
 POOL = Key("WorkerPool", "shop", "orders")

@@ -12,10 +12,10 @@ import pytest
 from currant_operator import logs
 from currant_operator.cluster.events import Recorder
 from currant_operator.plan import conditions
-from currant_operator.plan.observed import Applied, DatabaseUnreachable, MigrationFailed, SchemaTooNew
+from currant_operator.plan.observations import Applied, DatabaseUnreachable, MigrationFailed, SchemaTooNew
 from currant_operator.plan.plans import Event
 from test_native_pools import native
-from worlds import WorkflowWorld, crashed, settled, waiting
+from worlds import WorkflowWorld, converged, crashed, waiting
 
 EVIL = "e\x1b]0;owned\x07\x1b[2J\x9b5m\u202ex\u2066\x7f\r\nReady=True\tforged\u2028y\x00z"
 LAST_WORDS = EVIL.partition("\r")[0]
@@ -32,9 +32,9 @@ def strings(value: Any) -> list[str]:
 
 
 def check(status: dict[str, Any]) -> None:
-    told = strings(status)
-    assert all(text.isprintable() for text in told), [ascii(text) for text in told]
-    assert any(SHOWN in text for text in told), told
+    shown = strings(status)
+    assert all(text.isprintable() for text in shown), [ascii(text) for text in shown]
+    assert any(SHOWN in text for text in shown), shown
 
 
 def test_a_message_shows_what_acts_as_text_and_is_not_changed_twice() -> None:
@@ -46,7 +46,7 @@ def test_a_message_shows_what_acts_as_text_and_is_not_changed_twice() -> None:
     "state", [DatabaseUnreachable, MigrationFailed, SchemaTooNew], ids=lambda state: state.__name__
 )
 def test_an_error_of_the_database_in_a_pools_conditions(state: type[DatabaseUnreachable]) -> None:
-    world = settled()
+    world = converged()
     world.database = state(EVIL)
     plan = world.plan()
     check(plan.status)
@@ -58,11 +58,11 @@ def test_an_error_of_the_database_in_a_pools_conditions(state: type[DatabaseUnre
     "pod", [crashed(f"import\n{LAST_WORDS}"), waiting("CreateContainerConfigError", EVIL)], ids=["crashed", "waiting"]
 )
 def test_what_a_pod_said_last(pod: dict[str, Any]) -> None:
-    world = settled()
+    world = converged()
     world.pods = [pod]
-    told = [text for text in strings(world.plan().status) if "owned" in text]
-    assert told
-    assert all(text.isprintable() for text in told)
+    shown = [text for text in strings(world.plan().status) if "owned" in text]
+    assert shown
+    assert all(text.isprintable() for text in shown)
 
 
 def test_the_scalers_reason_names_functions() -> None:

@@ -1,4 +1,4 @@
-"""Settings by environment and flag; a bad one is told in one line that names it."""
+"""Settings by environment and flag; a bad one is refused in one line that names it."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_an_empty_variable_is_as_none():
     ],
 )
 def test_a_bad_value_is_told_in_one_line_that_names_its_variable(variable, value, expected):
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as shown:
         settings.load([], {variable: value})
-    message = str(told.value)
+    message = str(shown.value)
     assert message.startswith(f"{variable} must be {expected}")
     assert repr(value) in message
     assert "\n" not in message
@@ -76,10 +76,10 @@ def test_the_lease_is_in_the_pods_namespace_unless_another_is_given():
 
 def test_help_tells_of_every_setting():
     command = [sys.executable, "-m", "currant_operator", "--help"]
-    told = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True, check=True).stdout
     for option in OPTIONS:
-        assert option.flag in told
-        assert option.variable in told
+        assert option.flag in shown
+        assert option.variable in shown
 
 
 def test_a_bad_setting_ends_the_command_with_code_2_and_one_line():

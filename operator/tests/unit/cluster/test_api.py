@@ -223,6 +223,6 @@ async def test_a_login_that_is_not_possible_says_why_in_one_line(text, message, 
     if text is not None:
         path.write_text(text)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    with pytest.raises(LoginError, match=message) as told:
+    with pytest.raises(LoginError, match=message) as shown:
         await login()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(shown.value)

@@ -128,7 +128,7 @@ async def test_of_two_that_see_a_free_lease_at_once_one_leads(leases, clock):
         task.cancel()
 
 
-async def test_a_lease_that_is_given_back_is_taken_at_the_next_look(leases, clock):
+async def test_a_lease_that_is_given_back_is_taken_at_the_next_try(leases, clock):
     first, second = candidate(leases, clock, "first"), candidate(leases, clock, "second")
     await first.acquire()
     await first.release()

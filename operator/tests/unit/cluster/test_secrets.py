@@ -12,7 +12,7 @@ from currant_operator.cluster.errors import ApiError
 from currant_operator.cluster.secrets import POOLS_OF, Secrets
 from currant_operator.plan.database_url import fingerprint
 from currant_operator.plan.kinds import Kind
-from currant_operator.plan.observed import SecretFound, SecretMissing, SecretNotAllowed, SecretUnknown
+from currant_operator.plan.observations import SecretFound, SecretMissing, SecretNotAllowed, SecretUnknown
 
 URL = "postgresql://owner:secret@db:5432/shop"
 

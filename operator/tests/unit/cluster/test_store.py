@@ -1,4 +1,4 @@
-"""What is known of the cluster: the newest counts, deletions that were missed are found, and the right keys are told."""
+"""What is known of the cluster: the newest counts, deletions that were missed are found, and the right keys are notified."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Known(Store):
     """A store that notes what it tells."""
 
     def __init__(self) -> None:
-        self.told: list[Key] = []
+        self.notified: list[Key] = []
         self.ended: list[str] = []
         self.containers: list[str] = []
         super().__init__(
-            self.told.append,
+            self.notified.append,
             lambda pod: self.ended.append(pod["metadata"]["name"]),
             lambda pod: self.containers.append(pod["metadata"]["name"]),
         )
 
     def told_since(self) -> list[Key]:
-        told, self.told[:] = sorted(self.told), []
-        return told
+        notified, self.notified[:] = sorted(self.notified), []
+        return notified
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_an_object_made_again_under_its_name_is_another(store):
 def test_what_an_own_write_answered_is_known_and_not_told(store):
     store.accept(kinds.WORKER_POOL, made("orders", 1))
     store.told_since()
-    store.accept(kinds.WORKER_POOL, made("orders", 2, status={"replicas": 1}), told=False)
+    store.accept(kinds.WORKER_POOL, made("orders", 2, status={"replicas": 1}), notify=False)
     store.accept(kinds.WORKER_POOL, made("orders", 2, status={"replicas": 1}))  # the watch says the same
     assert store.told_since() == []
     assert store.get(kinds.WORKER_POOL, "shop", "orders")["status"] == {"replicas": 1}
@@ -109,7 +109,7 @@ def test_workflows_hear_of_their_pool_but_not_of_its_numbers(store):
     assert store.told_since() == [POOL, mine]
     store.remove(kinds.WORKER_POOL, made("orders", 3))
     assert store.told_since() == [POOL, mine]
-    assert other not in store.told
+    assert other not in store.notified
 
 
 def test_a_workflow_that_refers_to_another_pool_is_counted_there(store):

@@ -19,7 +19,7 @@ from currant_operator.database.bridge import Times
 from currant_operator.database.database import Database
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseMigrating,
     DatabaseReachable,
     DatabaseUnknown,
@@ -34,7 +34,7 @@ PROCESS, OTHER = Key("Workflow", "shop", "process"), Key("Workflow", "shop", "ot
 
 
 class FakeBridge:
-    """A database in memory. `error` is raised by every verb; `gate` holds every call."""
+    """A database in memory. `error` is raised by every verb; `unblocked` holds every call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -44,8 +44,8 @@ class FakeBridge:
         self.stats: dict[str, dict[str, Any]] = {}
         self.schedules: list[dict[str, Any]] = []
         self.error: Exception | None = None
-        self.gate = threading.Event()
-        self.gate.set()
+        self.unblocked = threading.Event()
+        self.unblocked.set()
         self.opened: list[str] = []
         self.closed = 0
         self.became_ready = threading.Semaphore(0)
@@ -118,14 +118,14 @@ class FakeBridge:
         return {"function": item["function"], "status": status, "owner": owner, "message": ""}
 
     def _call(self, verb: str, argument: Any) -> None:
-        self.gate.wait(20)
+        self.unblocked.wait(20)
         self.calls.append((verb, argument))
         if self.error is not None:
             raise self.error
 
 
 class Bench:
-    """Databases over one fake, and what they told."""
+    """Databases over one fake, and what they notified."""
 
     def __init__(self, times: Times) -> None:
         self.bridge = FakeBridge()
@@ -135,7 +135,7 @@ class Bench:
             self.bridge.open, times, lambda key, delay=0.0: self.notices.append((key, delay)), self.served.append
         )
 
-    def told(self, key: Key) -> int:
+    def notified(self, key: Key) -> int:
         return [name for name, _ in self.notices].count(key)
 
     async def until(self, condition: Callable[[], Any]) -> None:
@@ -154,9 +154,9 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(database_module, "GATHER", 0.02)
     monkeypatch.setattr(definitions, "FIRST_COUNT", 0.02)
     bench = Bench(Times(fleet=0.02, stats=0.02, backoff=0.02))
-    bench.bridge.gate.set()
+    bench.bridge.unblocked.set()
     yield bench
-    bench.bridge.gate.set()
+    bench.bridge.unblocked.set()
     await bench.databases.close()
 
 
@@ -173,20 +173,20 @@ def definition(function: str, key: Key = PROCESS) -> dict[str, Any]:
 async def test_a_database_is_migrated_once_before_anything_else_is_asked_of_it(bench):
     database = await bench.reachable()
     assert database.state == DatabaseReachable(7)
-    assert bench.told(ORDERS) <= 2  # reachable, and its numbers
+    assert bench.notified(ORDERS) <= 2  # reachable, and its numbers
     assert [verb for verb, _ in bench.bridge.calls][:3] == ["migrate", "list_definitions", "scaling"]
     await bench.until(lambda: bench.bridge.count("scaling") > 3)
     assert bench.bridge.count("migrate") == 1
-    assert bench.told(ORDERS) >= 1
+    assert bench.notified(ORDERS) >= 1
 
 
 async def test_only_a_migration_that_takes_long_is_told_of(bench, monkeypatch):
     monkeypatch.setattr(database_module, "SLOW_MIGRATION", 0.01)
-    bench.bridge.gate.clear()
+    bench.bridge.unblocked.clear()
     slow = bench.databases.use(MAIL, URL, ["mail"])
     await bench.until(lambda: slow.state == DatabaseMigrating())
-    assert bench.told(MAIL) == 1
-    bench.bridge.gate.set()
+    assert bench.notified(MAIL) == 1
+    bench.bridge.unblocked.set()
     await bench.until(lambda: isinstance(slow.state, DatabaseReachable))
 
 
@@ -217,7 +217,7 @@ async def test_many_definitions_go_in_few_transactions(bench):
     keys = [Key("Workflow", "shop", f"w{number}") for number in range(300)]
     for key in keys:
         assert database.define(key, definition(f"f.{key.name}", key)) is None
-    await bench.until(lambda: all(bench.told(key) for key in keys))
+    await bench.until(lambda: all(bench.notified(key) for key in keys))
     assert bench.bridge.count("apply_definitions") <= 2
     assert database.define(keys[0], definition("f.w0", keys[0])).status == "applied"
 
@@ -225,7 +225,7 @@ async def test_many_definitions_go_in_few_transactions(bench):
 async def test_a_definition_that_has_changed_is_written_again_and_one_that_has_not_is_not(bench):
     database = await bench.reachable()
     database.define(PROCESS, definition("f"))
-    await bench.until(lambda: bench.told(PROCESS))
+    await bench.until(lambda: bench.notified(PROCESS))
     for _ in range(3):
         assert database.define(PROCESS, definition("f")).status == "applied"
     assert bench.bridge.count("apply_definitions") == 1
@@ -245,12 +245,12 @@ async def test_what_a_workflow_sees_are_its_own_definition_and_those_of_its_func
 async def test_who_was_refused_a_function_hears_when_its_owner_gives_it_up(bench):
     database = await bench.reachable()
     database.define(OTHER, definition("f", OTHER))
-    await bench.until(lambda: bench.told(OTHER))
+    await bench.until(lambda: bench.notified(OTHER))
     database.define(PROCESS, definition("f"))
-    await bench.until(lambda: bench.told(PROCESS) == 1)
+    await bench.until(lambda: bench.notified(PROCESS) == 1)
     assert database.define(PROCESS, definition("f")).status == "taken"
     assert not database.undefine(OTHER)
-    await bench.until(lambda: bench.told(PROCESS) == 2)
+    await bench.until(lambda: bench.notified(PROCESS) == 2)
     assert database.undefine(OTHER)
     assert database.define(PROCESS, definition("f")) is None
     await bench.until(lambda: bench.bridge.rows.get("shop/process"))
@@ -296,10 +296,10 @@ async def test_runs_are_counted_for_every_function_in_one_statement_and_told_whe
     database.define(OTHER, definition("g", OTHER))
     await bench.until(lambda: bench.bridge.count("definition_stats") > 1)
     assert bench.bridge.arguments("definition_stats")[-1] == ["f", "g"]
-    process, other = bench.told(PROCESS), bench.told(OTHER)
+    process, other = bench.notified(PROCESS), bench.notified(OTHER)
     bench.bridge.stats["f"] = {"pending": 4, "next_schedule": 1_700_000_000_000_000}
-    await bench.until(lambda: bench.told(PROCESS) > process)
-    assert bench.told(OTHER) == other
+    await bench.until(lambda: bench.notified(PROCESS) > process)
+    assert bench.notified(OTHER) == other
     assert database.stats("f").pending == 4
     assert database.stats("f").next_schedule.year == 2023
 
@@ -342,7 +342,7 @@ async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_err
     bench.bridge.error = None
     await bench.until(lambda: isinstance(database.state, DatabaseReachable))
     assert bench.bridge.count("migrate") > migrations
-    assert bench.told(ORDERS)
+    assert bench.notified(ORDERS)
     assert quiet_errors.messages[-1].endswith("is reachable again")
 
 
@@ -388,7 +388,7 @@ async def test_a_database_that_lost_its_definitions_in_an_outage_gets_them_again
     bench.bridge.rows.clear()
     bench.notices.clear()
     bench.bridge.error = None
-    await bench.until(lambda: bench.told(PROCESS))
+    await bench.until(lambda: bench.notified(PROCESS))
     assert database.definitions(PROCESS, "f") == ()
     assert database.define(PROCESS, definition("f")) is None
 
@@ -405,14 +405,14 @@ async def test_what_is_wrong_at_the_first_contact_is_told_in_one_line(bench, err
     bench.bridge.error = error
     database = bench.databases.use(ORDERS, URL, ["orders"])
     await bench.until(lambda: database.state == state)
-    assert bench.told(ORDERS)
+    assert bench.notified(ORDERS)
 
 
 async def test_a_database_that_hangs_holds_up_no_other(bench):
     hanging = bench.bridge
     other = FakeBridge()
     bench.databases._open_bridge = lambda url: other if "mail" in url else hanging
-    hanging.gate.clear()
+    hanging.unblocked.clear()
     stuck = bench.databases.use(ORDERS, URL, ["orders"])
     well = bench.databases.use(MAIL, URL.replace("/orders", "/mail"), ["mail"])
     await bench.until(lambda: isinstance(well.state, DatabaseReachable))
@@ -421,12 +421,12 @@ async def test_a_database_that_hangs_holds_up_no_other(bench):
 
 async def test_a_call_that_is_never_answered_is_given_up_with_its_connections(bench, monkeypatch):
     monkeypatch.setattr(connection, "CALL_LIMIT", 0.05)
-    bench.bridge.gate.clear()
+    bench.bridge.unblocked.clear()
     database = bench.databases.use(ORDERS, URL, ["orders"])
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
     assert "has not answered" in database.state.message
     await bench.until(lambda: len(bench.bridge.opened) > 1)
-    bench.bridge.gate.set()
+    bench.bridge.unblocked.set()
     await bench.until(lambda: isinstance(database.state, DatabaseReachable))
 
 
@@ -441,7 +441,7 @@ async def test_a_new_url_is_a_new_database_and_the_old_one_is_closed(bench):
 async def test_the_database_of_a_pool_that_is_gone_is_remembered_until_it_is_released(bench):
     database = await bench.reachable()
     database.define(PROCESS, definition("f"))
-    await bench.until(lambda: bench.told(PROCESS))
+    await bench.until(lambda: bench.notified(PROCESS))
     bench.databases.leave(ORDERS)
     assert bench.databases.of(ORDERS) is database
     assert not database.undefine(PROCESS)
@@ -474,7 +474,7 @@ def test_a_digest_of_a_url_is_another_in_each_process(monkeypatch):
     assert module._digest(URL) != here
 
 
-async def test_who_sleeps_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queues_are_looked_at(bench):
+async def test_who_listens_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queues_are_looked_at(bench):
     database = bench.databases.use(ORDERS, URL, ["orders"], 30.0)
     bench.databases.use(MAIL, URL, ["mail"])  # not sized by its queues
     await bench.until(lambda: bench.bridge.arguments("wait_for_work") == [["orders"]] * 2)

@@ -22,9 +22,9 @@ URL = "postgresql://currant:sesame@db.example:5432/orders"
     ],
 )
 def test_what_cannot_be_the_url_of_a_database_is_refused_without_being_repeated(url, message):
-    with pytest.raises(WrongUrl, match=message) as told:
+    with pytest.raises(WrongUrl, match=message) as shown:
         check_url(url)
-    assert "sesame" not in str(told.value)
+    assert "sesame" not in str(shown.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from currant_operator.plan.drift import drift_digest, needs_apply
 from currant_operator.plan.merging import merge
 from currant_operator.plan.quantities import amount
 from currant_operator.plan.resources import parse_pool
-from worlds import World, applied, pool, pool_body, settled
+from worlds import World, applied, converged, pool, pool_body
 
 Body = dict[str, Any]
 
@@ -212,7 +212,7 @@ def test_what_the_operator_must_decide_cannot_be_changed_by_a_template() -> None
 
 
 def test_a_service_account_of_the_users_is_used_and_ours_goes() -> None:
-    world = settled()
+    world = converged()
     world.body["spec"]["template"] = {"spec": {"serviceAccountName": "mine"}}
     plan = world.plan()
     assert [(ref.kind, ref.name, ref.uid) for ref in plan.delete] == [
@@ -351,7 +351,7 @@ def test_a_deployment_is_made_with_its_replicas_so_that_not_one_pod_is_there_too
 
 
 def test_replicas_stay_in_the_manifest_until_the_scaler_has_them() -> None:
-    world = settled()
+    world = converged()
     assert world.deployment is not None
     entries = world.deployment["metadata"]["managedFields"]
     entries[:] = [entry for entry in entries if entry["manager"] == "currant-operator"]
@@ -362,7 +362,7 @@ def test_replicas_stay_in_the_manifest_until_the_scaler_has_them() -> None:
 
 
 def test_replicas_are_left_out_of_the_manifest_once_the_scaler_has_them() -> None:
-    world = settled()
+    world = converged()
     world.body["spec"]["image"] = "new:1"
     plan = world.plan()
     assert "replicas" not in plan.apply[0]["spec"]
@@ -370,7 +370,7 @@ def test_replicas_are_left_out_of_the_manifest_once_the_scaler_has_them() -> Non
 
 
 def test_replicas_that_somebody_else_has_changed_are_put_back() -> None:
-    world = settled()
+    world = converged()
     assert world.deployment is not None
     world.deployment["spec"]["replicas"] = 7
     assert world.plan().replicas == 2

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from currant_operator.plan import pods
-from currant_operator.plan.observed import Wish, Worker
-from worlds import World, condition, pod, settled
+from currant_operator.plan.observations import Wish, Worker
+from worlds import World, condition, converged, pod
 
 NATIVE = {"mode": "Native", "minReplicas": 0, "maxReplicas": 9}
 
 
 def native(there: int, /, desired: int | None = None, **wish: Any) -> World:
     """A pool of so many pods, each with its worker, that the scaler has just looked at."""
-    world = World(settled(spec__scaling=NATIVE).body)
+    world = World(converged(spec__scaling=NATIVE).body)
     world.wish = Wish(there, there, "before")
     world.pods = [pod(f"orders-{number}", metadata__uid=f"uid-{number}") for number in range(there)]
     world.settle()
@@ -27,9 +27,9 @@ def native(there: int, /, desired: int | None = None, **wish: Any) -> World:
 def test_the_number_the_reason_and_the_limit_are_told_and_the_change_is_an_event() -> None:
     plan = native(2, desired=9, replicas=9, reason="90 ready", limited_by="maxReplicas").plan()
     assert plan.replicas == 9
-    told = plan.status["scaling"]
-    assert (told["desired"], told["reason"], told["limitedBy"]) == (9, "90 ready", "maxReplicas")
-    assert "lastScaleTime" in told
+    shown = plan.status["scaling"]
+    assert (shown["desired"], shown["reason"], shown["limitedBy"]) == (9, "90 ready", "maxReplicas")
+    assert "lastScaleTime" in shown
     assert condition(plan.status, "ScalingActive") == (
         "True",
         "NativeReplicas",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from currant.cli.functions import Mistake, import_module
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseMigrating,
     DatabaseUnknown,
     DatabaseUnreachable,
@@ -24,7 +24,7 @@ from currant_operator.plan.observed import (
     SecretUnknown,
 )
 from currant_operator.plan.pool import plan_pool
-from worlds import NOW, World, at, condition, crashed, later, pod, pool_body, settled, waiting
+from worlds import NOW, World, at, condition, converged, crashed, later, pod, pool_body, waiting
 
 Body = dict[str, Any]
 QUOTA = 'pods "orders-5f-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2'
@@ -32,7 +32,7 @@ POLICY = 'pods "orders-5f-x" is forbidden: violates PodSecurity "restricted:late
 
 
 def with_pods(*pods: Body, **changes: Any) -> World:
-    world = settled(**changes)
+    world = converged(**changes)
     world.pods = list(pods)
     return world
 
@@ -68,7 +68,7 @@ def importing(seconds: float, name: str = "orders-a") -> Body:
 
 
 def without(attribute: str, value: Any) -> World:
-    world = settled()
+    world = converged()
     setattr(world, attribute, value)
     return world
 
@@ -220,7 +220,7 @@ NOT_READY: dict[str, tuple[World, str, list[str], bool]] = {
     "policy": (
         with_failure("ReplicaFailure", "True", "FailedCreate", POLICY),
         "PodsRefused",
-        ["the API server refuses the pods", "runAsNonRoot != true", "mend template"],
+        ["the API server refuses the pods", "runAsNonRoot != true", "fix template"],
         True,
     ),
     "stuck": (
@@ -238,8 +238,8 @@ def test_what_is_the_matter_is_said_with_what_to_do(
     world: World, reason: str, parts: list[str], degraded: bool
 ) -> None:
     plan = world.plan()
-    status, told, message = condition(plan.status, "Ready")
-    assert (status, told) == ("False", reason)
+    status, shown, message = condition(plan.status, "Ready")
+    assert (status, shown) == ("False", reason)
     assert_in_order(message, parts)
     assert condition(plan.status, "Degraded")[0] == str(degraded)
     if degraded:
@@ -265,7 +265,7 @@ def test_each_problem_is_one_warning_and_only_once(world: World, reason: str, pa
 
 
 def test_a_pool_with_all_its_pods_is_ready() -> None:
-    status = settled().body["status"]
+    status = converged().body["status"]
     assert condition(status, "Ready") == ("True", "AllReplicasReady", "2 of 2 pods are ready")
     assert condition(status, "SchemaReady") == ("True", "UpToDate", "the schema is at version 6")
     assert condition(status, "DatabaseReachable") == ("True", "Connected", "the database answers")
@@ -274,12 +274,12 @@ def test_a_pool_with_all_its_pods_is_ready() -> None:
 
 
 def test_a_pool_of_no_pods_is_ready_and_says_so() -> None:
-    status = settled(spec__scaling={"mode": "Fixed", "replicas": 0}).body["status"]
+    status = converged(spec__scaling={"mode": "Fixed", "replicas": 0}).body["status"]
     assert condition(status, "Ready")[:2] == ("True", "ScaledToZero")
 
 
 def test_a_native_pool_is_left_alone_until_its_queues_are_seen_and_says_so_without_a_warning() -> None:
-    world = settled(spec__scaling={"mode": "Native", "minReplicas": 1, "maxReplicas": 5})
+    world = converged(spec__scaling={"mode": "Native", "minReplicas": 1, "maxReplicas": 5})
     status, reason, _ = condition(world.body["status"], "ScalingActive")
     assert (status, reason) == ("False", "QueuesNotSeen")
     assert condition(world.body["status"], "Ready")[:2] == ("True", "AllReplicasReady")
@@ -287,7 +287,7 @@ def test_a_native_pool_is_left_alone_until_its_queues_are_seen_and_says_so_witho
 
 
 def test_a_paused_pool_says_so_without_a_warning() -> None:
-    world = settled()
+    world = converged()
     world.body["spec"]["scaling"] |= {"paused": True, "replicas": 5}
     plan = world.plan()
     assert condition(plan.status, "ScalingActive")[:2] == ("False", "Paused")
@@ -299,14 +299,14 @@ def test_what_the_api_server_refuses_is_told_in_its_words() -> None:
     world = World()
     rejection = Rejection("Deployment", "orders", 'Invalid value: "x": must be a number')
     status = plan_pool(replace(world.observe(), rejection=rejection)).status
-    message = 'the API server refuses the Deployment orders: Invalid value: "x": must be a number; mend template'
+    message = 'the API server refuses the Deployment orders: Invalid value: "x": must be a number; fix template'
     assert condition(status, "Ready") == ("False", "ApplyRejected", message)
     assert condition(status, "Degraded") == ("True", "ApplyRejected", message)
 
 
 @pytest.mark.parametrize("attribute", ["deployment", "service_account", "pod_disruption_budget"])
 def test_an_object_of_somebody_else_keeps_its_name_and_the_pool_says_what_to_do(attribute: str) -> None:
-    world = settled()
+    world = converged()
     getattr(world, attribute)["metadata"] |= {"ownerReferences": [], "labels": {"app": "mine"}}
     status, reason, message = condition(world.plan().status, "Ready")
     assert (status, reason) == ("False", "NameTaken")
@@ -315,7 +315,7 @@ def test_an_object_of_somebody_else_keeps_its_name_and_the_pool_says_what_to_do(
 
 
 def test_the_objects_of_an_earlier_pool_of_the_same_name_are_waited_for() -> None:
-    world = settled()
+    world = converged()
     world.body["metadata"]["uid"] = "another"
     message = condition(world.plan().status, "Ready")[2]
     assert "belongs to an earlier pool of this name that is still being deleted" in message
@@ -340,7 +340,7 @@ ADMIN = {"spec__database__adminSecretRef": {"name": "currant-db-owner"}}
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_wrong_with_the_operators_own_secret_is_said(state: Any, reason: str, words: str) -> None:
-    world = settled(**ADMIN)
+    world = converged(**ADMIN)
     world.admin_secret, world.database = state, DatabaseUnknown()
     status = world.plan().status
     for kind in ("Ready", "DatabaseReachable"):
@@ -350,7 +350,7 @@ def test_what_is_wrong_with_the_operators_own_secret_is_said(state: Any, reason:
 
 
 def test_the_secret_of_the_pods_comes_before_the_operators_own() -> None:
-    world = settled(**ADMIN)
+    world = converged(**ADMIN)
     world.secret, world.admin_secret, world.database = SecretMissing(), SecretNotAllowed(), DatabaseUnknown()
     assert condition(world.plan().status, "Ready")[1] == "SecretNotFound"
 
@@ -371,7 +371,7 @@ def test_what_a_pod_says_comes_before_a_quota_and_a_quota_before_a_lack_of_nodes
 
 
 def test_pods_that_have_ended_are_not_counted() -> None:
-    world = settled()
+    world = converged()
     world.pods = [pod(), pod("orders-b", ready=False, status__phase="Failed", status__reason="Evicted")]
     status = world.plan().status
     assert (status["replicas"], status["readyReplicas"]) == (1, 1)
@@ -405,7 +405,7 @@ def test_several_pods_are_told_of_by_their_worst_problem() -> None:
 
 
 def test_a_rollout_whose_new_pods_crash_is_not_ready_though_the_old_ones_are() -> None:
-    world = settled()
+    world = converged()
     world.pods.append(crashed("error: no module shop.orders", name="orders-new"))
     assert world.deployment is not None
     world.deployment["status"] = {"observedGeneration": 99, "replicas": 3, "updatedReplicas": 1}
@@ -413,7 +413,7 @@ def test_a_rollout_whose_new_pods_crash_is_not_ready_though_the_old_ones_are() -
 
 
 def test_a_rollout_on_its_way_counts_the_new_pods_and_the_old_ones() -> None:
-    world = rolling(settled(), updated=1)
+    world = rolling(converged(), updated=1)
     assert condition(world.plan().status, "Ready") == (
         "False",
         "Progressing",
@@ -424,7 +424,7 @@ def test_a_rollout_on_its_way_counts_the_new_pods_and_the_old_ones() -> None:
 
 def one_pod(new: Body, **status: int) -> World:
     """A pool of one pod whose old pod is ready, while the new one is there."""
-    world = settled(spec__scaling={"mode": "Fixed", "replicas": 1})
+    world = converged(spec__scaling={"mode": "Fixed", "replicas": 1})
     world.pods = [pod("orders-old"), new]
     assert world.deployment is not None
     world.deployment["status"] |= {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1, **status}
@@ -473,7 +473,7 @@ def test_a_slow_import_is_told_of_in_steps_and_it_is_looked_at_again_for_each() 
 
 
 def test_a_change_that_is_not_applied_yet_is_not_ready() -> None:
-    world = settled()
+    world = converged()
     world.body["spec"]["image"] = "registry.example/shop-worker:2"
     assert condition(world.plan().status, "Ready")[:2] == ("False", "Progressing")
 
@@ -490,7 +490,7 @@ def test_a_pod_that_runs_again_after_an_oom_kill_is_told_of_for_ten_minutes() ->
 
 
 def test_an_operator_that_has_just_started_does_not_unsay_what_was_known() -> None:
-    world = settled()
+    world = converged()
     world.secret, world.database = SecretUnknown(), DatabaseUnknown()
     assert world.plan().status_write == "none"
     new = World(pool_body(), secret=SecretUnknown(), database=DatabaseUnknown())
@@ -498,7 +498,7 @@ def test_an_operator_that_has_just_started_does_not_unsay_what_was_known() -> No
 
 
 def test_a_pool_that_others_hold_while_it_is_being_deleted_says_which_pods_it_waits_for() -> None:
-    world = settled()
+    world = converged()
     world.body["metadata"]["deletionTimestamp"] = at(NOW)
     for each in world.pods:
         each["metadata"]["deletionTimestamp"] = at(NOW)
@@ -513,7 +513,7 @@ def test_a_pool_that_others_hold_while_it_is_being_deleted_says_which_pods_it_wa
 
 
 def test_the_message_of_a_database_is_shown_as_it_is_and_never_longer_than_a_line() -> None:
-    world = settled()
+    world = converged()
     world.database = DatabaseUnreachable("no\nanswer " + "x" * 5000)
     message = condition(world.plan().status, "DatabaseReachable")[2]
     assert message.startswith("the database does not answer: no answer xxx")
@@ -521,7 +521,7 @@ def test_the_message_of_a_database_is_shown_as_it_is_and_never_longer_than_a_lin
 
 
 def test_counts_alone_are_not_written_in_a_hurry() -> None:
-    world = settled()
+    world = converged()
     world.queue = QueueStats(ready=12345, due=3, running=101, oldest_ready_seconds=44.4)
     plan = world.plan()
     assert plan.status["queue"] == {"ready": 12000, "due": 3, "running": 100, "oldestReadySeconds": 30}
@@ -532,7 +532,7 @@ def test_counts_alone_are_not_written_in_a_hurry() -> None:
 
 
 def test_the_counts_of_before_stay_until_somebody_has_looked_and_go_when_the_database_is_away() -> None:
-    world = settled()
+    world = converged()
     world.queue = QueueStats(5, 0, 0, 1)
     world.carry_out(world.plan())
     world.queue = None
@@ -542,7 +542,7 @@ def test_the_counts_of_before_stay_until_somebody_has_looked_and_go_when_the_dat
 
 
 def test_another_number_of_pods_is_an_event_and_a_time() -> None:
-    world = settled()
+    world = converged()
     world.body["spec"]["scaling"]["replicas"] = 5
     world.now = later(100)
     plan = world.plan()
@@ -556,7 +556,7 @@ def test_another_number_of_pods_is_an_event_and_a_time() -> None:
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
-    world = settled()
+    world = converged()
     world.now = later(100)
     world.database = DatabaseUnreachable("a")
     world.carry_out(world.plan())
@@ -572,7 +572,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 
 
 def test_incompatible_runs_are_counted_told_and_an_event_until_they_are_gone() -> None:
-    world = settled()
+    world = converged()
     world.incompatible = {}
     world.settle()
     assert condition(world.body["status"], "RunsCompatible") == (

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from currant_operator.plan.manifests import belongs
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseMigrating,
     DatabaseReachable,
     DatabaseState,
@@ -42,11 +42,11 @@ from worlds import (
     REACHABLE,
     World,
     at,
+    converged,
     crashed,
     is_empty,
     pod,
     pool_body,
-    settled,
     waiting,
 )
 
@@ -102,7 +102,7 @@ TEMPLATES: list[Body] = [
     {"spec": {"containers": [{"name": "worker", "resources": {"limits": {"cpu": "0.5", "memory": "1Gi"}}}]}},
     {"spec": {"containers": [{"name": "log", "image": "log:1"}], "volumes": [{"name": "tmp", "emptyDir": None}]}},
 ]
-SETTLED = [settled(spec__template=template) for template in TEMPLATES]
+SETTLED = [converged(spec__template=template) for template in TEMPLATES]
 settings.register_profile("operator", max_examples=100, deadline=None)
 settings.load_profile("operator")
 
@@ -309,5 +309,5 @@ def test_a_pool_that_is_being_deleted_gets_nothing_any_more_and_no_plan_touches_
 @given(worlds())
 def test_a_refused_apply_is_told_and_changes_nothing_else(world: World) -> None:
     observed = world.observe()
-    plan, told = plan_pool(observed), plan_pool(replace(observed, rejection=Rejection("Deployment", "orders", "bad")))
-    assert (plan.apply, plan.replicas, plan.delete) == (told.apply, told.replicas, told.delete)
+    plan, shown = plan_pool(observed), plan_pool(replace(observed, rejection=Rejection("Deployment", "orders", "bad")))
+    assert (plan.apply, plan.replicas, plan.delete) == (shown.apply, shown.replicas, shown.delete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from currant_operator.plan.observed import Wish
+from currant_operator.plan.observations import Wish
 from currant_operator.plan.resources import Mode, Scaling
 from currant_operator.plan.scaling import decide
 

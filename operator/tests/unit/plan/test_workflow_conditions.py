@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from currant_operator.plan.definitions import definition
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     Applied,
     DatabaseMigrating,
     DatabaseUnknown,
@@ -137,8 +137,8 @@ NOT_READY: dict[str, tuple[Body, str, list[str], str]] = {
 @pytest.mark.parametrize(("seen", "reason", "parts", "registered"), NOT_READY.values(), ids=NOT_READY.keys())
 def test_what_is_the_matter_is_said_with_what_to_do(seen: Body, reason: str, parts: list[str], registered: str) -> None:
     status = plan_workflow(observed_workflow(**seen)).status
-    ready, told, message = condition(status, "Ready")
-    assert (ready, told) == ("False", reason)
+    ready, shown, message = condition(status, "Ready")
+    assert (ready, shown) == ("False", reason)
     place = 0
     for part in parts:
         place = message.find(part, place)
@@ -246,9 +246,9 @@ def test_runs_of_the_function_that_do_not_fit_the_code_are_counted_and_told() ->
     seen = observed_workflow(incompatible={"shop.orders.process_order": 2, "shop.other": 9})
     status = plan_workflow(seen).status
     assert status["runs"]["incompatible"] == 2
-    told = condition(status, "RunsCompatible")
-    assert told[:2] == ("False", "IncompatibleRuns")
-    assert "2 runs do not fit the code that is deployed (2 of shop.orders.process_order)" in told[2]
+    shown = condition(status, "RunsCompatible")
+    assert shown[:2] == ("False", "IncompatibleRuns")
+    assert "2 runs do not fit the code that is deployed (2 of shop.orders.process_order)" in shown[2]
     others = plan_workflow(observed_workflow(incompatible={"shop.other": 9})).status
     assert condition(others, "RunsCompatible")[0] == "True"
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     DatabaseMigrating,
     DatabaseReachable,
     DatabaseUnknown,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from currant_operator.plan.merging import merge
-from currant_operator.plan.observed import (
+from currant_operator.plan.observations import (
     Applied,
     DatabaseReachable,
     DatabaseState,
@@ -227,7 +227,7 @@ def is_empty(plan: PoolPlan) -> bool:
     return not any(writes) and plan.status_write == "none"
 
 
-def settled(**changes: Any) -> World:
+def converged(**changes: Any) -> World:
     """A pool that is as it should be, with its pods."""
     world = World(pool_body(**changes))
     world.settle()

@@ -1,4 +1,4 @@
-"""A pod that ended is told to its database; one that is only out of sight is not."""
+"""A pod that ended is notified to its database; one that is only out of sight is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from currant_operator.cluster.errors import ApiError
 from currant_operator.plan import kinds
 from currant_operator.plan.kinds import Key
-from currant_operator.reconcile.pod_ends import Endings, reason
+from currant_operator.reconcile.pod_ends import PodEnds, reason
 
 
 class Told:
@@ -55,34 +55,34 @@ def pod(uid: str = "u1", phase: str = "Running", pool: str = "orders", **metadat
     }
 
 
-async def told(seen: dict[str, Any], cluster: Cluster) -> list[str]:
+async def notified(seen: dict[str, Any], cluster: Cluster) -> list[str]:
     database = Told()
-    await Endings(cluster, Known(database)).tell(seen)  # type: ignore[arg-type]
+    await PodEnds(cluster, Known(database)).report_pod(seen)  # type: ignore[arg-type]
     return database.ended
 
 
-async def test_a_pod_that_was_being_deleted_or_has_failed_needs_no_second_look():
+async def test_a_pod_that_was_being_deleted_or_has_failed_needs_no_second_read():
     cluster = Cluster(pod())
-    assert await told(pod(deletionTimestamp="2026-01-01T00:00:00Z"), cluster) == ["u1"]
-    assert await told(pod(phase="Failed"), cluster) == ["u1"]
+    assert await notified(pod(deletionTimestamp="2026-01-01T00:00:00Z"), cluster) == ["u1"]
+    assert await notified(pod(phase="Failed"), cluster) == ["u1"]
     assert cluster.asked == 0
 
 
 async def test_a_pod_that_vanished_has_ended():
-    assert await told(pod(), Cluster(None)) == ["u1"]
-    assert await told(pod(), Cluster(pod("u2"))) == ["u1"]
+    assert await notified(pod(), Cluster(None)) == ["u1"]
+    assert await notified(pod(), Cluster(pod("u2"))) == ["u1"]
 
 
 async def test_a_pod_whose_label_was_taken_away_lives():
-    assert await told(pod(), Cluster(pod())) == []
+    assert await notified(pod(), Cluster(pod())) == []
 
 
 async def test_a_pod_that_cannot_be_looked_at_is_left_to_its_heartbeat():
-    assert await told(pod(), Cluster(away=True)) == []
+    assert await notified(pod(), Cluster(away=True)) == []
 
 
 async def test_a_pod_of_a_pool_without_a_known_database_is_nobodys():
-    assert await told(pod(pool="mail"), Cluster(None)) == []
+    assert await notified(pod(pool="mail"), Cluster(None)) == []
 
 
 def ended_as(phase: str = "Running", deleted: bool = False, **status: Any) -> str:
@@ -111,7 +111,7 @@ def test_why_a_pod_ended_is_one_word():
 def container_ends(**terminated: Any) -> list[tuple[str, str, int]]:
     database, body = Told(), pod()
     body["status"]["containerStatuses"] = [{"name": "worker", "lastState": {"terminated": terminated}}]
-    Endings(Cluster(), Known(database)).tell_of_container(body)  # type: ignore[arg-type]
+    PodEnds(Cluster(), Known(database)).report_container(body)  # type: ignore[arg-type]
     return database.containers
 
 

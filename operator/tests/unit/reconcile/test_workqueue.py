@@ -12,7 +12,7 @@ from currant_operator.backoff import Backoff
 from currant_operator.reconcile.workqueue import WorkQueue
 
 
-class Told:
+class CountingObserver:
     """An observer that notes."""
 
     def __init__(self) -> None:
@@ -36,19 +36,19 @@ class Bench:
     """A queue, and work that notes what it was given and waits for the test's leave."""
 
     def __init__(self, backoff: Backoff | None = None) -> None:
-        self.told = Told()
-        self.queue: WorkQueue[str] = WorkQueue(self.told, backoff or Backoff(0.001, 0.002))
+        self.observer = CountingObserver()
+        self.queue: WorkQueue[str] = WorkQueue(self.observer, backoff or Backoff(0.001, 0.002))
         self.done: list[str] = []
         self.working: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.unblocked = asyncio.Event()
+        self.unblocked.set()
         self.failures: Counter[str] = Counter()
 
     async def work(self, key: str) -> None:
         self.working[key] += 1
         self.most_at_once[key] = max(self.most_at_once[key], self.working[key])
-        await self.gate.wait()
+        await self.unblocked.wait()
         self.working[key] -= 1
         if self.failures[key]:
             self.failures[key] -= 1
@@ -87,24 +87,24 @@ async def test_a_key_that_waits_is_not_added_twice(bench, run):
     await run(bench)
     await bench.until(lambda: bench.queue.idle)
     assert bench.done == ["a"]
-    assert bench.told.counts["added"] == bench.told.counts["started"] == 1
+    assert bench.observer.counts["added"] == bench.observer.counts["started"] == 1
 
 
 async def test_a_key_added_while_it_is_worked_on_is_worked_on_again_by_one_worker_at_a_time(bench, run):
-    bench.gate.clear()
+    bench.unblocked.clear()
     bench.queue.add("a")
     await run(bench, 4)
     await bench.until(lambda: bench.working["a"] == 1)
     for _ in range(3):
         bench.queue.add("a")
-    bench.gate.set()
+    bench.unblocked.set()
     await bench.until(lambda: bench.queue.idle)
     assert bench.done == ["a", "a"]
     assert bench.most_at_once["a"] == 1
 
 
 async def test_no_more_keys_are_worked_on_at_once_than_there_are_workers(bench, run):
-    bench.gate.clear()
+    bench.unblocked.clear()
     for key in "abcde":
         bench.queue.add(key)
     await run(bench, 2)
@@ -112,7 +112,7 @@ async def test_no_more_keys_are_worked_on_at_once_than_there_are_workers(bench, 
     for _ in range(20):
         await asyncio.sleep(0)
     assert bench.working.total() == 2
-    bench.gate.set()
+    bench.unblocked.set()
     await bench.until(lambda: bench.queue.idle)
     assert sorted(bench.done) == list("abcde")
 
@@ -134,7 +134,7 @@ async def test_a_key_that_fails_comes_back_and_its_failures_are_forgotten_when_i
     bench.queue.add("a")
     await bench.until(lambda: bench.done == ["a", "a"])
     assert delays == [0, 1, 2, 0]
-    assert bench.told.counts["retried"] == 4
+    assert bench.observer.counts["retried"] == 4
 
 
 async def test_of_several_requests_for_later_the_earliest_counts(bench, run):
@@ -155,7 +155,7 @@ async def test_an_object_that_is_gone_is_not_worked_on_later(bench, run):
 
 
 async def test_stopping_finishes_what_was_begun_and_begins_nothing(bench):
-    bench.gate.clear()
+    bench.unblocked.clear()
     bench.queue.add("a")
     bench.queue.add("b")
     running = asyncio.create_task(bench.queue.run(bench.work, 1))
@@ -164,6 +164,6 @@ async def test_stopping_finishes_what_was_begun_and_begins_nothing(bench):
     bench.queue.add("c")
     bench.queue.add_after("d", 0)
     assert not running.done()
-    bench.gate.set()
+    bench.unblocked.set()
     await asyncio.wait_for(running, 10)
     assert bench.done == ["a"]

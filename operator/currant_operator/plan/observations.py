@@ -1,7 +1,7 @@
-"""What a plan is made from: everything that was seen of a pool or a workflow, and nothing else.
+"""Observations: all that a plan is made from.
 
-Objects of the API server are its dicts, as they came. What could not be looked at is said to be unknown, and a plan
-never takes the unknown for nothing: it holds.
+Objects of the API server are its dicts, as they came. What could not be read is said to be unknown, and a plan
+never takes the unknown for nothing: what is there is kept.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DatabaseUnknown:
 
 @dataclass(frozen=True)
 class DatabaseMigrating:
-    """Migrations are under way, here or at whoever holds the advisory lock."""
+    """Migrations are under way, by this process or by the one that holds the advisory lock."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ DatabaseState: TypeAlias = (
 
 @dataclass(frozen=True)
 class QueueStats:
-    """What waits in the queues of a pool, and what runs. `oldest_ready_seconds` is 0 when nothing is ready."""
+    """Counts of the queues of a pool. `oldest_ready_seconds` is 0 when nothing is ready."""
 
     ready: int
     due: int
@@ -116,7 +116,7 @@ class QueueStats:
 
 @dataclass(frozen=True)
 class Worker:
-    """A live worker, as `fleet` tells of it; `tasks` and `workflows` are the names that it has registered."""
+    """A live worker, as the database lists it; `tasks` and `workflows` are the names that it has registered."""
 
     id: str
     name: str
@@ -155,7 +155,7 @@ class PoolLoad:
 
 
 Wish: TypeAlias = Decision
-"""What the scaler wants: its decision, as far as nothing else (a pause, the database) stands against it."""
+"""The scaler's decision, which a pause or an unusable database overrules."""
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,14 @@ class Rejection:
 class ObservedPool:
     """A pool and all that belongs to it.
 
-    `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: what is
-    not seen is made by force, so what is somebody else's must be seen. `pods` are those labelled with the pool. `queue`
-    and `workers` are None while the database has not told (an outage): that is not the same as nothing. `rejection` is
-    None but in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest` gave for
-    what came back from an apply: differences that are only the API server's way of writing the same. `incompatible`: by
-    function, the runs in its queues that do not fit the code that is deployed; None: the database has not told.
-    `wish` is the scaler's, in the mode Native; None: it has not decided. `admin_secret` is that of
-    `database.adminSecretRef`; None: the pool has none.
+    `deployment`, `service_account` and `pod_disruption_budget` are those of the pool's name, whoever made them: an
+    object that is not observed is made by force, so those of others must be observed. `pods` have the pool's label.
+    `secret` and `admin_secret` are the states of `database.secretRef` and `database.adminSecretRef` (None: the pool has
+    no such reference). `queue`, `workers` and `incompatible` (runs that do not fit the code that is deployed, by
+    function) are None while the database does not answer, which is not the same as nothing.
+    `rejection` is set in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest`
+    gave for what came back from an apply: differences that are only the API server's way of writing the same.
+    `wish` is the scaler's decision, in the mode Native; None: it has not decided.
     """
 
     pool: WorkerPool
@@ -214,7 +214,7 @@ class WorkflowStats:
 
 @dataclass(frozen=True)
 class Applied:
-    """What the database said to the workflow's definition: an answer of `apply_definitions`."""
+    """The database's answer to the workflow's definition, from `apply_definitions`."""
 
     status: Literal["applied", "unchanged", "taken", "invalid"]
     owner: str | None = None
@@ -226,7 +226,7 @@ class ObservedWorkflow:
     """A workflow, its pool, and what the pool's database has of it.
 
     `definitions` are the items of `list_definitions` whose function or owner is this workflow's (others do no harm);
-    None: not told. `workers` are the pool's. `applied` is None but in the plan that follows an apply.
+    None: not known. `workers` are the pool's. `applied` is None but in the plan that follows an apply.
     `database` and `definitions` may come from a pool that is gone, while its URL is still known.
     """
 
