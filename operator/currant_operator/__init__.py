@@ -1,7 +1,7 @@
 """The Kubernetes operator of Currant.
 
-Pure, and tested without a cluster: `resources` (the custom resources, parsed), `observed` (what a plan is made from),
-`plans` (what a plan is), `plan_pool`, `plan_workflow`, `manifests`, `scaling`, `conditions`. Everything else does I/O.
+`plan` decides, without I/O. `cluster` (the API server) and `database` (Postgres) do I/O, and know nothing of each
+other. `reconcile` observes, has the plan made, and carries it out. `app` starts and ends the process.
 """
 
 from __future__ import annotations

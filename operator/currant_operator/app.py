@@ -1,4 +1,4 @@
-"""The operator put together: what runs from the first to the last moment of the process, in which order.
+"""The operator put together: the order in which its parts start, run and end.
 
 Every process watches; the one that leads reconciles too. A follower has everything at hand when its turn comes.
 """
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 STOP_LIMIT = 10.0  # seconds that reconciles under way have to finish
 FRESH = 10.0  # seconds for which a listing is fresh enough
-RELIST_DELAY = 2.0  # seconds after which a kind is listed whose watch had to begin again
+RELIST_DELAY = 2.0  # seconds from the new beginning of a watch to the listing of its kind
 LIST_RETRY = 5.0  # seconds
 
 
@@ -196,7 +196,7 @@ class Operator:
                     await asyncio.sleep(LIST_RETRY)
 
     async def _list(self, kind: Kind) -> None:
-        """Bring what is known of a kind up to date: a watch that begins again does not tell of deletions in between."""
+        """List a kind anew: a watch that begins again does not report the deletions in between."""
         before = self._store.names(kind)
         listed = set()
         async for body in self._api.list(kind, self._settings.watch_namespace):
@@ -218,7 +218,7 @@ class Operator:
             self._queue.add(key)
 
     def relist_soon(self, kind: Kind) -> None:
-        """A watch began with a listing."""
+        """List a kind soon, as its watch has begun again."""
         if self._why_not_ready or kind.name in self._relist:
             return
         self._relist[kind.name] = self._loop.call_later(RELIST_DELAY, self._relist_now, kind)
@@ -234,7 +234,7 @@ class Operator:
             _log.warning("%s cannot be listed: %s", kind.plural, error)
             self.relist_soon(kind)
 
-    # Small things
+    # Callbacks and tasks
 
     @property
     def store(self) -> Store:

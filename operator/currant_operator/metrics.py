@@ -100,7 +100,7 @@ POOL_DRAINING = Gauge(
     "currant_pool_draining_replicas", "Pods that finish what they have begun and then end", _POOL, registry=REGISTRY
 )
 POOL_LOOKED = Gauge(
-    "currant_pool_last_look_timestamp_seconds", "When the pool's queues were last looked at", _POOL, registry=REGISTRY
+    "currant_pool_last_look_timestamp_seconds", "When the pool's queues were last counted", _POOL, registry=REGISTRY
 )
 POOL_LIMITED = Gauge(
     "currant_pool_scaling_limited",
@@ -274,7 +274,7 @@ def show_pool(key: Key, status: Mapping[str, Any], rolled_out: bool) -> None:
 
 
 class DatabaseSeries:
-    """The series of one database's queues and schedules: those go which it no longer has. `name` says no secret."""
+    """The series of one database's queues and schedules, dropped when it no longer has them. `name` holds no secret."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -283,7 +283,7 @@ class DatabaseSeries:
         self._schedules: set[tuple[str, ...]] = set()
 
     def show_queues(self, queues: Mapping[str, Mapping[str, Any]], pools: Mapping[Key, Sequence[str]]) -> None:
-        """Set the series of every queue, counted once however many pools share it, and of which pool claims from it."""
+        """Set the series of every queue, once however many pools share it, and of the pools that claim from it."""
         fields = ("ready", "due", "running", "oldest_ready_seconds")
         for queue, row in queues.items():
             for gauge, name in zip(_OF_QUEUES, fields, strict=True):

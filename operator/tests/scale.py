@@ -86,7 +86,7 @@ def running(kubeconfig: Path, log: Path) -> Iterator[RunningOperator]:
 
 
 def converge(operator: RunningOperator, kubectl: Kubectl, pools: int, workflows: int, how: str) -> None:
-    """From the process's start until every object says that it has been looked after, and the queue is empty."""
+    """From the process's start until every object says that it has been reconciled, and the queue is empty."""
     operator.wait_leading()
     led = time.monotonic()
 

@@ -125,7 +125,7 @@ class Election:
         return taken
 
     async def _still_mine(self, within: float) -> bool:
-        """After a conflict: still the leader if the lease names this candidate (an annotation was edited, say)."""
+        """Whether this candidate still leads after a conflict: perhaps only an annotation of its lease was edited."""
         self._own = None
         try:
             async with asyncio.timeout(within):

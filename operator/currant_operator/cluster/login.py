@@ -1,4 +1,4 @@
-"""Where the API server is, and as whom to call it: the pod's service account, else KUBECONFIG."""
+"""The API server's address and the credentials: from the pod's service account, else from KUBECONFIG."""
 
 from __future__ import annotations
 

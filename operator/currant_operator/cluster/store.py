@@ -202,7 +202,7 @@ def _pool_ref(body: Body) -> str:
 
 
 def _matters_to_workflows(old: Body | None, new: Body | None) -> bool:
-    """Whether a pool came, went, changed, or changed its conditions: its numbers alone are nothing to its workflows."""
+    """Whether a pool came, went, or changed its spec or conditions: its numbers alone do not matter to workflows."""
     if old is None or new is None:
         return True
     before, after = (

@@ -42,14 +42,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong: the reason and message of the conditions that tell of it."""
+    """Something that is wrong: the reason and the message of the conditions that show it."""
 
     reason: str
     message: str
 
 
 def one_line(text: str) -> str:
-    """The text without colours and line breaks, what else would act as text, cut where it gets too long to read."""
+    """The text on one line: colours removed, control characters made harmless, cut at `LONGEST_MESSAGE`."""
     line = printable.one_line(" ".join(_ESCAPES.sub("", text).split()))
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 4] + " ..."
 
@@ -115,7 +115,7 @@ def _all(status: Mapping[str, Any]) -> list[Condition]:
 
 
 def status_write(old: Mapping[str, Any], new: Mapping[str, Any], counts: str) -> StatusWrite:
-    """Whether the status is to be written; not in a hurry when nothing but the counts named differs."""
+    """When the status is to be written: `later` if nothing but the field named by `counts` differs."""
     if old == new:
         return "none"
     rest = [{key: value for key, value in status.items() if key != counts} for status in (old, new)]

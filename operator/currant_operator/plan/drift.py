@@ -28,8 +28,8 @@ def needs_apply(manifest: Mapping[str, Any], live: Object | None, accepted: froz
 def drift_digest(manifest: Mapping[str, Any], live: Object) -> str | None:
     """A digest of how the object differs from the manifest; None: not at all.
 
-    Called with what came back from the apply of that manifest, it tells what the API server writes in a way of its own,
-    so that this is not applied for ever. Replicas are not compared.
+    The digest of an apply's own answer stands for what the API server writes in a way of its own, which must not be
+    applied again for ever. Replicas are not compared.
     """
     spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
     wanted = {**manifest, "spec": spec} if "spec" in manifest else dict(manifest)

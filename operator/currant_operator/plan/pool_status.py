@@ -169,7 +169,7 @@ def _scaling(view: PoolView) -> dict[str, Any]:
     reason = "the pool is being deleted" if view.observed.pool.deleting else decision.reason
     same = old.get("desired") == desired and old.get("limitedBy") == decision.limited_by
     if same and view.observed.wish is not None and "reason" in old:
-        reason = old["reason"]  # why it became so: the counts in it change with every view
+        reason = old["reason"]  # the reason for the last change: its counts differ in every observation
     return {
         "desired": desired,
         "reason": conditions.one_line(reason),

@@ -1,4 +1,4 @@
-"""A pool as its plan sees it: the observation, and what every part of the plan makes of it."""
+"""The view of a pool that all parts of its plan share: the observation, and what follows from it."""
 
 from __future__ import annotations
 

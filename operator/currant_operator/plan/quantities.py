@@ -1,4 +1,4 @@
-"""Kubernetes writes amounts in a form of its own (`0.5` of CPU is `500m`); this tells when two are the same amount."""
+"""Amounts in the form that Kubernetes writes (`0.5` of CPU is `500m`), and whether two are the same."""
 
 from __future__ import annotations
 

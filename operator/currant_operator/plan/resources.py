@@ -173,7 +173,7 @@ class WorkflowSpec(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Resource(Struct, Generic[Spec], frozen=True, kw_only=True):
-    """A custom resource. `status` is as it was written last, so that a plan can tell what has changed."""
+    """A custom resource. `status` is the one that was written last; a plan compares its own with it."""
 
     metadata: Metadata
     spec: Spec

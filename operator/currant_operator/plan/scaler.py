@@ -17,7 +17,7 @@ from currant_operator.plan.observations import Object, PoolLoad, QueueStats, Wis
 from currant_operator.plan.resources import WorkerPoolSpec
 
 FRESH = 60.0
-"""Seconds for which a worker that has started tells how long its pod took."""
+"""Seconds after its start in which a worker measures how long its pod took to start."""
 
 
 class Scaler:

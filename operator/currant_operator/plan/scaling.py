@@ -1,4 +1,4 @@
-"""How many pods a pool should have, whatever its mode. Pure; in the mode Native the scaler has decided (`Wish`)."""
+"""The number of pods that a pool should have, in every mode; in the mode Native the scaler decides it (`Wish`)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from currant_operator.plan.resources import WorkerPool
 __all__ = ["WorkflowPlan", "plan_workflow"]
 
 ASK_AGAIN = 60.0
-"""Seconds until it is tried again to have a function that another Workflow has."""
+"""Seconds until a Workflow asks again for a function that another Workflow has."""
 _NAMES_SHOWN = 5
 
 
@@ -204,7 +204,7 @@ def _functions(worker: Worker) -> tuple[str, ...]:
 
 
 def _not_served(function: str, pool: WorkerPool, names: set[str]) -> str:
-    """Which functions there are, the likeliest first."""
+    """The message that no worker has the function, with the functions that they have, the likeliest first."""
     close = difflib.get_close_matches(function, sorted(names), n=1, cutoff=0.6)
     rest = [name for name in sorted(names) if name not in close]
     shown = [*close, *rest][:_NAMES_SHOWN]

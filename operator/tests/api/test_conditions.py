@@ -49,7 +49,7 @@ def shown(cluster: Cluster, reason: str, *phrases: str) -> None:
     assert shown == [("Warning", reason, message)]
 
 
-def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, database: str) -> None:
+def test_a_missing_secret_is_shown_and_found_when_it_is_made(cluster: Cluster, database: str) -> None:
     apply_pool(cluster)
     shown(cluster, "SecretNotFound", "there is no Secret currant-db", "kubectl -n")
     assert cluster.get("deployment", "orders")["spec"]["replicas"] == 0
@@ -58,7 +58,7 @@ def test_a_missing_secret_is_told_and_found_when_it_is_made(cluster: Cluster, da
     eventually(lambda: cluster.get("deployment", "orders")["spec"]["replicas"] == 1)
 
 
-def test_a_missing_key_is_told_with_those_that_are_there(cluster: Cluster, database: str) -> None:
+def test_a_missing_key_is_shown_with_those_that_are_there(cluster: Cluster, database: str) -> None:
     cluster.secret(database, key="uri")
     apply_pool(cluster)
     shown(cluster, "SecretKeyNotFound", "no value under the key url", "it has uri")
@@ -94,7 +94,7 @@ def older_schema(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("older_schema")
-def test_an_object_that_the_operator_cannot_read_is_told_with_the_field(cluster: Cluster, database: str) -> None:
+def test_an_object_that_the_operator_cannot_read_is_shown_with_the_field(cluster: Cluster, database: str) -> None:
     cluster.secret(database)
 
     def invalid() -> bool:  # until the API server goes by the other schema
@@ -110,14 +110,14 @@ def test_an_object_that_the_operator_cannot_read_is_told_with_the_field(cluster:
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
 
 
-def test_a_value_that_is_no_url_is_told_without_being_repeated(cluster: Cluster) -> None:
+def test_a_value_that_is_no_url_is_shown_without_being_repeated(cluster: Cluster) -> None:
     cluster.secret("mysql://root:sesame@db/orders")
     apply_pool(cluster)
     shown(cluster, "DatabaseUrlInvalid", "it must start with postgresql://")
     assert "sesame" not in cluster.described("wp", "orders")
 
 
-def test_a_password_that_is_wrong_is_told_and_one_that_was_changed_is_picked_up(
+def test_a_password_that_is_wrong_is_shown_and_one_that_was_changed_is_picked_up(
     cluster: Cluster, database: str
 ) -> None:
     parts = urlsplit(database)
@@ -130,7 +130,7 @@ def test_a_password_that_is_wrong_is_told_and_one_that_was_changed_is_picked_up(
     cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected", 60)
 
 
-def test_a_database_that_is_not_there_is_told(cluster: Cluster) -> None:
+def test_a_database_that_is_not_there_is_shown(cluster: Cluster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     cluster.secret(f"postgresql://u:sesame@127.0.0.1:{port}/orders")
@@ -154,7 +154,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPos
         server.stop()
 
 
-def test_a_database_that_goes_and_comes_back_is_told_and_its_pods_stay(
+def test_a_database_that_goes_and_comes_back_is_shown_and_its_pods_stay(
     cluster: Cluster, own_server: EmbeddedPostgres
 ) -> None:
     cluster.secret(own_server.url)
@@ -169,7 +169,7 @@ def test_a_database_that_goes_and_comes_back_is_told_and_its_pods_stay(
     cluster.wait_reason("wp", "orders", "Ready", "Progressing")
 
 
-def test_a_schema_that_is_too_new_is_told_and_no_pod_is_started(cluster: Cluster, make_database) -> None:
+def test_a_schema_that_is_too_new_is_shown_and_no_pod_is_started(cluster: Cluster, make_database) -> None:
     url = make_database()
     cluster.secret(url)
     apply_pool(cluster, spec__scaling={"mode": "Fixed", "replicas": 0})
@@ -186,7 +186,7 @@ def test_a_schema_that_is_too_new_is_told_and_no_pod_is_started(cluster: Cluster
     cluster.wait_reason("wp", "orders", "SchemaReady", "UpToDate")
 
 
-def test_a_role_that_may_not_make_the_schema_is_told(cluster: Cluster, make_database, server_url: str) -> None:
+def test_a_role_that_may_not_make_the_schema_is_shown(cluster: Cluster, make_database, server_url: str) -> None:
     url = make_database()
     role = f"reader_{urlsplit(url).path[-8:]}"
     with psycopg.connect(server_url, autocommit=True) as connection:

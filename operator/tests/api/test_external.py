@@ -58,7 +58,7 @@ def eventually_scaled(cluster: Cluster) -> int:
 
 
 def generation(cluster: Cluster) -> None:
-    """Wait until the operator has looked at the newest spec."""
+    """Wait until the operator has observed the newest spec."""
 
     def seen() -> bool:
         body = cluster.get("wp", "orders")

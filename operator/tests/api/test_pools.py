@@ -50,7 +50,7 @@ def test_a_pool_gets_its_three_objects_which_go_with_it(ready_cluster: Cluster) 
     assert environment["WORKFLOWS_POOL"]["value"] == f"{ready_cluster.namespace}/orders"
 
 
-def test_a_pool_is_told_ready_for_what_it_can_be_without_nodes(ready_cluster: Cluster) -> None:
+def test_a_pool_is_shown_ready_for_what_it_can_be_without_nodes(ready_cluster: Cluster) -> None:
     made(ready_cluster)
     ready_cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
     assert ready_cluster.condition("wp", "orders", "SchemaReady")["status"] == "True"
@@ -123,7 +123,7 @@ def test_a_deployment_never_has_more_pods_than_wanted_not_even_when_it_is_made(r
     assert ready_cluster.kubectl.json("-n", ready_cluster.namespace, "get", "pods")["items"] == []
 
 
-def test_a_quota_that_stops_pods_is_told(ready_cluster: Cluster) -> None:
+def test_a_quota_that_stops_pods_is_shown(ready_cluster: Cluster) -> None:
     ready_cluster("create", "quota", "none", "--hard=pods=0")
     made(ready_cluster)
     degraded = ready_cluster.wait_reason("wp", "orders", "Degraded", "QuotaExceeded")
@@ -133,7 +133,7 @@ def test_a_quota_that_stops_pods_is_told(ready_cluster: Cluster) -> None:
     assert "QuotaExceeded" in ready_cluster.described("wp", "orders")
 
 
-def test_a_template_that_the_api_server_refuses_is_told_with_its_words_and_mended(ready_cluster: Cluster) -> None:
+def test_a_template_that_the_api_server_refuses_is_shown_with_its_words_and_fixed(ready_cluster: Cluster) -> None:
     resources = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
     bad = {"spec": {"containers": [{"name": "worker", "resources": resources}]}}
     ready_cluster.apply(pool(spec__template=bad))

@@ -127,7 +127,7 @@ def test_a_leader_that_was_frozen_does_not_write_after_its_time(
     assert holder(kubectl, "frozen") == "pod-b"
 
 
-def test_two_operators_that_look_after_one_namespace_each_leave_the_others_alone(
+def test_two_operators_that_serve_one_namespace_each_leave_the_others_alone(
     kubectl: Kubectl, database: str, start_operator: Start
 ) -> None:
     for name in ("left", "right"):
@@ -227,7 +227,7 @@ def test_a_watch_that_went_silent_is_made_again(
         assert operator.running
 
 
-def test_a_deletion_that_no_watch_told_is_found_by_the_listing(
+def test_a_deletion_that_no_watch_reported_is_found_by_the_listing(
     plane: ControlPlane, ready_cluster: Cluster, start_operator: Start, tmp_path: Path
 ) -> None:
     with behind(plane, tmp_path) as (between, kubeconfig):

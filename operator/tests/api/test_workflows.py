@@ -105,7 +105,7 @@ def test_of_two_workflows_with_one_function_the_first_has_it_until_it_goes(shop:
     eventually(lambda: shop.condition("cwf", "second", "Ready")["reason"] != "OwnedByAnother")
 
 
-def test_a_workflow_without_its_pool_is_told_and_defined_when_the_pool_comes(
+def test_a_workflow_without_its_pool_is_shown_and_defined_when_the_pool_comes(
     ready_cluster: Cluster, bridge: RustBridge
 ) -> None:
     apply_workflow(ready_cluster)
@@ -125,7 +125,7 @@ def test_a_workflow_outlives_its_pool_and_can_be_deleted_after_it(shop: Cluster,
     eventually(lambda: definition(bridge, function(shop)) == {})
 
 
-def test_a_bad_schedule_is_told_with_the_words_of_the_database(shop: Cluster) -> None:
+def test_a_bad_schedule_is_shown_with_the_words_of_the_database(shop: Cluster) -> None:
     schedule = {"name": "never", "cron": "0 3 31 2 *", "timeZone": "Mars/Olympus"}
     apply_workflow(shop, spec__schedules=[schedule])
     shown = shop.wait_reason("cwf", "process-order", "Ready", "InvalidSchedule")["message"]

@@ -178,7 +178,7 @@ def test_every_field_has_a_description(kubectl: Kubectl, kind: str) -> None:
     assert [name for name in ("spec", "status") if not schema["properties"][name].get("description")] == []
 
 
-def test_kubectl_explain_tells_what_a_field_is_for(kubectl: Kubectl) -> None:
+def test_kubectl_explain_says_what_a_field_is_for(kubectl: Kubectl) -> None:
     assert "a ready execution should start within" in " ".join(
         kubectl("explain", "wp.spec.scaling.latencyTarget").split()
     )

@@ -179,7 +179,7 @@ def test_a_query_for_what_is_not_there_gives_none(observed: Prometheus) -> None:
     assert observed.query("currant_worker_moons") == []
 
 
-def test_both_workers_and_the_operator_are_told_apart(observed: Prometheus) -> None:
+def test_both_workers_and_the_operator_are_distinguished(observed: Prometheus) -> None:
     pods = {series["metric"]["pod"] for series in observed.query("currant_worker_slots")}
     assert pods == {"orders-1", "orders-2"}
     (leading,) = observed.query('currant_operator_leading{job="currant-operator"}')

@@ -48,7 +48,7 @@ def test_the_series_of_a_pool_go_with_it():
     assert 'pool="orders"' not in metrics.page().decode()
 
 
-def test_incompatible_runs_are_told_by_function_and_a_function_without_any_has_no_series():
+def test_incompatible_runs_are_reported_by_function_and_a_function_without_any_has_no_series():
     key = Key("WorkerPool", "shop", "orders")
 
     def shown():
@@ -64,7 +64,7 @@ def test_incompatible_runs_are_told_by_function_and_a_function_without_any_has_n
     assert shown() == {}
 
 
-def test_whether_a_pool_is_rolled_out_is_told():
+def test_whether_a_pool_is_rolled_out_is_reported():
     key = Key("WorkerPool", "shop", "orders")
     for rolled_out in (False, True):
         metrics.show_pool(key, {}, rolled_out)

@@ -44,7 +44,7 @@ def test_an_empty_variable_is_as_none():
         ("CURRANT_OPERATOR_LOG_FORMAT", "xml", "one of text, json"),
     ],
 )
-def test_a_bad_value_is_told_in_one_line_that_names_its_variable(variable, value, expected):
+def test_a_bad_value_is_shown_in_one_line_that_names_its_variable(variable, value, expected):
     with pytest.raises(SettingsError) as shown:
         settings.load([], {variable: value})
     message = str(shown.value)
@@ -74,7 +74,7 @@ def test_the_lease_is_in_the_pods_namespace_unless_another_is_given():
     assert (settings.load([], both).pod_namespace, settings.load([], both).lease_namespace) == ("system", "shop")
 
 
-def test_help_tells_of_every_setting():
+def test_help_describes_every_setting():
     command = [sys.executable, "-m", "currant_operator", "--help"]
     shown = subprocess.run(command, cwd=OPERATOR, capture_output=True, text=True, check=True).stdout
     for option in OPTIONS:

@@ -48,7 +48,7 @@ async def test_the_url_of_a_secret_that_does_not_allow_a_namespace_is_not_used_f
     assert await secrets(cluster).admin_url("shop", "owner", "url") == (SecretNotAllowed(), "")
 
 
-async def test_what_keys_a_secret_has_is_told_to_those_only_that_it_allows() -> None:
+async def test_what_keys_a_secret_has_is_reported_to_those_only_that_it_allows() -> None:
     found = await secrets(Cluster(**{POOLS_OF: "reports"})).admin_url("shop", "owner", "no-such-key")
     assert found == (SecretNotAllowed(), "")
 

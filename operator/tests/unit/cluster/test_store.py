@@ -69,7 +69,7 @@ def test_an_object_made_again_under_its_name_is_another(store):
     assert store.get(kinds.WORKER_POOL, "shop", "orders")["metadata"]["uid"] == "again"
 
 
-def test_what_an_own_write_answered_is_known_and_not_told(store):
+def test_what_an_own_write_answered_is_known_and_not_notified(store):
     store.accept(kinds.WORKER_POOL, made("orders", 1))
     store.told_since()
     store.accept(kinds.WORKER_POOL, made("orders", 2, status={"replicas": 1}), notify=False)
@@ -78,7 +78,7 @@ def test_what_an_own_write_answered_is_known_and_not_told(store):
     assert store.get(kinds.WORKER_POOL, "shop", "orders")["status"] == {"replicas": 1}
 
 
-def test_a_change_of_an_owned_object_is_told_to_its_pool(store):
+def test_a_change_of_an_owned_object_is_reported_to_its_pool(store):
     store.accept(kinds.DEPLOYMENT, owned("orders"))
     store.accept(kinds.POD, owned("orders-1-abcde"))
     assert store.told_since() == [POOL, POOL]
@@ -86,7 +86,7 @@ def test_a_change_of_an_owned_object_is_told_to_its_pool(store):
     assert store.told_since() == [POOL]
 
 
-def test_an_object_whose_label_changed_is_told_to_both_pools(store):
+def test_an_object_whose_label_changed_is_reported_to_both_pools(store):
     store.accept(kinds.POD, owned("pod", 1, "orders"))
     store.told_since()
     store.accept(kinds.POD, owned("pod", 2, "mail"))
@@ -121,7 +121,7 @@ def test_a_workflow_that_refers_to_another_pool_is_counted_there(store):
     assert store.workflows("shop", "mail") == []
 
 
-def test_a_listing_finds_deletions_that_no_watch_told(store):
+def test_a_listing_finds_deletions_that_no_watch_reported(store):
     store.accept(kinds.DEPLOYMENT, owned("kept", 1))
     store.accept(kinds.DEPLOYMENT, owned("gone", 1))
     before = store.names(kinds.DEPLOYMENT)
@@ -171,7 +171,7 @@ def test_of_a_deployments_managers_only_ours_are_kept(store):
     assert [entry["manager"] for entry in kept["metadata"]["managedFields"]] == ["currant-operator", "currant-scaler"]
 
 
-def test_the_end_of_a_pod_is_told_once_however_it_comes(store):
+def test_the_end_of_a_pod_is_reported_once_however_it_comes(store):
     for name in ("deleted", "failed", "alive"):
         store.accept(kinds.POD, owned(name, 1, status={"phase": "Running"}))
     store.accept(kinds.POD, owned("failed", 2, status={"phase": "Failed"}))
@@ -187,7 +187,7 @@ def with_container(version: int, phase: str = "Running", **states: Any) -> dict[
     return owned("pod", version, status={"phase": phase, "containerStatuses": statuses})
 
 
-def test_the_end_of_the_workers_container_in_a_pod_that_goes_on_is_told_once_however_it_is_written(store):
+def test_the_end_of_the_workers_container_in_a_pod_that_goes_on_is_reported_once_however_it_is_written(store):
     first, second = ({"terminated": {"finishedAt": at, "reason": "OOMKilled"}} for at in ("1", "2"))
     store.accept(kinds.POD, with_container(1, state={"running": {}}))
     assert store.containers == []

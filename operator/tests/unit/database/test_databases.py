@@ -180,7 +180,7 @@ async def test_a_database_is_migrated_once_before_anything_else_is_asked_of_it(b
     assert bench.notified(ORDERS) >= 1
 
 
-async def test_only_a_migration_that_takes_long_is_told_of(bench, monkeypatch):
+async def test_only_a_migration_that_takes_long_is_reported(bench, monkeypatch):
     monkeypatch.setattr(database_module, "SLOW_MIGRATION", 0.01)
     bench.bridge.unblocked.clear()
     slow = bench.databases.use(MAIL, URL, ["mail"])
@@ -256,7 +256,7 @@ async def test_who_was_refused_a_function_hears_when_its_owner_gives_it_up(bench
     await bench.until(lambda: bench.bridge.rows.get("shop/process"))
 
 
-async def test_only_what_shows_is_told_and_numbers_alone_not_at_once(bench):
+async def test_only_what_shows_is_reported_and_numbers_alone_not_at_once(bench):
     bench.bridge.workers = [{"id": "w1", "name": "w1", "pool": "shop/orders", "workflows": ["f"]}]
     database = await bench.reachable()
     await bench.until(lambda: bench.served)
@@ -279,7 +279,7 @@ def module_interval() -> float:
     return fleet.NUMBERS_INTERVAL
 
 
-async def test_a_worker_that_begins_to_drain_is_told_at_once(bench):
+async def test_a_worker_that_begins_to_drain_is_reported_at_once(bench):
     bench.bridge.workers = [{"id": "w1", "name": "w1", "pool": "shop/orders"}]
     await bench.reachable()
     await bench.until(lambda: bench.served)
@@ -290,7 +290,7 @@ async def test_a_worker_that_begins_to_drain_is_told_at_once(bench):
     assert bench.notices == [(ORDERS, 0.0)]
 
 
-async def test_runs_are_counted_for_every_function_in_one_statement_and_told_when_they_change(bench):
+async def test_runs_are_counted_for_every_function_in_one_statement_and_reported_when_they_change(bench):
     database = await bench.reachable()
     database.define(PROCESS, definition("f"))
     database.define(OTHER, definition("g", OTHER))
@@ -304,7 +304,7 @@ async def test_runs_are_counted_for_every_function_in_one_statement_and_told_whe
     assert database.stats("f").next_schedule.year == 2023
 
 
-async def test_pods_that_have_ended_are_told_once_and_after_an_outage_too(bench):
+async def test_pods_that_have_ended_are_reported_once_and_after_an_outage_too(bench):
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
     await bench.until(lambda: isinstance(database.state, DatabaseUnreachable))
@@ -317,7 +317,7 @@ async def test_pods_that_have_ended_are_told_once_and_after_an_outage_too(bench)
     assert bench.bridge.arguments("end_pods") == [[("uid-1", "Deleted"), ("uid-2", "OOMKilled")]]
 
 
-async def test_pods_are_asked_to_drain_in_one_call_and_looked_at_again_soon(bench):
+async def test_pods_are_asked_to_drain_in_one_call_and_fetched_again_soon(bench):
     database = await bench.reachable()
     database.ask_to_drain({"uid-2": True, "uid-1": True})
     database.ask_to_drain({"uid-3": False})
@@ -328,7 +328,7 @@ async def test_pods_are_asked_to_drain_in_one_call_and_looked_at_again_soon(benc
     assert bench.bridge.count("ask_to_drain") == 2
 
 
-async def test_an_outage_is_logged_once_told_and_over_by_itself(bench, quiet_errors):
+async def test_an_outage_is_logged_once_reported_and_over_by_itself(bench, quiet_errors):
     database = await bench.reachable()
     migrations = bench.bridge.count("migrate")
     bench.bridge.error = DatabaseUnavailable("the database cannot be reached: refused (db.example:5432/orders)")
@@ -401,7 +401,7 @@ async def test_a_database_that_lost_its_definitions_in_an_outage_gets_them_again
         (DatabaseUnavailable("refused"), DatabaseUnreachable("refused")),
     ],
 )
-async def test_what_is_wrong_at_the_first_contact_is_told_in_one_line(bench, error, state):
+async def test_what_is_wrong_at_the_first_contact_is_reported_in_one_line(bench, error, state):
     bench.bridge.error = error
     database = bench.databases.use(ORDERS, URL, ["orders"])
     await bench.until(lambda: database.state == state)
@@ -474,7 +474,7 @@ def test_a_digest_of_a_url_is_another_in_each_process(monkeypatch):
     assert module._digest(URL) != here
 
 
-async def test_who_listens_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queues_are_looked_at(bench):
+async def test_who_listens_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queues_are_fetched(bench):
     database = bench.databases.use(ORDERS, URL, ["orders"], 30.0)
     bench.databases.use(MAIL, URL, ["mail"])  # not sized by its queues
     await bench.until(lambda: bench.bridge.arguments("wait_for_work") == [["orders"]] * 2)
@@ -499,7 +499,7 @@ async def test_nobody_sleeps_on_queues_that_a_worker_serves(bench):
     await bench.until(lambda: bench.bridge.count("wait_for_work"))
 
 
-async def test_a_container_that_ended_is_told_until_the_database_has_heard_it(bench):
+async def test_a_container_that_ended_is_reported_until_the_database_has_heard_it(bench):
     database = await bench.reachable()
     bench.bridge.error = DatabaseUnavailable("away")
     database.end_container("u1", "OOMKilled", 5)

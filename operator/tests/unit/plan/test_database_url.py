@@ -55,6 +55,6 @@ def test_the_name_of_a_database_in_metrics_has_neither_user_nor_password(url: st
     assert shown_as(url) == shown
 
 
-def test_a_fingerprint_changes_with_the_url_and_tells_nothing_of_it() -> None:
+def test_a_fingerprint_changes_with_the_url_and_gives_nothing_of_it_away() -> None:
     assert fingerprint("postgresql://a:b@c/d") != fingerprint("postgresql://a:e@c/d")
     assert len(fingerprint("postgresql://a:b@c/d")) == 4

@@ -35,7 +35,7 @@ def container(**fields: Any) -> Body:
     return template({"containers": [{"name": "worker", **fields}]})
 
 
-def test_the_worker_is_told_its_queues_modules_and_name() -> None:
+def test_the_worker_is_given_its_queues_modules_and_name() -> None:
     assert worker(spec__queues=["a", "b"], spec__modules=["m", "n"])["args"] == [
         *("worker", "-q", "a", "-q", "b", "-m", "m", "-m", "n"),
         *("--name", "$(WORKFLOWS_POD_NAME)"),

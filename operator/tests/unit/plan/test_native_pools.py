@@ -14,7 +14,7 @@ NATIVE = {"mode": "Native", "minReplicas": 0, "maxReplicas": 9}
 
 
 def native(there: int, /, desired: int | None = None, **wish: Any) -> World:
-    """A pool of so many pods, each with its worker, that the scaler has just looked at."""
+    """A pool of so many pods, each with its worker, for which the scaler has just decided."""
     world = World(converged(spec__scaling=NATIVE).body)
     world.wish = Wish(there, there, "before")
     world.pods = [pod(f"orders-{number}", metadata__uid=f"uid-{number}") for number in range(there)]
@@ -24,7 +24,7 @@ def native(there: int, /, desired: int | None = None, **wish: Any) -> World:
     return world
 
 
-def test_the_number_the_reason_and_the_limit_are_told_and_the_change_is_an_event() -> None:
+def test_the_number_the_reason_and_the_limit_are_shown_and_the_change_is_an_event() -> None:
     plan = native(2, desired=9, replicas=9, reason="90 ready", limited_by="maxReplicas").plan()
     assert plan.replicas == 9
     shown = plan.status["scaling"]

@@ -278,7 +278,7 @@ def test_a_pool_of_no_pods_is_ready_and_says_so() -> None:
     assert condition(status, "Ready")[:2] == ("True", "ScaledToZero")
 
 
-def test_a_native_pool_is_left_alone_until_its_queues_are_seen_and_says_so_without_a_warning() -> None:
+def test_a_native_pool_is_left_alone_until_its_queues_are_known_and_says_so_without_a_warning() -> None:
     world = converged(spec__scaling={"mode": "Native", "minReplicas": 1, "maxReplicas": 5})
     status, reason, _ = condition(world.body["status"], "ScalingActive")
     assert (status, reason) == ("False", "QueuesNotSeen")
@@ -295,7 +295,7 @@ def test_a_paused_pool_says_so_without_a_warning() -> None:
     assert [event for event in plan.events if event.type == "Warning"] == []
 
 
-def test_what_the_api_server_refuses_is_told_in_its_words() -> None:
+def test_what_the_api_server_refuses_is_shown_in_its_words() -> None:
     world = World()
     rejection = Rejection("Deployment", "orders", 'Invalid value: "x": must be a number')
     status = plan_pool(replace(world.observe(), rejection=rejection)).status
@@ -392,7 +392,7 @@ def test_every_way_in_which_a_worker_fails_to_import_is_known_by_its_last_line(
     assert said.strip().removeprefix("error: ") in message
 
 
-def test_several_pods_are_told_of_by_their_worst_problem() -> None:
+def test_several_pods_are_shown_by_their_worst_problem() -> None:
     world = with_pods(
         crashed("oops", name="orders-a"),
         waiting("ErrImagePull", "no x", "orders-b"),
@@ -460,7 +460,7 @@ def test_ready_means_what_kubectl_rollout_status_means(status: dict[str, int], d
     assert plan.status["observedGeneration"] == plan.status["conditions"][0]["observedGeneration"] == 1
 
 
-def test_a_slow_import_is_told_of_in_steps_and_it_is_looked_at_again_for_each() -> None:
+def test_a_slow_import_is_shown_in_steps_and_it_is_counted_again_for_each() -> None:
     assert with_pods(importing(20)).plan().requeue_after == 40
     world = with_pods(importing(60))
     world.carry_out(world.plan())
@@ -478,7 +478,7 @@ def test_a_change_that_is_not_applied_yet_is_not_ready() -> None:
     assert condition(world.plan().status, "Ready")[:2] == ("False", "Progressing")
 
 
-def test_a_pod_that_runs_again_after_an_oom_kill_is_told_of_for_ten_minutes() -> None:
+def test_a_pod_that_runs_again_after_an_oom_kill_is_shown_for_ten_minutes() -> None:
     killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": at(NOW)}}
     world = with_pods(pod(status__containerStatuses__0__lastState=killed), pod("orders-b"))
     plan = world.plan()
@@ -531,7 +531,7 @@ def test_counts_alone_are_not_written_in_a_hurry() -> None:
     assert world.plan().status_write == "none"
 
 
-def test_the_counts_of_before_stay_until_somebody_has_looked_and_go_when_the_database_is_away() -> None:
+def test_the_counts_of_before_stay_until_they_are_counted_again_and_go_when_the_database_is_away() -> None:
     world = converged()
     world.queue = QueueStats(5, 0, 0, 1)
     world.carry_out(world.plan())
@@ -571,7 +571,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 # Runs that do not fit the code
 
 
-def test_incompatible_runs_are_counted_told_and_an_event_until_they_are_gone() -> None:
+def test_incompatible_runs_are_counted_shown_and_an_event_until_they_are_gone() -> None:
     world = converged()
     world.incompatible = {}
     world.settle()

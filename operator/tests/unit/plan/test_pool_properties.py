@@ -205,7 +205,7 @@ def test_once_carried_out_there_is_nothing_left_to_do(world: World) -> None:
 
 
 @given(worlds(), st.randoms())
-def test_the_order_in_which_things_are_seen_does_not_matter(world: World, chance: random.Random) -> None:
+def test_the_order_in_which_things_are_observed_does_not_matter(world: World, chance: random.Random) -> None:
     plan = world.plan()
     chance.shuffle(world.pods)
     observed = world.observe()
@@ -307,7 +307,7 @@ def test_a_pool_that_is_being_deleted_gets_nothing_any_more_and_no_plan_touches_
 
 
 @given(worlds())
-def test_a_refused_apply_is_told_and_changes_nothing_else(world: World) -> None:
+def test_a_refused_apply_is_shown_and_changes_nothing_else(world: World) -> None:
     observed = world.observe()
     plan, shown = plan_pool(observed), plan_pool(replace(observed, rejection=Rejection("Deployment", "orders", "bad")))
     assert (plan.apply, plan.replicas, plan.delete) == (shown.apply, shown.replicas, shown.delete)

@@ -131,7 +131,7 @@ def test_the_server_has_connections_for_so_many(connections: int | None, desired
     assert scaled.decide().desired == desired
 
 
-def test_how_long_pods_take_to_start_is_measured_and_decides_how_far_ahead_it_looks() -> None:
+def test_how_long_pods_take_to_start_is_measured_and_decides_how_far_ahead_it_counts() -> None:
     scaled = ScaledPool()
     before = scaled.scaler.horizon(SPEC)
     scaled.pods = [pod("a", metadata__uid="uid-a", metadata__creationTimestamp=at(later(-90)))]

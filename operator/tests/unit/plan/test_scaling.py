@@ -24,7 +24,7 @@ def test_a_native_pool_has_what_the_scaler_wants_and_those_that_drain_beside() -
 
 
 @pytest.mark.parametrize(("current", "wanted"), [(None, 2), (0, 0), (7, 7)])
-def test_a_native_pool_is_left_alone_until_its_queues_have_been_seen(current: int | None, wanted: int) -> None:
+def test_a_native_pool_is_left_alone_until_its_queues_are_known(current: int | None, wanted: int) -> None:
     decision = decide(Scaling(mode="Native", min_replicas=2), current, can_work=True)
     assert (decision.desired, decision.asked) == (wanted, wanted)
 
@@ -36,7 +36,7 @@ def test_no_pool_begins_before_its_database_can_be_used(current: int | None) -> 
 
 
 @pytest.mark.parametrize("wish", [None, Wish(0, 0, "no work"), Wish(3, 8, "draining")])
-def test_a_native_pool_does_not_change_while_its_database_cannot_be_seen(wish: Wish | None) -> None:
+def test_a_native_pool_does_not_change_while_its_database_cannot_be_reached(wish: Wish | None) -> None:
     decision = decide(Scaling(mode="Native"), 7, can_work=False, wish=wish)
     assert decision.asked == 7
 

@@ -173,7 +173,7 @@ def test_a_suspended_workflow_is_ready_and_says_that_its_runs_wait() -> None:
     assert "nextScheduleTime" not in world.body["status"]
 
 
-def test_while_its_pool_sleeps_nobody_can_tell_whether_a_function_is_served() -> None:
+def test_while_its_pool_sleeps_nobody_knows_whether_a_function_is_served() -> None:
     status = plan_workflow(observed_workflow(definitions=STORED, workers=())).status
     assert condition(status, "Registered")[:2] == ("Unknown", "NoWorkers")
     assert condition(status, "Ready")[:2] == ("True", "Applied")
@@ -242,7 +242,7 @@ def test_the_loser_of_two_gets_the_function_when_the_winner_lets_go() -> None:
     assert condition(world.body["status"], "Ready")[1] == "Applied"
 
 
-def test_runs_of_the_function_that_do_not_fit_the_code_are_counted_and_told() -> None:
+def test_runs_of_the_function_that_do_not_fit_the_code_are_counted_and_shown() -> None:
     seen = observed_workflow(incompatible={"shop.orders.process_order": 2, "shop.other": 9})
     status = plan_workflow(seen).status
     assert status["runs"]["incompatible"] == 2
@@ -280,7 +280,7 @@ def test_a_workflow_that_is_being_deleted_loses_its_definition_whatever_is_the_m
     assert plan.status == world.body["status"]
 
 
-def test_a_pool_is_looked_for_in_the_workflows_own_namespace_only() -> None:
+def test_a_pool_is_searched_for_in_the_workflows_own_namespace_only() -> None:
     assert pool().namespace == workflow().namespace
     message = condition(plan_workflow(observed_workflow(pool=None)).status, "Ready")[2]
     assert "in namespace shop" in message

@@ -102,7 +102,7 @@ def test_once_carried_out_there_is_nothing_left_to_do(world: WorkflowWorld) -> N
 
 
 @given(worlds(), st.randoms())
-def test_the_order_in_which_things_are_seen_does_not_matter(world: WorkflowWorld, chance: random.Random) -> None:
+def test_the_order_in_which_things_are_observed_does_not_matter(world: WorkflowWorld, chance: random.Random) -> None:
     observed = world.observe()
     workers = list(observed.workers or ())
     definitions = list(observed.definitions or ())

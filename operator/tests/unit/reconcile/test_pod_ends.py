@@ -77,7 +77,7 @@ async def test_a_pod_whose_label_was_taken_away_lives():
     assert await notified(pod(), Cluster(pod())) == []
 
 
-async def test_a_pod_that_cannot_be_looked_at_is_left_to_its_heartbeat():
+async def test_a_pod_that_cannot_be_read_is_left_to_its_heartbeat():
     assert await notified(pod(), Cluster(away=True)) == []
 
 
@@ -115,7 +115,7 @@ def container_ends(**terminated: Any) -> list[tuple[str, str, int]]:
     return database.containers
 
 
-def test_a_container_that_ended_in_a_pod_that_goes_on_is_told_with_its_reason_and_when():
+def test_a_container_that_ended_in_a_pod_that_goes_on_is_reported_with_its_reason_and_when():
     at = "2026-01-01T00:00:07Z"
     when = 1_767_225_607_000_000
     assert container_ends(reason="OOMKilled", exitCode=137, finishedAt=at) == [("u1", "OOMKilled", when)]
