@@ -158,11 +158,12 @@ constraints() { pip freeze --path "$trees/packages/$site_packages" >"$cache/cons
 native_operator_packages() {
     local key wanted
     mapfile -t wanted < <(requirements "$top/operator/pyproject.toml" | grep -v '^currant')
-    key=$({ cat "$cache/packages.key"; printf '%s\n' "${wanted[@]}"; declare -f native_operator_packages python_tree; } | hash_of)
+    key=$({ cat "$cache/packages.key" "$top/operator/prune-client.sh"; printf '%s\n' "${wanted[@]}"; declare -f native_operator_packages python_tree; } | hash_of)
     ! kept operator-packages "$key" || return 0
     echo "installing ${wanted[*]} ..."
     constraints
     python_tree operator-packages --constraint "$cache/constraints.txt" "${wanted[@]}"
+    "$top/operator/prune-client.sh" "$trees/operator-packages"
     layer operator-packages packages
     keep operator-packages "$key"
 }
