@@ -99,16 +99,16 @@ def test_a_leader_whose_lease_another_took_ends_itself(start_operator: Start, ku
     assert holder(kubectl, "robbed") == "somebody-else"
 
 
-@pytest.mark.parametrize("robbed", [False, True])
+@pytest.mark.parametrize("robbed", [False, True], ids=["ended", "robbed"])
 def test_the_key_of_a_kubeconfig_is_not_left_on_the_disk(
     robbed: bool, start_operator: Start, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    operator = start_operator(lease=f"key-{robbed}", TMPDIR=str(scratch)).wait_leading()
+    operator = start_operator(lease=f"key-{robbed}".lower(), TMPDIR=str(scratch)).wait_leading()
     assert list(scratch.iterdir())
     if robbed:
-        kubectl("patch", "lease", f"key-{robbed}", "--type=merge", "-p", '{"spec": {"holderIdentity": "else"}}')
+        kubectl("patch", "lease", f"key-{robbed}".lower(), "--type=merge", "-p", '{"spec": {"holderIdentity": "else"}}')
         assert operator.process.wait(30) == 1
     else:
         assert operator.terminate() == 0
