@@ -39,10 +39,23 @@ def below(directory: str) -> list[str]:
     return [path.rpartition("/")[2] for path in ROOMS if path.rpartition("/")[0] == directory]
 
 
-def test_the_crates_layers_are_in_the_order_of_the_map() -> None:
-    declared = re.search(r"const LAYERS: &\[&str\] = &\[(.*?)\];", text(Path("core/tests/layers.rs")), re.DOTALL)
+def test_a_room_of_the_crate_uses_only_rooms_below_it_in_the_map() -> None:
+    declared = re.search(r"const ROOMS: .*?= &\[(.*?)\];", text(Path("core/tests/layers.rs")), re.DOTALL)
     assert declared is not None
-    assert below("core/src") == list(reversed(re.findall(r'"(\w+)"', declared[1])))
+    order = {path: place for place, path in enumerate(ROOMS)}
+    rooms = re.findall(r'\("([\w:]+)", &\[(.*?)\]\)', declared[1])
+    assert {f"core/src/{name}" for name in below("core/src")} == {
+        f"core/src/{room}" for room, _ in rooms if ":" not in room
+    }
+    for room, uses in rooms:
+        here = order.get(path_of(room), order["core/src/engine"])  # `items.rs` is a file there
+        for used in map(path_of, re.findall(r'"([\w:]+)"', uses)):
+            assert used not in order or order[used] > here, f"{room} uses {used}"
+
+
+def path_of(room: str) -> str:
+    """The directory of a module of the crate."""
+    return f"core/src/{room.replace('::', '/')}"
 
 
 def layers(configuration: str) -> list[list[str]]:
