@@ -9,7 +9,7 @@ pub struct Config {
     pub poll_interval: f64,
     /// Workflows kept in memory at most.
     pub max_hot: usize,
-    /// A workflow that waits for longer than this is put out of memory.
+    /// A workflow that waits for longer than this is evicted from memory.
     pub long_wait: f64,
     /// Where health and metrics are served; None: nowhere.
     pub http_port: Option<u16>,

@@ -140,7 +140,7 @@ async def queue_event_and_lock() -> dict[str, Any]:
 
 @workflow(queue="contract")
 async def time_and_chance() -> list[Any]:
-    """What is recorded or derived is the same before and behind a wait in which the run is put out of memory."""
+    """What is recorded or derived is the same before and behind a wait in which the run is evicted from memory."""
     first = [currant.now(), currant.uuid4(), currant.random(), currant.side_effect(lambda: id(object()))]
     replaying = [currant.is_replaying()]
     version = currant.get_version("change", 1, 2)

@@ -243,7 +243,7 @@ async def shared_list() -> list[int]:
 
 @workflow(queue="q")
 async def values(order: Order) -> list[str]:
-    """What the workflow sees of its steps' results, before and after it was put out of memory."""
+    """What the workflow sees of its steps' results, before and after it was evicted from memory."""
     back = await taxed.run(order)
     plain = await anything.run()
     try:

@@ -37,7 +37,7 @@ async def test_a_worker_that_is_asked_to_drain_finishes_what_it_has_takes_nothin
     bridge.ask_to_drain(["uid-7"], True)
     eventually(lambda: of_pod(bridge)["draining"])
     late = await held_up.queue(board.path)
-    # The workflow that waits is put out of memory, not waited for; the task is left to run.
+    # The workflow that waits is evicted from memory, not waited for; the task is left to run.
     eventually(lambda: row(db, asleep)["state"] == "suspended")
     assert of_pod(bridge)["running"] == 1
     board.open("gate")

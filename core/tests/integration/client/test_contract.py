@@ -196,7 +196,7 @@ def test_a_worker_that_makes_no_sense_is_refused(given: Any, error: type[Excepti
 
 
 async def test_workflow_code_that_catches_everything_does_not_catch_the_suspend(database: str, db: Db) -> None:
-    """`except Exception` around a wait: the run is put out of memory, comes back, and ends as if nothing had been."""
+    """`except Exception` around a wait: the run is evicted from memory, comes back, and ends as if nothing had been."""
     handle = await catches_all.queue()
     async with Worker(queues=["contract"]):
         await eventually_async(lambda: db.execute("select 1 from currant.steps where kind = 'signal'").fetchone())

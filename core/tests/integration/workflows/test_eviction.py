@@ -1,4 +1,4 @@
-"""Workflows put out of memory and brought back: what they see of it, and what they do not."""
+"""Workflows evicted from memory and brought back: what they see of it, and what they do not."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ CASES = int(os.environ.get("CURRANT_REPLAY_CASES", "1000"))
 
 Schedule = list[tuple[str, str, Any]]
 
-# What is put out of memory may leave coroutines behind that it had made and not yet awaited.
+# A run that is evicted may leave coroutines behind that it had made and not yet awaited.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
     pytest.mark.usefixtures("asyncio_is_ours"),

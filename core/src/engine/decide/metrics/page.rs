@@ -48,7 +48,7 @@ impl Page {
             ("timeouts", "Attempts over their time-out; they count as failed or retried too", c.timeouts),
             ("leases_lost", "Outcomes refused because their lease was lost", c.refused),
             ("replays", "Workflows rebuilt from their history", c.replays),
-            ("evictions", "Workflows put out of memory", c.evictions),
+            ("evictions", "Workflows evicted from memory", c.evictions),
             ("writes", "Outcomes and activations written", c.written),
             ("takeovers", "Workers declared dead by this one", c.takeovers),
             ("scheduled", "Runs of schedules that this worker started", c.scheduled),
@@ -124,7 +124,7 @@ impl Collector for Page {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
         }
-        let help = "Executions that ended here, or are held, by function and outcome";
+        let help = "Executions that ended here, or are incompatible, by function and outcome";
         self.encode_endings(&mut encoder, "executions", help, false)?;
         let help = "Attempts that ended here, by function and outcome";
         self.encode_endings(&mut encoder, "attempts", help, true)?;
