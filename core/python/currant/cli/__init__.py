@@ -1,7 +1,7 @@
 """The command line: `currant`, and `python -m currant`.
 
-Exit codes: 0 done, 1 what was asked about failed or is not there, 2 usage. A user's mistake or an unreachable database
-is one clear line on standard error, never a traceback.
+Exit codes: 0 done; 1 the execution asked about failed or does not exist; 2 wrong usage. A user's mistake or an
+unreachable database is one line on standard error, never a traceback.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def cli(context: click.Context) -> None:
 
 
 def _wait_briefly() -> None:
-    """A person is told soon that the database is away; workers, and programs, wait for it longer."""
+    """Let commands fail soon when the database cannot be reached; workers and programs wait longer."""
     url = os.environ.get(URL_VARIABLE, "")
     if "://" in url and "connect_timeout=" not in url:
         os.environ[URL_VARIABLE] = f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
@@ -74,17 +74,16 @@ def main() -> None:
     _open_streams()
     code = run(sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.default_int_handler:  # what is left to do may be given up at once
+        if signal.getsignal(number) is signal.default_int_handler:  # the rest may be given up at once
             signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_end_in_spite_of_threads, args=(code,), daemon=True).start()
     sys.exit(code)
 
 
 def _end_in_spite_of_threads(code: int) -> None:
-    """End the process a while after its command, also when threads that users' code has made do not end.
+    """End the process `THREADS_END_WITHIN` seconds after its command, even when threads of users' code do not end.
 
-    Python waits for them at its end, for ever if need be (`asyncio.to_thread`, executors). What a worker's threads do
-    has been handed back.
+    Python would wait for them for ever (`asyncio.to_thread`, executors). The tasks in them have been handed back.
     """
     time.sleep(THREADS_END_WITHIN)
     main_thread = threading.main_thread()
@@ -101,9 +100,9 @@ def _end_in_spite_of_threads(code: int) -> None:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that whoever started us has closed, as some do for daemons.
+    """Open the standard streams that are closed, as some programs leave them for a daemon.
 
-    What is opened next would get their numbers, and what is printed would go into it: into a connection to Postgres.
+    The next file to be opened would get their numbers, and printed text would go there: into a connection to Postgres.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -117,7 +116,7 @@ def _open_streams() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; give its exit code."""
     try:
-        # What a command returns, or the code it exits with.
+        # The result is what a command returns, or the code it exits with.
         code = cli.main(arguments, prog_name="currant", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except Mistake as error:
@@ -133,7 +132,7 @@ def run(arguments: list[str]) -> int:
     except CurrantError as error:
         return _say(error, 1)
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); what is still buffered has nowhere to go.
+        # The reader of our output has gone (`| head`); buffered output has no destination.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From what a person types to a registered function and its arguments. Only the command line imports by name."""
+"""Find a registered function, and its arguments, by what a person types. Only the command line imports by name."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _fail_import(name: str, error: BaseException) -> NoReturn:
 def find_function(name: str, modules: Iterable[str]) -> Function[..., Any]:
     """The registered function of that name.
 
-    With modules it is looked up among what they register, by its full name or behind a module's name. Without, the
-    module in front of the last dots is imported. Raises `UnknownFunction`, `Mistake`.
+    With `modules`, only functions that they register are found: by the full name, or by the name without its module.
+    Without, the module that the name begins with is imported. Raises `UnknownFunction`, `Mistake`.
     """
     modules = list(modules)
     for module in modules:

@@ -1,4 +1,4 @@
-"""Whether there is such a queue."""
+"""Whether a queue exists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from currant.rust_bridge import RustBridge
 
 
 def check_queue(bridge: RustBridge, queue: str) -> None:
-    """Raises `NotFound` for a queue where nothing was ever put and that no worker serves."""
+    """Raise `NotFound` for a queue that never had an execution and that no worker serves."""
     known = sorted(row["queue"] for row in bridge.queues())
     if queue not in known and not bridge.list_executions(queue=queue, limit=1):
         there = f"; there are {', '.join(known)}" if known else ""

@@ -1,7 +1,7 @@
-"""How answers look: colour and tables for people, aligned plain text in a pipe, JSON when asked for.
+"""The look of answers: colour and tables for people, aligned plain text in a pipe, JSON when asked for.
 
-All that the command line prints goes through here, and through `currant.printable`: names, results and errors come from
-whoever may enqueue, and must not act on the terminal of whoever looks.
+All that the command line prints goes through this module and `currant._base.printable`: names, results and errors come
+from anybody who may enqueue, and must not act on the terminal that shows them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ STATE_COLOURS = {
     "completed": "green",
     "failed": "red",
     "cancelled": "magenta",
-    "held": "bold red",
     "alive": "green",
     "draining": "yellow",
     "stale": "red",
@@ -192,9 +191,9 @@ def shorten(value: Any, limit: int = 100) -> str:
 
 
 def state_of(execution: Row) -> str:
-    """The state, with what a person should know beside it."""
+    """The state, with what a person should know besides."""
     if execution.get("held"):
-        return "suspended (held)"
+        return "suspended (incompatible)"
     if execution.get("cancel_requested") and execution["state"] not in ("completed", "failed", "cancelled"):
         return f"{execution['state']} (cancelling)"
     return str(execution["state"])

@@ -28,9 +28,9 @@ def prepare(modules: Iterable[str]) -> None:
 
 
 def _end_by_signals() -> None:
-    """SIGTERM, and SIGHUP unless it is ignored, end us as Ctrl-C does, whatever we are at.
+    """Let SIGTERM, and SIGHUP unless it is ignored, end the process as Ctrl-C does.
 
-    Process 1 of a container has no default for them: without a handler a SIGTERM while modules are imported is lost.
+    Process 1 of a container has no default for them: without a handler a SIGTERM during the imports would be lost.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
@@ -48,7 +48,7 @@ def run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | Non
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one; None: asyncio's own."""
+    """uvloop's factory where it is installed; None: asyncio's own loop."""
     try:
         import uvloop
     except ImportError:  # there is no wheel for every platform
@@ -74,7 +74,7 @@ def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLo
 
     asyncio ends a loop when one of its tasks raises SystemExit or KeyboardInterrupt, for which an `exit()` below a
     `gather` is enough, when `loop.stop()` is called, and when a signal's handler raises (an alarm as a time-out).
-    Whoever awaits such a task gets the error all the same.
+    Code that awaits such a task gets the error all the same.
     """
     main: list[asyncio.Task[None]] = []
 
@@ -100,5 +100,5 @@ def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLo
 
 
 def _is_of_system(error: BaseException) -> bool:
-    """Whether the system has refused something, so that a loop is broken which cannot wait for its descriptors."""
+    """Whether the operating system has refused something: then the loop itself is broken and cannot go on."""
     return isinstance(error, OSError) and error.errno is not None

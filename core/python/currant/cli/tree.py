@@ -1,4 +1,4 @@
-"""`currant show`: a run as a tree, made from what the bridge's `show` gives."""
+"""`currant show`: a run as a tree, made from the answer of the bridge's `show`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEP_WORDS = {
 
 
 def build(data: dict[str, list[Row]], root_id: str) -> Node:
-    """The tree below `root_id`, which is one of `data["executions"]`; `data` is what the bridge's `show` gives."""
+    """The tree below `root_id`, which is one of `data["executions"]`; `data` is the answer of the bridge's `show`."""
     tree = _Tree(data)
     root = tree.executions[root_id]
     node = tree.execution_node(root, None)
@@ -30,7 +30,7 @@ def build(data: dict[str, list[Row]], root_id: str) -> Node:
 
 
 class _Tree:
-    """What `show` gave, by parent."""
+    """The answer of `show`, by parent."""
 
     def __init__(self, data: dict[str, list[Row]]) -> None:
         self.executions = {execution["id"]: execution for execution in data["executions"]}
@@ -51,7 +51,7 @@ class _Tree:
         for step in sorted(self.steps[execution["id"]], key=_order):
             child = self.execution_node(step, execution) if "function" in step else _step_node(step)
             node.children.append(child)
-        # Signals that were taken show as the outcome of their wait.
+        # Consumed signals show as the outcome of their wait.
         waiting = [signal for signal in self.signals[execution["id"]] if signal["consumed_by"] is None]
         node.children += [Node(_signal_line(signal)) for signal in waiting]
         return node
@@ -82,7 +82,7 @@ def _execution_line(execution: Row, parent: Row | None) -> str:
 
 
 def _attempt(execution: Row) -> str:
-    """Which attempt it is. Those lost with their worker cost no retry, so each of them allows one more."""
+    """The number of the attempt. An attempt that was lost with its worker costs no retry, so each allows one more."""
     lost = execution["worker_losses"]
     text = f"attempt {execution['attempt']} of {execution['max_attempts'] + lost}"
     if lost:

@@ -84,7 +84,7 @@ def test_a_function_that_no_worker_has_and_a_run_that_is_held(doctor: Doctor, br
         "update currant.executions set state = 'suspended', held = true, refused_builds = '{b}', error = convert_to(%s, 'UTF8') where id = %s",
         [error, id],
     )
-    (problem,) = doctor()["held"]
+    (problem,) = doctor()["incompatible"]
     assert id in problem
     assert "asked for" in problem
 
@@ -134,7 +134,7 @@ def test_a_task_that_each_worker_hands_back_is_noted_and_is_no_error(
         assert [back["times"] for back in bridge.doctor()["handed_back"]] == ([3] if times == 3 else [])
     bridge.update_heartbeat(new_id(), name="w", queues=["q"])
     assert doctor() == {}
-    assert f"note   f {id} has gone back 3 times at no cost" in run_currant("doctor").stdout
+    assert f"note   f {id} was handed back 3 times at no cost" in run_currant("doctor").stdout
 
 
 def test_a_task_that_failed_often_was_not_handed_back(bridge: RustBridge, db: Db) -> None:

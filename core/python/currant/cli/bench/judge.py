@@ -1,4 +1,4 @@
-"""What `currant bench` makes of what it sees: whether it may begin, and what the figures mean. Pure rules."""
+"""The rules of `currant bench`, without I/O: whether it may begin, and what the figures mean."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LONG_TRANSACTION_SECONDS = 60.0
 OLD_XMIN = 1_000_000  # transactions
 SMALL_BUFFERS = 64 << 20
 SHORT_TIMEOUT_MS = 5_000
-LONGEST = 3_600_000 << 80  # an hour, in what a UUID version 7 counts; no self-test takes longer
-MANY_DEAD_ROWS = 100_000  # a self-test leaves some itself, until autovacuum comes by
+LONGEST = 3_600_000 << 80  # an hour, in the time units of a UUID version 7; no self-test takes longer
+MANY_DEAD_ROWS = 100_000  # a self-test itself leaves some, until autovacuum runs
 
 
 # Before it begins
 
 
 def obstacle(facts: Facts, anyway: bool) -> str | None:
-    """Why it must not begin here; None: it may. `anyway`: a worker may do here what it does by itself."""
+    """Why it must not begin here; None: it may. `anyway`: its worker may do what every worker does by itself."""
     if facts["read_only"]:
         return "the server is read-only (a standby, or default_transaction_read_only): give the URL of the primary"
     if not facts["may_remove"]:
@@ -60,7 +60,7 @@ def does_by_itself(workers: Rows, schedules: Rows, definitions: Rows) -> bool:
 
 
 def left_behind(tables: Iterable[str], now: str) -> list[tuple[str, str]]:
-    """Which self-tests must have been killed, by the ids in their tables' names; each with the last id of its time."""
+    """Self-tests that were killed, by the ids in their tables' names; each with the last id that it can have made."""
     present = UUID(now).int
     found = [UUID(table).int for table in tables]
     return [(str(UUID(int=id)), str(UUID(int=id + LONGEST))) for id in found if id + LONGEST < present]
@@ -77,7 +77,7 @@ def no_limit(facts: Facts) -> str | None:
 
 
 def in_flight(facts: Facts) -> int:
-    """How many connections bare SQL may take at once: not more than half of what is free."""
+    """How many connections bare SQL may take at once: at most half of the free ones."""
     if facts["pooler"]:
         return IN_FLIGHT
     free: int = facts["connections_free"]
@@ -88,7 +88,7 @@ def in_flight(facts: Facts) -> int:
 
 
 def notes(report: Report) -> list[Note]:
-    """Sentences for people: what limits, what Currant makes of it, then what should be looked at."""
+    """Sentences for people: what limits the figures, how Currant compares, then what to check."""
     found = [*_commits(report), *_currant(report)]
     for rule in RULES:
         found += rule(report.server)
@@ -194,19 +194,19 @@ def _pinned(facts: Facts) -> Iterable[Note]:
     age = facts["oldest_xmin_age"] or 0
     if max(seconds, prepared) >= LONG_TRANSACTION_SECONDS:
         what = "A prepared transaction" if prepared > seconds else "A transaction"
-        held = f"has been open for {max(seconds, prepared):,.0f} s"
+        since = f"has been open for {max(seconds, prepared):,.0f} s"
     elif age >= OLD_XMIN:
-        what, held = "A transaction or a replication slot", f"is {age:,} transactions old"
+        what, since = "A transaction or a replication slot", f"is {age:,} transactions old"
     else:
         return
     yield Note(
         "old_transaction",
         "warning",
-        f"{what} {held}: no row that has become dead since can be removed, which slows claims down more and more.",
+        f"{what} {since}: no row that has become dead since can be removed, which slows claims down more and more.",
     )
 
 
-def _room(facts: Facts) -> Iterable[Note]:
+def _capacity(facts: Facts) -> Iterable[Note]:
     free = facts["connections_free"]
     if not facts["pooler"] and free < 2 * IN_FLIGHT:
         yield Note(
@@ -253,7 +253,7 @@ def _notifications(report: Report) -> Iterable[Note]:
     )
 
 
-RULES: tuple[Callable[[Facts], Iterable[Note]], ...] = (_durability, _upkeep, _pinned, _room, _sessions)
+RULES: tuple[Callable[[Facts], Iterable[Note]], ...] = (_durability, _upkeep, _pinned, _capacity, _sessions)
 
 
 def slow_pick_up(figures: Figures | None) -> bool:

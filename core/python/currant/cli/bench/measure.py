@@ -38,32 +38,32 @@ TASK = "currant.bench.noop"
 QUEUE_PREFIX = "currant-bench-"
 PICK_UP_INTERVAL = 0.025  # seconds
 WARM_UP = 5  # enqueues that are not timed: they connect, and plan statements
-LOOK = 0.002  # seconds between two looks whether the last outcomes are recorded
+CHECK_INTERVAL = 0.002  # seconds between two checks whether the last outcomes are recorded
 FIRST_TASK = 10.0  # seconds until a worker must have begun
-AWAY = 15.0  # seconds that the database may be away when all is to be removed
-LAST_OUTCOMES = 10.0  # seconds after which outcomes that are not recorded never will be
+AWAY = 15.0  # seconds for which the database may be away while the rows are removed
+LAST_OUTCOMES = 10.0  # seconds after which an outcome that is not recorded never will be
 GOODBYE = 5.0  # seconds for the worker's end
-BITE = 1_000  # rows removed at a time
-PAUSE = 0.010  # seconds between two bites
+BATCH = 1_000  # rows that one statement removes
+PAUSE = 0.010  # seconds between two removals
 
 
 class Limit(NamedTuple):
-    """Whichever comes first."""
+    """A limit of time and of number: the first that is reached counts."""
 
     seconds: float
     most: int
 
 
 class Interrupted(Exception):
-    """Somebody wants it to end; nothing more is to be begun."""
+    """The self-test was asked to end; nothing more is begun."""
 
 
 class LeftBehind(CurrantError):
-    """What was written could not be removed; the message says how to."""
+    """The self-test's rows could not be removed; the message says how to remove them."""
 
 
 class Stop:
-    """Set when it is to end; what waits then gives up."""
+    """Asks a self-test to end; its waits then end too."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -73,12 +73,12 @@ class Stop:
         self._asked.set()
 
     def check(self) -> None:
-        """Raise `Interrupted` once it is asked for."""
+        """Raise `Interrupted` once the end has been asked for."""
         if self._asked.is_set():
             raise Interrupted
 
     async def unless(self, work: Awaitable[T]) -> T:
-        """Wait for something, but not once the end is asked for; what it does in the database then goes on."""
+        """Wait for `work`, or until the end is asked for; a statement that has begun then goes on in the database."""
         done, asked = asyncio.ensure_future(work), asyncio.ensure_future(self._asked.wait())
         try:
             self.check()
@@ -99,13 +99,13 @@ class StartTimes:
         self._there = asyncio.Event()
 
     def note(self, index: int) -> None:
-        """It runs now. A second run of the same task does not count."""
+        """Note that a task runs now. A second run of the same task does not count."""
         self.times.setdefault(index, time.perf_counter_ns())
         if len(self.times) >= self._wanted:
             self._there.set()
 
     async def wait(self, count: int, seconds: float) -> bool:
-        """Wait until so many have run; False when they have not within so many seconds."""
+        """Wait until `count` tasks have run; False when they have not within `seconds`."""
         self._wanted = count
         self._there.clear()
         if len(self.times) >= count:
@@ -131,7 +131,7 @@ class Database:
         message = msgspec.json.encode({"part": part, **values}).decode()
         try:
             answer: bytes = await self._client.call("selftest", message)
-        except ValueError as error:  # what the server does not want to do
+        except ValueError as error:  # the server refuses the part
             raise CurrantError(str(error)) from None
         return msgspec.json.decode(answer, type=dict[str, Any])
 
@@ -144,7 +144,7 @@ class Database:
         return msgspec.json.decode(await self._client.call(verb, *values))
 
     async def remove(self, until: str) -> None:
-        """Remove all that was written here, up to an id, and again while the database is away. Raises `LeftBehind`."""
+        """Remove its rows, up to the id `until`; try again while the database is away. Raises `LeftBehind`."""
         limit = time.monotonic() + AWAY
         while True:
             try:
@@ -159,7 +159,7 @@ class Database:
 
     async def _remove(self, until: str) -> None:
         await self.bare("drop_table")
-        while await self._remove_some(until):  # noqa: ASYNC110  # a pause, so that others get on
+        while await self._remove_some(until):  # noqa: ASYNC110  # a pause, for other sessions
             await asyncio.sleep(PAUSE)
         await self.ask("remove_workers", queue=self.queue)
 
@@ -170,14 +170,14 @@ class Database:
         )
 
     async def _remove_some(self, until: str) -> int:
-        limits = {"from": self.id, "until": until, "limit": BITE}
+        limits = {"from": self.id, "until": until, "limit": BATCH}
         taken = await self.ask("remove_tasks", queue=self.queue, **limits)
         count: int = taken["count"]
         return count
 
 
 async def facts_of(client: Client, anyway: bool) -> Facts:
-    """What the server is like. Raises `CurrantError` when this must not begin here, with why."""
+    """The facts of the server. Raises `CurrantError`, with the reason, when a self-test must not begin here."""
     database = Database(client, new_id())
     facts = await database.ask("server")
     known = [await database.read(verb) for verb in ("workers", "list_schedules", "list_definitions")]
@@ -188,7 +188,7 @@ async def facts_of(client: Client, anyway: bool) -> Facts:
 
 
 async def remove_left_behind(client: Client, facts: Facts) -> int:
-    """Remove what self-tests have left that were killed. Gives how many of them."""
+    """Remove the rows of self-tests that were killed. Gives the number of those self-tests."""
     found = judge.left_behind(facts["left_behind"], new_id())
     for id, until in found:
         await Database(client, id).remove(until)
@@ -212,7 +212,7 @@ class Bench:
         start = time.monotonic()
         try:
             await self._measure()
-        except ValueError as error:  # the server took none of it
+        except ValueError as error:  # the server refused it
             raise CurrantError(str(error)) from error
         finally:
             self._say("removing what was written")
@@ -338,7 +338,7 @@ class Bench:
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[Worker]:
-        """A worker with every setting at its default, that no pod and no port knows of."""
+        """A worker with every setting at its default, of no pod and without a port."""
         settings = Settings(shutdown_grace=GOODBYE)
         worker = Worker([self.database.queue], settings.max_concurrent, "currant bench", functions=[self._task])
         worker.settings = settings
@@ -346,7 +346,7 @@ class Bench:
             yield worker
 
     async def _drain(self, start: float, seconds: float) -> Figures | None:
-        """From the worker's start until all have run and their outcomes are recorded, or until the time is over."""
+        """Measure from the worker's start until all tasks have run and are recorded, or until the time is over."""
         if not await self._stop.unless(self._starts.wait(1, FIRST_TASK)):
             raise CurrantError(f"no task ran within {FIRST_TASK:g} s of the worker's start; {await self._standing()}")
         if not await self._stop.unless(self._starts.wait(self._enqueued, seconds)):
@@ -358,7 +358,7 @@ class Bench:
         return rate(self._enqueued, time.perf_counter() - start)
 
     async def _finish_drain(self) -> None:
-        """What is left over when the time for it is, so that the worker is idle after it."""
+        """Work off the rest when the time is over, so that the worker is idle afterwards."""
         limit = 4 * self.report.plan.seconds
         if not await self._stop.unless(self._starts.wait(self._enqueued, limit)):
             raise CurrantError(f"the worker has not drained its queue within {limit:g} s; {await self._standing()}")
@@ -370,7 +370,7 @@ class Bench:
             self._stop.check()
             if time.monotonic() > limit:
                 raise CurrantError(f"all tasks have run, but their outcomes are not recorded; {await self._standing()}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL)
 
     async def _depth(self) -> dict[str, int]:
         pools = msgspec.json.encode([{"key": "bench", "queues": [self.database.queue]}]).decode()
@@ -386,7 +386,7 @@ class Bench:
         return f"{len(self._starts.times)} ran, {depth['ready']} are ready, {depth['running']} are claimed"
 
     async def _pick_ups(self, seconds: float) -> Figures | None:
-        """An idle worker, an enqueue every 25 ms: from just before it to the task's first line."""
+        """Measure pick-ups: an idle worker, an enqueue every 25 ms, from just before it to the task's first line."""
         start = time.monotonic()
         times: list[float] = []
         while len(times) < MOST_PICK_UPS and time.monotonic() - start < seconds:
@@ -405,7 +405,7 @@ def _rate_of(taken: dict[str, Any] | None) -> Figures | None:
 
 
 async def _all_ended(works: list[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all to end, whatever became of them, so that nothing is enqueued behind our back; then raise."""
+    """Wait for all to end, so that nothing is enqueued later; then raise the first error."""
     for outcome in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome

@@ -1,4 +1,4 @@
-"""What `currant bench` plans, and what it found. No I/O."""
+"""The plan and the report of `currant bench`. No I/O."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_WARM_UPS = 50  # on either side, of all parts
 MOST_ROUND_TRIPS = 2_000
 IN_FLIGHT = 16
 BULK = 1_000
-SPARE_CONNECTIONS = 8  # a worker's, a client's, and one for somebody who looks
+SPARE_CONNECTIONS = 8  # those of a worker and a client, and one for a person
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much: so many tasks on each side in all, and about so many seconds."""
+    """The size of a self-test: the number of tasks on each side, and about how many seconds."""
 
     tasks: int
     seconds: float
@@ -61,13 +61,13 @@ class Figures:
 
     @property
     def value(self) -> float | None:
-        """What ratios are made of: the rate, else the median."""
+        """The figure that ratios are made of: the rate, else the median."""
         return self.p50 if self.rate is None else self.rate
 
 
 @dataclass
 class Measure:
-    """What bare SQL does, what Currant does. `unit`: ms (less is better) or per_second (more is better)."""
+    """The figures of bare SQL and of Currant. `unit`: ms (less is better) or per_second (more is better)."""
 
     unit: str
     bare: Figures | None = None
@@ -112,7 +112,7 @@ def _measures() -> dict[str, Measure]:
 
 @dataclass
 class Report:
-    """All that was found."""
+    """The whole result."""
 
     server: Facts
     plan: Plan
@@ -128,7 +128,7 @@ class Report:
 
 
 def rate(count: int, seconds: float) -> Figures | None:
-    """So many in so many seconds; None when there was nothing."""
+    """The rate of `count` in `seconds`; None when there was nothing."""
     return Figures(count, rate=count / seconds) if count and seconds > 0 else None
 
 

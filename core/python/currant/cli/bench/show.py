@@ -1,4 +1,4 @@
-"""How `currant bench` shows what it found: a table and sentences for people."""
+"""The output of `currant bench`: a table, and sentences for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`currant bench`: a short self-test against the user's own database.
 
-It looks at the server (`measure.facts_of`), decides whether it may begin (`judge`), says what it will do, measures
-(`measure`), and says what that means (`judge`, `show`). docs/reference/bench.md is for users.
+It asks for the facts of the server (`measure.facts_of`), decides whether it may begin (`judge`), says what it will do,
+measures (`measure`), and says what the figures mean (`judge`, `show`). docs/reference/bench.md is for users.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _on_signal(number: int, heard: list[int], stop: Stop) -> None:
 
 
 def _announce(facts: Facts, bench: Bench) -> None:
-    """What it is about to do, on standard error: standard output is for the result alone."""
+    """Say on standard error what it will do: standard output is for the result alone."""
     plan, database = bench.report.plan, bench.database
     lines = [f"up to about {plan.seconds:g} s on the database {facts['database']} (PostgreSQL {facts['version']}):"]
     lines.append(f"  up to {plan.rows:,} no-op tasks on the queue {database.queue}, and a worker for them")

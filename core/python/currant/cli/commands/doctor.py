@@ -1,6 +1,6 @@
 """`currant doctor`: why does work not go on? What the database shows, judged.
 
-docs/reference/doctor.md goes through it.
+docs/reference/doctor.md has every check.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from currant.rust_bridge import RustBridge
 
 Facts = dict[str, Any]
 
-# Seconds from which on something is wrong.
+# Durations, in seconds, from which on something is wrong.
 LONG_TRANSACTION = 300.0
 LONG_PREPARED = 60.0
 LONG_LOCK_WAIT = 5.0
@@ -27,18 +27,18 @@ LONG_READY = 300.0
 LATE_SCHEDULE = 60.0
 LONG_UNSETTLED = 120.0
 
-# A slot has no clock; so many transactions old it keeps what autovacuum would have removed.
+# The age of a replication slot, in transactions (it has no time), from which on it keeps too many dead rows.
 OLD_SLOT = 1_000_000
-# Tables smaller than this are read in no time, dead rows or not.
+# Dead rows: a table with fewer is read quickly anyway.
 MANY_DEAD = 10_000
-# Autovacuum is behind when so many times as many rows are dead as make it begin.
+# Autovacuum is late when there are this many times the dead rows that make it begin.
 BEHIND = 3
 OLD_TABLE = 2
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: what was looked at, what was found, and what to do about it."""
+    """One thing that is wrong: the check, the problem, and the advice."""
 
     check: str
     problem: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def diagnose(facts: Facts, *, ready: float = LONG_READY, transaction: float = LONG_TRANSACTION) -> list[Finding]:
-    """All that is wrong. Durations in seconds: how long work may be ready, and a transaction open."""
+    """Everything that is wrong. `ready`, `transaction`: seconds that work may be ready, and a transaction open."""
     findings: list[Finding] = []
     for check, judge in CHECKS.items():
         limits = {"queues": ready, "pins": transaction}
@@ -73,7 +73,7 @@ def _pins(facts: Facts, longest: float) -> Found:
 
 
 def _literal(text: str) -> str:
-    """The text as a literal of SQL, for statements that somebody will copy."""
+    """The text as a literal of SQL, for statements that a person will copy."""
     quoted = text.replace("'", "''")
     return f"'{quoted}'"
 
@@ -148,11 +148,12 @@ def _orphans(facts: Facts) -> Found:
         )
 
 
-def _held(facts: Facts) -> Found:
-    for held in facts["held"]:
+def _incompatible(facts: Facts) -> Found:
+    for runs in facts["held"]:
         yield (
-            f"{held['number']} of {held['function']} in queue {held['queue']} are held, such as {held['example']}: "
-            f"{shorten(_message(held['error']), 200)}",
+            f"{runs['number']} of {runs['function']} in queue {runs['queue']} are incompatible with the deployed code, "
+            f"such as {runs['example']}: "
+            f"{shorten(_message(runs['error']), 200)}",
             "deploy code that fits their history (get_version); or `currant cancel ID --force`",
         )
 
@@ -199,7 +200,7 @@ def _schedules(facts: Facts) -> Found:
                 "start a worker: any worker fires schedules",
             )
         elif (schedule["last_outcome"] or "").startswith("failed:"):
-            yield f"{name} {shorten(schedule['last_outcome'], 200)}", "mend what it says; it is tried again by itself"
+            yield f"{name} {shorten(schedule['last_outcome'], 200)}", "fix what it says; it is tried again by itself"
 
 
 def _unsettled(facts: Facts) -> Found:
@@ -218,7 +219,7 @@ CHECKS: dict[str, Callable[..., Found]] = {
     "tables": _tables,
     "dead workers": _dead_workers,
     "orphans": _orphans,
-    "held": _held,
+    "incompatible": _incompatible,
     "queues": _queues,
     "unknown functions": _unknown_functions,
     "schedules": _schedules,
@@ -239,7 +240,7 @@ CHECKS: dict[str, Callable[..., Found]] = {
 )
 @as_json
 def doctor(ready: float, transaction: float, as_json: bool) -> None:
-    """Say why work does not go on: what is stuck, unserved, dead or held, who blocks whom.
+    """Say why work does not go on: what is stuck, unserved, dead or incompatible, and who blocks whom.
 
     Exit code 1 when something is wrong.
     """
@@ -266,7 +267,7 @@ def _print(facts: Facts, findings: list[Finding]) -> None:
 
 
 def _shown(check: str, facts: Facts) -> str:
-    """Something to see where all is well."""
+    """A figure to show beside a check that found nothing."""
     if check == "queues" and facts["queues"]:
         ready = max(facts["queues"], key=lambda queue: queue["oldest_ready_seconds"])
         waiting = (
@@ -283,9 +284,9 @@ def _notes(facts: Facts) -> Iterable[str]:
     schema = facts["schema"]
     yield f"schema version {schema['version']}, this Currant needs {schema['needed']}; Postgres {schema['server']}"
     if not schema["sees_all"]:
-        yield "this role does not see what others' sessions do: grant pg_read_all_stats to it to know what they keep"
+        yield "this role cannot see what the sessions of others do: grant pg_read_all_stats to it"
     for back in facts["handed_back"]:
         yield (
-            f"{back['function']} {back['id']} has gone back {back['times']} times at no cost: if it is no long task in "
-            "many roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
+            f"{back['function']} {back['id']} was handed back {back['times']} times at no cost: if it is no long task "
+            "in many roll-outs, look for what in it sends signals to its own process (os.kill, os.killpg, `kill 0`)"
         )

@@ -22,7 +22,7 @@ STATES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
     "--held",
     "held",
     is_flag=True,
-    help="Only runs that do not fit the code that is deployed, with the step that differs.",
+    help="Only runs that do not fit the deployed code, with the step that differs. --held is the older name.",
 )
 @click.option("--roots", is_flag=True, help="Only runs, not their steps.")
 @as_json

@@ -21,13 +21,13 @@ from currant.rust_bridge import RustBridge
 @click.argument("function")
 @click.argument("json_args", required=False)
 @click.option("-m", "--module", "modules", multiple=True, help="Import this module and look FUNCTION up in it.")
-@click.option("-q", "--queue", help="The queue to put it in, in place of the function's own.")
+@click.option("-q", "--queue", help="The queue to put it in, instead of the function's own.")
 @click.option("--priority", type=int, help="0 to 10, higher first.")
 @click.option("--delay", callback=duration, help="Not before this time has passed: 30s, 5m, 1h30m, 7d.")
 @click.option("--run-at", callback=moment, help="Not before this moment: 2026-01-31T10:00:00+01:00.")
-@click.option("--retries", type=int, help="How many times it is tried again after it has failed.")
+@click.option("--retries", type=int, help="How many times it is tried again after a failure.")
 @click.option("--run-timeout", callback=duration, help="Time-out of an attempt of a task, or of the whole workflow.")
-@click.option("--idempotency-key", help="One that is there with this key already is not made again: its id is printed.")
+@click.option("--idempotency-key", help="Enqueue it once: if an execution with this key exists, print its id.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it as JSON.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="With --wait: seconds to wait at most.")
 def queue(
@@ -61,7 +61,7 @@ def queue(
 
 
 def _with_options(function: Function[..., Any], given: dict[str, Any]) -> Function[..., Any]:
-    """The function with the options that were given on the command line. Raises `Mistake`."""
+    """The function with the options of the command line. Raises `Mistake`."""
     try:
         return function.options(**{name: value for name, value in given.items() if value is not None})
     except (TypeError, ValueError) as error:
@@ -76,7 +76,7 @@ def _wait(id: str, timeout: float | None) -> Any:
         left = None if limit is None else limit - time.monotonic()
         if left is not None and left <= 0:
             raise CurrantError(f"{id} has not ended within {timeout:g} s; it goes on")
-        # In short waits, so that Ctrl-C is heard.
+        # In short waits, between which Ctrl-C works.
         state, payload = bridge.wait_execution(id, 0.5 if left is None else min(0.5, left))
         if state == "completed":
             return json.loads(payload)

@@ -1,4 +1,4 @@
-"""`currant queues`: what each queue has, and who serves it."""
+"""`currant queues`: the executions of each queue, by what they wait for, and its workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from currant.rust_bridge import RustBridge
 
 
 def _idle_queue(name: str) -> Row:
-    """A queue where all is done and that nobody serves now: the database counts nothing for it."""
+    """The row of a queue without unfinished executions and without workers: the database has none for it."""
     counts = dict.fromkeys(("ready", "blocked", "delayed", "running", "suspended", "held"), 0)
     return {"queue": name, **counts, "oldest_ready_seconds": 0.0, "workers": 0}
 
@@ -20,9 +20,10 @@ def _idle_queue(name: str) -> Row:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @as_json
 def queues(names: tuple[str, ...], as_json: bool) -> None:
-    """Show the queues (or only those NAMEd): what is ready, blocked, delayed, running, suspended, and who serves them.
+    """Show how many executions of each queue (or of each NAME) are ready, blocked, delayed, running, suspended.
 
-    What is blocked waits for the definition of its function: its concurrency limit is reached, or it is suspended.
+    Blocked executions await a permit: the concurrency limit of their function is reached, or its definition suspends
+    it. Incompatible ones do not fit the deployed code; they are among the suspended ones.
     """
     bridge = RustBridge()
     rows = bridge.queues()
@@ -44,4 +45,4 @@ def queues(names: tuple[str, ...], as_json: bool) -> None:
         ]
         for row in rows
     ]
-    print_table(("queue", *counts, "oldest ready", "workers"), cells)
+    print_table(("queue", *counts[:-1], "incompatible", "oldest ready", "workers"), cells)

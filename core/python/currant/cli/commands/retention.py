@@ -13,13 +13,13 @@ from currant.rust_bridge import RustBridge
 
 @click.group()
 def retention() -> None:
-    """Say how long ended runs of a queue are kept: for ever, unless this or their function's definition says else."""
+    """Set how long ended runs of a queue are kept, by default for ever. A function's definition outranks it."""
 
 
 @retention.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """Show the queues whose ended runs do not stay for ever."""
+    """Show the queues whose ended runs are deleted, and after how long."""
     rows = RustBridge().queue_retentions()
     if as_json:
         print_json(rows)
@@ -31,7 +31,7 @@ def list_(as_json: bool) -> None:
 @click.argument("queue")
 @click.argument("duration")
 def set_(queue: str, duration: str) -> None:
-    """Delete runs of QUEUE, with their steps, DURATION (12h, 7d) after their end; those that have ended already too."""
+    """Delete runs of QUEUE, with their steps, DURATION (12h, 7d) after their end; this also deletes old runs."""
     try:
         seconds = parse_duration(duration)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Commands for whoever runs the database: roles."""
+"""`currant roles`: database roles with few rights."""
 
 from __future__ import annotations
 

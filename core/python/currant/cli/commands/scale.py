@@ -74,9 +74,10 @@ def simulate_(
     svg: Path | None,
     as_json: bool,
 ) -> None:
-    """Simulate a pool of workers under a load: waits, pod-hours, attempts that were cut.
+    """Simulate a pool of workers under a load; show waits, pod-hours, attempts that were cut.
 
-    Loads with names: steady, sine, burst, periodic, sparse, hourly, mixed, ramp, blind. Without any it simulates all.
+    The built-in loads are steady, sine, burst, periodic, sparse, hourly, mixed, ramp, blind. Without a LOAD all are
+    simulated.
     """
     base = _settings(None, settings)
     sources = _sources(names, traces, days, queue, base)
@@ -98,7 +99,7 @@ def simulate_(
 def _sources(
     names: Sequence[str], traces: Sequence[Path], days: float | None, queue: str | None, settings: Settings
 ) -> list[Callable[[int], Load]]:
-    """Each gives its load for a seed; traces are the same for all."""
+    """Functions that give a load for a seed; a trace is the same for every seed."""
     unknown = [name for name in names if name not in loads.NAMED]
     if unknown:
         raise Mistake(
@@ -139,7 +140,7 @@ def _history(days: float, queue: str | None, settings: Settings) -> Load:
 
 
 def _job(row: dict[str, Any], since: datetime) -> Job | None:
-    """A task that has run; workflows hold no slot while they wait."""
+    """A job for a task that has run; None for others: a waiting workflow takes no slot."""
     if row["kind"] != "task" or not row["started_at"] or not row["finished_at"]:
         return None
     created, started, finished = (
@@ -151,7 +152,7 @@ def _job(row: dict[str, Any], since: datetime) -> Job | None:
 
 
 def _settings(base: Settings | None, text: str | None) -> Settings:
-    """The settings, with those that the text names."""
+    """The settings `base` with those of the text replaced."""
     changed: dict[str, Any] = {}
     for part in filter(None, (text or "").split(",")):
         name, _, value = part.partition("=")
@@ -179,7 +180,7 @@ def _value(name: str, text: str) -> float | int:
 def _run(
     source: Callable[[int], Load], seeds: int, settings: str | None, variants: Sequence[str], keda: bool
 ) -> list[tuple[str, list[Result]]]:
-    """By scaler, a result for each seed."""
+    """The results by scaler, one for each seed."""
     makers: list[tuple[str, Callable[[Settings, int], Scaler], str | None]] = [("Native", lambda s, _: Native(s), None)]
     makers += [(f"Native, {variant}", lambda s, _: Native(s), variant) for variant in variants]
     if keda:
@@ -217,13 +218,13 @@ def _row(load: str, scaler: str, results: list[Result]) -> dict[str, Any]:
 
 @scale.command()
 @click.argument("pool", metavar="NAMESPACE/POOL")
-@click.option("-q", "--queue", "queues", multiple=True, help="Its queues, if no worker is there to tell.")
-@click.option("--set", "settings", metavar="NAME=VALUE,...", help="Its settings, where they are not the defaults.")
+@click.option("-q", "--queue", "queues", multiple=True, help="Its queues, when it has no worker now.")
+@click.option("--set", "settings", metavar="NAME=VALUE,...", help="Its settings that differ from the defaults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: bool) -> None:
     """Say how many pods NAMESPACE/POOL should have now, and why, from what is in the database.
 
-    Without the memory that the operator has: what it was a moment ago does not count.
+    The operator also knows its earlier decisions, which do not count here.
     """
     bridge = RustBridge()
     workers = [worker for worker in bridge.fleet([])["workers"] if worker["pool"] == pool]
@@ -249,7 +250,7 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
 
 
 def _of_workers(workers: list[dict[str, Any]]) -> Settings | None:
-    """The settings that the workers of a pool tell of. One that has not said its concurrency tells nothing."""
+    """The settings that the workers of a pool report; None when they report no concurrency."""
     slots = max((worker["concurrency"] for worker in workers), default=0)
     return Settings(concurrency=slots) if slots else None
 

@@ -1,4 +1,4 @@
-"""`currant schedules`: what runs by itself."""
+"""`currant schedules`: every schedule with its fire times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from currant.rust_bridge import RustBridge
 @click.command()
 @as_json
 def schedules(as_json: bool) -> None:
-    """Show the schedules: what runs by itself, when next, and what became of the last time."""
+    """Show the schedules: the function, the next and the last fire time, and its outcome."""
     rows = RustBridge().list_schedules()
     if as_json:
         print_json(rows)

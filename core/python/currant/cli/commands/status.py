@@ -13,7 +13,7 @@ from currant.rust_bridge import RustBridge
 @id_argument
 @as_json
 def status(id: str, as_json: bool) -> None:
-    """Print the state of execution ID. Exit code 1 when it failed or is not there."""
+    """Print the state of execution ID. Exit code 1 when it failed or does not exist."""
     execution = RustBridge().get_execution(id)
     if as_json:
         print_json(execution)

@@ -14,9 +14,9 @@ from currant.cli.run_worker import prepare, run_worker
 @concurrency_option
 @click.option("--name", help="How `currant workers` calls it; host and process id by default.")
 def worker(queues: tuple[str, ...], modules: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
-    """Run a worker until SIGTERM or Ctrl-C; then it finishes or hands back what it has. A second one stops it now.
+    """Run a worker until SIGTERM or Ctrl-C: it then finishes or hands back its tasks. A second signal stops it at once.
 
-    So does SIGHUP, as of a terminal that is closed, unless it is ignored (nohup).
+    SIGHUP (a closed terminal) does the same, unless it is ignored (nohup).
     """
     prepare(modules)
     run_worker(queues, concurrency, name)

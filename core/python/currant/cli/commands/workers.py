@@ -1,4 +1,4 @@
-"""`currant workers`: the workers that are there."""
+"""`currant workers`: the live workers."""
 
 from __future__ import annotations
 
