@@ -697,18 +697,23 @@ async fn a_server_that_is_not_what_was_asked_for_is_passed_over() {
     }
 }
 
-/// Verbs that do not change what the others need; a definition with a limit marks the executions that are there.
+/// Asks every verb that there is, so that none is forgotten. Each leaves the others what they need; a definition with a limit marks the
+/// executions that are there.
 async fn ask_every_verb(client: &Client, id: Uuid) {
+    let mut asked = Vec::new();
     macro_rules! ask {
-        ($($verb:expr,)*) => {$(
-            client.ask($verb).await.unwrap_or_else(|error| panic!("{}: {error}", stringify!($verb)));
+        ($($name:ident { $($fields:tt)* },)*) => {$(
+            client.ask($name { $($fields)* }).await.unwrap_or_else(|error| panic!("{}: {error}", stringify!($name)));
+            asked.push(stringify!($name));
         )*};
     }
     let (pools, queues) = (r#"[{"key": "p", "queues": ["q"]}]"#.to_string(), vec!["q".to_string()]);
     let definition = r#"[{"function": "f.task", "owner": "o", "concurrency_limit": 2,
         "schedules": [{"name": "s", "cron": "0 0 1 1 *"}]}]"#;
-    let payload = b"1".to_vec();
+    let (payload, worker_id) = (b"1".to_vec(), Uuid::now_v7());
     ask! {
+        SchemaVersion {},
+        Migrate {},
         ApplyDefinitions { items: definition.into() },
         ListDefinitions {},
         DefinitionStats { functions: vec!["f.task".into()] },
@@ -718,8 +723,11 @@ async fn ask_every_verb(client: &Client, id: Uuid) {
         SetQueueRetention { queue: "q".into(), retention: Some(60.0) },
         QueueRetentions {},
         Sweep { limit: 10, begin: false },
+        CreateKeyed { items: vec![keyed("other")] },
         GetExecution { id },
+        GetStatus { id },
         Show { id },
+        ListExecutions { filters: read::Filters::parse(b"{}").unwrap() },
         Queues {},
         Workers {},
         Doctor {},
@@ -731,12 +739,18 @@ async fn ask_every_verb(client: &Client, id: Uuid) {
         EndPods { pods: vec![("pod".into(), "Evicted".into())] },
         EndContainers { containers: vec![("pod".into(), "OOMKilled".into(), 0)] },
         PickUps { ids: vec![id] },
-        SendSignal { id, name: "go".into(), payload, dedup_key: "k".into() },
+        SendSignal { id, name: "go".into(), payload: payload.clone(), dedup_key: "k".into() },
         ResumeWorkflows { ids: vec![id] },
         CancelExecution { id, force: false },
         RetryExecution { id },
-        UpdateHeartbeat { worker_id: Uuid::now_v7(), name: "w".into(), queues },
+        UpdateHeartbeat { worker_id, name: "w".into(), queues },
+        ClaimExecutions { worker_id, queues: vec!["empty".into()], limit: 1 },
+        CompleteExecutions { worker_id, items: vec![(id, 1, payload.clone())] },
+        FailExecutions { worker_id, items: vec![(id, 1, payload, true)] },
+        SuspendWorkflows { worker_id, items: vec![(id, 1)] },
     }
+    let forgotten: Vec<_> = NAMES.iter().flat_map(|list| list.iter()).filter(|name| !asked.contains(name)).collect();
+    assert!(forgotten.is_empty(), "verbs that this test does not ask: {forgotten:?}");
 }
 
 /// Rule e: the flag is committed before the look, the work before the wake-up, so that in every order one sees the other. The look

@@ -30,6 +30,9 @@ async def order(order_id: str, amount: int) -> dict[str, int]:
     await send.run(5)  # type: ignore[arg-type]
     await send.run()  # type: ignore[call-arg]
     await add.run(1, c=2)  # type: ignore[call-arg]
+    await add.options(timeout="5 s").run(1, 2)  # type: ignore[arg-type]
+    await add.options(retry=3).run(1, 2)  # type: ignore[arg-type]
+    await add.options(colour="red").run(1, 2)  # type: ignore[call-arg]
     return {order_id: amount}
 
 

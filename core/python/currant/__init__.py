@@ -1,6 +1,6 @@
 """Durable execution on Postgres: calls of `@task` and `@workflow` functions survive crashes, deploys and fail-overs."""
 
-from currant._functions.options import Retry
+from currant._calls.retry import Retry
 from currant.client import Client, Handle, configure, default_client, get_handle, send_signal, send_signal_sync
 from currant.context import (
     Attempt,

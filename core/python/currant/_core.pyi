@@ -2,20 +2,26 @@
 
 from typing import Any, final
 
-__all__ = ["Core", "Engine", "Mailbox", "after_fork", "derive_id", "new_id", "retry_delay", "verb_signatures"]
+from currant._calls.options import NewExecution
+from currant._calls.retry import Policy
+
+__all__ = [
+    "Core",
+    "Engine",
+    "Mailbox",
+    "after_fork",
+    "derive_id",
+    "lengths",
+    "new_id",
+    "ranges",
+    "retry_delay",
+    "verb_signatures",
+]
 
 # A verb given `reply=(mailbox, token)` returns None at once and its outcome arrives in the mailbox under that
 # token; without it the verb blocks (the interpreter lock is released) and returns or raises.
 _Reply = tuple[Mailbox, int]
 
-# (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): seconds; jitter 0..1; names
-# of classes
-_Policy = tuple[int, float, float, float, float, list[str], int]
-# (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers): run_at in microseconds
-# since 1970, UTC; headers a JSON object
-_Call = tuple[str, str, str, int, bytes, _Policy, float | None, float | None, int | None, int, str | None]
-# (id, call, idempotency_key, checked)
-_NewExecution = tuple[str, _Call, str | None, str | None]
 # (run_id, key, seq, clock, status, payload): an outcome to deliver to a hot workflow; the answer is `Engine.commands`
 _Activation = tuple[str, str, int, int, str, bytes]
 
@@ -36,7 +42,7 @@ class Core:
     @property
     def url(self) -> str: ...
     def close(self) -> None: ...
-    def create_executions(self, items: list[_NewExecution], reply: _Reply | None = None) -> list[str]: ...
+    def create_executions(self, items: list[NewExecution], reply: _Reply | None = None) -> list[str]: ...
     def wait_execution(
         self, id: str, timeout: float | None = None, reply: _Reply | None = None
     ) -> tuple[str, bytes]: ...
@@ -125,8 +131,10 @@ class Engine:
     def stop(self, timeout: float, reply: _Reply | None = None) -> None: ...
     def stats(self) -> dict[str, int]: ...
 
-def retry_delay(policy: _Policy, attempt: int, random: float) -> float: ...
+def retry_delay(policy: Policy, attempt: int, random: float) -> float: ...
 def new_id() -> str: ...
 def derive_id(run_id: str, key: str) -> str: ...
 def after_fork() -> None: ...
 def verb_signatures() -> list[str]: ...
+def ranges() -> list[tuple[str, float, float]]: ...
+def lengths() -> list[tuple[str, int]]: ...

@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 from currant import context, rust_bridge, settings
 from currant._base.checks import signal_name, waiting_time
+from currant._calls.options import NewExecution
 from currant._payloads import codec
 from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
 from currant.errors import CurrantError, ExecutionCancelled, NotFound, UncheckedInput
-from currant.rust_bridge import Core, Engine, Mailbox, NewExecution
+from currant.rust_bridge import Core, Engine, Mailbox
 
 R = TypeVar("R", covariant=True)
 Decode = Callable[[bytes], Any]
@@ -71,7 +72,7 @@ class Client:
         for _ in range(_SCHEMA_CHANGES):
             new = self._input_schemas.checked(new, named)
             try:
-                return self.core.create_executions(new) if new else []  # type: ignore[arg-type]  # a NamedTuple is its tuple
+                return self.core.create_executions(new) if new else []
             except UncheckedInput as schemas:
                 self._input_schemas.update(str(schemas))
         raise _restless()

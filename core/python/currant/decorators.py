@@ -7,19 +7,19 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from currant import context, tracing, transactional
-from currant._base.checks import text, whole_number
+from currant._base import limits
+from currant._base.checks import Range, text, whole_number
+from currant._base.names import real_module
+from currant._calls.options import Call, CallOptions, DeclaredOptions, NewExecution, Options
 from currant._functions import duplicates
-from currant._functions.names import real_module
-from currant._functions.options import DEFAULT, Default, Options, Retry
 from currant._payloads.signatures import Signature
 from currant._workflow.replay_check import CHECKS, ReplayCheck
 from currant.client import Handle, default_client
 from currant.errors import CurrantError, NotRunning, SerializationError, mistake
-from currant.rust_bridge import Call, NewExecution, Policy, new_id
+from currant.rust_bridge import new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ class Function(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(plain)
         self._options = options
         self._signature = Signature(plain, self.name, names)
-        self._stored: tuple[Policy, float | None] | None = None
+        self._stored: tuple[Any, ...] | None = None
         self.module_run = duplicates.module_run(plain)
         self.bind = self._signature.bind
         self.encode_args = self._signature.encode_args
@@ -79,78 +79,30 @@ class Function(Generic[P, R]):
         """The durable call as it is stored. Raises `TypeError` and `SerializationError`."""
         options = self._options
         if self._stored is None:  # the settings are read at the first call, not at import
-            self._stored = options.policy_for(self.kind), options.timeout_for(self.kind)
-        policy, timeout = self._stored
+            self._stored = options.stored(self.kind)
         return Call(
             self.kind,
             self.name,
             options.queue or workflow_queue or "default",
             options.priority,
             self.encode_args(args, kwargs),
-            policy,
-            timeout,
-            options.delay,
-            options.run_at,
-            options.given,
+            *self._stored,
         )
 
     def declaration(self) -> dict[str, Any]:
         """What the decorator and the settings say, as workers register it for enqueues from SQL and by schedules."""
-        policy, options = self._options.policy_for(self.kind), self._options
-        return {
-            "function": self.name,
-            "kind": self.kind,
-            "queue": options.queue,
-            "priority": options.priority,
-            "timeout": options.timeout_for(self.kind),
-            "max_attempts": policy.max_attempts,
-            "retry_initial": policy.initial,
-            "retry_multiplier": policy.multiplier,
-            "retry_max_delay": policy.max_delay,
-            "retry_jitter": policy.jitter,
-            "non_retryable": policy.non_retryable,
-            "max_worker_losses": policy.max_worker_losses,
-        }
+        return {"function": self.name, "kind": self.kind, **self._options.declaration(self.kind)}
 
-    def options(
-        self,
-        *,
-        queue: str | Default | None = DEFAULT,
-        priority: int | Default = DEFAULT,
-        timeout: float | timedelta | Default | None = DEFAULT,
-        retry: Retry | Default | None = DEFAULT,
-        retries: int | Default | None = DEFAULT,
-        max_worker_losses: int | Default | None = DEFAULT,
-        delay: float | timedelta | Default | None = DEFAULT,
-        run_at: datetime | Default | None = DEFAULT,
-        idempotency_key: str | Default | None = DEFAULT,
-        connection: Any = DEFAULT,
-        **unknown: Any,
-    ) -> Self:
+    def options(self, **given: Unpack[CallOptions]) -> Self:
         """Give a copy with the same verbs and other options.
 
-        `timeout` and `delay` are seconds or a timedelta, `run_at` is a datetime with a time zone. `idempotency_key` is
-        unique per function while an execution with it exists that is not failed or cancelled. `connection` is an open
-        asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it. `queue`, `priority`,
-        `timeout`, retries and `max_worker_losses` given here outrank the function's definition, which outranks its
-        decorator.
+        docs/reference/options.md has them all. `queue`, `priority`, `timeout`, retries and `max_worker_losses` given
+        here outrank the function's definition, which outranks its decorator.
         Raises `TypeError` for an unknown option or a wrong type, `ValueError` for a value out of range or two options
         that contradict each other (`retry` and `retries`, `delay` and `run_at`).
         """
-        given = {
-            "queue": queue,
-            "priority": priority,
-            "timeout": timeout,
-            "retry": retry,
-            "retries": retries,
-            "max_worker_losses": max_worker_losses,
-            "delay": delay,
-            "run_at": run_at,
-            "idempotency_key": idempotency_key,
-            "connection": connection,
-        }
         bound = copy.copy(self)
-        bound._options = self._options.overriding({k: v for k, v in given.items() if v is not DEFAULT} | unknown)
+        bound._options = self._options.overriding(given)
         bound._stored = None
         return bound
 
@@ -366,51 +318,29 @@ def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
 def task(
     *,
-    queue: str | None = None,
     name: str | None = None,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    max_worker_losses: int | None = None,
-    timeout: float | timedelta | Default | None = DEFAULT,
-    priority: int = 5,
+    **options: Unpack[DeclaredOptions],
 ) -> TaskDecorator: ...
 def task(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    queue: str | None = None,
     name: str | None = None,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    max_worker_losses: int | None = None,
-    timeout: float | timedelta | Default | None = DEFAULT,
-    priority: int = 5,
+    **options: Unpack[DeclaredOptions],
 ) -> Any:
     """Register a function, `async def` or `def` (run in a thread), as a task: one unit of work, any I/O allowed.
 
-    `queue`: its own, else the calling workflow's, else `default`. `name`: how it is stored, default `module.qualname`.
-    `retries`: attempts after the first, default `WORKFLOWS_DEFAULT_RETRIES`; or `retry`, a `Retry`. `timeout`: seconds
-    or a timedelta for one attempt, None for no limit, default `WORKFLOWS_DEFAULT_TIMEOUT`. `priority`: 0 to 10, higher
-    first.
-    `max_worker_losses`: an attempt that is lost with its worker costs no retry; after so many lost workers that only
-    it can have killed, the next one fails it as `WorkerLost`. Default `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`; 0: it is
-    not started again after any worker is lost, which with `retries=0` makes at most once.
+    `name`: how it is stored, default `module.qualname`. `options`: `DeclaredOptions`, such as `queue`, `timeout` or
+    `retries`; docs/reference/options.md says what each means, and its default.
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
-    options = _checked(
-        queue=queue,
-        retries=retries,
-        retry=retry,
-        max_worker_losses=max_worker_losses,
-        timeout=timeout,
-        priority=priority,
-    )
+    checked = Options.declared(options)
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
         plain = _plain_function(plain, "task")
         kind = Task if inspect.iscoroutinefunction(plain) else SyncTask
-        return _register(kind(plain, _checked_name(name), options, names))
+        return _register(kind(plain, _checked_name(name), checked, names))
 
     return decorate if function is None else decorate(function)
 
@@ -420,29 +350,19 @@ def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]
 @overload
 def workflow(
     *,
-    queue: str | None = None,
     name: str | None = None,
     version: int = 1,
     replay_check: ReplayCheck = "arguments",
-    retries: int | None = None,
-    retry: Retry | None = None,
-    max_worker_losses: int | None = None,
-    timeout: float | timedelta | Default | None = DEFAULT,
-    priority: int = 5,
+    **options: Unpack[DeclaredOptions],
 ) -> WorkflowDecorator: ...
 def workflow(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    queue: str | None = None,
     name: str | None = None,
     version: int = 1,
     replay_check: ReplayCheck = "arguments",
-    retries: int | None = None,
-    retry: Retry | None = None,
-    max_worker_losses: int | None = None,
-    timeout: float | timedelta | Default | None = DEFAULT,
-    priority: int = 5,
+    **options: Unpack[DeclaredOptions],
 ) -> Any:
     """Register an `async def` function as a workflow: deterministic code whose `.run` calls are durable steps.
 
@@ -452,32 +372,21 @@ def workflow(
     default), or only by the same `"names"`; else it is held (`NonDeterminismError`).
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
-    options = _checked(
-        queue=queue,
-        retries=retries,
-        retry=retry,
-        max_worker_losses=max_worker_losses,
-        timeout=timeout,
-        priority=priority,
-    )
-    whole_number(version, "version", least=1)
+    checked = Options.declared(options)
+    whole_number(version, "version", Range(1, 2**31 - 1))
     if replay_check not in CHECKS:
         raise ValueError(f'replay_check is "arguments" or "names", not {replay_check!r}')
     names = sys._getframe(1).f_locals
 
     def decorate(plain: Callable[..., Any]) -> Function[..., Any]:
         plain = _plain_function(plain, "workflow")
-        return _register(Workflow(plain, _checked_name(name), options, names, version, replay_check))
+        return _register(Workflow(plain, _checked_name(name), checked, names, version, replay_check))
 
     return decorate if function is None else decorate(function)
 
 
-def _checked(**given: Any) -> Options:
-    return Options().changed(given)
-
-
 def _checked_name(name: str | None) -> str | None:
-    return None if name is None else text(name, "name", 500)
+    return None if name is None else text(name, "name", limits.FUNCTION_CHARACTERS)
 
 
 def _register(function: Function[..., Any]) -> Function[..., Any]:

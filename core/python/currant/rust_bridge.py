@@ -14,6 +14,8 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 import msgspec
 
 from currant import _core, settings
+from currant._calls.options import Call, NewExecution
+from currant._calls.retry import Policy
 from currant._core import Core, Engine, Mailbox, derive_id, new_id, retry_delay
 from currant._payloads.input_schemas import schema_problem
 from currant.errors import LeaseLost, NotFound
@@ -36,55 +38,6 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Policy(NamedTuple):
-    """When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
-
-    An attempt that is lost with its worker is no failed one. After `max_worker_losses` workers that only this execution
-    can have killed, the next one fails it as `WorkerLost`; 0: any lost worker does, it is not started again.
-    """
-
-    max_attempts: int
-    initial: float
-    multiplier: float
-    max_delay: float
-    jitter: float
-    non_retryable: list[str]
-    max_worker_losses: int = 3
-
-
-class Call(NamedTuple):
-    """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
-
-    `given` says what the call was given itself, as a sum: 1 queue, 2 priority, 4 timeout, 8 policy, 16 the policy's
-    `max_worker_losses`. For the rest the definition of the function, if there is one, takes the place of what is here.
-    `headers`: a trace context, JSON.
-    """
-
-    kind: str
-    function: str
-    queue: str
-    priority: int
-    args: bytes
-    policy: Policy
-    timeout: float | None = None
-    delay: float | None = None
-    run_at: int | None = None
-    given: int = 0
-    headers: str | None = None
-
-
-class NewExecution(NamedTuple):
-    """An enqueue: the id its client made, the call, and perhaps an idempotency key.
-
-    `checked`: the hash of the input schema that the arguments were checked against, empty for none; None: no check.
-    """
-
-    id: str
-    call: Call
-    idempotency_key: str | None = None
-    checked: str | None = None
 
 
 class Claimed(NamedTuple):
@@ -214,7 +167,7 @@ class RustBridge:
     @_Verb
     def create_executions(self, items: list[NewExecution]) -> list[str]:
         """Enqueue several calls in one commit; gives their ids in order."""
-        return self.core.create_executions(items)  # type: ignore[arg-type]  # a NamedTuple is its tuple
+        return self.core.create_executions(items)
 
     @_Verb
     def get_execution(self, id: str) -> dict[str, Any]:

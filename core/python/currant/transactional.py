@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
+from currant._calls.options import NewExecution, sql_options
 from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
-from currant.rust_bridge import NewExecution
 
 # The one statement, in each driver's way of writing parameters. Options go as text: a program may have given its
 # connection a jsonb codec of its own. It gives the id, or the input schema to check first, as JSON.
@@ -140,22 +140,7 @@ _METHOD = {"asyncpg": "fetchval", "psycopg": "cursor", "psycopg2": "cursor", "sq
 
 
 def _parameters(item: NewExecution) -> tuple[str, bytes, str, str | None]:
-    call = item.call
-    options: dict[str, Any] = {"id": item.id, "kind": call.kind, "defaults": {}}
-    retry = call.policy._asdict()
-    losses = retry.pop("max_worker_losses")
-    values = {
-        "queue": call.queue,
-        "priority": call.priority,
-        "timeout": call.timeout,
-        "retry": retry,
-        "max_worker_losses": losses,
-    }
-    for place, (name, value) in enumerate(values.items()):
-        (options if call.given & 1 << place else options["defaults"])[name] = value
-    given = {"delay": call.delay, "run_at": call.run_at, "idempotency_key": item.idempotency_key}
-    options.update({name: value for name, value in given.items() if value is not None})
-    return call.function, call.args, json.dumps(options), item.checked
+    return item.call.function, item.call.args, json.dumps(sql_options(item)), item.checked
 
 
 def _text(found: Any) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from currant import settings, tracing
-from currant._base.checks import text, whole_number
+from currant._base.checks import Range, text, whole_number
 from currant._base.user_errors import SafeLogger, interrupted
 from currant._worker import forks, stop_signals
 from currant._worker.builds import build_id
@@ -63,7 +63,7 @@ class Worker:
         self.settings = settings.load()
         self.concurrency = self.settings.max_concurrent
         if concurrency is not None:
-            self.concurrency = whole_number(concurrency, "concurrency", 1, 100_000)
+            self.concurrency = whole_number(concurrency, "concurrency", Range(1, 100_000))
         self.name = text(name, "name") if name is not None else f"{socket.gethostname()}-{os.getpid()}"[:200]
         self._functions = registry if functions is None else by_name(functions)
         if not self._functions:

@@ -1,52 +1,64 @@
-//! Python's tuples (named in `currant.rust_bridge`) to the core's types.
-use pyo3::exceptions::PyValueError;
+//! Python's named tuples (`Call`, `Policy`, `NewExecution`) to the core's types.
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 use uuid::Uuid;
 
+use super::values::{FromPython, PythonType};
 use crate::base::types::{Call, Kind, NewExecution, Policy};
-
-pub(super) type PolicyTuple = (i32, f64, f64, f64, f64, Vec<String>, i32);
-pub(super) type CallTuple =
-    (String, String, String, i16, Vec<u8>, PolicyTuple, Option<f64>, Option<f64>, Option<i64>, i32, Option<String>);
 
 pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
     Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
 }
 
-pub(super) fn to_policy(
-    (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses): PolicyTuple,
-) -> Policy {
-    Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses }
-}
+/// A struct of the core from the NamedTuple that has the same fields: by their names, in any order.
+macro_rules! by_fields {
+    ($type:ident { $($field:ident),* $(,)? }) => {
+        impl PythonType for $type {
+            fn python_type() -> String {
+                stringify!($type).into()
+            }
+        }
 
-pub(super) fn from_policy(policy: &Policy) -> PolicyTuple {
-    let Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses } =
-        policy.clone();
-    (max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses)
-}
-
-pub(super) fn to_call(tuple: CallTuple) -> PyResult<Call> {
-    let (kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers) = tuple;
-    let kind = match kind.as_str() {
-        "task" => Kind::Task,
-        "workflow" => Kind::Workflow,
-        other => return Err(PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {other:?}"))),
+        impl FromPython for $type {
+            fn from_python(value: &Bound<'_, PyAny>) -> PyResult<$type> {
+                Ok($type { $($field: field(value, intern!(value.py(), stringify!($field)))?),* })
+            }
+        }
     };
-    Ok(Call {
-        kind,
-        function,
-        queue,
-        priority,
-        args,
-        policy: to_policy(policy),
-        timeout,
-        delay,
-        run_at,
-        given,
-        headers,
+}
+
+by_fields!(Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses });
+by_fields!(Call { kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers });
+
+/// The error names the field, unless its value has said more.
+fn field<T: FromPython>(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<T> {
+    T::from_python(&value.getattr(name)?).map_err(|error| {
+        let py = value.py();
+        if error.is_instance_of::<PyTypeError>(py) {
+            PyTypeError::new_err(format!("{name}: {}", error.value(py)))
+        } else {
+            error
+        }
     })
+}
+
+impl PythonType for Kind {
+    fn python_type() -> String {
+        "str".into()
+    }
+}
+
+impl FromPython for Kind {
+    fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Kind> {
+        match value.extract()? {
+            "task" => Ok(Kind::Task),
+            "workflow" => Ok(Kind::Workflow),
+            other => Err(PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {other:?}"))),
+        }
+    }
 }
 
 /// Most calls of a batch are the same objects but for their arguments: these are translated once.
@@ -69,7 +81,7 @@ fn new_execution<'py>(item: &Bound<'py, PyTuple>, last: &mut Option<Translated<'
             Call { args: tuple.get_borrowed_item(ARGS)?.extract()?, ..call.clone() }
         }
         _ => {
-            let call = to_call(tuple.extract()?)?;
+            let call = Call::from_python(&tuple)?;
             *last = Some((tuple, Call { args: Vec::new(), ..call.clone() }));
             call
         }
@@ -77,7 +89,7 @@ fn new_execution<'py>(item: &Bound<'py, PyTuple>, last: &mut Option<Translated<'
     Ok(NewExecution { id: to_id(&id)?, call, idempotency_key, checked })
 }
 
-/// The place of the arguments in `CallTuple`.
+/// The place of the arguments in the NamedTuple.
 const ARGS: usize = 4;
 
 fn alike(call: &Bound<'_, PyTuple>, other: &Bound<'_, PyTuple>) -> PyResult<bool> {

@@ -7,12 +7,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::convert::{CallTuple, from_policy, to_call, to_id, to_new_execution};
+use super::convert::{to_id, to_new_execution};
 use super::core::Core;
 use super::errors::to_python;
 use super::mailbox::{Reply, answer};
+use super::values::FromPython;
 use crate::base::ids::new_id;
-use crate::base::types::{Claimed, Pod, WorkerInfo};
+use crate::base::types::{Call, Claimed, Pod, WorkerInfo};
 use crate::engine::Engine;
 use crate::engine::decide::config::Config;
 use crate::engine::items::{Activation, Asked, Command, Item, Record, RunItem, Verb};
@@ -172,7 +173,7 @@ fn task_tuple<'py>(py: Python<'py>, task: &Claimed) -> PyResult<Bound<'py, PyTup
         task.parent.map(|parent| parent.to_string()),
         PyBytes::new(py, &task.args),
         task.timeout,
-        from_policy(&task.policy),
+        &task.policy.non_retryable,
         &task.headers,
     )
         .into_pyobject(py)
@@ -242,8 +243,8 @@ where
 fn to_command(command: &Bound<'_, PyTuple>) -> PyResult<Command> {
     let name: String = field(command, 0)?;
     Ok(match name.as_str() {
-        "execute" => Command::Execute { key: field(command, 1)?, call: to_call(field::<CallTuple>(command, 2)?)? },
-        "detach" => Command::Detach { key: field(command, 1)?, call: to_call(field::<CallTuple>(command, 2)?)? },
+        "execute" => Command::Execute { key: field(command, 1)?, call: Call::from_python(&command.get_item(2)?)? },
+        "detach" => Command::Detach { key: field(command, 1)?, call: Call::from_python(&command.get_item(2)?)? },
         "timer" => Command::Timer { key: field(command, 1)?, due: field(command, 2)? },
         "signal" => Command::Signal { key: field(command, 1)?, name: field(command, 2)?, due: field(command, 3)? },
         "cancel" => Command::Cancel { key: field(command, 1)? },

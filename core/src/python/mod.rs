@@ -9,12 +9,27 @@ mod verbs;
 
 use pyo3::prelude::*;
 
-use self::convert::{PolicyTuple, to_id, to_policy};
+use self::convert::to_id;
+use self::values::FromPython;
+use crate::base::limits::{LENGTHS, RANGES};
+use crate::base::types::Policy;
 
 /// Seconds until a failed attempt is tried again; `attempt` counts from 1, `random` is in 0..1.
 #[pyfunction]
-fn retry_delay(policy: PolicyTuple, attempt: i32, random: f64) -> f64 {
-    crate::base::retry::retry_delay(&to_policy(policy), attempt, random)
+fn retry_delay(#[pyo3(from_py_with = Policy::from_python)] policy: Policy, attempt: i32, random: f64) -> f64 {
+    crate::base::retry::retry_delay(&policy, attempt, random)
+}
+
+/// The ranges of numbers, (name, least, most): `currant._base.limits` is made of them.
+#[pyfunction]
+fn ranges() -> Vec<(&'static str, f64, f64)> {
+    RANGES.iter().map(|range| (range.name, range.least, range.most)).collect()
+}
+
+/// The most characters of names, (name, most).
+#[pyfunction]
+fn lengths() -> Vec<(&'static str, usize)> {
+    LENGTHS.iter().map(|length| (length.name, length.most)).collect()
 }
 
 /// A UUID version 7.
@@ -44,6 +59,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(new_id, module)?)?;
     module.add_function(wrap_pyfunction!(derive_id, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(ranges, module)?)?;
+    module.add_function(wrap_pyfunction!(lengths, module)?)?;
     module.add_function(wrap_pyfunction!(verbs::verb_signatures, module)?)?;
     Ok(())
 }

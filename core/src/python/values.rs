@@ -44,7 +44,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(i32 = "int", i64 = "int", f64 = "float", bool = "bool", String = "str", Vec<u8> = "bytes");
+plain!(i16 = "int", i32 = "int", i64 = "int", f64 = "float", bool = "bool", String = "str", Vec<u8> = "bytes");
 
 impl PythonType for () {
     fn python_type() -> String {

@@ -7,11 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 from currant.decorators import Function
-from currant.rust_bridge import Policy
 from fake_core import Engine
 from support import eventually_async as eventually
-
-POLICY = Policy(4, 1.0, 2.0, 300.0, 0.1, [])
 
 
 def task_item(
@@ -19,8 +16,7 @@ def task_item(
 ) -> tuple[Any, ...]:
     name = function if isinstance(function, str) else function.name
     data = json.dumps({"args": args, "kwargs": {}}).encode()
-    policy = POLICY._replace(non_retryable=list(non_retryable))
-    return ("task", id or str(uuid4()), lease, 2, name, "jobs", None, data, 300.0, policy)
+    return ("task", id or str(uuid4()), lease, 2, name, "jobs", None, data, 300.0, list(non_retryable))
 
 
 def run_item(function: Function[..., Any] | str, *args: Any, id: str, history: Any = ((), ())) -> tuple[Any, ...]:

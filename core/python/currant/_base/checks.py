@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def number(value: Any, what: str, least: float, most: float = math.inf, above: bool = False) -> float:
-    """Check a number; `above`: it must be more than `least`."""
+class Range(NamedTuple):
+    """Numbers from `least` to `most`; `above`: without `least` itself."""
+
+    least: float
+    most: float
+    above: bool = False
+
+    def bounds(self, value: float) -> str:
+        """What a message says of the range. Of one that ends where nobody goes: only the bound that `value` missed."""
+        if self.most < _LONGEST:
+            return f"from {self.least:g} to {self.most:g}"
+        if self.most < value < math.inf:
+            return f"at most {self.most:g}"
+        return f"{'above' if self.above else 'at least'} {self.least:g}"
+
+
+_LONGEST = 1e10  # seconds: where the ranges of durations end
+
+
+def number(value: Any, what: str, range: Range) -> float:
+    """Check a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} is a number, not {value!r}")
-    fits = math.isfinite(value) and least <= value <= most and not (above and value == least)
-    if not fits:
-        bounds = (
-            f"from {least:g} to {most:g}" if math.isfinite(most) else f"{'above' if above else 'at least'} {least:g}"
-        )
-        raise ValueError(f"{what} must be {bounds}, not {value!r}")
+    if not range.least <= value <= range.most or (range.above and value == range.least):
+        raise ValueError(f"{what} must be {range.bounds(value)}, not {value!r}")
     return float(value)
 
 
-def whole_number(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
+def whole_number(value: Any, what: str, range: Range) -> int:
     """Check a whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} is a whole number, not {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{what} must be from {least} to {most}, not {value}")
+    if not range.least <= value <= range.most:
+        raise ValueError(f"{what} must be from {range.least} to {range.most}, not {value}")
     return value
 
 
@@ -40,11 +55,11 @@ def text(value: Any, what: str, longest: int = 200) -> str:
     return value
 
 
-def seconds(value: Any, what: str, above: bool = True) -> float:
+def seconds(value: Any, what: str, range: Range) -> float:
     """Check a duration: seconds, or a timedelta."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    return number(value, what, least=0, above=above)
+    return number(value, what, range)
 
 
 def waiting_time(value: Any, what: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from currant._base.names import class_name
 from currant._base.user_errors import SafeLogger, class_names, is_a, one_line
-from currant._functions.names import class_name
 from currant._payloads.codec import decode_error, encode_error
 from currant.errors import ExecutionFailed
 

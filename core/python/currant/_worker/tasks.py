@@ -76,7 +76,7 @@ class Tasks:
         workflow_id: str | None,
         args: bytes,
         timeout: float | None,
-        policy: tuple[Any, ...],
+        non_retryable: list[str],
         headers: str | None = None,
     ) -> None:
         """Start an attempt, on the event loop or in a thread."""
@@ -85,7 +85,7 @@ class Tasks:
         if function is None or function.kind != "task":
             self._fail_unknown(id, lease, name, number, queue)
             return
-        running = RunningTask(lease, Attempt(id, number, workflow_id, queue), function, policy[5])
+        running = RunningTask(lease, Attempt(id, number, workflow_id, queue), function, non_retryable)
         self._running[id, lease] = running
         if host.tracing is not None:
             running.span = host.tracing.attempt(name, id, number, queue, headers)

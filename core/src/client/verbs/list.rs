@@ -1,9 +1,11 @@
 //! The one list of the verbs that Python has. After a change: `make build`, then `make generate` writes `_core.pyi`.
 
-/// Gives the list to a macro. A line is `Struct = method(argument: Type = default) -> Answer = |conn| try;`.
+/// Gives the list to a macro, after `more`. A line is `Struct = method(argument: Type = default) -> Answer = |conn| try;`.
 macro_rules! for_each_verb {
-    ($make:ident) => {
+    ($make:ident $(, $more:tt)*) => {
         $make! {
+            $($more;)*
+
             /// Brings the schema up to this release; gives what was done (`Migrated`).
             Migrate = migrate() -> Json = |conn| quiet(migrate::migrate_as_json(conn).await), {
                 const NEEDS_NO_SCHEMA: bool = true;

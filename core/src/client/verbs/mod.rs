@@ -49,13 +49,17 @@ pub enum Limit {
 /// JSON as UTF-8 bytes: it crosses to Python as it is.
 pub type Json = Vec<u8>;
 
-/// `Name = method(field: Type) -> Answer = |conn| try, { overrides of Verb };` makes a struct with these fields, which is a `Verb`.
+/// `Name = method(field: Type) -> Answer = |conn| try, { overrides of Verb };` makes a struct with these fields, which is a `Verb`. All names go
+/// into a constant.
 macro_rules! verbs {
-    ($(
+    ($names:ident; $(
         $(#[$about:meta])*
         $name:ident = $method:ident($($field:ident: $type:ty $(= $default:tt)?),*) -> $answer:ty
             = |$conn:ident| $try:expr $(, { $($override:tt)* })?;
-    )*) => {$(
+    )*) => {
+        const $names: &[&str] = &[$(stringify!($name)),*];
+
+        $(
         $(#[$about])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -72,12 +76,18 @@ macro_rules! verbs {
 
             $($($override)*)?
         }
-    )*};
+        )*
+    };
 }
 
-for_each_verb!(verbs);
+for_each_verb!(verbs, OF_PYTHON);
+
+/// The names of all verbs, for tests.
+pub const NAMES: [&[&str]; 2] = [OF_PYTHON, OF_RUST];
 
 verbs! {
+    OF_RUST;
+
     /// Stores executions of which some have an idempotency key.
     CreateKeyed = create_keyed(items: Vec<NewExecution>) -> Vec<Created> = |conn| {
         let created = enqueue::create(conn, items).await?;

@@ -66,6 +66,9 @@ async def mistakes() -> None:
     await mail.run("ann", "bob")  # error: call-arg
     await ship.run("o")  # error: call-arg
     mail.options(queue=5)  # error: arg-type
+    mail.options(colour="red")  # error: call-arg
+    mail.options(retries="3")  # error: arg-type
+    task(delay=3)  # error: call-overload
     task(queue=5)  # error: call-overload
     workflow(versions=2)  # error: call-overload
     workflow(replay_check="name")  # error: call-overload

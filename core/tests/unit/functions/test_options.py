@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from currant import Retry, task, workflow
-from currant._functions.options import Options
+from currant._calls.options import Options
 from currant.rust_bridge import Policy
 
 

@@ -19,7 +19,7 @@ import pydantic
 import pytest
 
 from currant import SerializationError
-from currant._functions.options import Options
+from currant._calls.options import Options
 from currant._payloads import codec
 from currant.decorators import Task
 from random_types import (

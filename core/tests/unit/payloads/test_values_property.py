@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 import random_types
 from currant import SerializationError
-from currant._functions.options import Options
+from currant._calls.options import Options
 from currant._payloads import codec
 from currant.decorators import Task
 

@@ -1,0 +1,283 @@
+"""What can be said of a durable call beside its arguments: each option declared once, checked when it is given.
+
+The annotations of `DeclaredOptions` and `CallOptions` are the declaration. Type checkers read them at `@task`,
+`@workflow` and `.options()`; the checks, the list of SQL's options (a test compares it) and docs/reference/options.md
+follow from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NamedTuple, TypedDict, get_type_hints
+
+from currant import settings
+from currant._base import limits
+from currant._base.checks import Range, seconds, text, whole_number
+from currant._calls.retry import Policy, Retry
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Default:
+    """The type of `DEFAULT`: not given, so the setting decides (None is a value: no time-out)."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT = Default()
+
+
+class Call(NamedTuple):
+    """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
+
+    `given` says what the call was given itself, as the sum of `Option.bit`. For the rest the definition of the
+    function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
+    """
+
+    kind: str
+    function: str
+    queue: str
+    priority: int
+    args: bytes
+    policy: Policy
+    timeout: float | None = None
+    delay: float | None = None
+    run_at: int | None = None
+    given: int = 0
+    headers: str | None = None
+
+
+class NewExecution(NamedTuple):
+    """An enqueue: the id its client made, the call, and perhaps an idempotency key.
+
+    `checked`: the hash of the input schema that the arguments were checked against, empty for none; None: no check.
+    """
+
+    id: str
+    call: Call
+    idempotency_key: str | None = None
+    checked: str | None = None
+
+
+def _retry(value: Any) -> Retry:
+    if not isinstance(value, Retry):
+        raise TypeError(f"retry is a Retry(...), not {value!r}; for a number of retries write retries={value!r}")
+    return value
+
+
+def _retries(value: Any) -> Retry:
+    most = limits.MAX_ATTEMPTS.most - 1
+    return Retry(max_attempts=whole_number(value, "retries", Range(0, most)) + 1)
+
+
+def _run_at(value: Any) -> int:
+    if not isinstance(value, datetime):
+        raise TypeError(f"run_at is a datetime, not {value!r}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(f"run_at needs a time zone: {value.isoformat()} could be meant in any")
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: what it means (Markdown), its check, and what None does.
+
+    `bit`: in `Call.given`, of those that outrank the function's definition when a call is given them.
+    `none`: None is `"nothing"` (it takes back what was given), a `"value"` like others, or `"refused"`.
+    """
+
+    about: str
+    check: Callable[[Any], Any]
+    bit: int = 0
+    none: str = "nothing"
+
+
+class DeclaredOptions(TypedDict, total=False):
+    """The options of `@task` and `@workflow`; `.options()` has them, too."""
+
+    queue: Annotated[
+        str | None,
+        Option(
+            "Where workers look for it. Default: as a step the workflow's queue, else `default`.",
+            lambda value: text(value, "queue", limits.QUEUE_CHARACTERS),
+            bit=1,
+        ),
+    ]
+    priority: Annotated[
+        int,
+        Option(
+            "Higher goes first, within a queue. Default: 5.",
+            lambda value: whole_number(value, "priority", limits.PRIORITY),
+            bit=2,
+            none="refused",
+        ),
+    ]
+    timeout: Annotated[
+        float | timedelta | Default | None,
+        Option(
+            "The longest time of one attempt, of a workflow from its first start on: seconds or a timedelta; None: no "
+            "limit. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, of a workflow `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
+            lambda value: seconds(value, "timeout", limits.TIMEOUT),
+            bit=4,
+            none="value",
+        ),
+    ]
+    retry: Annotated[
+        Retry | None,
+        Option(
+            "When a failed attempt is tried again, as a `Retry(...)`; not together with `retries`. Default: "
+            "`WORKFLOWS_DEFAULT_RETRIES`, of a workflow none (a replay would fail alike).",
+            _retry,
+            bit=8,
+        ),
+    ]
+    retries: Annotated[
+        int | None,
+        Option("Attempts after the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8),
+    ]
+    max_worker_losses: Annotated[
+        int | None,
+        Option(
+            "An attempt that is lost with its worker costs no retry. After so many lost workers that only this call "
+            "can have killed, the next one fails it as `WorkerLost`. 0: it is not started again after any is lost, "
+            "which with `retries=0` makes at most once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
+            lambda value: whole_number(value, "max_worker_losses", limits.MAX_WORKER_LOSSES),
+            bit=16,
+        ),
+    ]
+
+
+class CallOptions(DeclaredOptions, total=False):
+    """The options of `.options()`."""
+
+    delay: Annotated[
+        float | timedelta | None,
+        Option(
+            "It becomes ready after so long: seconds or a timedelta; not together with `run_at`.",
+            lambda value: seconds(value, "delay", limits.DELAY._replace(least=0)),
+        ),
+    ]
+    run_at: Annotated[
+        datetime | None,
+        Option("It becomes ready then: a datetime with a time zone; not together with `delay`.", _run_at),
+    ]
+    idempotency_key: Annotated[
+        str | None,
+        Option(
+            "Unique per function while an execution with it exists that is not failed or cancelled: a second enqueue "
+            "gives a handle on the first.",
+            lambda value: text(value, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARACTERS),
+        ),
+    ]
+    connection: Annotated[
+        Any,
+        Option(
+            "An open asyncpg, psycopg or SQLAlchemy connection: the enqueue commits or rolls back with it.",
+            lambda value: value,
+        ),
+    ]
+
+
+def _declared(options: Any) -> dict[str, Option]:
+    hints = get_type_hints(options, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+OPTIONS = _declared(CallOptions)
+DECLARED = {name: OPTIONS[name] for name in _declared(DeclaredOptions)}
+_PAIRS = (("retry", "retries"), ("delay", "run_at"))  # one or the other
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a function or a bound copy of it. `delay`: seconds; `run_at`: microseconds since 1970, UTC."""
+
+    queue: str | None = None
+    priority: int = 5
+    timeout: float | Default | None = DEFAULT
+    retry: Retry | None = None
+    max_worker_losses: int | None = None
+    delay: float | None = None
+    run_at: int | None = None
+    idempotency_key: str | None = None
+    connection: Any = None
+    given: int = 0  # what `.options()` was given, as in `Call`: it outranks the function's definition
+
+    @classmethod
+    def declared(cls, given: DeclaredOptions) -> Options:
+        """Those of a decorator, checked. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
+        return cls()._changed({**given}, DECLARED)
+
+    def overriding(self, given: CallOptions) -> Options:
+        """A copy with those of a call or bound copy, which outrank the function's definition. Raises as `declared`."""
+        values = {**given}
+        changed = self._changed(values, OPTIONS)
+        bits = self.given
+        for name, option in OPTIONS.items():
+            value = values.get(name, DEFAULT)
+            if value is not DEFAULT:
+                bits = bits & ~option.bit if value is None and option.none == "nothing" else bits | option.bit
+        return replace(changed, given=bits)
+
+    def _changed(self, given: dict[str, Any], known: dict[str, Option]) -> Options:
+        unknown = sorted(given.keys() - known.keys())
+        if unknown:
+            raise TypeError(f"there is no option {unknown[0]!r}; there are {', '.join(known)}")
+        for one, other in _PAIRS:
+            if given.get(one) is not None and given.get(other) is not None:
+                raise ValueError(f"give {one} or {other}, not both")
+        values = {name: _checked(known[name], value) for name, value in given.items() if value is not DEFAULT}
+        retries = values.pop("retries", None)
+        if retries is not None:
+            values["retry"] = retries
+        if "delay" in values or "run_at" in values:  # the later word on when it is due replaces the earlier one
+            values = {"delay": None, "run_at": None, **values}
+        return replace(self, **values)
+
+    def policy_for(self, kind: str) -> Policy:
+        """The retry policy given, else that of the settings: a workflow is not tried again, it would fail alike."""
+        retry, losses = self.retry, self.max_worker_losses
+        if retry is None:
+            retry = Retry(max_attempts=settings.load().default_retries + 1 if kind == "task" else 1)
+        return retry.policy(settings.load().default_max_worker_losses if losses is None else losses)
+
+    def timeout_for(self, kind: str) -> float | None:
+        """The time-out given, else that of the settings, in seconds; None: no time-out."""
+        if not isinstance(self.timeout, Default):
+            return self.timeout
+        found = settings.load()
+        return found.default_timeout if kind == "task" else found.default_workflow_timeout
+
+    def stored(self, kind: str) -> tuple[Any, ...]:
+        """The fields of `Call` from `policy` to `given`: what the calls of one function have in common."""
+        return self.policy_for(kind), self.timeout_for(kind), self.delay, self.run_at, self.given
+
+    def declaration(self, kind: str) -> dict[str, Any]:
+        """By the columns of `currant.functions`, where workers register it for enqueues from SQL and by schedules."""
+        return {
+            "queue": self.queue,
+            "priority": self.priority,
+            "timeout": self.timeout_for(kind),
+            **self.policy_for(kind).columns(),
+        }
+
+
+def _checked(option: Option, value: Any) -> Any:
+    return None if value is None and option.none != "refused" else option.check(value)
+
+
+def sql_options(new: NewExecution) -> dict[str, Any]:
+    """The third argument of `currant.enqueue`: what the call was given itself, and `defaults` for the rest."""
+    call = new.call
+    retry, losses = call.policy.retry(), call.policy.max_worker_losses
+    values = {**call._asdict(), "retry": retry, "max_worker_losses": losses}
+    options: dict[str, Any] = {"id": new.id, "kind": call.kind, "defaults": {}}
+    for name, option in OPTIONS.items():
+        if option.bit and name in values:
+            (options if call.given & option.bit else options["defaults"])[name] = values[name]
+    due = {"delay": call.delay, "run_at": call.run_at, "idempotency_key": new.idempotency_key}
+    options.update({name: value for name, value in due.items() if value is not None})
+    return options
