@@ -12,6 +12,7 @@ import sys
 from scripts.generate import (
     bench_results,
     charts,
+    commands,
     core_stub,
     crds,
     dashboards,
@@ -29,6 +30,7 @@ GENERATORS: tuple[Generator, ...] = (
     Texts("core-stub", core_stub.outputs),
     Texts("limits", limits.outputs),
     Texts("options", options_page.outputs),
+    Texts("commands", commands.outputs),
     Texts("crds", crds.outputs, owned=("charts/currant/files/crds/*.yaml",)),
     Texts("dashboards", dashboards.outputs, owned=("charts/currant/files/dashboards/*.json",)),
     Texts("chart-values", charts.values_table),

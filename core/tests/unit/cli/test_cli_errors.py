@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
 import examples.saga  # noqa: F401  what the commands name is registered from the start
-from currant.cli import cli, run
+from currant.cli import cli, commands, run
 
 NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=0"
+NEW_COMMAND = '''
+import click
+from currant.cli.output import say
+
+@click.command()
+@click.argument("name")
+def greet(name: str) -> None:
+    """Say good morning."""
+    say(f"good morning, {name}")
+'''
 ID = "00000000-0000-7000-8000-000000000001"
 
 
@@ -97,6 +109,15 @@ def test_an_unknown_function_is_one_line_and_exit_code_1(
     code, out, err = run_and_read(capsys, "queue", "examples.saga.book_trips", '["t-1", "Rome"]')
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "did you mean examples.saga.book_trip" in err
+
+
+def test_a_new_module_among_the_commands_is_a_new_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greet.py").write_text(NEW_COMMAND)
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    assert "Say good morning." in run_and_read(capsys, "--help")[1]
+    assert run_and_read(capsys, "greet", "ann") == (0, "good morning, ann\n", "")
 
 
 @pytest.mark.parametrize("command", cli.list_commands(click.Context(cli)))
