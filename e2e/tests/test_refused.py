@@ -65,6 +65,6 @@ def test_scaling_by_hand_is_refused_where_the_operator_scales(namespace: Namespa
 
 
 def test_a_pool_does_not_move_to_another_database(namespace: Namespace) -> None:
-    namespace.apply(manifests.pool("settled", replicas=0))
+    namespace.apply(manifests.pool("existing", replicas=0))
     patch = json.dumps({"spec": {"database": {"secretRef": {"name": "another"}}}})
-    assert "database" in refusal("-n", namespace.name, "patch", "wp", "settled", "--type=merge", "-p", patch)
+    assert "database" in refusal("-n", namespace.name, "patch", "wp", "existing", "--type=merge", "-p", patch)

@@ -52,7 +52,7 @@ def chart_with_a_field_more(directory: Path) -> Path:
     return copy
 
 
-def marks(namespace: Namespace) -> dict[str, str]:
+def ids_of(namespace: Namespace) -> dict[str, str]:
     """The ids of the pool, the workflow and the pool's pods."""
     pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in namespace.pods("lasting")}
     return {kind: namespace.get(kind, "lasting")["metadata"]["uid"] for kind in ("wp", "cwf")} | pods
@@ -61,14 +61,14 @@ def marks(namespace: Namespace) -> dict[str, str]:
 def test_an_upgrade_with_a_changed_definition_keeps_the_objects(
     pools: Namespace, release: Release, tmp_path: Path
 ) -> None:
-    before = marks(pools)
+    before = ids_of(pools)
     assert "does not exist" in _explain_new_field()
     release.install(chart=chart_with_a_field_more(tmp_path))
     eventually("the field is served", lambda: "Comes next year." in _explain_new_field())
     show("explain", "workerpool.spec.nextYear")
     pools.patch("wp", "lasting", {"spec": {"nextYear": "soon"}})
     pools.ready("wp", "lasting")
-    assert marks(pools) == before
+    assert ids_of(pools) == before
     release.install()  # and back
 
 
@@ -91,13 +91,13 @@ def test_the_operators_logged_no_error_and_no_refusal(release: Release, pools: N
 
 
 def test_an_uninstall_leaves_pools_and_their_workers_and_nothing_of_its_own(pools: Namespace, release: Release) -> None:
-    before = marks(pools)
+    before = ids_of(pools)
     said = release.uninstall()
     assert "kept due to the resource policy" in said
     eventually("nothing of the release is left", lambda: not left())
     say("left of the release: nothing")
     pools.show("get", "wp,cwf,pods")
-    assert marks(pools) == before
+    assert ids_of(pools) == before
 
 
 def left() -> str:
@@ -120,11 +120,11 @@ def test_an_uninstall_that_keeps_nothing_drains_and_removes_everything(
     ]
     if foreign:
         pytest.skip(f"it would delete the WorkerPools and Workflows of {', '.join(sorted(set(foreign)))}")
-    before = marks(pools)
+    before = ids_of(pools)
     release.install("--set", "crds.keep=false")
     SYSTEM("exec", "currant-demo-postgres-0", "--", "createdb", "-U", "currant", database.name)
     pools.ready("wp", "lasting")
-    assert before.items() >= {kind: uid for kind, uid in marks(pools).items() if kind in ("wp", "cwf")}.items()
+    assert before.items() >= {kind: uid for kind, uid in ids_of(pools).items() if kind in ("wp", "cwf")}.items()
     release.uninstall()
     eventually("nothing of the release is left", lambda: not left())
     assert cluster()("get", "crd", *DEFINITIONS, "--ignore-not-found", "-o", "name") == ""

@@ -82,7 +82,7 @@ def check(generator: Generator) -> bool:
         problems = list(generator.problems())
     except Missing as missing:
         subprocess.run(
-            [CHECKOUT / "scripts" / "leave-out.sh", f"whether {missing.what} is generated", missing.how], check=True
+            [CHECKOUT / "scripts" / "leave-out.sh", f"whether {missing.what} is up to date", missing.how], check=True
         )
         return True
     for problem in problems:

@@ -16,7 +16,7 @@ END = "<!-- Written by hand again. -->"
 def golden_files() -> Outputs:
     """The chart, rendered in each mode. Raises `Missing` without a helm."""
     if helm.find_helm() is None:
-        raise Missing("what the chart renders", "put helm on the PATH, or let e2e/cluster build make one")
+        raise Missing("the chart's golden files", "put helm on the PATH, or let e2e/cluster build make one")
     with ThreadPoolExecutor() as pool:
         rendered = dict(zip(helm.MODES, pool.map(helm.render, helm.MODES), strict=True))
     return {f"charts/tests/golden/{mode}.yaml": helm.shortened(found) for mode, found in rendered.items()}
