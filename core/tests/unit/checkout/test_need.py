@@ -29,6 +29,7 @@ BASICS = (
     "mktemp",
     "dirname",
     "true",
+    "cp",
 )
 TOOLS = re.findall(r"^        ([a-z0-9 |]+)\) .*(?:packages|advice)=", NEED.read_text(), re.MULTILINE)
 
@@ -208,6 +209,28 @@ def test_a_minimal_rust_leaves_out_the_checks_that_it_lacks(machine: Machine) ->
     assert machine.notes() == [
         f"{name} on the Rust code (rustup component add {name})" for name in ("rustfmt", "clippy")
     ]
+
+
+def test_sqlx_cli_is_installed_by_cargo_in_the_version_of_the_crate(machine: Machine) -> None:
+    machine.add(
+        "cargo",
+        f'[ "$1" = --version ] && echo "cargo 1.99.0" && exit\necho "$*" >>{machine.log}\ncp {machine.bin}/cargo .venv/bin/cargo-sqlx',
+    )
+    (machine.checkout / ".venv/bin").mkdir(parents=True)
+    (machine.checkout / ".venv/.created").touch()
+    done = machine.need("sqlx")
+    assert done.stdout == "need: installing sqlx-cli into .venv (some minutes) ...\n"
+    assert "--locked --root .venv sqlx-cli --version 0." in machine.log.read_text()
+    assert done.returncode == 0
+
+
+def test_without_cargo_it_is_said_how_to_get_sqlx_cli(machine: Machine) -> None:
+    done = machine.need("sqlx")
+    assert done.returncode == 1
+    assert (
+        "error: sqlx is missing, or too old, and cannot be installed here: cargo install sqlx-cli --version 0."
+        in done.stderr
+    )
 
 
 def test_what_a_cluster_needs_is_not_left_out(machine: Machine) -> None:
