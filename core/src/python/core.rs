@@ -93,8 +93,8 @@ impl Core {
     ) -> PyResult<Py<PyAny>> {
         let (client, id) = (self.client()?, to_id(id)?);
         answer(py, reply, async move {
-            let standing = client.wait_execution(id, timeout).await?;
-            Ok((standing.state, standing.payload))
+            let status = client.wait_execution(id, timeout).await?;
+            Ok((status.state, status.payload))
         })
     }
 

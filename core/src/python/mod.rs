@@ -1,8 +1,10 @@
 //! The bridge: `currant._core`, the extension module. It translates and does nothing more; `core/python/currant/_core.pyi` is its signature.
+mod commands;
 mod convert;
 mod core;
 mod engine;
 mod errors;
+mod items;
 mod mailbox;
 mod values;
 mod verbs;
