@@ -73,7 +73,7 @@ async fn a_life(conn: &mut Conn) {
     commit(conn, me, &ends(&again, Action::Complete, Some("1"))).await;
     assert_eq!(state(conn, id).await, "completed");
 
-    read::standings(conn, &[id, task], &[id]).await.unwrap();
+    read::statuses(conn, &[id, task], &[id]).await.unwrap();
     read::get_execution(conn, id).await.unwrap();
 
     let unwanted = enqueue(conn, Kind::Task, "life").await;

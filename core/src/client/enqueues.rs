@@ -1,4 +1,4 @@
-//! Enqueues: whatever has gathered while the last commit was under way goes in the next one.
+//! Enqueues: those that gather while one commit is under way go into the next one.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::base::types::{Created, NewExecution};
 use crate::store::conn::Conn;
 use crate::store::enqueue;
 
-/// A commit takes at most so many executions, and no more once it has so many bytes of arguments.
+/// One commit takes at most so many executions, and no more once they have so many bytes of arguments.
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
 
-/// After so long without an enqueue the connection goes back to the pool.
+/// The connection goes back to the pool after so long without an enqueue.
 const LINGER: Duration = Duration::from_millis(200);
 
 pub(super) struct Enqueue {
@@ -27,7 +27,7 @@ pub(super) struct Enqueue {
     pub reply: oneshot::Sender<Result<Vec<Uuid>>>,
 }
 
-/// Takes whatever has gathered while the last commit was under way, and commits it.
+/// Takes the enqueues that have gathered while the last commit was under way, and commits them.
 pub(super) async fn commit_enqueues(
     shared: Arc<Shared>,
     mut inbox: mpsc::UnboundedReceiver<Enqueue>,
@@ -47,7 +47,7 @@ pub(super) async fn commit_enqueues(
     }
 }
 
-/// What commits enqueues. It keeps its connection while they come: to give one back to the pool and take it again is two round trips.
+/// Commits enqueues. It keeps its connection while they come: giving one back to the pool and taking it again is two round trips.
 struct Line {
     shared: Arc<Shared>,
     conn: Option<Conn>,
@@ -95,16 +95,16 @@ impl Line {
         }
     }
 
-    /// Commits all in one statement. A value that the database refuses is searched by halves: its enqueue alone fails.
-    /// What was not decided is given back with the reason. `again`: it may have been committed before, and the reply lost.
+    /// Commits all in one statement. A value that the database refuses is found by halving the batch: its enqueue alone fails.
+    /// Enqueues that were not decided are given back with the reason. `again`: they may be committed already, and the reply lost.
     async fn commit(&mut self, batch: Vec<Enqueue>, again: bool) -> std::result::Result<(), (Error, Vec<Enqueue>)> {
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             let items: Vec<&NewExecution> = part.iter().flat_map(|enqueue| &enqueue.items).collect();
             match self.create(&items).await {
-                Ok((created, told)) => {
-                    let notice = if told.asleep { Notice::WakeLater } else { Notice::Wake };
-                    let _ = self.wakes.send(notice(enqueued(&created, (!again).then_some(told.since))));
+                Ok((created, notified)) => {
+                    let notice = if notified.asleep { Notice::WakeLater } else { Notice::Wake };
+                    let _ = self.wakes.send(notice(enqueued(&created, (!again).then_some(notified.since))));
                     answer(part, &created);
                 }
                 Err(Error::Data { .. }) if part.len() > 1 => {
@@ -125,7 +125,7 @@ impl Line {
         Ok(())
     }
 
-    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, enqueue::Told)> {
+    async fn create(&mut self, items: &[&NewExecution]) -> Result<(Vec<Created>, enqueue::Notified)> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => none.insert(self.shared.connection().await?),
@@ -139,7 +139,7 @@ impl Line {
     }
 }
 
-/// Nobody may be there any more to hear it: a caller that gave up.
+/// A caller that gave up does not hear its answer.
 fn answer(part: Vec<Enqueue>, created: &[Created]) {
     let mut rest = created;
     for enqueue in part {

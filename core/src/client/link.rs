@@ -11,10 +11,10 @@ use crate::store::conn::{Conn, Pool};
 use crate::store::migrate;
 use crate::store::url::Target;
 
-/// Even an impatient client gives a busy server so much time for a statement.
+/// A busy server gets so much time for a statement, even from a client with a short time-out.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two tries while the database does not answer.
+/// The pauses between two tries while the database does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -114,7 +114,7 @@ impl Shared {
     }
 }
 
-/// A server that is gone without a word (with its node, behind a firewall) never answers: better a new connection and another try.
+/// Limits one try. A server that is gone with its node, or behind a firewall, never answers: a new connection may.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     match timeout(limit, work).await {
         Ok(result) => result,

@@ -1,7 +1,7 @@
 //! One process's way to one database: what is asked at the same time goes in one statement.
 //!
 //! Three tasks of the runtime serve all callers: one commits enqueues, whatever has gathered while the last commit was under way; one
-//! sends the wake-ups that follow commits; one looks for the results that callers wait for.
+//! sends the wake-ups that follow commits; one fetches the results that callers wait for.
 mod enqueues;
 mod link;
 mod results;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use self::enqueues::{Enqueue, commit_enqueues};
 use self::link::{Shared, closed};
-use self::results::{Waiter, look_for_results};
+use self::results::{Waiter, fetch_results};
 use self::verbs::{CancelExecution, CreateKeyed, GetStatus, SendSignal, Verb};
 use self::wakes::{Notice, send, send_wakes};
 use self::watcher::Watcher;
@@ -28,7 +28,7 @@ use crate::base::limits;
 use crate::base::runtime;
 use crate::base::types::{NewExecution, Wakes};
 use crate::store::enqueue;
-use crate::store::read::Standing;
+use crate::store::read::ExecutionStatus;
 use crate::store::url::Target;
 
 /// Cheap to clone; the clones share everything. Its tasks end with the last clone.
@@ -59,7 +59,7 @@ impl Client {
         let (waiters, waiter_inbox) = mpsc::unbounded_channel();
         handle.spawn(commit_enqueues(shared.clone(), enqueue_inbox, wakes.clone()));
         handle.spawn(send_wakes(shared.clone(), wake_inbox));
-        handle.spawn(look_for_results(shared.clone(), waiter_inbox));
+        handle.spawn(fetch_results(shared.clone(), waiter_inbox));
         Ok(Client { shared, enqueues, wakes, waiters, watcher: Arc::new(Mutex::new(Watcher::new())) })
     }
 
@@ -74,7 +74,7 @@ impl Client {
     /// Does a verb; again, as long as the client's time-out allows, while the database does not answer.
     pub async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer> {
         let (answer, wakes) = self.shared.ask(&verb).await?;
-        self.tell(wakes);
+        self.send_wakes(wakes);
         Ok(answer)
     }
 
@@ -107,16 +107,16 @@ impl Client {
         self.ask(CancelExecution { id, force }).await
     }
 
-    /// Waits until an execution has ended. After `seconds` gives how it stands, with `finished` false.
-    pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<Standing> {
+    /// Waits until an execution has ended. After `seconds` gives its status then, with `finished` false.
+    pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<ExecutionStatus> {
         if seconds.is_some_and(|seconds| seconds <= 0.0) {
             return self.ask(GetStatus { id }).await;
         }
         let (reply, answer) = oneshot::channel();
         self.waiters.send(Waiter { id, reply }).map_err(|_| closed())?;
         let Some(seconds) = seconds else { return answer.await.map_err(|_| closed())? };
-        if let Ok(standing) = timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)), answer).await {
-            return standing.map_err(|_| closed())?;
+        if let Ok(status) = timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)), answer).await {
+            return status.map_err(|_| closed())?;
         }
         self.ask(GetStatus { id }).await
     }
@@ -133,7 +133,7 @@ impl Client {
     }
 
     /// Sends the wake-ups of a commit; nobody waits for it but `flush`.
-    pub fn tell(&self, wakes: Wakes) {
+    pub fn send_wakes(&self, wakes: Wakes) {
         if !wakes.is_empty() {
             // Without its task the client is being dropped; workers find the work at their next poll.
             let _ = self.wakes.send(Notice::Wake(wakes));

@@ -1,4 +1,4 @@
-//! Waiting for results: all that a process waits for is looked for in one statement. No LISTEN, so that it works through any pooler.
+//! Waiting for results: one statement fetches all that a process waits for. No LISTEN, so that it works through any pooler.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use uuid::Uuid;
 use crate::base::error::{Error, Result};
 use crate::client::link::{Pauses, Shared, keep_or_close, within};
 use crate::store::read;
-use crate::store::read::Standing;
+use crate::store::read::ExecutionStatus;
 
-/// Between two looks: longer and longer while nothing ends.
+/// The pause between two fetches: longer and longer while nothing ends.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(250);
-/// Before a look for somebody new: for company, and so that looks take at most a third of the time.
+/// The pause before a fetch for a new waiter: others may join, and fetches take at most a third of the time.
 const BREATH: Duration = Duration::from_millis(1);
 
 pub(crate) struct Waiter {
     pub id: Uuid,
-    pub reply: oneshot::Sender<Result<Standing>>,
+    pub reply: oneshot::Sender<Result<ExecutionStatus>>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    waiters: HashMap<Uuid, Vec<oneshot::Sender<Result<Standing>>>>,
-    /// Not looked for yet: of these it is not known that they exist.
+    waiters: HashMap<Uuid, Vec<oneshot::Sender<Result<ExecutionStatus>>>>,
+    /// Waited for, but not fetched yet: whether they exist is not known.
     unseen: Vec<Uuid>,
 }
 
@@ -39,7 +39,7 @@ impl Waiting {
         replies.push(waiter.reply);
     }
 
-    /// Callers that gave up, by a time-out of theirs, are no longer looked for.
+    /// Results that no caller waits for any more, after a time-out of theirs, are no longer fetched.
     fn forget_the_gone(&mut self) {
         self.waiters.retain(|_, replies| {
             replies.retain(|reply| !reply.is_closed());
@@ -47,7 +47,7 @@ impl Waiting {
         });
     }
 
-    fn answer(&mut self, id: Uuid, result: &Result<Standing>) {
+    fn answer(&mut self, id: Uuid, result: &Result<ExecutionStatus>) {
         for reply in self.waiters.remove(&id).unwrap_or_default() {
             let _ = reply.send(result.clone());
         }
@@ -62,26 +62,26 @@ impl Waiting {
         self.unseen.clear();
     }
 
-    /// Answers whoever waits for what has ended or is not there; gives whether there were any.
-    fn settle(&mut self, unseen: Vec<Uuid>, found: Vec<Standing>) -> bool {
-        let mut settled = false;
+    /// Answers those that wait for an execution which has ended or does not exist; gives whether there were any.
+    fn answer_ended(&mut self, unseen: Vec<Uuid>, found: Vec<ExecutionStatus>) -> bool {
+        let mut answered = false;
         let mut there: std::collections::HashSet<Uuid> = std::collections::HashSet::new();
-        for standing in found {
-            there.insert(standing.id);
-            if standing.finished {
-                settled = true;
-                self.answer(standing.id, &Ok(standing));
+        for status in found {
+            there.insert(status.id);
+            if status.finished {
+                answered = true;
+                self.answer(status.id, &Ok(status));
             }
         }
         for id in unseen.into_iter().filter(|id| !there.contains(id)) {
-            settled = true;
+            answered = true;
             self.answer(id, &Err(read::not_found(id)));
         }
-        settled
+        answered
     }
 }
 
-pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Waiter>) {
+pub(crate) async fn fetch_results(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Waiter>) {
     let mut waiting = Waiting::default();
     let mut interval = SHORTEST;
     loop {
@@ -96,7 +96,7 @@ pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::Unbou
             waiting.add(next);
         }
         let began = Instant::now();
-        interval = match look(&shared, &mut waiting).await {
+        interval = match fetch(&shared, &mut waiting).await {
             Ok(true) => SHORTEST,
             Ok(false) => (interval * 3 / 2).min(LONGEST),
             Err(error) => {
@@ -107,7 +107,7 @@ pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::Unbou
         let floor = BREATH.max(began.elapsed() * 2);
         let ended = Instant::now();
         if let Ok(Some(next)) = timeout(interval.max(floor), inbox.recv()).await {
-            // Somebody new: look soon again, but together with whoever else comes until then.
+            // A new waiter: fetch soon, together with those that come until then.
             waiting.add(next);
             interval = SHORTEST;
             sleep_until(ended + floor).await;
@@ -115,8 +115,8 @@ pub(crate) async fn look_for_results(shared: Arc<Shared>, mut inbox: mpsc::Unbou
     }
 }
 
-/// One look. Waits out a database that does not answer, as long as the client's time-out allows.
-async fn look(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
+/// One fetch. Waits out a database that does not answer, as long as the client's time-out allows.
+async fn fetch(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
     let unseen = std::mem::take(&mut waiting.unseen);
     let ids: Vec<Uuid> = waiting.waiters.keys().copied().collect();
     let deadline = shared.deadline();
@@ -124,13 +124,13 @@ async fn look(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
     loop {
         let result = match shared.connection().await {
             Ok(mut conn) => {
-                let result = within(shared.patience(), read::standings(&mut conn, &ids, &unseen)).await;
+                let result = within(shared.patience(), read::statuses(&mut conn, &ids, &unseen)).await;
                 keep_or_close(&mut conn, result)
             }
             Err(error) => Err(error),
         };
         match result {
-            Ok(found) => return Ok(waiting.settle(unseen, found)),
+            Ok(found) => return Ok(waiting.answer_ended(unseen, found)),
             Err(error) if error.is_transient() && Instant::now() < deadline => pauses.pause().await,
             Err(error) => return Err(shared.reason(error).await),
         }

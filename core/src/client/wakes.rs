@@ -13,12 +13,12 @@ use crate::store::notify;
 /// So many notices are read at once.
 const MAX_NOTICES: usize = 2_000;
 
-/// So much later comes the look for workers that fell asleep during an enqueue which told all those that slept before.
+/// An enqueue notifies the workers that slept before it. Those that fell asleep during it are notified so much later.
 const LATER: Duration = Duration::from_millis(20);
 
 pub(super) enum Notice {
     Wake(Wakes),
-    /// Who slept when this was enqueued was told by the commit itself; it is about who fell asleep during it.
+    /// For workers that fell asleep during the enqueue: those that slept before were notified by its commit.
     WakeLater(Wakes),
     Flush(oneshot::Sender<()>),
 }
@@ -31,7 +31,7 @@ pub(super) async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedRe
     loop {
         let received = match due {
             None => inbox.recv_many(&mut notices, MAX_NOTICES).await,
-            // Out of time: what has gathered goes.
+            // The time is over: the notices that have gathered are sent.
             Some(due) => timeout_at(due, inbox.recv_many(&mut notices, MAX_NOTICES)).await.unwrap_or(1),
         };
         if received == 0 {
@@ -65,7 +65,7 @@ pub(super) async fn send_wakes(shared: Arc<Shared>, mut inbox: mpsc::UnboundedRe
     }
 }
 
-/// Tries again for a while: what lies in the pool may be connections to a server that is gone, and whoever is not told waits for a poll.
+/// Tries again for a while: the pool may hold connections to a server that is gone, and a worker that is not notified sleeps until it polls.
 pub(super) async fn send(shared: &Shared, wakes: &Wakes) -> Result<()> {
     let deadline = Instant::now() + shared.patience();
     let mut pauses = Pauses::new();

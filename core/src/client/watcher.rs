@@ -1,4 +1,4 @@
-//! Waiting for work without being a worker: whoever looks after queues that no worker serves is told when something becomes ready.
+//! Waiting for work without being a worker: the scaler is notified when something becomes ready in queues that no worker serves.
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -20,7 +20,7 @@ pub(crate) struct Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // A listener ends on the runtime, wherever its owner is let go.
+        // A listener ends on the runtime, wherever its owner is dropped.
         let _inside = runtime::handle().enter();
         self.listening = None;
     }
@@ -31,8 +31,8 @@ impl Watcher {
         Watcher { id: Uuid::now_v7(), listening: None }
     }
 
-    /// Waits until something becomes ready in these queues, or may have: true; or for so long: false. Where nobody can listen (a pooler
-    /// without a way past it) that is all it does.
+    /// Gives true once something becomes ready in these queues, or may have; false after `patience`. Behind a pooler with no way past it
+    /// nothing can listen: then it only waits.
     pub(crate) async fn wait(&mut self, shared: &Shared, queues: Vec<String>, patience: Duration) -> Result<bool> {
         if !self.listen(&shared.target, &queues).await? {
             sleep(patience).await;
@@ -43,7 +43,7 @@ impl Watcher {
         shared.ask(&SleepFor { watcher, queues: queues.clone(), seconds }).await?;
         let ready = shared.ask(&AnyReady { queues: queues.clone() }).await?.0 || self.hears(patience).await;
         if ready {
-            // Awake: a burst must not notify for each of its enqueues.
+            // No longer asleep: otherwise each enqueue of a burst would notify.
             shared.ask(&SleepFor { watcher, queues, seconds: 0.0 }).await?;
         }
         Ok(ready)
@@ -65,7 +65,7 @@ impl Watcher {
         let Some((_, listener)) = &mut self.listening else { return false };
         match timeout(patience, listener.next()).await {
             Ok(Ok(_)) => true,
-            // What was sent while the connection was lost is lost: better to look.
+            // A notification that was sent while the connection was lost is lost: something may be ready.
             Ok(Err(_)) => {
                 self.listening = None;
                 true

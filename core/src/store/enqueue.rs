@@ -13,13 +13,17 @@ pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Creat
 }
 
 /// Of an enqueue: whether its own commit notified who slept then, and which transaction it was.
-pub(crate) struct Told {
+pub(crate) struct Notified {
     pub asleep: bool,
     pub since: i64,
 }
 
 /// As `create`. With `tell` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
-pub(crate) async fn create_all(conn: &mut Conn, items: &[&NewExecution], tell: bool) -> Result<(Vec<Created>, Told)> {
+pub(crate) async fn create_all(
+    conn: &mut Conn,
+    items: &[&NewExecution],
+    tell: bool,
+) -> Result<(Vec<Created>, Notified)> {
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
@@ -65,20 +69,20 @@ pub(crate) async fn create_all(conn: &mut Conn, items: &[&NewExecution], tell: b
         && row.ordinal.is_none()
     {
         let stored = |item: &&NewExecution| Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
-        let told = Told { asleep: row.told, since: row.since };
-        return Ok((items.iter().map(stored).collect(), told));
+        let notified = Notified { asleep: row.told, since: row.since };
+        return Ok((items.iter().map(stored).collect(), notified));
     }
     let mut created = Vec::with_capacity(rows.len());
-    let told = Told { asleep: false, since: rows.first().map_or(0, |row| row.since) };
+    let notified = Notified { asleep: false, since: rows.first().map_or(0, |row| row.since) };
     for row in rows {
         created.push((row.ordinal, created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?));
     }
     created.sort_unstable_by_key(|(ordinal, _)| *ordinal);
-    Ok((created.into_iter().map(|(_, created)| created).collect(), told))
+    Ok((created.into_iter().map(|(_, created)| created).collect(), notified))
 }
 
 /// As `create_all`, of one.
-async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Told)> {
+async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Notified)> {
     let call = &item.call;
     let headers: Vec<_> = call.headers.as_deref().map(|headers| (item.id, headers)).into_iter().collect();
     let mut scope = conn.run_several(!headers.is_empty()).await?;
@@ -111,7 +115,7 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<
     write_headers(&mut scope, &headers).await?;
     scope.done().await?;
     let created = created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?;
-    Ok((vec![created], Told { asleep: row.told, since: row.since }))
+    Ok((vec![created], Notified { asleep: row.told, since: row.since }))
 }
 
 fn created_of(

@@ -251,7 +251,7 @@ pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
 
 /// How an execution stands; `payload` is the result or the error of one that has ended so.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
+pub struct ExecutionStatus {
     pub id: Uuid,
     pub state: String,
     pub finished: bool,
@@ -259,7 +259,7 @@ pub struct Standing {
 }
 
 /// Those of `ids` that have ended, and of `unseen` all that there are, in one statement.
-pub async fn standings(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<Standing>> {
+pub async fn statuses(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<ExecutionStatus>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id as "id!", state as "state!", finished as "finished!", payload from currant.standings($1, $2)"#,
@@ -269,13 +269,13 @@ pub async fn standings(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
-    let standing = rows.into_iter().map(|row| Standing {
+    let status = rows.into_iter().map(|row| ExecutionStatus {
         id: row.id,
         state: row.state,
         finished: row.finished,
         payload: row.payload.unwrap_or_default(),
     });
-    Ok(standing.collect())
+    Ok(status.collect())
 }
 
 /// For how many seconds these were ready before they were claimed. One that was handed on since has no answer.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::base::error::{Error, Result};
 use crate::base::types::{Created, Fired, NewExecution, Wakes};
 use crate::store::conn::Conn;
-use crate::store::read::{self, Filters, Standing};
+use crate::store::read::{self, ExecutionStatus, Filters};
 use crate::store::retention::{self, Swept};
 use crate::store::schedules;
 use crate::store::{control, definitions, doctor, enqueue, fleet, migrate, one_by_one};
@@ -99,8 +99,8 @@ verbs! {
     };
 
     /// The state and, once it has ended, the result or error of one execution.
-    GetStatus = get_status(id: Uuid) -> Standing = |conn| {
-        let found = read::standings(conn, &[], &[*id]).await?.pop();
+    GetStatus = get_status(id: Uuid) -> ExecutionStatus = |conn| {
+        let found = read::statuses(conn, &[], &[*id]).await?.pop();
         quiet(found.ok_or_else(|| read::not_found(*id)))
     };
 

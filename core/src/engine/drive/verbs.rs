@@ -56,13 +56,13 @@ async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str
             Ok(("completed", b"null".to_vec()))
         }
         Verb::Status { target } => {
-            let standing = client.wait_execution(*target, Some(0.0)).await?;
-            Ok(("completed", serde_json::to_vec(&standing.state).unwrap_or_default()))
+            let status = client.wait_execution(*target, Some(0.0)).await?;
+            Ok(("completed", serde_json::to_vec(&status.state).unwrap_or_default()))
         }
         Verb::Result { target } => {
-            let standing = client.wait_execution(*target, None).await?;
-            let payload = standing.payload;
-            match standing.state.as_str() {
+            let status = client.wait_execution(*target, None).await?;
+            let payload = status.payload;
+            match status.state.as_str() {
                 "completed" => Ok(("completed", payload)),
                 "failed" => Ok(("failed", payload)),
                 "cancelled" => Ok(("cancelled", Vec::new())),

@@ -145,7 +145,7 @@ impl Writer {
                 workers::register(conn, &self.shared.config.info),
             )
             .await?;
-            self.shared.client.tell(wakes);
+            self.shared.client.send_wakes(wakes);
             self.registered = true;
             self.known = true;
             self.shared.state().registered();
@@ -225,7 +225,7 @@ impl Writer {
                     if again {
                         wakes.since = None; // it may be an earlier transaction that made ready what they are about
                     }
-                    self.shared.client.tell(wakes);
+                    self.shared.client.send_wakes(wakes);
                 }
                 Err(Error::Data { message, .. }) if groups.len() == 1 && claim.is_none() => {
                     self.shared.say("error", format!("the database refused what an execution wrote: {message}"));
@@ -297,7 +297,7 @@ impl Writer {
                 };
             self.shared.state().took_over(dead);
             self.shared.wake_fd.wake();
-            self.shared.client.tell(wakes);
+            self.shared.client.send_wakes(wakes);
         }
         if !reply.known {
             let message = "this worker was declared dead while it could not reach the database; it starts anew";
@@ -335,7 +335,7 @@ impl Writer {
         let me = self.shared.config.info.id;
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let wakes = timed(&self.shared, Statement::Stop, self.timeout, workers::stop_worker(conn, me)).await?;
-        self.shared.client.tell(wakes);
+        self.shared.client.send_wakes(wakes);
         Ok(None)
     }
 }
