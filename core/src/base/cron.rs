@@ -86,8 +86,7 @@ impl Timetable {
     pub fn parse(cron: &str, time_zone: &str) -> Result<Timetable, String> {
         if cron.contains('@') && !MACROS.contains(&cron) {
             return Err(format!(
-                "cron {cron:?} cannot be read: of names there are {}; a time of another kind is written in five fields, such as \"0 3 * * *\", \
-                 and a run at a start (@reboot) is not the clock's",
+                "cron {cron:?} cannot be read: write one of {}, or five fields such as \"0 3 * * *\"; there is no @reboot",
                 MACROS.join(", ")
             ));
         }
