@@ -369,7 +369,7 @@ def workflow(
     Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out
     is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is that of its code, 1 or more.
     `replay_check`: a run that is rebuilt must ask for the steps that are recorded, with the same `"arguments"` (the
-    default), or only by the same `"names"`; else it is held (`NonDeterminismError`).
+    default), or only by the same `"names"`; else it becomes incompatible (`NonDeterminismError`).
     Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
     """
     checked = Options.declared(options)

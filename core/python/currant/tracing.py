@@ -271,12 +271,6 @@ def active() -> Tracing | None:
     return _active
 
 
-def reset() -> None:
-    """Read anew whether tracing is on."""
-    global _is_decided, _active
-    _is_decided, _active = False, None
-
-
 def headers() -> str | None:
     """The current context as headers for what is enqueued; None: tracing is off, or there is no trace."""
     tracing = active()

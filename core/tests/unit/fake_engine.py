@@ -180,7 +180,7 @@ class FakeEngine:
 
     @property
     def error(self) -> dict[str, Any]:
-        """What the run failed or was held with."""
+        """The error that ended the run or made it incompatible."""
         assert self.end is not None, f"the run has not ended; open: {self.open}"
         assert self.end[0] in ("fail", "hold"), self.end
         error: dict[str, Any] = json.loads(self.end[1])

@@ -310,7 +310,7 @@ ASKS: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "other_time_out": with_other(waits=3600.0),
     "written_otherwise": written_otherwise,
     "mistaken": asks_picky("bad"),
-    "mended": asks_picky("good"),
+    "fixed": asks_picky("good"),
 }
 
 BODIES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {

@@ -10,7 +10,7 @@ from currant import ExecutionFailed, Retry, task, workflow
 
 
 class CardDeclined(Exception):
-    """Nothing that another try would mend."""
+    """An error that another try does not fix."""
 
 
 class CardExpired(CardDeclined):

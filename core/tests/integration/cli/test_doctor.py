@@ -72,7 +72,9 @@ def test_a_dead_worker_and_what_runs_on_one_that_is_gone(doctor: Doctor, bridge:
     assert id in doctor()["orphans"][0]
 
 
-def test_a_function_that_no_worker_has_and_a_run_that_is_held(doctor: Doctor, bridge: RustBridge, db: Db) -> None:
+def test_a_function_that_no_worker_has_and_a_run_that_is_incompatible(
+    doctor: Doctor, bridge: RustBridge, db: Db
+) -> None:
     db.execute("insert into currant.workers (id, name, queues, tasks) values (gen_random_uuid(), 'w', '{q}', '{g}')")
     bridge.create_execution(call("g"))
     assert doctor() == {}

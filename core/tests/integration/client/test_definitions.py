@@ -44,7 +44,7 @@ def peak(notes: list[str]) -> int:
 
 
 def blocked(bridge: RustBridge, queue: str = "default") -> int:
-    """What waits for a place there."""
+    """The executions that await a permit there."""
     return sum(found["blocked"] for found in bridge.queues() if found["queue"] == queue)
 
 
@@ -91,7 +91,7 @@ async def test_a_limit_holds_when_a_worker_is_killed_and_its_runs_are_taken_over
     assert [await handle.result() for handle in handles] == [f"g{number}" for number in range(12)]
 
 
-async def test_a_run_that_waits_for_a_signal_has_its_place_and_a_forced_cancel_gives_it_to_the_next_at_once(
+async def test_a_run_that_waits_for_a_signal_has_its_permit_and_a_forced_cancel_gives_it_to_the_next_at_once(
     define: Apply, set_environment: SetEnvironment, board: Board, db: Connection, bridge: RustBridge
 ) -> None:
     define("waiting", concurrency_limit=1)

@@ -136,7 +136,7 @@ async def test_what_a_workflow_asks_for_is_asked_again_when_the_client_has_lost_
     assert signals == {"count": 1}
 
 
-async def test_a_run_that_is_put_out_while_its_worker_does_something_for_it_goes_on_elsewhere(
+async def test_a_run_that_is_evicted_while_its_worker_does_something_for_it_goes_on_elsewhere(
     db: Connection, board: Board, worker_process: Callable[..., WorkerProcess]
 ) -> None:
     first = worker_process("locks", "apps.locks", **rhythm())

@@ -248,7 +248,7 @@ def test_blocking_io_in_a_workflow_is_found_where_the_guard_is_installed(
             mistakes.talks.queue_sync(how).result_sync(timeout=30)
 
 
-async def test_code_that_no_longer_fits_its_history_is_held_and_goes_on_with_code_that_fits(
+async def test_code_that_no_longer_fits_its_history_is_incompatible_and_goes_on_with_code_that_fits(
     database: str, bridge: RustBridge, run_currant: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is not lost: `list --incompatible` and `show` have it and the step that differs in one line."""

@@ -120,7 +120,7 @@ def test_a_second_sigterm_ends_it_now(worker_process: Start, db: Connection, boa
     assert (row(db, run)["state"], row(db, run)["attempt"]) == ("pending", 0)
 
 
-def test_a_waiting_workflow_is_put_out_of_memory_and_goes_on_elsewhere(
+def test_a_waiting_workflow_is_evicted_and_goes_on_elsewhere(
     worker_process: Start, db: Connection, board: Board
 ) -> None:
     worker = start(worker_process)

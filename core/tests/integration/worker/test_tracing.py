@@ -35,13 +35,13 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def traced(exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+def traced(exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """Tracing is on."""
     monkeypatch.setenv("WORKFLOWS_TRACING", "on")
-    tracing.reset()
+    monkeypatch.setattr(tracing, "_is_decided", False)
+    monkeypatch.setattr(tracing, "_active", None)
     exporter.clear()
-    yield exporter
-    tracing.reset()
+    return exporter
 
 
 def functions() -> list[Function[..., Any]]:

@@ -175,7 +175,7 @@ async def test_a_workflow_over_its_time_out_fails_and_may_clean_up(worker: Worke
     assert states(db) == {"failed", "cancelled", "completed"}
 
 
-async def test_a_time_out_also_wakes_a_run_that_was_put_out_of_memory(local_worker: LocalWorker) -> None:
+async def test_a_time_out_also_wakes_a_run_that_was_evicted(local_worker: LocalWorker) -> None:
     async with local_worker("q", *functions()):
         handle = await app.too_long_asleep.queue()
         await eventually_async(lambda: RustBridge.show(str(handle))["steps"])

@@ -18,7 +18,7 @@ from support import eventually_async
 LocalWorker = Callable[..., Worker]
 Db = psycopg.Connection[dict[str, Any]]
 LIMIT = 30.0
-SOON = {"WORKFLOWS_WORKER_LONG_WAIT": "0.2"}  # put out what waits for longer
+SOON = {"WORKFLOWS_WORKER_LONG_WAIT": "0.2"}  # seconds of waiting after which a run is evicted
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def suspended(db: Db) -> int:
     return int(row["n"]) if row else 0
 
 
-async def test_beyond_max_hot_those_that_waited_longest_are_put_out(local_worker: LocalWorker, db: Db) -> None:
+async def test_beyond_max_hot_those_that_waited_longest_are_evicted(local_worker: LocalWorker, db: Db) -> None:
     # None of them waits for long by this setting: it is for their number that they go.
     worker = local_worker("q", *functions(), WORKFLOWS_WORKER_MAX_HOT="3", WORKFLOWS_WORKER_LONG_WAIT="86400")
     async with worker:
@@ -59,7 +59,7 @@ async def test_beyond_max_hot_those_that_waited_longest_are_put_out(local_worker
     assert steps == {"n": 24, "most": 1}, "a replay runs no recorded step again"
 
 
-async def test_a_run_that_was_put_out_comes_back_for_a_signal(local_worker: LocalWorker) -> None:
+async def test_a_run_that_was_evicted_comes_back_for_a_signal(local_worker: LocalWorker) -> None:
     async with local_worker("q", *functions(), **SOON):
         handle = await app.waiter.queue(1)
         await eventually_async(is_out(handle))
@@ -67,14 +67,14 @@ async def test_a_run_that_was_put_out_comes_back_for_a_signal(local_worker: Loca
         assert await handle.result(LIMIT) == 4
 
 
-async def test_a_run_that_was_put_out_comes_back_for_its_timer(local_worker: LocalWorker) -> None:
+async def test_a_run_that_was_evicted_comes_back_for_its_timer(local_worker: LocalWorker) -> None:
     async with local_worker("q", *functions(), **SOON):
         handle = await app.woken_by_timer.queue()
         await eventually_async(is_out(handle))
         assert await handle.result(LIMIT) == 4
 
 
-async def test_a_run_that_was_put_out_comes_back_for_a_child_s_outcome(local_worker: LocalWorker, db: Db) -> None:
+async def test_a_run_that_was_evicted_comes_back_for_a_child_s_outcome(local_worker: LocalWorker, db: Db) -> None:
     async with local_worker("q", *functions()):
         handle = await app.woken_by_child.queue()
         await eventually_async(lambda: len(RustBridge.show(str(handle))["executions"]) == 2)
@@ -110,7 +110,7 @@ async def test_every_branch_and_generator_ends_at_its_own_run_s_eviction(local_w
         assert await handle.result(LIMIT) == ["A", "B", 1]
 
 
-async def test_a_result_made_while_it_is_put_out_counts_for_nothing(local_worker: LocalWorker) -> None:
+async def test_a_result_made_while_it_is_evicted_counts_for_nothing(local_worker: LocalWorker) -> None:
     async with local_worker("q", *functions(), **SOON):
         target = await app.waiter.queue(1)
         handle = await app.swallows.queue(str(target))
@@ -120,7 +120,7 @@ async def test_a_result_made_while_it_is_put_out_counts_for_nothing(local_worker
         assert await target.result(LIMIT) == 4
 
 
-async def test_a_run_that_does_not_end_is_parked_and_goes_on_elsewhere(local_worker: LocalWorker) -> None:
+async def test_a_run_that_does_not_end_is_kept_and_goes_on_elsewhere(local_worker: LocalWorker) -> None:
     async with local_worker("q", *functions(), **SOON):
         handle = await app.stubborn.queue()
         await eventually_async(is_out(handle))

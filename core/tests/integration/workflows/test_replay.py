@@ -1,4 +1,4 @@
-"""Replay on real workers: exact after deaths at any point, and held when the code no longer fits."""
+"""Replay on real workers: exact after deaths at any point, and incompatible when the code no longer fits."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def is_held(handle: Handle[Any]) -> Callable[[], bool]:
         ("side_effect_first", "step 0: recorded is task apps.replay.work, the code asks for side_effect"),
     ],
 )
-async def test_a_run_whose_history_does_not_fit_the_code_is_held_until_code_that_fits_is_deployed(
+async def test_a_run_whose_history_does_not_fit_the_code_is_incompatible_until_code_that_fits_is_deployed(
     build: Callable[[str], Worker], ledger: Ledger, db: Db, code: str, message: str
 ) -> None:
     handle = await waiting_run(build)
@@ -245,7 +245,7 @@ SAID = "a b 1.0 1.1 1.2 o 0 EUR on"
         ("other_force", "step 7 (verb cancel), force: recorded is false, the code asks for true"),
     ],
 )
-async def test_a_step_that_asks_for_something_else_holds_the_run_until_code_that_fits_is_deployed(
+async def test_a_step_that_asks_for_something_else_makes_the_run_incompatible_until_code_that_fits_is_deployed(
     build: Callable[[str], Worker], ledger: Ledger, code: str, message: str
 ) -> None:
     """Among them two steps of one function that have changed places, whose results would be exchanged silently."""
@@ -286,7 +286,7 @@ async def test_a_workflow_may_have_only_the_names_compared(build: Callable[[str]
         assert await handle.result(LIMIT) == SAID
 
 
-async def test_a_run_whose_own_arguments_no_longer_fit_is_held_and_not_failed(
+async def test_a_run_whose_own_arguments_no_longer_fit_is_incompatible_and_not_failed(
     build: Callable[[str], Worker], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with build("first"):
@@ -313,7 +313,7 @@ async def test_a_retry_makes_the_step_that_failed_anew_with_what_the_fixed_code_
         with pytest.raises(ExecutionFailed, match="bad will not do"):
             await handle.result(LIMIT)
     RustBridge.retry_execution(str(handle))
-    async with build("mended"):
+    async with build("fixed"):
         assert await handle.result(LIMIT) == "a good"
     assert ledger.lines.count("good") == 1
     steps = {row["step_key"]: row["state"] for row in RustBridge.show(str(handle))["executions"] if row["parent_id"]}
@@ -322,7 +322,7 @@ async def test_a_retry_makes_the_step_that_failed_anew_with_what_the_fixed_code_
     assert steps["1"] in ("failed", "cancelled")
 
 
-async def test_a_held_run_is_tried_by_each_other_build_and_not_failed(
+async def test_an_incompatible_run_is_tried_by_each_other_build_and_not_failed(
     build: Callable[[str], Worker], ledger: Ledger
 ) -> None:
     handle = await waiting_run(build)
@@ -342,7 +342,7 @@ async def test_a_held_run_is_tried_by_each_other_build_and_not_failed(
         assert await handle.result(LIMIT) == "on"
 
 
-async def test_the_command_line_shows_held_runs_and_force_ends_them(
+async def test_the_command_line_shows_incompatible_runs_and_force_ends_them(
     build: Callable[[str], Worker], ledger: Ledger, run_currant: RunCurrant
 ) -> None:
     handle = await waiting_run(build)

@@ -82,7 +82,7 @@ async def test_runs_that_wait_hold_no_slot(local_worker: LocalWorker, db: Db) ->
         assert await (await app.ping.queue()).result(LIMIT) == "pong"
 
 
-async def test_a_run_put_out_of_memory_holds_nothing_but_rows(local_worker: LocalWorker, db: Db) -> None:
+async def test_an_evicted_run_holds_nothing_but_rows(local_worker: LocalWorker, db: Db) -> None:
     worker = local_worker("q", *functions(), WORKFLOWS_WORKER_LONG_WAIT="0.2")
     async with worker:
         handle = await app.long_then_short.queue()

@@ -85,7 +85,7 @@ async def test_a_point_that_is_passed_again_in_a_loop_keeps_its_version(deploy: 
         assert await finish(handle, signals=("go",)) == [[1, 1]]
 
 
-async def test_a_run_that_needs_code_which_is_gone_is_held(deploy: Deploy) -> None:
+async def test_a_run_that_needs_code_which_is_gone_is_incompatible(deploy: Deploy) -> None:
     async with deploy("new"):
         handle = await app.changing.queue()
         await asks_for_signals(handle, 1)

@@ -307,7 +307,7 @@ def test_a_side_effect_that_ends_with_any_error_is_recorded(name: str) -> None:
     assert (bool(engine.result), called) == (True, [1])
 
 
-async def test_commands_that_the_engine_does_not_take_hold_the_run(
+async def test_commands_that_the_engine_does_not_take_make_the_run_incompatible(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = engine.commands

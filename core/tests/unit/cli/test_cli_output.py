@@ -112,7 +112,7 @@ def test_a_long_value_is_cut_to_its_limit_on_one_line() -> None:
     assert len(shorten({"key": "x" * 300}, 50)) == 50
 
 
-def test_a_state_says_when_a_run_is_held_or_about_to_be_cancelled() -> None:
+def test_a_state_says_when_a_run_is_incompatible_or_about_to_be_cancelled() -> None:
     assert state_of(execution(ROOT, "f", state="suspended", held=True)) == "suspended (incompatible)"
     assert state_of(execution(ROOT, "f", state="running", cancel_requested=True)) == "running (cancelling)"
     assert state_of(execution(ROOT, "f", state="cancelled", cancel_requested=True)) == "cancelled"

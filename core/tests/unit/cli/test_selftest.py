@@ -319,7 +319,7 @@ async def test_until_then_it_gives_what_it_waits_for_and_its_error() -> None:
         await stop.unless(fail())
 
 
-async def test_marks_count_each_task_once() -> None:
+async def test_start_times_count_each_task_once() -> None:
     starts = StartTimes()
     starts.note(0)
     first = starts.times[0]

@@ -204,7 +204,7 @@ async def test_signals_are_sent_by_handle_or_id(core: Core) -> None:
 
 @pytest.mark.parametrize("id", ["nope", "\ud800", "", 5, None, b"01900000-0000-7000-8000-000000000002"])
 def test_a_handle_on_what_is_no_id_is_refused_where_it_is_made(id: Any) -> None:
-    """In a workflow the engine would refuse its verbs, and the run would be held."""
+    """In a workflow the engine would refuse its verbs, and the run would be incompatible."""
     with pytest.raises(NotFound, match="is not the id of an execution"):
         Handle(id)
 

@@ -360,7 +360,7 @@ def test_whenever_it_is_looked_at_it_turns_no_more_often_than_a_surplus_is_kept_
         assert down - last_up >= keep_time(world.pool, world.memory)
 
 
-def test_a_look_before_the_workers_have_heard_remembers_who_is_to_drain() -> None:
+def test_a_decision_before_the_workers_have_heard_remembers_who_is_to_drain() -> None:
     world = SlowWorld(Settings(max_pods=6, concurrency=1), 6, heard=0.5, gone=0.3)
     work = Work("a", running=1, service=3600.0, age=5000.0)
     first = next(decision for _ in range(20) if (decision := world.observe(5.0, work)).drain)

@@ -537,7 +537,7 @@ async def test_what_a_workflow_changes_in_a_default_is_not_the_default_of_the_ne
         assert commands == [("complete", result)]
 
 
-async def test_a_workflow_that_does_not_fit_its_history_is_held(engine: Engine) -> None:
+async def test_a_workflow_that_does_not_fit_its_history_is_incompatible(engine: Engine) -> None:
     id = str(uuid4())
     history = ([("0", "task", triple.name, None)], [("0", 1, 2_000_000, "completed", b"6")])
     _, commands = await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
@@ -546,7 +546,9 @@ async def test_a_workflow_that_does_not_fit_its_history_is_held(engine: Engine) 
     assert codec.decode_error(error).type == "NonDeterminismError"
 
 
-async def test_a_workflow_that_is_held_is_one_line_in_the_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_workflow_that_is_incompatible_is_one_line_in_the_log(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     id = str(uuid4())
     history = ([("0", "task", triple.name, None)], [("0", 1, 2_000_000, "completed", b"6")])
     await do(engine, run_item(quadruple, 3, id=id, history=history), "commands")
@@ -612,7 +614,9 @@ async def test_a_workflow_that_failed_by_a_mistake_is_not_tried_again(
     assert (verb, codec.decode_error(error).type, tuple(rest)) == ("fail", type, more)
 
 
-async def test_a_run_that_cannot_go_on_is_held_not_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_that_cannot_go_on_is_incompatible_not_lost(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def start(*_: Any) -> None:
         raise RuntimeError("a defect")
 
@@ -647,7 +651,7 @@ async def test_a_drain_waits_for_what_is_in_hand(engines: list[Engine]) -> None:
     assert [given[0] for given in engines[0].answers] == ["start", "drain", "complete", "stop"]
 
 
-async def test_a_drain_waits_until_workflows_are_put_out(engines: list[Engine]) -> None:
+async def test_a_drain_waits_until_workflows_are_evicted(engines: list[Engine]) -> None:
     id = str(uuid4())
     async with Worker(["jobs"], functions=FLOWS) as serving:
         await do(engines[0], run_item(naps, id=id), "commands")

@@ -118,7 +118,7 @@ def recorded_steps(engine: FakeEngine) -> list[int]:
     max_examples=CASES // 4, deadline=None, derandomize="CI" in os.environ, suppress_health_check=list(HealthCheck)
 )
 @given(st.data())
-def test_two_steps_of_one_function_that_change_places_hold_the_run(data: st.DataObject) -> None:
+def test_two_steps_of_one_function_that_change_places_make_the_run_incompatible(data: st.DataObject) -> None:
     def pick(n: int) -> int:
         return data.draw(st.integers(0, n - 1))
 
@@ -171,7 +171,7 @@ def test_outcomes_delivered_several_at_a_time_could_not_be_replayed() -> None:
 
 
 def test_the_commands_are_the_same_on_every_python_version_and_at_every_release() -> None:
-    """Another digest means that runs in flight would be held after an upgrade of Currant."""
+    """Another digest means that runs in flight would be incompatible after an upgrade of Currant."""
     digest = hashlib.sha256()
     for node, pick in programs(400):
         with engine_for(node) as engine:

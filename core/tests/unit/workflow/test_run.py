@@ -154,7 +154,7 @@ def test_a_cancelled_step_raises_execution_cancelled() -> None:
     assert engine.result == "task 'charge' (step 0) was cancelled"
 
 
-def test_an_outcome_that_does_not_fit_the_type_holds_the_run() -> None:
+def test_an_outcome_that_does_not_fit_the_type_makes_the_run_incompatible() -> None:
     """It fitted the function that gave it: this worker has other code, which must not fail the run for good."""
 
     async def main() -> Any:
@@ -372,7 +372,7 @@ def test_a_signals_time_out_counts_from_when_the_wait_starts() -> None:
 def test_a_wait_that_no_signal_could_end_is_refused_at_the_call(
     name: Any, timeout: Any, type: Any, error: Exception
 ) -> None:
-    """The engine takes no such name, so that the run would be held; after a bad `type` the signal would be gone."""
+    """The engine takes no such name, so that the run would be incompatible; after a bad `type` the signal would be gone."""
 
     async def main() -> Any:
         try:

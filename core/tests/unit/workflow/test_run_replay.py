@@ -1,4 +1,4 @@
-"""A run is rebuilt from its history: exactly, or it is held and says where it diverged."""
+"""A run is rebuilt from its history: exactly, or it is incompatible and says where it diverged."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ async def gives_no_more() -> Any:
         (gives_no_more, "step 1: recorded is task b, the code no longer asks for it"),
     ],
 )
-def test_code_that_no_longer_fits_the_history_holds_the_run_and_says_where(main: Main, message: str) -> None:
+def test_code_that_no_longer_fits_the_history_makes_the_run_incompatible_and_says_where(
+    main: Main, message: str
+) -> None:
     engine = running(two_steps)
     engine.deliver("0")
     changed(engine, main)
@@ -187,7 +189,7 @@ def test_code_that_no_longer_fits_the_history_holds_the_run_and_says_where(main:
     assert engine.run.finished
 
 
-def test_a_step_that_is_not_recorded_before_the_last_outcome_holds_the_run() -> None:
+def test_a_step_that_is_not_recorded_before_the_last_outcome_makes_the_run_incompatible() -> None:
     async def before() -> Any:
         await asyncio.gather(step("a"), step("b"))
 
@@ -200,7 +202,7 @@ def test_a_step_that_is_not_recorded_before_the_last_outcome_holds_the_run() -> 
     assert engine.error["message"].endswith("step 2: nothing is recorded, the code asks for task c")
 
 
-def test_a_step_that_is_not_recorded_between_two_outcomes_holds_the_run() -> None:
+def test_a_step_that_is_not_recorded_between_two_outcomes_makes_the_run_incompatible() -> None:
     async def branch(*names: str) -> None:
         for name in names:
             await step(name)
@@ -253,7 +255,7 @@ def test_no_code_can_catch_a_divergence_and_go_on(main: Main) -> None:
     assert [command[0] for command in engine.commands[-1]] == ["hold"]
 
 
-def test_a_held_run_goes_on_when_code_that_fits_is_deployed() -> None:
+def test_an_incompatible_run_goes_on_when_code_that_fits_is_deployed() -> None:
     engine = running(two_steps)
     engine.deliver("0", value="A")
     changed(engine, other_step)
@@ -278,7 +280,7 @@ def test_a_run_that_failed_by_its_code_goes_on_with_mended_code() -> None:
         await step("a")
         raise ValueError("a bug")
 
-    async def mended() -> Any:
+    async def fixed() -> Any:
         await step("a")
         slow = asyncio.create_task(step("slow"))  # type: ignore[var-annotated]
         await asyncio.sleep(0)
@@ -288,7 +290,7 @@ def test_a_run_that_failed_by_its_code_goes_on_with_mended_code() -> None:
     engine = running(broken)
     engine.deliver("0")
     engine.end = None
-    changed(engine, mended)
+    changed(engine, fixed)
     assert kinds(engine.commands[-1]) == [("execute", "1", "slow"), ("cancel", "1"), ("execute", "2", "b")]
     assert engine.crash() == []
     engine.deliver("2", value="B")
@@ -305,7 +307,7 @@ def swapped(*names: str) -> Main:
     return main
 
 
-def test_two_steps_of_one_function_that_change_places_hold_the_run() -> None:
+def test_two_steps_of_one_function_that_change_places_make_the_run_incompatible() -> None:
     engine = running(swapped("a", "b"))
     engine.deliver("0", value="A")
     engine.deliver("1", value="B", lost=True)
@@ -443,7 +445,7 @@ def typed(type: Any) -> Main:
     return main
 
 
-def test_a_recorded_result_that_no_longer_fits_holds_the_run_whatever_its_code_catches() -> None:
+def test_a_recorded_result_that_no_longer_fits_makes_the_run_incompatible_whatever_its_code_catches() -> None:
     engine = running(typed(str))
     engine.deliver("0", value="12a")
     changed(engine, typed(int))
@@ -504,7 +506,7 @@ def test_a_run_that_comes_to_the_change_later_records_the_newest() -> None:
     assert engine.commands[-1][0] == ("version", "!version:send-sms", "send-sms", b"2")
 
 
-def test_a_recorded_version_that_the_code_no_longer_takes_holds_the_run() -> None:
+def test_a_recorded_version_that_the_code_no_longer_takes_makes_the_run_incompatible() -> None:
     engine = changed(running(versioned(1, 2)), versioned(3, 4))
     assert engine.error["message"].endswith("get_version('send-sms'): recorded is 2, the code takes 3 to 4")
 
@@ -523,7 +525,7 @@ def test_a_side_effect_is_not_called_again() -> None:
     assert (engine.result, calls) == (1, [1])
 
 
-def test_a_recorded_side_effect_that_no_longer_fits_its_type_holds_the_run() -> None:
+def test_a_recorded_side_effect_that_no_longer_fits_its_type_makes_the_run_incompatible() -> None:
     """It fitted when it was recorded: this worker has other code, which must not fail the run for good."""
 
     def reading(type: Any) -> Main:
@@ -619,7 +621,7 @@ def test_a_step_made_before_an_eviction_does_not_start_in_it() -> None:
     assert reached == ["await", "detach"]
 
 
-def test_a_run_that_was_put_out_goes_on_after_a_rebuild() -> None:
+def test_a_run_that_was_evicted_goes_on_after_a_rebuild() -> None:
     async def main() -> Any:
         try:
             return await step("a")
@@ -632,7 +634,7 @@ def test_a_run_that_was_put_out_goes_on_after_a_rebuild() -> None:
     assert kinds(engine.deliver("0", value=1)) == [("execute", "1", "clean up")]
 
 
-def test_what_does_not_end_at_an_eviction_is_parked() -> None:
+def test_what_does_not_end_at_an_eviction_is_kept() -> None:
     stubborn = True
 
     async def main() -> None:
@@ -653,7 +655,7 @@ def test_what_does_not_end_at_an_eviction_is_parked() -> None:
     stubborn = False
 
 
-def test_tasks_that_wait_for_each_other_in_a_circle_are_parked() -> None:
+def test_tasks_that_wait_for_each_other_in_a_circle_are_kept() -> None:
     async def main() -> None:
         me = asyncio.current_task()
         assert me is not None
@@ -667,7 +669,7 @@ def test_tasks_that_wait_for_each_other_in_a_circle_are_parked() -> None:
     assert not engine.evict()
 
 
-def test_a_run_may_be_put_out_before_it_started() -> None:
+def test_a_run_may_be_evicted_before_it_started() -> None:
     run = WorkflowRun(RUN_ID, "w", "q", 1, two_steps, codec.encode)
     assert run.evict()
     assert run.finished
