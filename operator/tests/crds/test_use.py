@@ -179,7 +179,7 @@ def test_every_field_has_a_description(kubectl: Kubectl, kind: str) -> None:
 
 
 def test_kubectl_explain_says_what_a_field_is_for(kubectl: Kubectl) -> None:
-    assert "a ready execution should start within" in " ".join(
+    assert "within which a ready execution should start" in " ".join(
         kubectl("explain", "wp.spec.scaling.latencyTarget").split()
     )
-    assert "cancel the last one" in " ".join(kubectl("explain", "cwf.spec.schedules.overlap").split())
+    assert "Replace: the last run is cancelled" in " ".join(kubectl("explain", "cwf.spec.schedules.overlap").split())
