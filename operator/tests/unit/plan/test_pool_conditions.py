@@ -489,7 +489,7 @@ def test_a_pod_that_runs_again_after_an_oom_kill_is_shown_for_ten_minutes() -> N
     assert condition(world.plan().status, "Degraded")[0] == "False"
 
 
-def test_an_operator_that_has_just_started_does_not_unsay_what_was_known() -> None:
+def test_an_operator_that_has_just_started_does_not_withdraw_what_was_known() -> None:
     world = converged()
     world.secret, world.database = SecretUnknown(), DatabaseUnknown()
     assert world.plan().status_write == "none"
