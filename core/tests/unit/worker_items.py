@@ -34,3 +34,7 @@ async def answer(engine: Engine, kind: str, id: str) -> tuple[Any, ...]:
 async def do(engine: Engine, item: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
     engine.give(item)
     return await answer(engine, kind, item[1])
+
+
+def commands_of(engine: Engine, id: str) -> list[list[tuple[Any, ...]]]:
+    return [given[3] for given in engine.answers if given[:2] == ("commands", id)]
