@@ -93,7 +93,7 @@ impl Engine {
         self.call(|state| state.suspended(run, lease));
     }
 
-    /// No more claims; what waits goes back, hot workflows are put out, what runs goes on.
+    /// No more claims; what waits goes back, hot workflows are evicted, attempts that run go on.
     pub fn drain(&self) {
         self.call(State::drain);
         self.shared.kick.notify_one();

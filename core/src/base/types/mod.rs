@@ -283,7 +283,7 @@ impl Batch {
 pub struct ClaimRequest {
     pub queues: Vec<String>,
     pub limit: i32,
-    /// Also one execution that is suspected of killing workers; asked for by a worker with nothing of that kind in hand.
+    /// Also one poison suspect; asked for by a worker with nothing of that kind in hand.
     pub poison_suspect: bool,
     /// With the headers of what is claimed.
     pub headers: bool,

@@ -89,7 +89,7 @@ mod tests {
         beat(&mut state, &here(true));
         assert_eq!(state.claim_request(), None);
         assert!(state.beat_to_send().1, "the next heartbeat says so");
-        assert!(state.pull(10).contains(&Item::Evict(run.id)), "a run that waits is put out, not waited for");
+        assert!(state.pull(10).contains(&Item::Evict(run.id)), "a run that waits is evicted, not waited for");
         beat(&mut state, &here(false));
         assert!(state.claim_request().is_some() && !state.beat_to_send().1);
         state.drain();
