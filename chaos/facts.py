@@ -89,7 +89,7 @@ class Facts:
 
 _ROWS = """
     select id::text, coalesce(convert_from(args, 'UTF8')::json #>> '{args,0}', '') as tag, function, kind, state,
-        parent_id::text as parent, attempt, worker_losses, epoch, held,
+        parent_id::text as parent, attempt, worker_losses, epoch, incompatible as held,
         convert_from(result, 'UTF8') as result, coalesce(convert_from(error, 'UTF8'), '') as error
     from currant.executions
 """
@@ -120,7 +120,7 @@ _LOCKS = """
 def unfinished(server: Server) -> dict[str, int]:
     """How many executions have not ended, by what they are at."""
     asked = (
-        "select function || ' is ' || state || case when held then ', held' else '' end, count(*)"
+        "select function || ' is ' || state || case when incompatible then ', held' else '' end, count(*)"
         " from currant.executions where finished_at is null group by 1"
     )
     return dict(server.execute(asked))

@@ -24,7 +24,7 @@ create function currant.xid() returns bigint language sql stable parallel restri
 -- core/tests/invariants.sql, and every test runs with them.
 -- The order of the columns is for speed: what every row has and every claim reads comes first, of fixed width and by alignment.
 create table currant.executions (
-    -- Where it stands. `lease` is the fence: it grows at every claim, take-over, hand-back, cancel and retry.
+    -- Its state. `lease` is the fence: it grows at every claim, take-over, hand-back, cancel and retry.
     lease bigint not null default 0,
     wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
     signal_seq bigint not null default 0,  -- orders the run's signals
@@ -34,18 +34,18 @@ create table currant.executions (
     epoch integer not null default 0,      -- of its own history; grows when a run is retried
     attempt integer not null default 0,
     worker_losses integer not null default 0, -- attempts that ended with their worker; they cost no retry
-    -- Of these, since it last made progress, those that only it can have caused: it was alone, or isolated.
+    -- The losses since it last made progress that only it can have caused: it ran alone, or as a poison suspect.
     suspect_losses integer not null default 0,
-    max_worker_losses integer not null default 3, -- so many of these it may have; 0: it is not started again after any loss
+    max_worker_losses integer not null default 3, -- the most suspect_losses that it may have; 0: it is not started again after any loss
     priority smallint not null default 5,  -- 0..10
     cancel_requested boolean not null default false,
-    held boolean not null default false,   -- its code did not fit its history; waits for another build
-    suspected boolean not null default false, -- a worker was lost that it may have killed; at the next one it is isolated
-    isolated boolean not null default false, -- suspected of killing workers: runs alone among its like
-    -- Under a definition of its function (0002_definitions).
-    defined boolean not null default false, -- counted for it
-    slot boolean not null default false,    -- has one of the places of its function, from its start until it ends
-    parked boolean not null default false,  -- waits for one, out of the way of what is ready
+    incompatible boolean not null default false,   -- its code did not fit its history: it waits for another build
+    loss_suspected boolean not null default false, -- a worker was lost that it may have killed; after the next such loss it is a poison suspect
+    poison_suspect boolean not null default false, -- may have killed workers: a worker runs at most one such execution at a time
+    -- Limits, where its function has a definition (0002_definitions).
+    defined boolean not null default false, -- its function has a definition, which counts it
+    has_permit boolean not null default false,    -- has one of the permits of its function, from its start until it ends
+    awaiting_permit boolean not null default false,  -- waits for a permit, apart from what is ready
     id uuid primary key,
     root_id uuid not null,
     state text not null default 'pending', -- pending running suspended completed failed cancelled
@@ -86,10 +86,8 @@ create table currant.executions (
     error bytea,
 
     -- Room for what comes: search attributes, trace context, concurrency limits, schedules, continue-as-new, progress.
-    attrs jsonb,
     tags text[],
     headers jsonb,
-    concurrency_key text,
     schedule_id uuid,
     fire_time timestamptz,
     continued_from uuid,
@@ -98,19 +96,19 @@ create table currant.executions (
 
 create unique index executions_steps on currant.executions (parent_id, parent_epoch, step_key) where parent_id is not null;
 create index executions_ready on currant.executions (queue, priority desc, ready_xid, id)
-    where state = 'pending' and run_at is null and not isolated and not parked;
-create index executions_isolated on currant.executions (queue, priority desc, id)
-    where state = 'pending' and run_at is null and isolated;
+    where state = 'pending' and run_at is null and not poison_suspect and not awaiting_permit;
+create index executions_poison_suspects on currant.executions (queue, priority desc, id)
+    where state = 'pending' and run_at is null and poison_suspect;
 create index executions_due on currant.executions (queue, run_at) where run_at is not null;
 create index executions_running on currant.executions (worker_id) where state = 'running';
 create index executions_suspended on currant.executions (queue) where state = 'suspended';
-create index executions_held on currant.executions (queue) where held;
+create index executions_incompatible on currant.executions (queue) where incompatible;
 create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
 create index executions_schedule_open on currant.executions (schedule_id)
     where schedule_id is not null and state in ('pending', 'running', 'suspended');
-create index executions_parked on currant.executions (queue, function, priority desc, id) where parked;
--- One for places, counts and retention: every index, and be it partial, costs something at each write of everybody.
-create index executions_defined on currant.executions (function, state, slot, (parent_id is null), finished_at) where defined;
+create index executions_awaiting_permit on currant.executions (queue, function, priority desc, id) where awaiting_permit;
+-- One index for permits, counts and retention: every index, a partial one too, costs something at each write.
+create index executions_defined on currant.executions (function, state, has_permit, (parent_id is null), finished_at) where defined;
 -- A claim and an outcome each write the row anew: with this much room on its page they log what changed, not the whole row.
 alter table currant.executions set (fillfactor = 60);
 -- Each task leaves three dead versions. At its default pace (40 MB/s at most) autovacuum falls behind some thousand tasks a second: the
@@ -191,7 +189,6 @@ create table currant.idempotency_keys (
     expires_at timestamptz not null default now() + interval '30 days',
     primary key (function, key)
 );
-create index idempotency_keys_expiry on currant.idempotency_keys (expires_at);
 create index idempotency_keys_execution on currant.idempotency_keys (execution_id);
 
 create type currant.claimed as (
@@ -199,5 +196,5 @@ create type currant.claimed as (
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
     non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
-    started bigint, fresh boolean, isolated boolean, ready_xid bigint
+    started bigint, fresh boolean, poison_suspect boolean, ready_xid bigint
 );

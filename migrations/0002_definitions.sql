@@ -38,10 +38,10 @@ create table currant.definitions (
     max_worker_losses integer check (max_worker_losses >= 0),
     concurrency_limit integer check (concurrency_limit >= 1),
     suspended boolean not null default false,
-    -- False until the executions that were there before it are marked (settle_runs): nothing starts meanwhile if there is a limit.
-    settled boolean not null default false,
-    -- How many may have started and not ended; null: any number.
-    gate integer generated always as (case when suspended or (concurrency_limit is not null and not settled) then 0 else concurrency_limit end) stored,
+    -- False until the executions that were there before the definition are marked (mark_runs). Meanwhile nothing starts if there is a limit.
+    runs_marked boolean not null default false,
+    -- How many executions may have started and not ended: each of them has a permit. Null: any number.
+    permits integer generated always as (case when suspended or (concurrency_limit is not null and not runs_marked) then 0 else concurrency_limit end) stored,
     retention double precision check (retention > 0),          -- seconds that a run stays after its end
     input_schema jsonb,
     input_hash text,
@@ -50,7 +50,7 @@ create table currant.definitions (
     constraint a_schema_has_a_hash check ((input_schema is null) = (input_hash is null))
 );
 create index definitions_owner on currant.definitions (owner);
-create index definitions_gated on currant.definitions (function) where gate is not null;
+create index definitions_limited on currant.definitions (function) where permits is not null;
 create index definitions_retention on currant.definitions (function) where retention is not null;
 
 -- How long ended runs of a queue stay, in seconds, where their function's definition does not say.
@@ -73,7 +73,7 @@ insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infi
 create type currant.rule as (
     function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],
-    max_worker_losses integer, gated boolean, input_hash text
+    max_worker_losses integer, limited boolean, input_hash text
 );
 
 -- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.

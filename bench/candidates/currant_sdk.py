@@ -100,10 +100,10 @@ class Candidate(base.Candidate):
                 " or exists (select from currant.executions where queue = 'bench' and state = 'suspended')"
                 " or exists (select from currant.executions where queue = 'bench' and run_at is not null)"
                 " or exists (select from currant.executions"
-                " where queue = 'bench' and state = 'pending' and run_at is null and isolated)"
+                " where queue = 'bench' and state = 'pending' and run_at is null and poison_suspect)"
                 " or exists (select from currant.executions"
-                " where queue = 'bench' and state = 'pending' and run_at is null and not isolated and not parked)"
-                " or exists (select from currant.executions where queue = 'bench' and parked)"
+                " where queue = 'bench' and state = 'pending' and run_at is null and not poison_suspect and not awaiting_permit)"
+                " or exists (select from currant.executions where queue = 'bench' and awaiting_permit)"
             )
         )
 

@@ -146,7 +146,7 @@ async fn neither_history_nor_backlog_nor_delayed_work_is_read_by_a_claim_a_heart
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
     let sleeper = register(&mut conn, &["q"]).await;
-    workers::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    falls_asleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await;
     run(
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result)

@@ -257,7 +257,7 @@ async fn only_workers_that_sleep_past_the_work_are_woken() {
     let asleep = register(&mut conn, &["q"]).await;
     let elsewhere = register(&mut conn, &["other"]).await;
     for sleeper in [asleep, elsewhere] {
-        workers::sleep(&mut conn, sleeper, Some(now + 60_000_000)).await.unwrap();
+        falls_asleep(&mut conn, sleeper, Some(now + 60_000_000)).await;
     }
     let mut listener = PgListener::connect(&database.url).await.unwrap();
     let channels: Vec<String> = [awake, asleep, elsewhere].iter().flat_map(|w| notify::channels(*w, &[])).collect();
@@ -768,7 +768,7 @@ async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
         let (mut worker_steps, mut client_steps, mut looked) = (0, 0, false);
         for step in order.chars() {
             match (step, worker_steps, client_steps) {
-                ('w', 0, _) => workers::sleep(&mut worker_conn, me, until).await.unwrap(),
+                ('w', 0, _) => falls_asleep(&mut worker_conn, me, until).await,
                 ('w', 1, _) => {
                     run(&mut worker_conn, "begin".into()).await;
                     looked = workers::heartbeat(&mut worker_conn, me, until, false, None).await.unwrap().ready;

@@ -233,7 +233,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
         support::run(
             &mut conn,
             format!(
-                "update currant.executions set defined = true, slot = true, function = 'limited' where id = '{ended}'"
+                "update currant.executions set defined = true, has_permit = true, function = 'limited' where id = '{ended}'"
             ),
         )
         .await;
@@ -241,7 +241,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
             let id = enqueue(&mut conn, Kind::Task, "elsewhere").await;
             support::run(
                 &mut conn,
-                format!("update currant.executions set defined = true, parked = true, function = 'limited' where id = '{id}'"),
+                format!("update currant.executions set defined = true, awaiting_permit = true, function = 'limited' where id = '{id}'"),
             )
             .await;
         }
@@ -256,8 +256,8 @@ const MEANWHILE: [&str; 8] = [
     "update currant.executions set lease = lease + 1 where id = '{run}'",
     "update currant.executions set lease = lease + 1 where id = '{step}'",
     "update currant.executions set worker_id = currant.new_id() where id = '{run}'",
-    "update currant.executions set defined = true, slot = true where id = '{step}'",
-    "update currant.executions set suspect_losses = 1, suspected = true, isolated = true, error = '1' where id = '{step}'",
+    "update currant.executions set defined = true, has_permit = true where id = '{step}'",
+    "update currant.executions set suspect_losses = 1, loss_suspected = true, poison_suspect = true, error = '1' where id = '{step}'",
     "select currant.signal_send('{run}', 'go', '1', null)",
     "select currant.cancel_tree('{step}', false)",
     "select currant.cancel_tree('{run}', true)",

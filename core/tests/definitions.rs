@@ -252,7 +252,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
     assert_eq!(queue_row(&mut conn, "q").await["blocked"], 2);
     assert_eq!(stats(&mut conn).await["pending"], 2);
     // A row of a transaction that knew no definition.
-    run(&mut conn, "update currant.executions set parked = false, defined = false, ready_xid = currant.xid() where state = 'pending'".into())
+    run(&mut conn, "update currant.executions set awaiting_permit = false, defined = false, ready_xid = currant.xid() where state = 'pending'".into())
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
@@ -348,7 +348,7 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
     let sleeper = register(&mut conn, &["q"]).await;
-    workers::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    falls_asleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await;
     run(
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, priority, args)
@@ -435,7 +435,7 @@ async fn sleepers_are_told_when_there_is_a_place_and_not_before() {
     let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
     let (me, sleeper) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
     listener.listen(&notify::channels(sleeper, &[])[0]).await.unwrap();
-    workers::sleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await.unwrap();
+    falls_asleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await;
     define(&mut conn, json!({"concurrency_limit": 1})).await;
     enqueue_many(&mut conn, 2, "q").await;
     let claimed = claim_one(&mut conn, me, "q").await;

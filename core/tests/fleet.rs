@@ -23,7 +23,7 @@ async fn a_pool_counts_what_is_ready_due_and_running_in_all_its_queues() {
     }
     create_executions(&mut conn, &[new(Call { delay: Some(60.0), ..call(Kind::Task, "b") })]).await.unwrap();
     claim_one(&mut conn, me, "a").await;
-    run(&mut conn, "update currant.executions set isolated = true where id = (select min(id::text)::uuid from currant.executions where state = 'pending')".into()).await;
+    run(&mut conn, "update currant.executions set poison_suspect = true where id = (select min(id::text)::uuid from currant.executions where state = 'pending')".into()).await;
     let low = new(Call { priority: 0, ..call(Kind::Task, "b") });
     create_executions(&mut conn, std::slice::from_ref(&low)).await.unwrap();
     run(
@@ -235,7 +235,7 @@ async fn runs_that_do_not_fit_the_code_are_counted_by_function_in_the_queues_of_
     for queue in ["a", "a", "b", "c", "a"] {
         enqueue(&mut conn, Kind::Workflow, queue).await;
     }
-    let hold = "update currant.executions set state = 'suspended', held = true, refused_builds = array['1']
+    let hold = "update currant.executions set state = 'suspended', incompatible = true, refused_builds = array['1']
         where id in (select id from currant.executions order by id limit 4)";
     run(&mut conn, hold.into()).await;
 

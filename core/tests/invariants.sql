@@ -16,10 +16,10 @@ alter table currant.executions
     add constraint terminal_has_an_end check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
     add constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
     add constraint failed_has_an_error check (state <> 'failed' or error is not null),
-    add constraint held_is_suspended check (not held or (state = 'suspended' and refused_builds is not null)),
+    add constraint held_is_suspended check (not incompatible or (state = 'suspended' and refused_builds is not null)),
     add constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled'))),
     add constraint only_what_has_not_started_is_parked
-        check (not parked or (defined and state = 'pending' and run_at is null and not isolated and not slot));
+        check (not awaiting_permit or (defined and state = 'pending' and run_at is null and not poison_suspect and not has_permit));
 
 -- What becomes ready carries the transaction that made it so: a claim that goes on from a mark finds it by that.
 create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
@@ -30,9 +30,9 @@ begin
     return new;
 end $$;
 create trigger ready_when_inserted before insert on currant.executions for each row
-    when (new.state = 'pending' and new.run_at is null and not new.isolated and not new.parked)
+    when (new.state = 'pending' and new.run_at is null and not new.poison_suspect and not new.awaiting_permit)
     execute function currant.ready_by_this_transaction();
 create trigger ready_when_updated before update on currant.executions for each row
-    when (new.state = 'pending' and new.run_at is null and not new.isolated and not new.parked
-        and not (old.state = 'pending' and old.run_at is null and not old.isolated and not old.parked))
+    when (new.state = 'pending' and new.run_at is null and not new.poison_suspect and not new.awaiting_permit
+        and not (old.state = 'pending' and old.run_at is null and not old.poison_suspect and not old.awaiting_permit))
     execute function currant.ready_by_this_transaction();

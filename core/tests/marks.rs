@@ -7,7 +7,6 @@ use currant::engine::decide::cursors::Cursors;
 use currant::store::commit;
 use currant::store::enqueue::create_executions;
 use currant::store::notify;
-use currant::store::workers;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::*;
@@ -204,7 +203,7 @@ async fn a_wake_up_is_about_what_its_own_transactions_made_ready() {
     let since: i64 = text(&mut conn, "select max(ready_xid) from currant.executions").await.parse().unwrap();
     let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
     listener.listen(&notify::channels(me, &[])[0]).await.unwrap();
-    workers::sleep(&mut conn, me, Some(Micros::MAX / 4)).await.unwrap();
+    falls_asleep(&mut conn, me, Some(Micros::MAX / 4)).await;
     for since in [since + 1, since] {
         notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], since: Some(since), ..Wakes::default() })
             .await

@@ -144,8 +144,8 @@ async fn a_function_that_is_there_keeps_its_arguments_and_its_result() {
         ),
         ("wake", "drop function currant.wake; create function currant.wake(uuid[]) returns void language sql as ''"),
         (
-            "standings",
-            "drop function currant.standings; create function currant.standings(p_ids uuid[], p_unseen uuid[]) returns text language sql as $$ select '' $$",
+            "statuses",
+            "drop function currant.statuses; create function currant.statuses(p_ids uuid[], p_unseen uuid[]) returns text language sql as $$ select '' $$",
         ),
         ("runs", "drop view currant.runs; create view currant.runs as select 1 as one"),
     ] {

@@ -31,24 +31,24 @@ a, the number of what ended in the same batch;commits;keeps_its_number;commit_ba
 b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|order by e.id for update|order by e.id limit 0
 c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
-c, a parent's wakes;commits;suspended_parent_is_woken;wake_parents|'suspended' and not p.held then 'pending'|'suspended' and not p.held then 'suspended'
+c, a waiting run becomes pending;commits;suspended_parent_is_woken;wake_runs|case when w.waits then 'pending'|case when w.waits then 'suspended'
 replay, what a verb asked for;commits;keep_what_they_asked_for;commit_batch|case when s.kind in ('verb', 'detach') then s.payload end|null
 replay, what a child asked for;clients;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
-d, a claim's plan;claims;is_read_by_a_claim;pick|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
-13, turns;claims;queues_take_turns;pick|if pass = 1 then|if false then
-13, priority;claims;higher_priority_first;take|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id
+d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
+13, turns;claims;queues_take_turns;select_claimable|if pass = 1 then|if false then
+13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id
 e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
 e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
-e, the flag;clients;no_order_of_falling;sleep_worker|coalesce(currant.from_micros(p_until), '-infinity')|'-infinity'
+e, the flag;clients;no_order_of_falling;heartbeat|coalesce(currant.from_micros(p_sleep_until), '-infinity')|'-infinity'
 f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
-g, the dead claim nothing;claims;declared_dead;pick|and w.stopped_at is null and not w.pod_gone for key share|for key share
+g, the dead claim nothing;claims;declared_dead;select_claimable|and w.stopped_at is null and not w.pod_gone for key share|for key share
 l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
 l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
 m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
 9, suspended runs are not taken over;takeover;its_suspended_runs;lose_worker|s.worker_id = p_worker and s.state = 'running'|s.worker_id = p_worker and s.finished_at is null
 9, bystanders;takeover;a_bystander;lose_worker|culprit is null or s.id = culprit|true
 9, shared losses are not counted;takeover;losses_shared;lose_worker|(e.id is not distinct from culprit)::integer|ran.suspect::integer
-9, suspects are isolated;takeover;losses_shared;lose_worker|ran.suspect and (e.suspected or|ran.suspect and (false or
+9, suspects are isolated;takeover;losses_shared;lose_worker|ran.suspect and (e.loss_suspected or|ran.suspect and (false or
 9, so many losses are tolerated;takeover;one_that_alone_loses;lose_worker|e.suspect_losses >= e.max_worker_losses|e.suspect_losses + 1 >= e.max_worker_losses
 9, at most once;takeover;may_not_be_started_twice_ends;lose_worker|e.max_worker_losses = 0 or|false or
 9, at most once, at a good-bye;takeover;not_handed_back_by_a_good_bye;stop_worker|and e.kind = 'task' and e.max_worker_losses = 0|and false
@@ -65,26 +65,27 @@ a pod has one worker;takeover;starts_in_the_pod;register_worker|if v_new and|if 
 a pod has one worker, of that pod;takeover;starts_in_the_pod;register_worker|w.pod_uid = p_pod_uid|true
 a pod has one worker, once;takeover;share_a_pod;register_worker|if v_new and|if
 a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000|limit 200000
-incompatible runs are those of the pool's queues;fleet;that_do_not_fit_the_code;scaling|where e.queue = lane.queue and e.held limit|where e.held limit
-limits, places are counted;definitions;never_more_have_started;room|and e.slot limit|and false limit
-limits, the gate is locked before it is counted;definitions;never_more_have_started;pick|order by d.function for update|order by d.function
-limits, a place is kept until the end;definitions;holds_its_place;room|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
-limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (places and cardinality(ended) > 0) or|if false and
+incompatible runs are those of the pool's queues;fleet;that_do_not_fit_the_code;scaling|where e.queue = lane.queue and e.incompatible limit|where e.incompatible limit
+limits, places are counted;definitions;never_more_have_started;free_permits|and e.has_permit limit|and false limit
+limits, the gate is locked before it is counted;definitions;never_more_have_started;select_claimable|order by d.function for update|order by d.function
+limits, a place is kept until the end;definitions;holds_its_place;free_permits|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
+limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (had_permit and cardinality(ended) > 0) or|if false and
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
 limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;lose_worker|currant.wake_waiting(lost)|currant.wake_waiting('{}')
-limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.room > 0|true
-limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.room > 0|true
-limits, what was ready before;definitions;suspended_starts_nothing_new;pick|and c.function = any (v_gated) as stray|and false as stray
-limits, what ran before;definitions;counts_what_ran_before;settle_runs|slot = e.slot or (not e.defined|slot = e.slot or (false
-limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|slot = false, |
-limits, eager steps;definitions;eager_steps_of_a_function;holds_back|((d).gated or |(
+limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.free > 0|true
+limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.free > 0|true
+limits, what was ready before;definitions;suspended_starts_nothing_new;select_claimable|and c.function = any (v_limited) as needs_permit|and false as needs_permit
+limits, what ran before;definitions;counts_what_ran_before;mark_runs|has_permit = e.has_permit or (not e.defined|has_permit = e.has_permit or (false
+limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|has_permit = false, |
+limits, eager steps;definitions;eager_steps_of_a_function;holds_back|((d).limited or |(
 limits, a next step waits for its place;commits;a_next_step_whose_function;commit_step|if v_defined and|if false and
 limits, a next step's place is counted;commits;a_next_step_whose_function;commit_step|v_defined, v_defined, v_now|v_defined, false, v_now
-limits, a next step passes the place on;commits;a_next_step_tells_those_who_wait;commit_step|if v_place is not null|if false
-limits, what waits is out of the way;definitions;a_backlog_that_waits;settle_runs|parked = e.parked or (d.gate is not null|parked = e.parked or (false
-definitions, the call overrules;definitions;the_call_overrules;create_by_rules|c.given & 1 = 0 then d.queue|true then d.queue
-definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|k.given & 1 = 0 then d.queue|false then d.queue
-definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|k.given & 1 = 0 then d.queue|false then d.queue
+limits, a next step passes the place on;commits;a_next_step_tells_those_who_wait;commit_step|if v_permit_of is not null|if false
+limits, what waits is out of the way;definitions;a_backlog_that_waits;mark_runs|awaiting_permit = e.awaiting_permit or (d.permits is not null|awaiting_permit = e.awaiting_permit or (false
+definitions, the call overrules everywhere;definitions;the_call_overrules;ruled|when p_given & p_option = 0 then|when true then
+definitions, the call overrules;definitions;the_call_overrules;create_by_rules|currant.ruled(c.given, 1, d.queue, c.queue)|coalesce(d.queue, c.queue)
+definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|currant.ruled(k.given, 1, d.queue, k.queue)|k.queue
+definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|currant.ruled(k.given, 1, d.queue, k.queue)|k.queue
 definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
 definitions, unchecked arguments;definitions;not_checked_against;create_by_rules|d.input_hash <> k.checked|false
 declared, what the decorator says;declared;without_options;enqueue_checked|v_code := currant.declared(p_function);|v_code := null;
@@ -93,7 +94,7 @@ declared, null takes a word back;declared;without_options;enqueue_checked|where 
 declared, only what lives counts;declared;in_a_roll_out;declared|then currant.is_live(f.code) end|then true end
 declared, a restart changes nothing;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := true
 declared, a roll-back;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := false
-declared, a dead worker;declared;a_dead_worker_s_version;is_live|and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'|
+declared, a dead worker;declared;a_dead_worker_s_version;is_alive|and p_last_heartbeat >= clock_timestamp() - p_timeout * interval '1 second'|
 declared, nothing gathers;declared;do_not_gather;declare_functions|and not currant.is_live(o.code)|and false
 declared, what others started goes not;declared;in_a_roll_out;declare_functions|and not currant.is_live(o.code)|and true
 retention, what is unfinished below;retention;something_unfinished_below;sweep|where not b.finished)|where false and not b.finished)

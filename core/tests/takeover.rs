@@ -150,7 +150,7 @@ async fn losses_shared_with_others_isolate_and_are_not_counted() {
             assert_eq!(claim(&mut conn, victim, &["q"], 10).await.len(), 2, "death {death} of {most}");
             die(&mut conn, victim).await;
         }
-        let counted = "select string_agg(format('%s %s %s', isolated, suspect_losses, worker_losses), ',') from currant.executions";
+        let counted = "select string_agg(format('%s %s %s', poison_suspect, suspect_losses, worker_losses), ',') from currant.executions";
         assert_eq!(text(&mut conn, counted).await, format!("t 0 {shared},t 0 {shared}"), "{most}");
         assert_eq!([state(&mut conn, one).await, state(&mut conn, other).await], ["pending", "pending"]);
         // From now on one at a time.
@@ -178,7 +178,7 @@ async fn a_bystander_never_fails_however_often_its_workers_die() {
     }
     let last = bystanders.last().unwrap();
     let blamed =
-        format!("select format('%s %s', suspected, suspect_losses) from currant.executions where id = '{last}'");
+        format!("select format('%s %s', loss_suspected, suspect_losses) from currant.executions where id = '{last}'");
     assert_eq!(text(&mut conn, &blamed).await, "f 0", "by then it is known who it was");
 }
 

@@ -1,11 +1,9 @@
--- Whether a worker would find something to claim in these queues, as far as is seen without asking for places.
+-- Whether a worker would find something to claim in these queues, as far as is seen without counting permits.
 create or replace function currant.any_ready(p_queues text[]) returns boolean language sql stable
 set enable_seqscan = off set jit = off as $$
     select exists (
         select 1 from unnest(p_queues) lane(queue) cross join lateral (
-            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and not e.isolated and not e.parked limit 1)
+            (select 1 from currant.ready_executions e where e.queue = lane.queue limit 1)
             union all
-            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and e.isolated limit 1)) something)
+            (select 1 from currant.ready_poison_suspects e where e.queue = lane.queue limit 1)) something)
 $$;

@@ -1,5 +1,5 @@
 -- Makes this the definition of its function, unless another owner has it; gives who has it then. p_item has the columns of the table.
--- With a new limit, and when it is new, it is not settled: see settle_runs.
+-- A new definition, and one with a new limit, waits until its executions are marked (mark_runs).
 create or replace function currant.apply_definition(p_item jsonb) returns text language plpgsql as $$
 declare
     v_owner text;
@@ -17,7 +17,7 @@ begin
         max_attempts = excluded.max_attempts, retry_initial = excluded.retry_initial, retry_multiplier = excluded.retry_multiplier,
         retry_max_delay = excluded.retry_max_delay, retry_jitter = excluded.retry_jitter, non_retryable = excluded.non_retryable,
         max_worker_losses = excluded.max_worker_losses,
-        settled = d.settled and (d.gate is not null or (excluded.concurrency_limit is null and not excluded.suspended)),
+        runs_marked = d.runs_marked and (d.permits is not null or (excluded.concurrency_limit is null and not excluded.suspended)),
         concurrency_limit = excluded.concurrency_limit, suspended = excluded.suspended, retention = excluded.retention,
         input_schema = excluded.input_schema, input_hash = excluded.input_hash, item = excluded.item, updated_at = clock_timestamp()
     where d.owner = excluded.owner

@@ -1,6 +1,6 @@
 -- Makes these the schedules of a function, in the caller's transaction: those no longer named go, the others keep their id and what
 -- they last did. p_schedules: [{"name", "cron", "time_zone", "args" (JSON as text), "overlap", "catch_up", "starting_deadline",
--- "jitter", "suspended", "next_fire_at" (microseconds, or null)}]. True if that changed anything; then some workers are told, since
+-- "jitter", "suspended", "next_fire_at" (microseconds, or null)}]. True if that changed anything; then some workers are notified, since
 -- the fire times that they know of may be later.
 create or replace function currant.apply_schedules(p_function text, p_owner text, p_definition_suspended boolean, p_schedules jsonb)
 returns boolean language plpgsql as $$
@@ -27,7 +27,7 @@ begin
         is distinct from (excluded.owner, excluded.cron, excluded.time_zone, excluded.args, excluded.overlap, excluded.catch_up,
             excluded.starting_deadline, excluded.jitter, excluded.suspended, excluded.definition_suspended, excluded.next_fire_at);
     get diagnostics v_changed = row_count;
-    -- One that listens is enough; of a large fleet not all are woken. Those that cannot be told look at their next heartbeat.
+    -- One worker that listens is enough, so of a large fleet not all are woken. Those that cannot be notified see it at their next heartbeat.
     if v_changed > 0 and coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
         perform pg_notify('currant_w_' || w.id, 'schedules') from (
             select o.id from currant.workers o where o.stopped_at is null and not o.draining order by o.last_heartbeat desc limit 20) w;

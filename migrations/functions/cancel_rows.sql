@@ -11,10 +11,10 @@ begin
     )
     update currant.executions e set
         state = case when e.kind = 'task' or e.started_at is null then 'cancelled'
-                     when e.state = 'suspended' and not e.held then 'pending' else e.state end,
+                     when e.state = 'suspended' and not e.incompatible then 'pending' else e.state end,
         finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
         run_at = null,
-        parked = false,
+        awaiting_permit = false,
         ready_at = clock_timestamp(), ready_xid = currant.xid(),
         lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
         cancel_requested = true,

@@ -28,7 +28,7 @@ begin
         select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
         from (select e.worker_id, e.id, e.state from currant.executions e where e.id = any (tree) offset 0) e where e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
-            held = false, parked = false, cancel_requested = true
+            incompatible = false, awaiting_permit = false, cancel_requested = true
         where e.id = any (tree) and e.finished_at is null;
     else
         select coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),

@@ -9,7 +9,7 @@
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
 -- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: of a task whose parent, if it
 --     has one, is in f_parents; where that is not known, it is looked up. A suspended run is pending at
---     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is anything it was not told
+--     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is any news for it (has_news)
 -- x_: steps no longer waited for                         p_: runs that made progress
 create or replace function currant.commit_batch(
     p_worker uuid,
@@ -28,7 +28,7 @@ create or replace function currant.commit_batch(
     o_clocks bigint[], o_tasks boolean[],
     x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
     p_ids uuid[],
-    q_queues text[], q_limit integer, q_isolated boolean
+    q_queues text[], q_limit integer, q_poison_suspect boolean
 ) returns table (
     tag text, queue_name text, worker_id uuid, ref uuid,
     -- as currant.claimed
@@ -36,7 +36,7 @@ create or replace function currant.commit_batch(
     args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
     non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
-    started bigint, fresh boolean, isolated boolean, ready_xid bigint
+    started bigint, fresh boolean, poison_suspect boolean, ready_xid bigint
 ) language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -44,14 +44,14 @@ declare
     v_build text := (select coalesce(w.build, '') from currant.workers w where w.id = p_worker);
     refused uuid[];
     done uuid[];
-    places boolean;         -- whether one of the executions written for has a place of its function
+    had_permit boolean;     -- whether one of the executions written for has a permit of its function
     more uuid[];
     ended uuid[] := array(select u.id from unnest(o_ids, o_actions) u(id, action) where u.action in ('complete', 'fail', 'cancel'));
     over uuid[] := '{}';    -- the workflows among them: only these have children
     parents uuid[] := '{}'; -- who waits for them
     cancelled uuid[] := '{}';
     dropped uuid[] := '{}';
-    news uuid[] := '{}';    -- what their parents are to be told of
+    news uuid[] := '{}';    -- what has ended and was not delivered in this batch: for their parents
     again uuid[] := '{}';   -- workflows that start anew: a fresh history, nothing of the failed one goes on
     v_rules currant.rule[];
     v_queues text[] := k_queues;
@@ -89,10 +89,10 @@ begin
                     e.id is null or e.lease <> f.lease or e.worker_id is distinct from p_worker
                     or (e.state <> 'running' and e.finished_at is null))), '{}'),
                coalesce(array_agg(f.id) filter (where e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null), '{}'),
-               coalesce(bool_or(e.slot) filter (where f.id is not null), false)
-        into refused, done, places
+               coalesce(bool_or(e.has_permit) filter (where f.id is not null), false)
+        into refused, done, had_permit
         from unnest(f_ids, f_leases) f(id, lease) full join (
-            select e.id, e.lease, e.worker_id, e.state, e.finished_at, e.slot from currant.executions e
+            select e.id, e.lease, e.worker_id, e.state, e.finished_at, e.has_permit from currant.executions e
             where e.id = any (f_ids || f_parents || v_ids || cancelled || parents)
             order by e.id for update) e on e.id = f.id;
         if cardinality(v_ids) > 0 or cardinality(array_remove(o_runs, null)) > 0 then
@@ -118,7 +118,7 @@ begin
             v_rules := currant.rules(k_functions);
             if cardinality(v_rules) > 0 then
                 select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
-                    select k.place, coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) as queue,
+                    select k.place, currant.ruled(k.given, 1, d.queue, k.queue) as queue,
                         currant.holds_back(d, k.queue, k.priority, k.timeout, k.given) as held_back
                     from unnest(k_functions, k_queues, k_priorities, k_timeouts, k_given)
                         with ordinality k(function, queue, priority, timeout, given, place)
@@ -128,23 +128,23 @@ begin
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
                 retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, run_at,
                 state, worker_id,
-                lease, attempt, started_at, attempt_at, build, deadline, defined, slot, parked, ready_xid, created_at, ready_at)
+                lease, attempt, started_at, attempt_at, build, deadline, defined, has_permit, awaiting_permit, ready_xid, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
-                k.kind, k.function, k.queue, coalesce(case when k.given & 2 = 0 then d.priority end, k.priority), c.args,
-                coalesce(case when k.given & 8 = 0 then d.max_attempts end, k.max_attempts),
-                coalesce(case when k.given & 8 = 0 then d.retry_initial end, k.initial),
-                coalesce(case when k.given & 8 = 0 then d.retry_multiplier end, k.multiplier),
-                coalesce(case when k.given & 8 = 0 then d.retry_max_delay end, k.max_delay),
-                coalesce(case when k.given & 8 = 0 then d.retry_jitter end, k.jitter),
-                coalesce(case when k.given & 8 = 0 then d.non_retryable end, k.names),
-                coalesce(case when k.given & 16 = 0 then d.max_worker_losses end, k.max_worker_losses),
-                coalesce(case when k.given & 4 = 0 then d.timeout end, k.timeout),
+                k.kind, k.function, k.queue, currant.ruled(k.given, 2, d.priority, k.priority), c.args,
+                currant.ruled(k.given, 8, d.max_attempts, k.max_attempts),
+                currant.ruled(k.given, 8, d.retry_initial, k.initial),
+                currant.ruled(k.given, 8, d.retry_multiplier, k.multiplier),
+                currant.ruled(k.given, 8, d.retry_max_delay, k.max_delay),
+                currant.ruled(k.given, 8, d.retry_jitter, k.jitter),
+                currant.ruled(k.given, 8, d.non_retryable, k.names),
+                currant.ruled(k.given, 16, d.max_worker_losses, k.max_worker_losses),
+                currant.ruled(k.given, 4, d.timeout, k.timeout),
                 currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
                 case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
                 case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
                 case when go.eager and k.kind = 'workflow' then v_now + k.timeout * interval '1 second' end,
-                d.function is not null, d.function is not null and go.eager, coalesce(d.gated, false) and c.run_at is null,
+                d.function is not null, d.function is not null and go.eager, coalesce(d.limited, false) and c.run_at is null,
                 v_xid, v_now, v_now
             from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
                 c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
@@ -160,7 +160,7 @@ begin
             -- Only whoever has the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
             -- conflict` would probe each index first, and write each row twice into the log.
             where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
-            if cardinality(v_rules) > 0 then  -- told from what is there: this batch may have been written before
+            if cardinality(v_rules) > 0 then  -- read from what is there: this batch may have been written before
                 return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
                     from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
                     where c.eager and not c.run = any (refused) and (e.lease = 0 or e.worker_id is distinct from p_worker);
@@ -192,9 +192,9 @@ begin
 
         if cardinality(p_ids) > 0 then
             update currant.executions e set
-                progress_lease = e.lease, suspect_losses = 0, suspected = false, isolated = false
+                progress_lease = e.lease, suspect_losses = 0, loss_suspected = false, poison_suspect = false
             where e.id = any (p_ids) and not e.id = any (refused)
-                and (e.progress_lease is distinct from e.lease or e.suspected);  -- once a lease
+                and (e.progress_lease is distinct from e.lease or e.loss_suspected);  -- once a lease
         end if;
 
         if cardinality(o_ids) > 0 then
@@ -208,15 +208,15 @@ begin
                 attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
                 -- An attempt that ended by itself killed nobody.
                 suspect_losses = case when o.action in ('handback', 'hold') then e.suspect_losses else 0 end,
-                suspected = o.action in ('handback', 'hold') and e.suspected,
-                isolated = o.action in ('handback', 'hold') and e.isolated,
+                loss_suspected = o.action in ('handback', 'hold') and e.loss_suspected,
+                poison_suspect = o.action in ('handback', 'hold') and e.poison_suspect,
                 ready_at = case when o.action in ('complete', 'fail', 'cancel') then e.ready_at else clock_timestamp() end,
                 ready_xid = case when o.action in ('complete', 'fail', 'cancel') then e.ready_xid else currant.xid() end,
                 result = case when o.action = 'complete' then o.payload end,
                 error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
                 run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
                     when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
-                held = o.action = 'hold',
+                incompatible = o.action = 'hold',
                 -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
                 epoch = e.epoch + (e.id = any (again))::integer,
                 started_at = case when not e.id = any (again) then e.started_at end,
@@ -272,7 +272,7 @@ begin
         if cardinality(news) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_parents(news) w;
         end if;
-        if (places and cardinality(ended) > 0) or cardinality(dropped) > 0 then
+        if (had_permit and cardinality(ended) > 0) or cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
         end if;
         -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
@@ -293,6 +293,6 @@ begin
     end if;
     if q_limit > 0 then
         return query select case when r.id is null then 'slow' else 'claimed' end, null::text, null::uuid, r.id, r.*
-            from currant.claim_ready(p_worker, q_queues, q_limit, q_isolated) r;
+            from currant.claim(p_worker, q_queues, q_limit, q_poison_suspect) r;
     end if;
 end $$;

@@ -1,6 +1,6 @@
 -- One run goes one step further: a task that ended here is handed to it, and the next one starts here. What commit_batch does for
 -- one outcome and one child, at a fifth of what its arrays cost. Gives false, and has written nothing, wherever that is not all
--- there is to it (a lease is lost, it was written before, the next step has to wait, or somebody waits for the place of the one that
+-- there is to it (a lease is lost, it was written before, the next step has to wait, or somebody awaits the permit of the one that
 -- ended): then it is for commit_batch.
 create or replace function currant.commit_step(
     p_worker uuid, p_run uuid, p_lease bigint, p_seq bigint, p_clock bigint,
@@ -14,22 +14,22 @@ set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_ours integer;
-    v_place text;  -- of which function the one that ended has a place
+    v_permit_of text;  -- the function of which the ended one has a permit
     v_rules currant.rule[] := currant.rules(array[c_function]);
     v_defined boolean := cardinality(v_rules) > 0;
 begin
     if v_defined and currant.holds_back(v_rules[1], c_queue, c_priority, c_timeout, c_given) then return false; end if;
-    select count(*), max(ours.function) filter (where ours.slot) into v_ours, v_place from (
-        select e.function, e.slot from currant.executions e
+    select count(*), max(ours.function) filter (where ours.has_permit) into v_ours, v_permit_of from (
+        select e.function, e.has_permit from currant.executions e
         where e.id = any (array[p_run, d_id]) and e.worker_id = p_worker and e.state = 'running'
             and (e.id = p_run and e.lease = p_lease or e.id = d_id and e.lease = d_lease and e.kind = 'task')
         order by e.id for update) ours;
     if v_ours < 2 then return false; end if;
-    if v_place is not null and exists (select 1 from currant.parked_queues(v_place)) then return false; end if;
+    if v_permit_of is not null and exists (select 1 from currant.awaiting_queues(v_permit_of)) then return false; end if;
     insert into currant.executions (
         id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
         retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, state, worker_id,
-        lease, attempt, started_at, attempt_at, build, defined, slot, created_at, ready_at)
+        lease, attempt, started_at, attempt_at, build, defined, has_permit, created_at, ready_at)
     values (
         c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_max_attempts,
         c_initial, c_multiplier, c_max_delay, c_jitter, case when c_non_retryable = '[]' then '{}' else currant.names(c_non_retryable) end,
@@ -37,7 +37,7 @@ begin
         (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now);
     update currant.executions e set
         state = case when d_completed then 'completed' else 'failed' end, finished_at = clock_timestamp(),
-        suspect_losses = 0, suspected = false, isolated = false,
+        suspect_losses = 0, loss_suspected = false, poison_suspect = false,
         result = case when d_completed then d_payload end, error = case when d_completed then e.error else d_payload end,
         seq = p_seq, clock = p_clock
     where e.id = d_id;

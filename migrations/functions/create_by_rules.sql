@@ -5,7 +5,7 @@ create or replace function currant.create_by_rules(
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
     k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
     k_checked text[]
-) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean) language plpgsql as $$
+) returns table (ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, notified boolean) language plpgsql as $$
 declare
     v_ids uuid[] := p_ids;
     v_now timestamptz := clock_timestamp();
@@ -28,20 +28,20 @@ begin
 
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, max_worker_losses, timeout, run_at, defined, parked)
+        retry_jitter, non_retryable, max_worker_losses, timeout, run_at, defined, awaiting_permit)
     select c.id, c.id, c.kind, c.function,
-        coalesce(case when c.given & 1 = 0 then d.queue end, c.queue), coalesce(case when c.given & 2 = 0 then d.priority end, c.priority),
+        currant.ruled(c.given, 1, d.queue, c.queue), currant.ruled(c.given, 2, d.priority, c.priority),
         c.args,
-        coalesce(case when c.given & 8 = 0 then d.max_attempts end, c.max_attempts),
-        coalesce(case when c.given & 8 = 0 then d.retry_initial end, c.initial),
-        coalesce(case when c.given & 8 = 0 then d.retry_multiplier end, c.multiplier),
-        coalesce(case when c.given & 8 = 0 then d.retry_max_delay end, c.max_delay),
-        coalesce(case when c.given & 8 = 0 then d.retry_jitter end, c.jitter),
-        coalesce(case when c.given & 8 = 0 then d.non_retryable end, currant.names(c.non_retryable)),
-        coalesce(case when c.given & 16 = 0 then d.max_worker_losses end, c.max_worker_losses),
-        coalesce(case when c.given & 4 = 0 then d.timeout end, c.timeout),
+        currant.ruled(c.given, 8, d.max_attempts, c.max_attempts),
+        currant.ruled(c.given, 8, d.retry_initial, c.initial),
+        currant.ruled(c.given, 8, d.retry_multiplier, c.multiplier),
+        currant.ruled(c.given, 8, d.retry_max_delay, c.max_delay),
+        currant.ruled(c.given, 8, d.retry_jitter, c.jitter),
+        currant.ruled(c.given, 8, d.non_retryable, currant.names(c.non_retryable)),
+        currant.ruled(c.given, 16, d.max_worker_losses, c.max_worker_losses),
+        currant.ruled(c.given, 4, d.timeout, c.timeout),
         case when c.due > v_now then c.due end, d.function is not null,
-        coalesce(d.gated, false) and coalesce(c.due <= v_now, true)
+        coalesce(d.limited, false) and coalesce(c.due <= v_now, true)
     from (
         select u.id, u.args, k.*, coalesce(currant.from_micros(k.run_at), v_now + k.delay * interval '1 second') as due
         from unnest(p_ids, v_ids, p_args, p_calls) u(id, winner, args, call)
@@ -54,7 +54,7 @@ begin
     left join unnest(p_rules) d on d.function = c.function;
 
     return query
-    select u.place, u.winner, case when u.winner = u.id then coalesce(case when k.given & 1 = 0 then d.queue end, k.queue) end,
+    select u.place, u.winner, case when u.winner = u.id then currant.ruled(k.given, 1, d.queue, k.queue) end,
         x.input_hash, x.input_schema::text, false
     from unnest(p_ids, v_ids, p_calls) with ordinality u(id, winner, call, place)
     join unnest(k_functions, k_queues, k_given) with ordinality k(function, queue, given, place) on k.place = u.call

@@ -4,15 +4,15 @@ create or replace function currant.create_execution(
     p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
     p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
     p_non_retryable text, p_max_worker_losses integer, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
-    p_tell boolean,
-    out effective_id uuid, out queue text, out input_hash text, out input_schema text, out told boolean, out since bigint
+    p_notify boolean,
+    out effective_id uuid, out queue text, out input_hash text, out input_schema text, out notified boolean, out since bigint
 ) language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare
     v_now timestamptz := clock_timestamp();
     v_due timestamptz := coalesce(currant.from_micros(p_run_at), v_now + p_delay * interval '1 second');
 begin
-    told := false;
+    notified := false;
     since := currant.xid();
     if p_key is null then
         insert into currant.executions (
@@ -26,15 +26,15 @@ begin
         if found then
             effective_id := p_id;
             queue := p_queue;
-            if p_tell and v_due is null then
+            if p_notify and v_due is null then
                 perform pg_notify('currant_w_' || w.id, '') from currant.workers w
                 where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
-                told := true;
+                notified := true;
             end if;
             return;
         end if;
     end if;
-    -- With a key, or there was a definition, or it is there already. Whichever: one look decides, and nothing is lost between two.
+    -- It has a key, or its function a definition, or it is there already. One snapshot decides which, so that nothing is lost between two.
     select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
     from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
         array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],

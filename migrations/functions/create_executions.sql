@@ -1,32 +1,32 @@
--- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many have in common comes once:
--- p_calls is the place in the k_ arrays of what each calls. p_keys is empty where nobody has a key; keys are taken in order, so that
+-- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many items have in common comes once, in the
+-- k_ arrays: p_calls is the index there, from 1 on, of what each item calls. p_keys is empty where nobody has a key; keys are taken in order, so that
 -- two callers with the same keys do not deadlock.
 -- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. The rest is overruled by its definition.
 -- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
--- What is there is passed over by a question (offset 0: never a join that reads all there is), and not by `on conflict`, which would write each row twice into the log (once more to
--- confirm it). Whoever makes the same call while the first is under way gets a unique violation, and makes it again.
+-- An execution that is there already is passed over by `not exists` (offset 0: never a join that reads all there is), and not by `on conflict`, which would write each row twice into the log (once more to
+-- confirm it). A caller that makes the same call while the first is under way gets a unique violation, and makes it again.
 --
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
--- as they were asked for, one row without an ordinal. `told` (only with p_tell): workers that sleep were notified by this very transaction, the
--- fast way to wake one. It does not replace the look after the commit (currant.wake), which finds who fell asleep meanwhile;
--- `since` is for that.
+-- as they were asked for, one row without an ordinal. `notified` (only with p_notify): workers that sleep were notified by this very
+-- transaction, the fast way to wake one. It does not replace the check after the commit (currant.wake), which finds workers that fell asleep
+-- meanwhile; `since` is for that.
 create or replace function currant.create_executions(
     p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
     k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
     k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
-    k_checked text[], p_tell boolean
+    k_checked text[], p_notify boolean
 ) returns table (
-    ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, told boolean, since bigint
+    ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, notified boolean, since bigint
 ) language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare
     v_rules currant.rule[] := currant.rules(k_functions);
     v_now timestamptz := clock_timestamp();
 begin
-    told := false;
+    notified := false;
     since := currant.xid();
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
         return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
@@ -48,10 +48,10 @@ begin
               timeout, delay, run_at, place)
         offset 0) k on k.place = u.call
     where not exists (select 1 from currant.executions e where e.id = u.id offset 0);
-    if p_tell and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
+    if p_notify and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
-        told := true;
+        notified := true;
     end if;
     return next;
 end $$;

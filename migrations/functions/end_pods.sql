@@ -1,4 +1,4 @@
--- Ends the workers of pods that are gone, as whoever watches the pods knows: what they ran is taken over at once instead of after the
+-- Ends the workers of pods that are gone, for the operator, which watches the pods: what they ran is taken over at once instead of after the
 -- heartbeat time-out. Gives whom to wake. A process that lives on, for the seconds that its pod outlives its object or cut off
 -- somewhere, finds its leases taken (rule b), and gets nothing more: what it claimed would die with it a second time.
 -- The reason of each stands on what it ran (take_over_pod). Only a pod that its own work may have

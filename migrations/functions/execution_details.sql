@@ -5,5 +5,5 @@ select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_
     currant.iso(e.finished_at) as finished_at, e.parent_id, e.root_id, e.epoch, e.parent_epoch, e.step_key, e.seq,
     case when e.state = 'running' or e.finished_at is not null then e.worker_id end as worker_id,
     case when e.state = 'running' or e.finished_at is not null then (select w.name from currant.workers w where w.id = e.worker_id) end as worker,
-    e.build, e.timeout, e.cancel_requested, e.held, case when e.state <> 'completed' then e.error end as error, e.args, e.result
+    e.build, e.timeout, e.cancel_requested, e.incompatible as held, case when e.state <> 'completed' then e.error end as error, e.args, e.result
 from currant.executions e;

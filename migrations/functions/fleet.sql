@@ -11,44 +11,43 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         select e.worker_id, e.queue, count(*) as number from currant.executions e where e.state = 'running' group by e.worker_id, e.queue
     ),
     depth as (
-        select pool.key, least(100000, ready.number + gated.number) as ready, due.number as due, busy.number as running,
-            coalesce(greatest(0, extract(epoch from clock_timestamp() - least(ready.oldest, first.oldest, gated.oldest))), 0)::double precision as oldest
+        select pool.key, least(100000, ready.number + limited.number) as ready, due.number as due, busy.number as running,
+            coalesce(greatest(0, extract(epoch from clock_timestamp() - least(ready.oldest, first.oldest, limited.oldest))), 0)::double precision as oldest
         from pool
         cross join lateral (
             select count(*) as number, min(one.ready_at) as oldest from (
                 select e.ready_at from unnest(pool.queues) lane(queue) cross join lateral (
-                    (select x.ready_at from currant.executions x
-                    where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                    (select x.ready_at from currant.ready_executions x
+                    where x.queue = lane.queue
                     order by x.priority desc, x.ready_xid, x.id limit 100000)
                     union all
-                    (select x.ready_at from currant.executions x
-                    where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and x.isolated
+                    (select x.ready_at from currant.ready_poison_suspects x
+                    where x.queue = lane.queue
                     order by x.priority desc, x.id limit 100000)) e
                 limit 100000) one
         ) ready
         cross join lateral (
             select min(one.ready_at) as oldest from unnest(pool.queues) lane(queue) cross join generate_series(0, 10) level(priority)
             cross join lateral (
-                select x.ready_at from currant.executions x
-                where x.queue = lane.queue and x.priority = level.priority and x.state = 'pending' and x.run_at is null
-                    and not x.isolated and not x.parked
+                select x.ready_at from currant.ready_executions x
+                where x.queue = lane.queue and x.priority = level.priority
                 order by x.ready_xid, x.id limit 1) one
         ) first
-        cross join lateral (  -- of what waits for a place, as much as there are places
+        cross join lateral (  -- of what awaits a permit, as many as there are free permits
             select coalesce(sum(open.number), 0)::bigint as number, min(open.oldest) as oldest
-            from currant.gates(pool.queues, 100000) gate cross join lateral (
+            from currant.awaiting_functions(pool.queues, 100000) awaiting cross join lateral (
                 select count(*) as number, min(one.ready_at) as oldest from (
                     select e.ready_at from unnest(pool.queues) lane(queue) cross join lateral (
                         select x.ready_at from currant.executions x
-                        where x.parked and x.queue = lane.queue and x.function = gate.function
-                        order by x.priority desc, x.id limit gate.room) e
-                    limit gate.room) one) open
-            where gate.room > 0
-        ) gated
+                        where x.awaiting_permit and x.queue = lane.queue and x.function = awaiting.function
+                        order by x.priority desc, x.id limit awaiting.free) e
+                    limit awaiting.free) one) open
+            where awaiting.free > 0
+        ) limited
         cross join lateral (
             select count(*) as number from (
                 select 1 from unnest(pool.queues) lane(queue) cross join lateral (
-                    select 1 from currant.executions x where x.queue = lane.queue and x.run_at is not null and not x.held
+                    select 1 from currant.executions x where x.queue = lane.queue and x.run_at is not null and not x.incompatible
                     order by x.run_at limit 100000) e
                 limit 100000) one
         ) due
@@ -67,6 +66,5 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
             'running', (select coalesce(sum(r.number), 0)::bigint from running r where r.worker_id = w.id),
             'heartbeat_age_seconds', extract(epoch from clock_timestamp() - w.last_heartbeat)::double precision)
             order by w.started_at, w.id), '[]')
-            from currant.workers w where w.stopped_at is null
-                and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'))
+            from currant.workers w where currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)))
 $$;

@@ -1,8 +1,8 @@
--- One statement for a beating heart: says so, releases held runs this build may fit, peeks for ready work and the next due
+-- One statement for a beating heart: says so, releases incompatible runs that this build may fit, peeks for ready work and the next due
 -- times of work and of schedules, and gives what the database believes to be running here, and whether whoever sizes the pool wants it
 -- to drain. Known = false: this worker was declared dead.
 -- p_ids: which of these are running here, instead of all; and it does not peek for what is simply ready. For a worker that claims by
--- marks (currant.claim): the entries that it spares its claims are not walked here either.
+-- cursors (claim_from_cursor): the index entries that its claims skip are not walked here either.
 create or replace function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
     next_schedule bigint, sweep_due boolean, drain boolean)
@@ -19,29 +19,29 @@ begin
     now_micros := currant.micros(clock_timestamp());
     if known and not p_draining then
         perform 1 from unnest(me.queues) lane(queue) cross join lateral (
-            select 1 from currant.executions e where e.queue = lane.queue and e.run_at <= now() and not e.held limit 1) due;
+            select 1 from currant.executions e where e.queue = lane.queue and e.run_at <= now() and not e.incompatible limit 1) due;
         if found then perform currant.promote(me.queues); end if;
         with free as (
             select e.id from currant.executions e
-            where e.held and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
+            where e.incompatible and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
             order by e.id limit 1000 for update skip locked
         )
-        update currant.executions e set state = 'pending', held = false, run_at = null, ready_at = clock_timestamp(),
+        update currant.executions e set state = 'pending', incompatible = false, run_at = null, ready_at = clock_timestamp(),
             ready_xid = currant.xid()
         from free where e.id = free.id;
     end if;
     ready := exists (
         select 1 from unnest(me.queues) lane(queue) cross join lateral (
-            (select 1 from currant.executions e where p_ids is null and e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and not e.isolated and not e.parked and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
+            (select 1 from currant.ready_executions e where p_ids is null and e.queue = lane.queue
+                and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
             union all
-            (select 1 from (select 1 from currant.executions e where e.parked and e.queue = lane.queue limit 1) any_parked
-                where exists (select 1 from currant.gates(array[lane.queue], 1) g where g.room > 0))
+            (select 1 from (select 1 from currant.executions e where e.awaiting_permit and e.queue = lane.queue limit 1) any_awaiting
+                where exists (select 1 from currant.awaiting_functions(array[lane.queue], 1) g where g.free > 0))
             union all
-            (select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and e.isolated and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)) something);
+            (select 1 from currant.ready_poison_suspects e where e.queue = lane.queue
+                and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)) something);
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
-        select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.held
+        select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.incompatible
         order by e.run_at limit 1) first;
     -- Schedules belong to no queue: whoever is there first fires them.
     sweep_due := known and not p_draining
@@ -50,7 +50,7 @@ begin
     select currant.micros(s.due_at) into next_schedule from currant.schedules s
     where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
-        and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second');
+        and not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout));
     select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
     into ids, leases, wakes from currant.executions e where p_ids is null and e.worker_id = p_worker and e.state = 'running';
     if p_ids is not null then

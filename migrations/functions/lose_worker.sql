@@ -1,9 +1,9 @@
 -- What a worker ran ends with it and is ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
 -- worker's row.
--- p_suspects: what it ran may have killed it. Suspects are the attempts that were executing: tasks, and workflows without progress under
--- this lease. One that was alone, or ran isolated, is the culprit: that is one of the losses that max_worker_losses limits, and the one
--- after so many ends it as WorkerLost. Of several each is only suspected, and runs isolated from the second time on (from the first one if it
--- may have but one such loss), until one is caught or all are cleared.
+-- p_suspects: what it ran may have killed it. The suspects are the attempts that were executing: tasks, and workflows without progress under
+-- this lease. One that ran alone, or as the only poison suspect, is the culprit: that is one of the losses that max_worker_losses limits, and the one
+-- after so many ends it as WorkerLost. If there are several, each is a poison suspect from the second such loss on (from the first if it
+-- may have but one such loss), and so runs apart from its like, until one is caught or all are cleared.
 -- With max_worker_losses = 0 any loss ends it, whatever caused the loss: it may have begun, and must not begin twice.
 create or replace function currant.lose_worker(p_worker uuid, p_suspects boolean)
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
@@ -26,7 +26,7 @@ begin
     if cardinality(suspects) = 1 then
         culprit := suspects[1];
     else
-        select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.isolated having count(*) = 1;
+        select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.poison_suspect having count(*) = 1;
     end if;
     lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
         and (e.max_worker_losses = 0 or (e.id = culprit and e.suspect_losses >= e.max_worker_losses)));
@@ -36,8 +36,8 @@ begin
             lease = e.lease + 1,
             worker_losses = e.worker_losses + 1,
             suspect_losses = e.suspect_losses + (e.id is not distinct from culprit)::integer,
-            suspected = e.suspected or ran.suspect,
-            isolated = e.isolated or (ran.suspect and (e.suspected or e.max_worker_losses = 1)),
+            loss_suspected = e.loss_suspected or ran.suspect,
+            poison_suspect = e.poison_suspect or (ran.suspect and (e.loss_suspected or e.max_worker_losses = 1)),
             state = case when e.id = any (lost) then 'failed' else 'pending' end,
             ready_at = clock_timestamp(), ready_xid = currant.xid(),
             finished_at = case when e.id = any (lost) then clock_timestamp() end,

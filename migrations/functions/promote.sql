@@ -4,12 +4,12 @@ set enable_seqscan = off set jit = off as $$
     with due as (
         select d.id from unnest(p_queues) lane(queue) cross join lateral (
             select e.id from currant.executions e
-            where e.queue = lane.queue and e.run_at <= now() and not e.held
+            where e.queue = lane.queue and e.run_at <= now() and not e.incompatible
             order by e.run_at limit 1000 for update skip locked
         ) d
     )
     update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(), ready_xid = currant.xid(),
-        parked = e.defined and not e.slot and not e.isolated
-            and exists (select 1 from currant.definitions d where d.function = e.function and d.gate is not null)
+        awaiting_permit = e.defined and not e.has_permit and not e.poison_suspect
+            and exists (select 1 from currant.definitions d where d.function = e.function and d.permits is not null)
     from due where e.id = due.id;
 $$;

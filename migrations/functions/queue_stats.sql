@@ -1,17 +1,17 @@
 -- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits),
--- `blocked` waits for a place that the definition of its function does not give yet (concurrency limit, suspended).
+-- `blocked` awaits a permit, and its function has none free (concurrency limit, suspended).
 create or replace view currant.queue_stats as
 with waiting as (
-    select e.queue, count(*) as number, currant.room(e.function, count(*)) as open, min(e.ready_at) as oldest
-    from currant.executions e where e.parked group by e.queue, e.function
+    select e.queue, count(*) as number, currant.free_permits(e.function, count(*)) as open, min(e.ready_at) as oldest
+    from currant.executions e where e.awaiting_permit group by e.queue, e.function
 ),
 counted as (
     select e.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, 0::bigint as suspended, 0::bigint as held,
         0::bigint as blocked, min(e.ready_at) as oldest
-    from currant.executions e where e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked group by e.queue
+    from currant.ready_executions e group by e.queue
     union all
     select e.queue, count(*), 0, 0, 0, 0, 0, min(e.ready_at)
-    from currant.executions e where e.state = 'pending' and e.run_at is null and e.isolated group by e.queue
+    from currant.ready_poison_suspects e group by e.queue
     union all
     select w.queue, w.open, 0, 0, 0, 0, w.number - w.open, case when w.open > 0 then w.oldest end from waiting w
     union all
@@ -19,7 +19,7 @@ counted as (
     union all
     select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
     union all
-    select e.queue, 0, 0, 0, count(*) filter (where not e.held), count(*) filter (where e.held), 0, null
+    select e.queue, 0, 0, 0, count(*) filter (where not e.incompatible), count(*) filter (where e.incompatible), 0, null
     from currant.executions e where e.state = 'suspended' group by e.queue
     union all
     select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue)
@@ -28,7 +28,7 @@ counted as (
 select c.queue, sum(c.ready)::bigint as ready, sum(c.delayed)::bigint as delayed, sum(c.running)::bigint as running,
     sum(c.suspended)::bigint as suspended, sum(c.held)::bigint as held,
     coalesce(greatest(0, extract(epoch from clock_timestamp() - min(c.oldest))), 0)::double precision as oldest_ready_seconds,
-    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.stopped_at is null and w.claims
-        and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second') as workers,
+    (select count(*) from currant.workers w where c.queue = any (w.queues) and w.claims
+        and currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)) as workers,
     sum(c.blocked)::bigint as blocked
 from counted c group by c.queue;

@@ -1,9 +1,9 @@
--- What the definitions say of these functions, in one snapshot; without definitions it costs one look.
+-- What the definitions say of these functions, in one snapshot; without definitions it costs one probe.
 create or replace function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
 begin
     if not exists (select 1 from currant.definitions) then return '{}'; end if;
     return array(
         select row(d.function, d.queue, d.priority, d.timeout, d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
-            d.retry_jitter, d.non_retryable, d.max_worker_losses, d.gate is not null, d.input_hash)::currant.rule
+            d.retry_jitter, d.non_retryable, d.max_worker_losses, d.permits is not null, d.input_hash)::currant.rule
         from (select distinct u.function from unnest(p_functions) u(function)) asked join currant.definitions d on d.function = asked.function);
 end $$;

@@ -2,7 +2,7 @@
 --   `work`: by function `kind ready due running seconds` (what those that run have run for, taken together). `ready` is counted in the
 --   first 2,000 of a queue: the shares of `fleet`'s `ready`. What is overdue and was not made ready, since no worker is there to do it,
 --   and what a dead worker ran, is ready. `due` comes due within the pool's `horizon` seconds, schedules too. Of what runs only tasks
---   count: a workflow that waits holds no slot.
+--   count: a workflow that waits takes no slot of a worker.
 --   `spare` are those that are ready and fleet does not count so: overdue, or run by a dead worker.
 -- A pool's `running` is that of tasks, too, and `hot` are the workflows in its workers' memory; a worker's `running` is all that it holds.
 -- and by function `service`: how many attempts of tasks ended lately and the seconds that they took, among the newest thousand
@@ -18,8 +18,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     running as materialized (
         select e.queue, e.function, e.kind, e.worker_id, w.id is not null as alive, count(*) as number,
             sum(extract(epoch from clock_timestamp() - e.attempt_at))::double precision as seconds
-        from currant.executions e left join currant.workers w on w.id = e.worker_id and w.stopped_at is null
-            and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'
+        from currant.executions e left join currant.workers w on w.id = e.worker_id and currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)
         where e.state = 'running' group by e.queue, e.function, e.kind, e.worker_id, w.id
     ),
     work as (
@@ -28,8 +27,8 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         from pool cross join lateral (
             select one.function, one.kind, count(*) as ready, 0 as spare, 0 as due, 0 as running, 0 as seconds
             from unnest(pool.queues) lane(queue) cross join lateral (
-                select e.function, e.kind from currant.executions e
-                where e.queue = lane.queue and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                select e.function, e.kind from currant.ready_executions e
+                where e.queue = lane.queue
                 order by e.priority desc, e.ready_xid, e.id limit 2000) one
             group by one.function, one.kind
             union all
@@ -37,7 +36,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
                 count(*) filter (where one.run_at > clock_timestamp()), 0, 0
             from unnest(pool.queues) lane(queue) cross join lateral (
                 select e.function, e.kind, e.run_at from currant.executions e
-                where e.queue = lane.queue and e.run_at <= clock_timestamp() + pool.horizon and not e.held
+                where e.queue = lane.queue and e.run_at <= clock_timestamp() + pool.horizon and not e.incompatible
                 order by e.run_at limit 10000) one
             group by one.function, one.kind
             union all
@@ -58,8 +57,8 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         union
         select b.id, b.function, b.kind, b.state, b.attempt_at, b.finished_at from pool cross join lateral (
             select e.id from unnest(pool.queues) lane(queue) cross join lateral (
-                select x.id from currant.executions x
-                where x.queue = lane.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                select x.id from currant.ready_executions x
+                where x.queue = lane.queue
                 order by x.priority desc, x.ready_xid, x.id limit 1) e
             order by e.id limit 1) first
         cross join lateral (
@@ -79,7 +78,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         'incompatible', (select coalesce(jsonb_object_agg(k.key, k.functions), '{}') from (
             select pool.key, jsonb_object_agg(kept.function, kept.number) as functions from pool cross join lateral (
                 select one.function, count(*) as number from unnest(pool.queues) lane(queue) cross join lateral (
-                    select e.function from currant.executions e where e.queue = lane.queue and e.held limit 10000) one
+                    select e.function from currant.executions e where e.queue = lane.queue and e.incompatible limit 10000) one
                 group by one.function) kept
             group by pool.key) k),
         'service', (select coalesce(jsonb_object_agg(s.function, jsonb_build_object('ended', s.ended, 'seconds', s.seconds)), '{}') from (

@@ -15,16 +15,8 @@ begin
     else
         insert into currant.signals (execution_id, ordinal, name, payload, dedup_key)
         values (p_id, run.signal_seq + 1, p_name, p_payload, p_dedup_key);
-        update currant.executions e set
-            signal_seq = e.signal_seq + 1, wakes = e.wakes + 1,
-            run_at = case when e.state = 'suspended' and not e.held then null else e.run_at end,
-            ready_at = case when e.state = 'suspended' and not e.held then clock_timestamp() else e.ready_at end,
-            ready_xid = case when e.state = 'suspended' and not e.held then currant.xid() else e.ready_xid end,
-            state = case when e.state = 'suspended' and not e.held then 'pending' else e.state end
-        where e.id = p_id;
+        select case when w.worker_id is null then w.queue end, w.worker_id into queue, worker_id from currant.wake_runs(array[p_id], 1) w;
         status := 'ok';
-        queue := case when run.state = 'running' then null else run.queue end;
-        worker_id := case when run.state = 'running' then run.worker_id end;
     end if;
     return next;
 end $$;

@@ -22,10 +22,10 @@ begin
     end if;
     v_roots := array(
         select old.id from currant.definitions d
-        cross join unnest(array['completed', 'failed', 'cancelled']) ended(state) cross join unnest(array[true, false]) had(slot)
+        cross join unnest(array['completed', 'failed', 'cancelled']) ended(state) cross join unnest(array[true, false]) had(has_permit)
         cross join lateral (
             select e.id from currant.executions e
-            where e.defined and e.function = d.function and e.state = ended.state and e.slot = had.slot and (e.parent_id is null)
+            where e.defined and e.function = d.function and e.state = ended.state and e.has_permit = had.has_permit and (e.parent_id is null)
                 and e.finished_at < now() - d.retention * interval '1 second'
                 and not exists (select 1 from currant.below(array[e.id]) b where not b.finished)
             order by e.finished_at limit p_limit for update skip locked

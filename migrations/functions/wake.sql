@@ -1,6 +1,6 @@
 -- The second statement after a commit (rule e): whoever sleeps on these queues past something that is there by now looks
 -- again, and these workers look at these executions. Decided in a snapshot taken after that commit, so a worker that
--- committed its flag (sleep_worker) before it looked is always seen; one that is awake costs no notification.
+-- committed its flag (heartbeat) before it looked is always seen; one that is awake costs no notification.
 -- p_since: the first of the transactions that this is about (currant.xid). What earlier ones made ready is not looked for, so that the
 -- index entries of what has been claimed long ago, and cannot be removed while somebody's old snapshot sees them, are not walked.
 create or replace function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}', p_since bigint default null)
@@ -20,26 +20,24 @@ begin
         -- The limits keep the planner from reading all that is ready to answer whether anything is.
         if p_since is null then
             v_ready := array(select lane.queue from unnest(p_queues) lane(queue) cross join lateral (
-                select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                    and not e.isolated and not e.parked limit 1) any_ready);
+                select 1 from currant.ready_executions e where e.queue = lane.queue limit 1) any_ready);
         else
             v_ready := array(select lane.queue from unnest(p_queues) lane(queue) cross join generate_series(0, 10) level(priority)
                 cross join lateral (
-                    select 1 from currant.executions e where e.queue = lane.queue and e.priority = level.priority
-                        and e.ready_xid >= p_since and e.state = 'pending' and e.run_at is null and not e.isolated and not e.parked
+                    select 1 from currant.ready_executions e where e.queue = lane.queue and e.priority = level.priority
+                        and e.ready_xid >= p_since
                     limit 1) any_ready);
         end if;
         v_ready := v_ready || array(select lane.queue from unnest(p_queues) lane(queue) cross join lateral (
-            select 1 from currant.executions e where e.queue = lane.queue and e.state = 'pending' and e.run_at is null
-                and e.isolated limit 1) any_isolated);
-        if exists (select 1 from currant.executions e where e.parked and e.queue = any (p_queues)) then
+            select 1 from currant.ready_poison_suspects e where e.queue = lane.queue limit 1) any_suspect);
+        if exists (select 1 from currant.executions e where e.awaiting_permit and e.queue = any (p_queues)) then
             v_ready := v_ready || array(select lane.queue from unnest(p_queues) lane(queue)
-                where exists (select 1 from currant.gates(array[lane.queue], 1) g where g.room > 0));
+                where exists (select 1 from currant.awaiting_functions(array[lane.queue], 1) g where g.free > 0));
         end if;
         perform pg_notify('currant_w_' || w.id, '') from currant.workers w
         where w.id = any (v_asleep) and (w.queues && v_ready or exists (
             select 1 from unnest(p_queues) lane(queue) cross join lateral (
-                select 1 from currant.executions e where e.queue = lane.queue and e.run_at < w.sleep_until and not e.held limit 1) due
+                select 1 from currant.executions e where e.queue = lane.queue and e.run_at < w.sleep_until and not e.incompatible limit 1) due
             where lane.queue = any (w.queues)));
     end if;
     if cardinality(p_workers) > 0 then

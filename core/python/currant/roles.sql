@@ -26,12 +26,12 @@ end $$;
 
 do $$
 declare
-    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'names', 'new_id', 'below', 'room', 'gates', 'fleet', 'definition_stats',
-        'schedule_times', 'scaling', 'any_ready', 'standings', 'declared', 'is_live'];
+    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'names', 'new_id', 'below', 'free_permits', 'awaiting_functions', 'fleet', 'definition_stats',
+        'schedule_times', 'scaling', 'any_ready', 'statuses', 'declared', 'is_live', 'is_alive'];
     c_client constant text[] := array['create_executions', 'create_execution', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal',
         'signal_send', 'cancel', 'cancel_tree', 'retry_run', 'resume', 'wake'];
-    c_worker constant text[] := array['declare_functions', 'register_worker', 'commit_batch', 'commit_step', 'claim', 'claim_ready', 'load_runs', 'heartbeat', 'take_over',
-        'sleep_worker', 'stop_worker', 'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
+    c_worker constant text[] := array['declare_functions', 'register_worker', 'commit_batch', 'commit_step', 'claim', 'claim_from_cursor', 'load_runs', 'heartbeat', 'take_over',
+        'stop_worker', 'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
     v_function record;
 begin
     grant usage on schema currant to currant_reader, currant_client, currant_worker;

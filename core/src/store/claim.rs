@@ -40,7 +40,7 @@ macro_rules! claimed {
             wakes: there(row.wakes)?,
             started: there(row.started)?,
             fresh: there(row.fresh)?,
-            poison_suspect: there(row.isolated)?,
+            poison_suspect: there(row.poison_suspect)?,
             headers: None,
             ready_xid: there(row.ready_xid)?,
         }
@@ -65,14 +65,14 @@ pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed])
 }
 
 /// As a batch with nothing to write, whose many arrays would take as long as the claim of an idle worker.
-pub(crate) async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
+pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
             retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
             root_id, epoch, wakes,
-            started, fresh, isolated, ready_xid
-        from currant.claim_ready($1, $2, $3, $4)"#,
+            started, fresh, poison_suspect, ready_xid
+        from currant.claim($1, $2, $3, $4)"#,
         worker,
         &request.queues,
         request.limit,
@@ -94,7 +94,7 @@ pub(crate) async fn claim_ready(conn: &mut Conn, worker: Uuid, request: &ClaimRe
     Ok(reply)
 }
 
-pub(crate) async fn claim_by_cursors(
+pub(crate) async fn claim_from_cursors(
     conn: &mut Conn,
     worker: Uuid,
     request: &ClaimRequest,
@@ -107,8 +107,10 @@ pub(crate) async fn claim_by_cursors(
         r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
             retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
             root_id, epoch, wakes,
-            started, fresh, isolated, ready_xid
-        from currant.claim($1, $2, $3, $4, $5, $6, $7, $8)"#,
+            started, fresh, poison_suspect, ready_xid
+        from currant.claim_from_cursor(
+            p_worker => $1, p_queues => $2, p_limit => $3, p_poison_suspect => $4, m_xids => $5, m_ids => $6, o_places => $7,
+            o_xids => $8)"#,
         worker,
         &request.queues,
         request.limit,

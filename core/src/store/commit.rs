@@ -4,7 +4,7 @@ use uuid::Uuid;
 use crate::base::calls::Calls;
 use crate::base::error::Result;
 use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy};
-use crate::store::claim::{claim_by_cursors, claim_ready, claimed, read_headers};
+use crate::store::claim::{self, claimed, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
@@ -12,7 +12,7 @@ use crate::store::notify::add_wake;
 
 /// Writes a batch and claims, in one statement and transaction. The same batch may be written again when its reply was lost.
 ///
-/// Long because `currant.commit_batch` takes its rows as arrays, one a column; there is nothing to it but the order.
+/// Long because `currant.commit_batch` takes its rows as arrays, one a column, by name.
 pub async fn commit_batch(
     conn: &mut Conn,
     worker: Uuid,
@@ -38,12 +38,19 @@ pub async fn commit_batch(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
             id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts, retry_initial,
             retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key, root_id, epoch, wakes, started, fresh,
-            isolated, ready_xid
+            poison_suspect, ready_xid
         from currant.commit_batch(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44,
-            $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62, $63, $64, $65,
-            $66, $67, $68, $69)"#,
+            p_worker => $1, f_ids => $2, f_leases => $3, f_parents => $4, c_runs => $5, c_ids => $6, c_roots => $7,
+            c_parents => $8, c_epochs => $9, c_keys => $10, c_after => $11, c_args => $12, c_run_ats => $13, c_eager => $14,
+            c_calls => $15, k_kinds => $16, k_functions => $17, k_queues => $18, k_priorities => $19, k_max_attempts => $20,
+            k_initials => $21, k_multipliers => $22, k_max_delays => $23, k_jitters => $24, k_non_retryables => $25,
+            k_max_worker_losses => $26, k_timeouts => $27, k_given => $28, s_runs => $29, s_epochs => $30, s_keys => $31,
+            s_kinds => $32, s_names => $33, s_dues => $34, s_after => $35, s_statuses => $36, s_payloads => $37, s_seqs => $38,
+            s_clocks => $39, d_runs => $40, d_epochs => $41, d_keys => $42, d_statuses => $43, d_payloads => $44, d_seqs => $45,
+            d_clocks => $46, d_ordinals => $47, v_runs => $48, v_ids => $49, v_seqs => $50, v_clocks => $51, o_ids => $52,
+            o_actions => $53, o_payloads => $54, o_dues => $55, o_wakes => $56, o_runs => $57, o_seqs => $58, o_clocks => $59,
+            o_tasks => $60, x_runs => $61, x_epochs => $62, x_keys => $63, x_seqs => $64, x_abandon => $65, p_ids => $66,
+            q_queues => $67, q_limit => $68, q_poison_suspect => $69)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -169,13 +176,13 @@ pub async fn commit_and_claim(
     }
     let cursors = claim.and_then(|claim| claim.cursors.as_ref());
     match (claim, cursors, *batch == Batch::default()) {
-        (Some(request), None, true) => claim_ready(conn, worker, request).await,
+        (Some(request), None, true) => claim::claim(conn, worker, request).await,
         (Some(request), Some(cursors), idle) => {
             let mut reply = BatchReply::default();
             if !idle {
                 reply = commit_batch(conn, worker, batch, None).await?;
             }
-            match claim_by_cursors(conn, worker, request, cursors).await {
+            match claim::claim_from_cursors(conn, worker, request, cursors).await {
                 Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
                 Err(error) if idle => return Err(error),
                 // What the batch has written is answered for: written again, it would wake nobody.
@@ -194,8 +201,10 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
     let mut scope = conn.run().await?;
     let written = sqlx::query_scalar!(
         r#"select currant.commit_step(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-            $26) as "written!""#,
+            p_worker => $1, p_run => $2, p_lease => $3, p_seq => $4, p_clock => $5, d_id => $6, d_lease => $7, d_completed => $8,
+            d_payload => $9, c_id => $10, c_root => $11, c_epoch => $12, c_key => $13, c_args => $14, c_function => $15,
+            c_queue => $16, c_priority => $17, c_max_attempts => $18, c_initial => $19, c_multiplier => $20, c_max_delay => $21,
+            c_jitter => $22, c_non_retryable => $23, c_max_worker_losses => $24, c_timeout => $25, c_given => $26) as "written!""#,
         worker,
         run.0,
         run.1,

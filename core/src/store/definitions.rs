@@ -222,7 +222,7 @@ pub async fn apply(conn: &mut Conn, items: &str) -> Result<(Vec<u8>, Wakes)> {
         answers[place] = Some(answer);
     }
     transaction.done().await?;
-    settle(conn).await?;
+    mark_all_runs(conn).await?;
     Ok((to_json(&answers)?.into_bytes(), waiting_for(conn, &applied).await?))
 }
 
@@ -292,18 +292,18 @@ async fn apply_one(scope: &mut Scope<'_>, item: &Item, raw: &RawValue) -> Result
     }
 }
 
-/// Marks the executions that were there before their definition or its gate, so that they are counted; also what a caller that died on
+/// Marks the executions that were there before their definition or its limit, so that they are counted; also what a caller that died on
 /// the way left unmarked. Each part commits by itself, so that nobody waits for all of them.
-async fn settle(conn: &mut Conn) -> Result<()> {
-    let functions = unsettled_functions(conn).await?;
+async fn mark_all_runs(conn: &mut Conn) -> Result<()> {
+    let functions = unmarked_functions(conn).await?;
     if functions.is_empty() {
         return Ok(());
     }
-    let mut left = unsettled_runs(conn).await?;
+    let mut left = unmarked_runs(conn).await?;
     for _ in 0..SETTLE_TRIES {
         let mut locked = Vec::new();
         for some in left.chunks(SETTLED_AT_ONCE) {
-            locked.extend(settle_runs(conn, some).await?);
+            locked.extend(mark_runs(conn, some).await?);
         }
         left = locked;
         if left.is_empty() {
@@ -312,40 +312,40 @@ async fn settle(conn: &mut Conn) -> Result<()> {
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
     let mut scope = conn.run().await?;
-    sqlx::query!("select currant.settled($1)", &functions).fetch_one(scope.conn()).await?;
+    sqlx::query!("select currant.runs_are_marked($1)", &functions).fetch_one(scope.conn()).await?;
     scope.done().await
 }
 
-async fn unsettled_functions(conn: &mut Conn) -> Result<Vec<String>> {
+async fn unmarked_functions(conn: &mut Conn) -> Result<Vec<String>> {
     let mut scope = conn.run().await?;
-    let query = sqlx::query_scalar!(r#"select function as "function!" from currant.definitions where not settled"#);
+    let query = sqlx::query_scalar!(r#"select function as "function!" from currant.definitions where not runs_marked"#);
     let functions = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
     Ok(functions)
 }
 
-async fn unsettled_runs(conn: &mut Conn) -> Result<Vec<Uuid>> {
+async fn unmarked_runs(conn: &mut Conn) -> Result<Vec<Uuid>> {
     let mut scope = conn.run().await?;
-    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.unsettled_runs() id"#);
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.unmarked_runs() id"#);
     let ids = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
     Ok(ids)
 }
 
 /// Gives those of `ids` that somebody else has locked.
-async fn settle_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+async fn mark_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut scope = conn.run().await?;
-    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.settle_runs($1) id"#, ids);
+    let query = sqlx::query_scalar!(r#"select id as "id!" from currant.mark_runs($1) id"#, ids);
     let locked = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
     Ok(locked)
 }
 
-/// Whom to wake when the gates of these functions may have opened.
+/// Whom to wake when functions may have more free permits.
 async fn waiting_for(conn: &mut Conn, functions: &[String]) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(
-        r#"select distinct queue as "queue!" from unnest($1::text[]) f(function), currant.parked_queues(f.function) queue"#,
+        r#"select distinct queue as "queue!" from unnest($1::text[]) f(function), currant.awaiting_queues(f.function) queue"#,
         functions
     );
     let queues = query.fetch_all(scope.conn()).await?;

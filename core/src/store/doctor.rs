@@ -124,7 +124,7 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
                 coalesce(nullif(extract(epoch from clock_timestamp() - w.last_heartbeat), 'infinity'), 0)::double precision as silent_seconds,
                 (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as running
             from currant.workers w
-            where w.stopped_at is null and w.claims and w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second') d"#
+            where w.stopped_at is null and w.claims and not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)) d"#
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }
@@ -146,7 +146,7 @@ async fn held(scope: &mut Scope<'_>) -> Result<String> {
         r#"select coalesce(jsonb_agg(h order by h.number desc), '[]')::text as "json!" from (
             select e.function, e.queue, count(*) as number, min(e.id::text) as example,
                 (select currant.payload_text(x.error, x.encoding) from currant.executions x where x.id = min(e.id::text)::uuid) as error
-            from currant.executions e where e.held group by e.function, e.queue) h"#
+            from currant.executions e where e.incompatible group by e.function, e.queue) h"#
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }
@@ -164,7 +164,7 @@ async fn unknown_functions(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"with live as (
             select w.queues, w.tasks || w.workflows as functions from currant.workers w
-            where w.stopped_at is null and w.claims and w.last_heartbeat > clock_timestamp() - w.timeout * interval '1 second'
+            where w.claims and currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)
         ),
         served as (
             select lane.queue from live cross join unnest(live.queues) lane(queue)
@@ -172,8 +172,8 @@ async fn unknown_functions(scope: &mut Scope<'_>) -> Result<String> {
         ),
         seen as (
             select s.queue, e.function from served s cross join lateral (
-                (select x.function from currant.executions x
-                where x.queue = s.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                (select x.function from currant.ready_executions x
+                where x.queue = s.queue
                 order by x.priority desc, x.ready_xid, x.id limit 1000)
                 union all
                 (select x.function from currant.executions x where x.queue = s.queue and x.run_at is not null order by x.run_at limit 1000)
@@ -204,9 +204,9 @@ async fn schedules(scope: &mut Scope<'_>) -> Result<String> {
 async fn unsettled(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(d order by d.seconds desc), '[]')::text as "json!" from (
-            select d.function, d.owner, d.gate is not null as gated,
+            select d.function, d.owner, d.permits is not null as gated,
                 extract(epoch from clock_timestamp() - d.updated_at)::double precision as seconds
-            from currant.definitions d where not d.settled) d"#
+            from currant.definitions d where not d.runs_marked) d"#
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }
@@ -222,8 +222,8 @@ async fn handed_back(scope: &mut Scope<'_>) -> Result<String> {
                 union all
                 select r.* from (select distinct lane.queue from currant.workers w cross join unnest(w.queues) lane(queue)) served
                 cross join lateral (
-                    select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.executions x
-                    where x.queue = served.queue and x.state = 'pending' and x.run_at is null and not x.isolated and not x.parked
+                    select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.ready_executions x
+                    where x.queue = served.queue
                     order by x.priority desc, x.ready_xid, x.id limit 1000) r) e
             where e.kind = 'task' and (e.lease + 1) / 2 - e.attempt >= 3 limit 20) b"#
     );

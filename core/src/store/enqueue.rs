@@ -12,23 +12,23 @@ pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Creat
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
 
-/// Of an enqueue: whether its own commit notified who slept then, and which transaction it was.
+/// What an enqueue did besides storing: whether its own commit notified the workers that slept then, and which transaction it was.
 pub(crate) struct Notified {
     pub asleep: bool,
     pub since: i64,
 }
 
-/// As `create`. With `tell` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
+/// As `create`. With `notify` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
 pub(crate) async fn create_all(
     conn: &mut Conn,
     items: &[&NewExecution],
-    tell: bool,
+    notify: bool,
 ) -> Result<(Vec<Created>, Notified)> {
     fn column<'a, T>(items: &[&'a NewExecution], value: impl Fn(&'a NewExecution) -> T) -> Vec<T> {
         items.iter().map(|item| value(item)).collect()
     }
     if let [item] = items {
-        return create_one(conn, item, tell).await;
+        return create_one(conn, item, notify).await;
     }
     let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
@@ -36,9 +36,12 @@ pub(crate) async fn create_all(
     let headers: Vec<_> = items.iter().filter_map(|n| Some((n.id, n.call.headers.as_deref()?))).collect();
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
-        r#"select ordinal, effective_id, queue, input_hash, input_schema, told as "told!",
+        r#"select ordinal, effective_id, queue, input_hash, input_schema, notified as "notified!",
             since as "since!" from currant.create_executions(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"#,
+            p_ids => $1, p_args => $2, p_calls => $3, p_keys => $4, k_kinds => $5, k_functions => $6, k_queues => $7,
+            k_priorities => $8, k_max_attempts => $9, k_initials => $10, k_multipliers => $11, k_max_delays => $12,
+            k_jitters => $13, k_non_retryables => $14, k_max_worker_losses => $15, k_timeouts => $16, k_delays => $17,
+            k_run_ats => $18, k_given => $19, k_checked => $20, p_notify => $21)"#,
         &column(items, |n| n.id),
         column(items, |n| n.call.args.as_slice()) as _,
         &calls.places,
@@ -59,7 +62,7 @@ pub(crate) async fn create_all(
         calls.column(|call| call.run_at) as _,
         &calls.column(|call| call.given),
         calls.distinct.iter().map(|(_, checked)| *checked).collect::<Vec<_>>() as _,
-        tell
+        notify
     )
     .fetch_all(scope.conn())
     .await?;
@@ -69,7 +72,7 @@ pub(crate) async fn create_all(
         && row.ordinal.is_none()
     {
         let stored = |item: &&NewExecution| Created::Stored { id: item.id, queue: Some(item.call.queue.clone()) };
-        let notified = Notified { asleep: row.told, since: row.since };
+        let notified = Notified { asleep: row.notified, since: row.since };
         return Ok((items.iter().map(stored).collect(), notified));
     }
     let mut created = Vec::with_capacity(rows.len());
@@ -82,13 +85,16 @@ pub(crate) async fn create_all(
 }
 
 /// As `create_all`, of one.
-async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<(Vec<Created>, Notified)> {
+async fn create_one(conn: &mut Conn, item: &NewExecution, notify: bool) -> Result<(Vec<Created>, Notified)> {
     let call = &item.call;
     let headers: Vec<_> = call.headers.as_deref().map(|headers| (item.id, headers)).into_iter().collect();
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let row = sqlx::query!(
-        r#"select effective_id, queue, input_hash, input_schema, told as "told!", since as "since!" from currant.create_execution(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"#,
+        r#"select effective_id, queue, input_hash, input_schema, notified as "notified!", since as "since!" from currant.create_execution(
+            p_id => $1, p_args => $2, p_key => $3, p_kind => $4, p_function => $5, p_queue => $6, p_priority => $7,
+            p_max_attempts => $8, p_initial => $9, p_multiplier => $10, p_max_delay => $11, p_jitter => $12,
+            p_non_retryable => $13, p_max_worker_losses => $14, p_timeout => $15, p_delay => $16, p_run_at => $17,
+            p_given => $18, p_checked => $19, p_notify => $20)"#,
         item.id,
         call.args,
         item.idempotency_key,
@@ -108,14 +114,14 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, tell: bool) -> Result<
         call.run_at,
         call.given,
         item.checked,
-        tell
+        notify
     )
     .fetch_one(scope.conn())
     .await?;
     write_headers(&mut scope, &headers).await?;
     scope.done().await?;
     let created = created_of(row.effective_id, row.queue, row.input_hash, row.input_schema)?;
-    Ok((vec![created], Notified { asleep: row.told, since: row.since }))
+    Ok((vec![created], Notified { asleep: row.notified, since: row.since }))
 }
 
 fn created_of(

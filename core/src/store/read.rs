@@ -237,7 +237,7 @@ pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
         WorkerRow,
         r#"select w.id, w.name, w.host, w.pid, w.build, w.queues, w.concurrency,
             (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as "running!",
-            case when w.last_heartbeat < clock_timestamp() - w.timeout * interval '1 second' then 'stale'
+            case when not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout) then 'stale'
                 when w.draining then 'draining' else 'alive' end as "state!",
             currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat,
             w.pool, w.pod_name, w.pod_uid
@@ -262,7 +262,7 @@ pub struct ExecutionStatus {
 pub async fn statuses(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<ExecutionStatus>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
-        r#"select id as "id!", state as "state!", finished as "finished!", payload from currant.standings($1, $2)"#,
+        r#"select id as "id!", state as "state!", finished as "finished!", payload from currant.statuses($1, $2)"#,
         ids,
         unseen
     )

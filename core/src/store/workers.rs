@@ -14,8 +14,9 @@ pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
         Wake,
-        r#"select queue, worker_id, id from currant.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-            $14)"#,
+        r#"select queue, worker_id, id from currant.register_worker(
+            p_id => $1, p_name => $2, p_host => $3, p_pid => $4, p_build => $5, p_queues => $6, p_tasks => $7, p_workflows => $8,
+            p_concurrency => $9, p_timeout => $10, p_pool => $11, p_pod_name => $12, p_pod_uid => $13, p_code => $14)"#,
         worker.id,
         worker.name,
         worker.host,
@@ -52,8 +53,8 @@ async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> 
     scope.done().await
 }
 
-/// Says that the worker lives and looks for work. To sleep without missing any (rule e): commit `sleep(until)` first, then call this
-/// with the same `sleep_until`, and sleep only if nothing is ready. One statement cannot do both: its flag is not seen before it commits.
+/// Says that the worker lives and looks for work. To sleep without missing any (rule e): call this twice with the same
+/// `sleep_until`, and sleep only if the second answer says that nothing is ready. One statement cannot do both: its flag is not seen before it commits.
 /// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by cursors.
 pub async fn heartbeat(
     conn: &mut Conn,
@@ -97,13 +98,6 @@ pub async fn take_over(conn: &mut Conn, dead: Uuid) -> Result<Wakes> {
         .await?;
     scope.done().await?;
     Ok(wakes_of(rows))
-}
-
-/// Commits until when the worker means to sleep; None: it is awake.
-pub async fn sleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) -> Result<()> {
-    let mut scope = conn.run().await?;
-    sqlx::query!("select currant.sleep_worker($1, $2)", worker, until).fetch_one(scope.conn()).await?;
-    scope.done().await
 }
 
 /// The good-bye of a worker. What it still holds goes back and costs no attempt, but for tasks that may not be started twice.

@@ -38,7 +38,7 @@ impl Database {
         migrate::migrate(&mut conn).await.expect("migrations run");
         run(&mut conn, include_str!("../invariants.sql").into()).await;
         // Tests hold a row for as long as they want, however slow the machine is.
-        for function in ["commit_batch", "claim", "claim_ready"] {
+        for function in ["commit_batch", "claim", "claim_from_cursor"] {
             run(&mut conn, format!("alter function currant.{function} reset lock_timeout")).await;
         }
         take_rule_out(&mut conn).await;
@@ -228,6 +228,11 @@ pub fn child(run: &Claimed, key: &str, call: Call, eager: bool) -> NewChild {
 
 pub fn starts(run: &Claimed, children: Vec<NewChild>) -> Batch {
     Batch { fences: vec![(run.id, run.lease)], children, progressed: vec![run.id], ..Batch::default() }
+}
+
+/// Commits until when the worker means to sleep; None: it is awake. What became ready before is for its next heartbeat.
+pub async fn falls_asleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) {
+    workers::heartbeat(conn, worker, until, false, None).await.unwrap();
 }
 
 /// As if the worker had not been heard of for an hour.

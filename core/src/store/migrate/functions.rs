@@ -57,7 +57,7 @@ pub(super) async fn changed(scope: &mut Scope<'_>) -> Result<Vec<&'static File>>
     let query = sqlx::query_as("select name, checksum from currant.function_files");
     let there: Vec<(String, String)> = query.persistent(false).fetch_all(scope.conn()).await?;
     let is_there = |file: &File| there.iter().any(|(name, checksum)| name == file.name && *checksum == file.checksum());
-    Ok(files::in_order().filter(|file| !is_there(file)).collect())
+    Ok(files::in_order().into_iter().filter(|file| !is_there(file)).collect())
 }
 
 /// Creates these functions and views, and notes whose they are.

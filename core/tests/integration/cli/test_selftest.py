@@ -178,7 +178,7 @@ async def test_it_removes_everything_also_when_no_task_runs(
     db: Db, users_rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "FIRST_TASK", 0.5)
-    db.execute("alter function currant.pick rename to pick_not")
+    db.execute("alter function currant.select_claimable rename to select_claimable_not")
     facts = await facts_of(default_client(), False)
     with pytest.raises(CurrantError, match=r"no task ran within 0\.5 s .* 0 ran, 500 are ready, 0 are claimed"):
         await Bench(facts, Plan(500, 2.0), lambda what: None, Stop()).run()

@@ -82,9 +82,9 @@ async def test_a_limit_holds_when_a_worker_is_killed_and_its_runs_are_taken_over
     limit = time.monotonic() + 60
     for number in range(12):
         board.open(f"g{number}")
-        assert count(db, "slot and finished_at is null") <= 3
+        assert count(db, "has_permit and finished_at is null") <= 3
     while count(db, "state = 'completed'") < 12:
-        assert count(db, "slot and finished_at is null") <= 3
+        assert count(db, "has_permit and finished_at is null") <= 3
         assert count(db, "state = 'running'") <= 3
         assert time.monotonic() < limit
     assert second.running

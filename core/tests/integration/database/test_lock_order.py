@@ -37,10 +37,10 @@ SCHEDULE = "02900000-0000-7000-8000-000000000001"
 ROWS = f"""
 insert into currant.workers (id, name, queues, tasks, workflows, last_heartbeat, pod_uid) values
     ('{W1}', 'w1', '{{q}}', '{{f.task}}', '{{f.run}}', '-infinity', 'pod-1'), ('{W2}', 'w2', '{{q}}', '{{f.task}}', '{{f.run}}', '-infinity', null);
-insert into currant.definitions (function, owner, concurrency_limit, settled, retention, item) values
+insert into currant.definitions (function, owner, concurrency_limit, runs_marked, retention, item) values
     ('f.task', 'o', 5, true, null, '{{}}'), ('f.old', 'o', null, true, 1, '{{}}');
 insert into currant.executions (id, root_id, parent_id, parent_epoch, step_key, kind, function, queue, state, worker_id, lease, attempt,
-    started_at, finished_at, result, error, defined, slot, parked, seq, clock, run_at, schedule_id, fire_time, args) values
+    started_at, finished_at, result, error, defined, has_permit, awaiting_permit, seq, clock, run_at, schedule_id, fire_time, args) values
     ('{RUN}', '{RUN}', null, null, null, 'workflow', 'f.run', 'q', 'running', '{W1}', 1, 1, now(), null, null, null, false, false, false, null, null, null, null, null, ''),
     ('{LOW}', '{RUN}', '{RUN}', 0, '0', 'task', 'f.task', 'q', 'running', '{W1}', 1, 1, now(), null, null, null, true, true, false, null, null, null, null, null, ''),
     ('{HIGH}', '{RUN}', '{RUN}', 0, '1', 'task', 'f.task', 'q', 'running', '{W2}', 1, 1, now(), null, null, null, true, true, false, null, null, null, null, null, ''),
@@ -118,7 +118,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "a run is suspended": commit(W1, 0, **outcome(RUN, "suspend")),
         "a run starts anew": commit(W1, 0, **outcome(RUN, "retry")),
         "claim": commit(W2, 5),
-        "an idle worker's claim": f"select currant.claim_ready('{W2}', '{{q}}', 5, true)",
+        "an idle worker's claim": f"select currant.claim('{W2}', '{{q}}', 5, true)",
         "heartbeat": f"select currant.heartbeat('{W1}', null, false)",
         "take over": f"select currant.take_over('{W1}')",
         "take over from the other": f"select currant.take_over('{W2}')",
@@ -142,7 +142,7 @@ def statements(commit: Commit) -> dict[str, str]:
         "fire schedules": f"select currant.take_due_schedules(10); select currant.fire_schedules('{DECISION}')",
         "apply a definition": APPLY,
         "delete definitions": "select currant.delete_definitions('{o}')",
-        "settle": f"select currant.settle_runs('{{{PARKED},{LOW},{HIGH}}}'); select currant.settled('{{f.task,f.old}}')",
+        "settle": f"select currant.mark_runs('{{{PARKED},{LOW},{HIGH}}}'); select currant.runs_are_marked('{{f.task,f.old}}')",
         "sweep": "select currant.sweep(10, true)",
     }
 

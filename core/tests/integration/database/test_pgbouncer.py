@@ -125,4 +125,4 @@ async def test_a_definition_with_a_limit_is_applied_through_the_pooler(pooled_ur
             future.result()
         assert bridge.definition_stats([pooled.double.name])[pooled.double.name]["pending"] == len(handles)
     with psycopg.connect(database) as connection:
-        assert connection.execute("select count(*) from currant.definitions where not settled").fetchone() == (0,)
+        assert connection.execute("select count(*) from currant.definitions where not runs_marked").fetchone() == (0,)

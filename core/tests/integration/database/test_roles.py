@@ -32,8 +32,8 @@ LAZY = {
     "WORKFLOWS_WORKER_POLL_INTERVAL": "50",
 }
 # What the owner alone calls: definitions, and what the operator does with pods.
-OWNERS = {"apply_definition", "apply_schedules", "delete_definitions", "settle_runs", "settled"}
-OWNERS |= {"unsettled_runs", "parked_queues", "ask_to_drain", "end_pods", "end_containers", "sleep_for"}
+OWNERS = {"apply_definition", "apply_schedules", "delete_definitions", "mark_runs", "runs_are_marked"}
+OWNERS |= {"unmarked_runs", "awaiting_queues", "ask_to_drain", "end_pods", "end_containers", "sleep_for"}
 MEMBERS = {"eyes": "currant_reader", "web": "currant_client", "shop": "currant_worker"}
 
 
@@ -275,7 +275,7 @@ CALLS = {
     "select currant.end_pods('{}', '{}')": set(),
     "select currant.ask_to_drain('{}', true)": set(),
     "select currant.scaling('[]')": set(MEMBERS),
-    "select currant.standings('{}', '{}')": set(MEMBERS),
+    "select currant.statuses('{}', '{}')": set(MEMBERS),
     "select * from currant.runs": set(MEMBERS),
     "select * from currant.queue_stats": set(MEMBERS),
     "select currant.fleet('[]')": set(MEMBERS),

@@ -58,8 +58,8 @@ def test_no_name_in_the_database_makes_a_worker_import_or_call_anything(
         with pytest.raises(ExecutionFailed, match="UnknownFunction"):
             currant.get_handle(enqueue(db, name, args=args)).result_sync(timeout=30)
     held = [enqueue(db, name, "workflow", args) for name in names]
-    states = "select state, held from currant.executions where id = any (%s)"
-    eventually(lambda: all(row["held"] for row in db.execute(states, [held]).fetchall()))
+    states = "select state, incompatible from currant.executions where id = any (%s)"
+    eventually(lambda: all(row["incompatible"] for row in db.execute(states, [held]).fetchall()))
     assert letters.write.queue_sync("still here").result_sync(timeout=30) == "still here"
     assert not trap.exists()
     assert worker.running

@@ -142,7 +142,7 @@ async def test_steps_that_a_zombie_starts_are_refused(database: str, db: Connect
             await eventually_async(lambda: waits_for_lock(db))
             # The run is taken from it, and nobody of this build gets it: what is written of it, the zombie wrote.
             other.execute(
-                "update currant.executions set lease = lease + 1, state = 'suspended', held = true,"
+                "update currant.executions set lease = lease + 1, state = 'suspended', incompatible = true,"
                 " refused_builds = array[build] where id = %s",
                 [run.id],
             )

@@ -1,0 +1,31 @@
+-- Gives this worker the lease of what select_claimable found, in the order in which it is to start. The settings are those of the calling function.
+create or replace function currant.mark_claimed(
+    p_worker uuid, p_queues text[], p_ids uuid[], p_build text, p_tasks text[], p_workflows text[]
+) returns setof currant.claimed language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+begin
+    return query
+    with taken as (
+        update currant.executions e set
+            state = 'running', worker_id = p_worker, lease = e.lease + 1, attempt = e.attempt + 1, build = p_build,
+            attempt_at = v_now, started_at = coalesce(e.started_at, v_now),
+            has_permit = e.has_permit or e.defined, awaiting_permit = false,
+            -- The worker's registry decides the kind. A task of a SQL client, which cannot know, that turns out to be a workflow is not retried, and
+            -- loses the default time-out of tasks.
+            kind = case when e.function = any (p_workflows) then 'workflow' when e.function = any (p_tasks) then 'task' else e.kind end,
+            max_attempts = case when e.kind = 'task' and e.function = any (p_workflows) then 1 else e.max_attempts end,
+            timeout = case when e.kind = 'task' and e.function = any (p_workflows) then nullif(e.timeout, 300) else e.timeout end,
+            deadline = case
+                when e.function = any (p_workflows) or (e.kind = 'workflow' and not e.function = any (p_tasks)) then coalesce(e.deadline,
+                    v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
+        where e.id = any (p_ids)
+        -- Only the columns that are wanted: whole rows would be copied, and taken apart again.
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.worker_losses, e.args, e.timeout,
+            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
+            e.retry_jitter, e.non_retryable, e.max_worker_losses, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+            currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, e.poison_suspect, e.ready_xid
+    )
+    select * from taken t
+    order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id;
+end $$;

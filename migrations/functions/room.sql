@@ -1,8 +1,0 @@
--- How many more executions of a function may start now, at most p_most: its gate less those that have started and not ended.
-create or replace function currant.room(p_function text, p_most bigint) returns bigint language sql stable as $$
-    select coalesce((
-        select least(p_most, greatest(0, d.gate - (select count(*) from (
-            select 1 from currant.executions e
-            where e.defined and e.function = p_function and e.state in ('pending', 'running', 'suspended') and e.slot limit d.gate) held)))
-        from currant.definitions d where d.function = p_function and d.gate is not null), p_most)
-$$;

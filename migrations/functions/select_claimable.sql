@@ -1,0 +1,145 @@
+-- Selects and locks up to p_limit ready executions for a claim, by priority, then age. The settings are those of the function that calls it.
+--
+-- Queues take turns: in a first pass each gives at most its share, in a second the rest goes to those that have more, in the order given (callers
+-- rotate it). There is one index scan for each queue, since `queue = any (...) order by priority` sorts the backlog (rule d).
+--
+-- Claim cursors (rule d) are for times when a scan from the start is slow: index entries of what was claimed stay while an old snapshot sees them.
+-- m_: the cursor of each priority from 0 to 10 of each queue in turn. The worker has seen what transactions before m_xid made ready, and what
+-- m_xid made ready with an id up to m_id. o_: transactions that were open when a cursor passed, to be read again: the index of the cursor, and the
+-- transaction. Without cursors (empty arrays) all that is ready is read. With them a claim misses what others had locked when the cursor passed,
+-- so a worker claims without them now and then.
+--
+-- Limits: of a function whose definition limits how many may have started and not ended, as many start as there are free permits. The others
+-- await a permit, apart from what is ready, however many they are. The definitions are locked in the order of their names before anything is
+-- claimed, and permits are counted after that; no lock is waited for later. An execution that is ready and should await a permit, since its
+-- definition is younger, is moved there now.
+--
+-- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
+create or replace function currant.select_claimable(
+    p_worker uuid, p_queues text[], p_limit integer, p_poison_suspect boolean,
+    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}',
+    out ids uuid[], out my_build text, out my_tasks text[], out my_workflows text[]
+) language plpgsql as $$
+declare
+    lane text;
+    v_ids uuid[] := '{}';
+    v_more uuid[];
+    v_lanes integer := cardinality(p_queues);
+    v_want integer;
+    v_limited text[];
+    v_awaiting boolean;
+    v_poison_suspect boolean;          -- whether a poison suspect is wanted, and there is one
+    v_locked text[] := '{}';
+    v_functions text[] := '{}';       -- functions with free permits for which executions wait, and how many
+    v_free bigint[] := '{}';
+    v_started text[] := '{}';    -- the functions of those selected from there
+    v_more_started text[];
+    v_more_permitless uuid[];
+    v_permitless uuid[] := '{}';
+    v_place integer;
+begin
+    select w.build, w.tasks, w.workflows, exists (select 1 from currant.executions e where e.awaiting_permit and e.queue = any (p_queues)),
+        p_poison_suspect and exists (select 1 from currant.ready_poison_suspects e
+            where e.queue = any (p_queues)),
+        array(select d.function from currant.definitions d where d.permits is not null)
+    into my_build, my_tasks, my_workflows, v_awaiting, v_poison_suspect, v_limited
+    from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
+    if not found then return; end if;
+    for round in 1..10 loop
+        if v_awaiting then
+            select coalesce(array_agg(g.function), '{}') into v_functions from currant.awaiting_functions(p_queues, p_limit) g where g.free > 0;
+            if round = 1 then
+                v_locked := array(select d.function from currant.definitions d
+                    where d.function = any (v_functions) and d.permits is not null order by d.function for update);
+            else  -- in any order: the holder of a lock wakes others when it is done
+                v_locked := array(select d.function from currant.definitions d
+                    where d.function = any (v_functions) and d.permits is not null order by d.function for update skip locked);
+            end if;
+            select coalesce(array_agg(g.function), '{}'), coalesce(array_agg(g.free), '{}') into v_functions, v_free
+            from currant.awaiting_functions(p_queues, p_limit) g
+            where g.free > 0 and g.function = any (v_functions) and (not g.limited or g.function = any (v_locked));
+        end if;
+        v_ids := '{}'; v_started := '{}'; v_permitless := '{}';
+        for pass in 1..2 loop
+            foreach lane in array p_queues loop
+                v_want := p_limit - cardinality(v_ids);
+                exit when v_want <= 0;
+                if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
+                if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 and cardinality(m_xids) > 0 then
+                    v_place := 11 * (array_position(p_queues, lane) - 1);
+                    select coalesce(array_agg(q.id), '{}') into v_more from (
+                        select c.id from generate_series(10, 0, -1) level(priority) cross join lateral (
+                            select open.id from unnest(o_places, o_xids) o(place, xid) cross join lateral (
+                                select e.id from currant.ready_executions e
+                                where o.place = v_place + level.priority and e.ready_xid = o.xid
+                                    and e.queue = lane and e.priority = level.priority
+                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
+                                    and not e.id = any (v_ids)
+                                order by e.id limit v_want for update skip locked) open
+                            union all
+                            select beyond.id from (
+                                select e.id from currant.ready_executions e
+                                where (e.ready_xid, e.id) > (m_xids[v_place + level.priority + 1], m_ids[v_place + level.priority + 1])
+                                    and e.queue = lane and e.priority = level.priority
+                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
+                                    and not e.id = any (v_ids)
+                                order by e.ready_xid, e.id limit v_want for update skip locked) beyond
+                        ) c limit v_want
+                    ) q;
+                elsif cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then
+                    select coalesce(array_agg(q.id), '{}') into v_more from (
+                        select e.id from currant.ready_executions e
+                        where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
+                            and not e.id = any (v_ids)
+                        order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
+                    ) q;
+                else
+                    select coalesce(array_agg(q.id) filter (where not q.needs_permit), '{}'), coalesce(array_agg(q.id) filter (where q.needs_permit), '{}'),
+                        coalesce(array_agg(q.function) filter (where q.awaiting_permit), '{}')
+                    into v_more, v_more_permitless, v_more_started from (
+                        select c.id, c.function, c.awaiting_permit,
+                            -- What started before its definition was there is marked in a moment (mark_runs).
+                            not c.awaiting_permit and not c.has_permit and (c.defined or c.started_at is null) and c.function = any (v_limited) as needs_permit
+                        from (
+                            select r.* from (
+                                select e.id, e.function, e.priority, e.ready_xid, e.awaiting_permit, e.defined, e.has_permit, e.started_at
+                                from currant.ready_executions e
+                                where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
+                                    and not e.id = any (v_ids || v_permitless)
+                                order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
+                            ) r
+                            union all
+                            select p.* from unnest(v_functions, v_free) o(function, free) cross join lateral (
+                                select e.id, e.function, e.priority, e.ready_xid, e.awaiting_permit, e.defined, e.has_permit, e.started_at
+                                from currant.executions e
+                                where e.awaiting_permit and e.queue = lane and e.function = o.function and not e.id = any (v_ids)
+                                order by e.priority desc, e.id
+                                limit greatest(0, least(v_want, o.free - (select count(*) from unnest(v_started) s(function) where s.function = o.function)))
+                                for update skip locked
+                            ) p
+                        ) c
+                        order by c.priority desc, c.ready_xid, c.id limit v_want
+                    ) q;
+                    v_started := v_started || v_more_started;
+                    v_permitless := v_permitless || v_more_permitless;
+                end if;
+                v_ids := v_ids || v_more;
+            end loop;
+            exit when v_lanes = 1;
+        end loop;
+        exit when cardinality(v_permitless) = 0;
+        perform currant.await_permits(v_permitless, p_queues);
+        v_awaiting := true;
+    end loop;
+    if v_poison_suspect and cardinality(v_ids) < p_limit then
+        v_ids := v_ids || array(
+            select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
+                select x.id from currant.ready_poison_suspects x
+                where x.queue = t.queue and (x.refused_builds is null or not my_build = any (x.refused_builds))
+                order by x.priority desc, x.id limit 1
+            ) e order by t.place limit 1);
+        -- Locked apart: of one candidate a queue only the first is wanted.
+        v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
+    end if;
+    ids := v_ids;
+end $$;
