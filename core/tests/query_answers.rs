@@ -2,6 +2,7 @@
 //!
 //! The macros write these files with the same call (`cargo sqlx prepare`), but need a build of everything for it. That each query
 //! has a file is what every build checks; that each file has a query is checked by `python -m scripts.generate --check sqlx`.
+#[path = "store/support/mod.rs"]
 mod support;
 use currant::store::migrate::migrate;
 use serde_json::Value;

@@ -36,7 +36,7 @@ impl Database {
         let database = Database::empty().await;
         let mut conn = database.connect().await;
         migrate::migrate(&mut conn).await.expect("migrations run");
-        run(&mut conn, include_str!("../invariants.sql").into()).await;
+        run(&mut conn, include_str!("../../invariants.sql").into()).await;
         // Tests hold a row for as long as they want, however slow the machine is.
         for function in ["commit_batch", "claim", "claim_from_cursor"] {
             run(&mut conn, format!("alter function currant.{function} reset lock_timeout")).await;

@@ -1,12 +1,11 @@
 //! How long ended runs are kept: as their function's definition says, or their queue.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::definitions;
 use currant::store::enqueue::create_executions;
 use currant::store::retention;
 use currant::store::workers;
 use serde_json::{Value, json};
-use support::*;
 use uuid::Uuid;
 
 async fn apply(conn: &mut Conn, items: Value) {

@@ -1,7 +1,7 @@
 //! Claims that go on from where the last one had looked (rule d): nothing is passed over, and what is long claimed is not walked.
-mod support;
 use std::collections::HashSet;
 
+use crate::support::*;
 use currant::base::types::*;
 use currant::engine::decide::cursors::Cursors;
 use currant::store::commit;
@@ -9,7 +9,6 @@ use currant::store::enqueue::create_executions;
 use currant::store::notify;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::*;
 use uuid::Uuid;
 
 /// A worker that never claims without cursors.
@@ -124,7 +123,7 @@ async fn what_is_written_is_answered_for_when_the_claim_after_it_fails() {
     commit(&mut claimer.conn, claimer.id, &starts(&parent, vec![step])).await;
     let step = claimer.claim(1).await.pop().unwrap();
     commit(&mut claimer.conn, claimer.id, &suspends(&parent, parent.wakes, None)).await;
-    run(&mut claimer.conn, "alter function currant.claim rename to claim_not".into()).await;
+    run(&mut claimer.conn, "alter function currant.claim_from_cursor rename to claim_not".into()).await;
     let queues = vec!["a".to_string(), "b".to_string()];
     let request =
         ClaimRequest { cursors: claimer.cursors.for_claim(&queues, 0), queues, limit: 1, ..ClaimRequest::default() };
@@ -154,7 +153,7 @@ async fn by_cursors_too_higher_priority_goes_first_and_within_it_what_became_rea
 
 /// Pages that a claim looks at which finds nothing.
 async fn pages(conn: &mut Conn, claim: &str) -> i64 {
-    let sql = format!("explain (analyze, buffers, format json) select * from currant.claim({claim})");
+    let sql = format!("explain (analyze, buffers, format json) select * from currant.claim_from_cursor({claim})");
     let plan: serde_json::Value = sqlx::query_scalar::<_, sqlx::types::JsonValue>(sqlx::AssertSqlSafe(sql))
         .fetch_one(conn.run().await.unwrap().conn())
         .await

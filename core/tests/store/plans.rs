@@ -1,5 +1,5 @@
 //! Plans stay by index whatever the tables hold: empty, small or large, analyzed or not, and planned when they held something else.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::control;
 use currant::store::control::send_signal;
@@ -8,7 +8,6 @@ use currant::store::history;
 use currant::store::notify;
 use currant::store::read;
 use currant::store::workers;
-use support::*;
 
 const MOST_ROWS: i64 = 400;
 const MOST_PAGES: i64 = 1_500;

@@ -1,5 +1,5 @@
 //! Definitions: who has one, what overrules what, and how many may run.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::control;
 use currant::store::definitions;
@@ -8,7 +8,6 @@ use currant::store::notify;
 use currant::store::read;
 use currant::store::workers;
 use serde_json::{Value, json};
-use support::*;
 use uuid::Uuid;
 
 async fn apply(conn: &mut Conn, items: Value) -> (Vec<Value>, Wakes) {

@@ -1,10 +1,9 @@
 //! Dead workers: what they ran goes on elsewhere, and who is to blame.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::commit;
 use currant::store::enqueue;
 use currant::store::workers;
-use support::*;
 use uuid::Uuid;
 
 async fn die(conn: &mut Conn, worker: Uuid) -> Wakes {

@@ -1,11 +1,10 @@
 //! Migrations and what clients make of a schema that is not theirs.
-mod support;
+use crate::support::*;
 use currant::base::error::Error;
 use currant::client::Client;
 use currant::client::verbs::{Migrate, Queues};
 use currant::store::migrate;
 use currant::store::url::Target;
-use support::*;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -287,7 +286,7 @@ async fn every_function_has_exactly_its_settings() {
     migrate::migrate(&mut database.connect().await).await.unwrap();
     let settings = function_settings(&database).await;
     let there: Vec<&str> = settings.lines().collect();
-    let expected: Vec<&str> = include_str!("function_settings.txt").lines().collect();
+    let expected: Vec<&str> = include_str!("../function_settings.txt").lines().collect();
     let lost: Vec<_> = expected.iter().filter(|line| !there.contains(line)).collect();
     let unexpected: Vec<_> = there.iter().filter(|line| !expected.contains(line)).collect();
     assert!(

@@ -1,10 +1,9 @@
 //! Who gets what: order, turns, kinds, due work, suspects.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::enqueue::create_executions;
 use currant::store::notify;
 use currant::store::workers;
-use support::*;
 use uuid::Uuid;
 
 #[tokio::test]

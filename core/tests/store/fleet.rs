@@ -1,5 +1,5 @@
 //! How a fleet stands: what an operator sizes it by.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::definitions;
 use currant::store::enqueue::create_executions;
@@ -7,7 +7,6 @@ use currant::store::fleet::{any_ready, ask_to_drain, end_containers, end_pods, f
 use currant::store::notify;
 use currant::store::workers;
 use serde_json::{Value, json};
-use support::*;
 
 async fn ask(conn: &mut Conn, pools: Value) -> Value {
     serde_json::from_slice(&fleet(conn, &pools.to_string()).await.unwrap()).unwrap()

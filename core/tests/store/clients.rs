@@ -1,5 +1,6 @@
 //! What clients do: keys, signals, cancel, retry, wake-ups, transactions of their own, views.
-mod support;
+use crate::support::pooler::Pooler;
+use crate::support::*;
 use currant::base::error::Error;
 use currant::base::types::*;
 use currant::client::Client;
@@ -17,8 +18,6 @@ use currant::store::workers;
 use sqlx::Connection;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
-use support::pooler::Pooler;
-use support::*;
 use uuid::Uuid;
 
 fn keyed(key: &str) -> NewExecution {

@@ -1,11 +1,10 @@
 //! What a worker writes: fences, repeated batches, wakes, children and steps.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::commit;
 use currant::store::control::send_signal;
 use currant::store::history;
 use currant::store::workers;
-use support::*;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -160,8 +159,11 @@ async fn a_next_step_under_a_lost_lease_is_refused() {
         match lost {
             "the run's" | "the step's" => {
                 let id = if lost == "the run's" { run.id } else { batch.outcomes[0].id };
-                support::run(&mut conn, format!("update currant.executions set lease = lease + 1 where id = '{id}'"))
-                    .await
+                crate::support::run(
+                    &mut conn,
+                    format!("update currant.executions set lease = lease + 1 where id = '{id}'"),
+                )
+                .await
             }
             "a cancelled step's" => {
                 drop(currant::store::control::cancel(&mut conn, batch.outcomes[0].id, false).await.unwrap())
@@ -230,7 +232,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
     for waiting in [false, true] {
         let (_, batch) = one_step_further(&mut conn, me, Action::Complete).await;
         let ended = batch.outcomes[0].id;
-        support::run(
+        crate::support::run(
             &mut conn,
             format!(
                 "update currant.executions set defined = true, has_permit = true, function = 'limited' where id = '{ended}'"
@@ -239,7 +241,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
         .await;
         if waiting {
             let id = enqueue(&mut conn, Kind::Task, "elsewhere").await;
-            support::run(
+            crate::support::run(
                 &mut conn,
                 format!("update currant.executions set defined = true, awaiting_permit = true, function = 'limited' where id = '{id}'"),
             )
@@ -275,7 +277,7 @@ async fn whatever_happened_meanwhile_the_next_step_leaves_what_a_batch_would() {
             let first = batch.outcomes[0].id;
             for (_, sql) in MEANWHILE.iter().enumerate().filter(|(number, _)| happened >> number & 1 == 1) {
                 let sql = sql.replace("{run}", &run.id.to_string()).replace("{step}", &first.to_string());
-                support::run(&mut conn, sql).await;
+                crate::support::run(&mut conn, sql).await;
             }
             let reply = if alone { step(&mut conn, me, &batch).await } else { commit(&mut conn, me, &batch).await };
             let refused = [run.id, first].map(|id| reply.refused.contains(&id));
@@ -329,14 +331,14 @@ async fn a_signal_that_commits_while_the_suspension_waits_for_the_lock_is_not_lo
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
-    support::run(&mut sender, "begin".into()).await;
+    crate::support::run(&mut sender, "begin".into()).await;
     send_signal(&mut sender, id, "go", b"1", None).await.unwrap();
     let mut other = database.connect().await;
     let suspension = tokio::spawn(async move {
         commit(&mut other, me, &suspends(&run, run.wakes, None)).await;
     });
     until_one_waits(&mut conn).await;
-    support::run(&mut sender, "commit".into()).await;
+    crate::support::run(&mut sender, "commit".into()).await;
     suspension.await.unwrap();
     assert_eq!(state(&mut conn, id).await, "pending");
 }
@@ -617,7 +619,8 @@ async fn rows_are_locked_in_the_order_of_their_ids_before_any_is_written() {
     let step = child(&parent, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&parent, vec![step.clone()])).await;
 
-    support::run(&mut other, format!("begin; select 1 from currant.executions where id = '{later}' for update")).await;
+    crate::support::run(&mut other, format!("begin; select 1 from currant.executions where id = '{later}' for update"))
+        .await;
     let mut batch = ends(&run, Action::Complete, Some("1"));
     batch.fences.push((step.id, 1));
     batch.outcomes.push(outcome(step.id, Action::Complete, Some("1")));
@@ -626,6 +629,6 @@ async fn rows_are_locked_in_the_order_of_their_ids_before_any_is_written() {
     let probe = format!("select 1 from currant.executions where id = '{earlier}' for update nowait");
     let locked = sqlx::query(sqlx::AssertSqlSafe(probe)).execute(other.run().await.unwrap().conn()).await.unwrap_err();
     assert!(locked.to_string().contains("could not obtain lock"), "{locked}");
-    support::run(&mut other, "rollback".into()).await;
+    crate::support::run(&mut other, "rollback".into()).await;
     assert!(writing.await.unwrap().refused.is_empty());
 }

@@ -1,10 +1,9 @@
 //! What workers' code says of its functions, for enqueues that come without it.
-mod support;
+use crate::support::*;
 use currant::base::types::*;
 use currant::store::definitions;
 use currant::store::workers;
 use serde_json::{Value, json};
-use support::*;
 
 /// What a decorator says of `f.task`, but for these.
 fn declaration(changes: Value) -> String {

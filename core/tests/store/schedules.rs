@@ -1,5 +1,5 @@
 //! Schedules in the database: applied, fired once, skipped, replaced, caught up, suspended.
-mod support;
+use crate::support::*;
 use currant::base::cron::{CatchUp, Overlap};
 use currant::base::types::Fired;
 use currant::base::types::*;
@@ -7,7 +7,6 @@ use currant::store::control;
 use currant::store::schedules::{self, Spec};
 use currant::store::workers;
 use serde_json::{Value, json};
-use support::*;
 use uuid::Uuid;
 
 fn spec(name: &str, cron: &str) -> Spec {
