@@ -102,7 +102,8 @@ class Candidate(base.Candidate):
                 " or exists (select from currant.executions"
                 " where queue = 'bench' and state = 'pending' and run_at is null and poison_suspect)"
                 " or exists (select from currant.executions"
-                " where queue = 'bench' and state = 'pending' and run_at is null and not poison_suspect and not awaiting_permit)"
+                " where queue = 'bench' and state = 'pending' and run_at is null and not poison_suspect"
+                " and not awaiting_permit)"
                 " or exists (select from currant.executions where queue = 'bench' and awaiting_permit)"
             )
         )

@@ -103,7 +103,7 @@ declared, null takes a word back;declared;without_options;enqueue_checked|where 
 declared, only what lives counts;declared;in_a_roll_out;declared|then currant.is_live(f.code) end|then true end
 declared, a restart changes nothing;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := true
 declared, a roll-back;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := false
-declared, a dead worker;declared;a_dead_worker_s_version;is_alive|and p_last_heartbeat >= clock_timestamp() - p_timeout * interval '1 second'|
+declared, a dead worker;declared;a_dead_worker_s_version;is_alive|and p_last_heartbeat >= statement_timestamp() - p_timeout * interval '1 second'|
 declared, nothing gathers;declared;do_not_gather;declare_functions|and not currant.is_live(o.code)|and false
 declared, what others started goes not;declared;in_a_roll_out;declare_functions|and not currant.is_live(o.code)|and true
 retention, what is unfinished below;retention;something_unfinished_below;sweep|where not b.finished)|where false and not b.finished)
