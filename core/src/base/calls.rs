@@ -87,31 +87,10 @@ fn check_call(call: &Call) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::types::{Kind, Policy};
+    use crate::base::types::Kind;
 
     fn call(function: &str, args: &str) -> Call {
-        let policy = Policy {
-            max_attempts: 1,
-            initial: 1.0,
-            multiplier: 2.0,
-            max_delay: 3.0,
-            jitter: 0.0,
-            non_retryable: Vec::new(),
-            max_worker_losses: 3,
-        };
-        Call {
-            kind: Kind::Task,
-            function: function.into(),
-            queue: "q".into(),
-            priority: 5,
-            args: args.into(),
-            policy,
-            timeout: None,
-            delay: None,
-            run_at: None,
-            given: 0,
-            headers: None,
-        }
+        Call::new(Kind::Task, function, "q", args.as_bytes())
     }
 
     #[test]

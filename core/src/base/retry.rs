@@ -18,15 +18,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn policy(initial: f64, multiplier: f64, max_delay: f64, jitter: f64) -> Policy {
-        Policy {
-            max_attempts: 4,
-            initial,
-            multiplier,
-            max_delay,
-            jitter,
-            non_retryable: Vec::new(),
-            max_worker_losses: 3,
-        }
+        Policy { initial, multiplier, max_delay, jitter, ..Policy::default() }
     }
 
     #[test]

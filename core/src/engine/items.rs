@@ -1,8 +1,7 @@
 //! What crosses between the engine and the SDK: `docs/internals/engine.md` is the protocol.
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::base::types::{Call, Claimed, Micros, NewExecution};
+use crate::base::types::{Call, Claimed, Micros, NewExecution, Status};
 
 /// What `pull` gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +41,8 @@ pub struct RunItem {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub key: String,
-    pub kind: String,
+    /// A kind of execution or of step.
+    pub kind: &'static str,
     pub name: String,
     pub value: Option<Vec<u8>>,
     pub asked: Option<Asked>,
@@ -67,7 +67,7 @@ pub struct Activation {
     pub key: String,
     pub seq: i64,
     pub clock: Micros,
-    pub status: String,
+    pub status: Status,
     pub payload: Vec<u8>,
 }
 
@@ -120,7 +120,7 @@ pub enum Command {
 }
 
 /// A client's verb made by a workflow: recorded, then done, then its outcome delivered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verb {
     Signal { target: Uuid, name: String, payload: Vec<u8> },
     Cancel { target: Uuid, force: bool },

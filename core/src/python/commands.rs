@@ -3,8 +3,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::convert::{to_id, to_new_execution};
+use super::convert::to_new_execution;
 use super::values::FromPython;
+use super::values::to_id;
 use crate::base::types::Call;
 use crate::engine::items::{Command, Verb};
 

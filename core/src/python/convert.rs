@@ -4,14 +4,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyString, PyTuple};
-use uuid::Uuid;
 
-use super::values::{FromPython, PythonType};
+use super::values::{FromPython, PythonType, to_id};
 use crate::base::types::{Call, Kind, NewExecution, Policy};
-
-pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
-    Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
-}
 
 /// A struct of the core from the NamedTuple that has the same fields: by their names, in any order.
 macro_rules! by_fields {
@@ -53,11 +48,9 @@ impl PythonType for Kind {
 
 impl FromPython for Kind {
     fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Kind> {
-        match value.extract()? {
-            "task" => Ok(Kind::Task),
-            "workflow" => Ok(Kind::Workflow),
-            other => Err(PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {other:?}"))),
-        }
+        let kind: PyBackedStr = value.extract()?;
+        Kind::parse(&kind)
+            .map_err(|_| PyValueError::new_err(format!("kind must be 'task' or 'workflow', not {:?}", &*kind)))
     }
 }
 

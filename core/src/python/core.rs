@@ -4,10 +4,11 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::convert::{to_id, to_new_executions};
+use super::convert::to_new_executions;
 use super::errors::to_python;
 use super::mailbox::{Reply, answer};
 use super::values::ToPython;
+use super::values::to_id;
 use crate::base::error::Error;
 use crate::base::runtime;
 use crate::client::Client;

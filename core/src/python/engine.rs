@@ -6,11 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::commands::to_command;
-use super::convert::to_id;
 use super::core::Core;
 use super::errors::to_python;
 use super::items::{activation_tuple, item_tuple};
 use super::mailbox::{Reply, answer};
+use super::values::to_id;
 use crate::base::ids::new_id;
 use crate::base::types::{Pod, WorkerInfo};
 use crate::engine::Engine;

@@ -12,7 +12,8 @@ pub(super) fn item_tuple<'py>(py: Python<'py>, item: Item) -> PyResult<Bound<'py
         Item::Run(run) => run_tuple(py, *run),
         Item::Activate(next) => {
             let payload = PyBytes::new(py, &next.payload);
-            ("activate", next.run.to_string(), next.key, next.seq, next.clock, next.status, payload).into_pyobject(py)
+            ("activate", next.run.to_string(), next.key, next.seq, next.clock, next.status.as_str(), payload)
+                .into_pyobject(py)
         }
         Item::Evict(run) => ("evict", run.to_string()).into_pyobject(py),
         Item::Drop { id, lease, reason } => ("drop", id.to_string(), lease, reason).into_pyobject(py),
@@ -59,7 +60,7 @@ fn run_tuple(py: Python<'_>, run: RunItem) -> PyResult<Bound<'_, PyTuple>> {
         .into_pyobject(py)
 }
 
-type RecordTuple<'py> = (String, String, String, Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyAny>>, bool);
+type RecordTuple<'py> = (String, &'static str, String, Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyAny>>, bool);
 
 fn record_tuple(py: Python<'_>, record: Record) -> PyResult<RecordTuple<'_>> {
     let value = record.value.map(|value| PyBytes::new(py, &value));
@@ -82,13 +83,13 @@ fn asked_object(py: Python<'_>, asked: Asked) -> PyResult<Bound<'_, PyAny>> {
     (about, name, PyBytes::new(py, &payload)).into_bound_py_any(py)
 }
 
-type OutcomeTuple<'py> = (String, i64, i64, String, Bound<'py, PyBytes>);
+type OutcomeTuple<'py> = (String, i64, i64, &'static str, Bound<'py, PyBytes>);
 
 fn outcome_tuple(py: Python<'_>, outcome: Activation) -> OutcomeTuple<'_> {
-    (outcome.key, outcome.seq, outcome.clock, outcome.status, PyBytes::new(py, &outcome.payload))
+    (outcome.key, outcome.seq, outcome.clock, outcome.status.as_str(), PyBytes::new(py, &outcome.payload))
 }
 
 pub(super) fn activation_tuple(py: Python<'_>, next: Activation) -> PyResult<Bound<'_, PyTuple>> {
     let payload = PyBytes::new(py, &next.payload);
-    (next.run.to_string(), next.key, next.seq, next.clock, next.status, payload).into_pyobject(py)
+    (next.run.to_string(), next.key, next.seq, next.clock, next.status.as_str(), payload).into_pyobject(py)
 }

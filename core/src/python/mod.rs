@@ -11,8 +11,8 @@ mod verbs;
 
 use pyo3::prelude::*;
 
-use self::convert::to_id;
 use self::values::FromPython;
+use self::values::to_id;
 use crate::base::limits::{LENGTHS, RANGES};
 use crate::base::types::Policy;
 

@@ -1,12 +1,16 @@
 //! Values that cross: what a type is in Python, how it comes from there, and how it goes there.
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use uuid::Uuid;
 
-use super::convert::to_id;
 use super::errors::to_python;
 use crate::store::read::Filters;
+
+pub(super) fn to_id(text: &str) -> PyResult<Uuid> {
+    Uuid::parse_str(text).map_err(|_| PyValueError::new_err(format!("not the id of an execution: {text:?}")))
+}
 
 /// The type in Python's notation, for `_core.pyi`.
 pub(super) trait PythonType {

@@ -13,9 +13,5 @@ pub(crate) fn there<T>(value: Option<T>) -> Result<T> {
 }
 
 pub(crate) fn kind(text: &str) -> Result<Kind> {
-    match text {
-        "task" => Ok(Kind::Task),
-        "workflow" => Ok(Kind::Workflow),
-        _ => Err(Error::SchemaMismatch(format!("unknown kind of execution {text}: install a newer Currant"))),
-    }
+    Kind::parse(text).map_err(|unknown| Error::SchemaMismatch(format!("{unknown}: install a newer Currant")))
 }

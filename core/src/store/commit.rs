@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use crate::base::calls::Calls;
 use crate::base::error::Result;
-use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy};
+use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy, Status};
 use crate::store::claim::{self, claimed, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
@@ -85,11 +85,11 @@ pub async fn commit_batch(
         &column(steps, |s| s.run),
         &column(steps, |s| s.epoch),
         column(steps, |s| s.key.as_str()) as _,
-        column(steps, |s| s.kind) as _,
+        column(steps, |s| s.kind.as_str()) as _,
         column(steps, |s| s.name.as_str()) as _,
         column(steps, |s| s.due) as _,
         &column(steps, |s| s.after_seq),
-        column(steps, |s| s.status) as _,
+        column(steps, |s| s.status.map(Status::as_str)) as _,
         column(steps, |s| s.payload.as_deref()) as _,
         column(steps, |s| s.seq) as _,
         column(steps, |s| s.clock) as _,
@@ -97,7 +97,7 @@ pub async fn commit_batch(
         &column(step_outcomes, |d| d.run),
         &column(step_outcomes, |d| d.epoch),
         column(step_outcomes, |d| d.key.as_str()) as _,
-        column(step_outcomes, |d| d.status) as _,
+        column(step_outcomes, |d| d.status.as_str()) as _,
         column(step_outcomes, |d| d.payload.as_deref()) as _,
         &column(step_outcomes, |d| d.seq),
         &column(step_outcomes, |d| d.clock),

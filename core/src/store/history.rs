@@ -2,8 +2,8 @@
 use uuid::Uuid;
 
 use crate::base::error::Result;
-use crate::base::types::{HistoryRow, HistorySource};
-use crate::store::columns::{kind, there};
+use crate::base::types::{HistoryRow, HistorySource, Kind, Status, StepKind, Unknown};
+use crate::store::columns::there;
 use crate::store::conn::Conn;
 
 /// The history of runs in one snapshot; with `news` only what was not delivered yet. Each run's `Run` row comes first of its rows.
@@ -23,40 +23,52 @@ pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<
     let mut history = Vec::with_capacity(rows.len());
     for row in rows {
         let delivered = row.seq.zip(row.clock);
-        let status = row.status;
-        let source = match row.source.as_str() {
-            "run" => HistorySource::Run {
+        let kind = Kind::parse(&row.kind);
+        let step_kind = StepKind::parse(&row.kind);
+        let outcome = row.status.as_deref().map(Status::parse).transpose();
+        let outcome = outcome.map(|status| status.map(|status| (status, row.payload.clone().unwrap_or_default())));
+        let unknown = |unknown: Unknown| HistorySource::Unknown(format!("step {}: {unknown}", row.key));
+        let source = match (row.source.as_str(), outcome) {
+            ("run", _) => HistorySource::Run {
                 wakes: there(row.ordinal)?,
                 lease: there(row.lease)?,
                 deadline: row.due,
-                cancel_requested: status.is_some(),
+                cancel_requested: row.status.is_some(),
             },
-            "child" => HistorySource::Child {
-                key: row.key,
-                kind: kind(&row.kind)?,
-                function: row.name,
-                id: there(row.id)?,
-                lease: there(row.lease)?,
-                args: row.asked.unwrap_or_default(),
-                outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
-                delivered,
-                abandoned: row.abandoned,
-            },
-            "step" => HistorySource::Step {
-                key: row.key,
-                kind: row.kind,
-                name: row.name,
-                request: row.asked,
-                outcome: status.map(|status| (status, row.payload.unwrap_or_default())),
-                delivered,
-                due: row.due,
-                abandoned: row.abandoned,
-            },
-            _ => HistorySource::Signal {
+            ("signal", _) => HistorySource::Signal {
                 name: row.name,
                 ordinal: there(row.ordinal)?,
                 payload: row.payload.unwrap_or_default(),
             },
+            ("child", Ok(outcome)) => match kind {
+                Ok(kind) => HistorySource::Child {
+                    key: row.key,
+                    kind,
+                    function: row.name,
+                    id: there(row.id)?,
+                    lease: there(row.lease)?,
+                    args: row.asked.unwrap_or_default(),
+                    outcome,
+                    delivered,
+                    abandoned: row.abandoned,
+                },
+                Err(error) => unknown(error),
+            },
+            ("step", Ok(outcome)) => match step_kind {
+                Ok(kind) => HistorySource::Step {
+                    key: row.key,
+                    kind,
+                    name: row.name,
+                    request: row.asked,
+                    outcome,
+                    delivered,
+                    due: row.due,
+                    abandoned: row.abandoned,
+                },
+                Err(error) => unknown(error),
+            },
+            (_, Err(error)) => unknown(error),
+            (other, _) => HistorySource::Unknown(format!("rows of the source {other:?} are unknown")),
         };
         history.push(HistoryRow { run: row.run_id, source });
     }

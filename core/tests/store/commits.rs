@@ -365,7 +365,7 @@ async fn a_suspended_parent_is_woken_by_its_childs_outcome_and_finds_it_in_its_h
     assert!(
         matches!(&history[0].source, HistorySource::Run { wakes, lease, .. } if *wakes == again.wakes && *lease == again.lease)
     );
-    let failed = ("failed".to_string(), br#"{"type": "E"}"#.to_vec());
+    let failed = (Status::Failed, br#"{"type": "E"}"#.to_vec());
     let found = history.iter().find_map(|row| match &row.source {
         HistorySource::Child { key, outcome, delivered, .. } => Some((key.as_str(), outcome.clone(), *delivered)),
         _ => None,
@@ -434,7 +434,7 @@ async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
         run: id,
         epoch: 0,
         key: "0".into(),
-        kind: "signal",
+        kind: StepKind::Signal,
         name: "go".into(),
         due: Some(5_000_000),
         after_seq: 0,
@@ -447,7 +447,7 @@ async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
         run: id,
         epoch: 0,
         key: "0".into(),
-        status: "completed",
+        status: Status::Completed,
         payload: Some(b"42".to_vec()),
         seq: 1,
         clock: 9,
@@ -461,9 +461,9 @@ async fn steps_are_recorded_delivered_and_consume_their_signal_once() {
         let sources: Vec<_> = history.into_iter().skip(1).map(|row| row.source).collect();
         let expected = HistorySource::Step {
             key: "0".into(),
-            kind: "signal".into(),
+            kind: StepKind::Signal,
             name: "go".into(),
-            outcome: Some(("completed".into(), b"42".to_vec())),
+            outcome: Some((Status::Completed, b"42".to_vec())),
             request: None,
             delivered: Some((1, 9)),
             due: Some(5_000_000),
@@ -480,7 +480,7 @@ async fn a_verb_and_a_detached_start_keep_what_they_asked_for_beside_their_outco
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
-    let step = |key: &str, kind: &'static str, status| NewStep {
+    let step = |key: &str, kind: StepKind, status| NewStep {
         run: id,
         epoch: 0,
         key: key.into(),
@@ -497,14 +497,17 @@ async fn a_verb_and_a_detached_start_keep_what_they_asked_for_beside_their_outco
         run: id,
         epoch: 0,
         key: "0".into(),
-        status: "completed",
+        status: Status::Completed,
         payload: Some(b"answer".to_vec()),
         seq: 1,
         clock: 9,
         ordinal: None,
     };
-    let steps =
-        vec![step("0", "verb", None), step("1", "detach", Some("completed")), step("2", "version", Some("completed"))];
+    let steps = vec![
+        step("0", StepKind::Verb, None),
+        step("1", StepKind::Detach, Some(Status::Completed)),
+        step("2", StepKind::Version, Some(Status::Completed)),
+    ];
     let batch = Batch { fences: vec![(id, run.lease)], steps, step_outcomes: vec![ended], ..Batch::default() };
     commit(&mut conn, me, &batch).await;
     let history = history::load_runs(&mut conn, &[id], false).await.unwrap();
@@ -519,6 +522,38 @@ async fn a_verb_and_a_detached_start_keep_what_they_asked_for_beside_their_outco
     let asked = Some(b"asked".to_vec());
     let expected = [("0", b"answer".to_vec(), asked.clone()), ("1", Vec::new(), asked), ("2", b"asked".to_vec(), None)];
     assert_eq!(found, expected.map(|(key, payload, request)| (key.to_string(), payload, request)));
+}
+
+#[tokio::test]
+async fn what_a_newer_currant_recorded_is_read_as_unknown_and_says_what() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let claimed = claim_one(&mut conn, me, "q").await;
+    let step = NewStep {
+        run: id,
+        epoch: 0,
+        key: "0".into(),
+        kind: StepKind::Timer,
+        name: String::new(),
+        due: Some(1),
+        after_seq: 0,
+        status: None,
+        payload: None,
+        seq: None,
+        clock: None,
+    };
+    let batch = Batch { fences: vec![(id, claimed.lease)], steps: vec![step], ..Batch::default() };
+    commit(&mut conn, me, &batch).await;
+    for (change, said) in [
+        ("status = 'lost', payload = '', seq = 1, clock = 1", r#"step 0: the status of a step "lost" is unknown"#),
+        ("kind = 'lottery', status = 'fired'", r#"step 0: the kind of step "lottery" is unknown"#),
+    ] {
+        run(&mut conn, format!("update currant.steps set {change} where execution_id = '{id}'")).await;
+        let history = history::load_runs(&mut conn, &[id], false).await.unwrap();
+        assert!(history.iter().any(|row| row.source == HistorySource::Unknown(said.into())), "{history:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,31 +13,11 @@ use crate::engine::items::{Activation, Command, Item, Verb};
 pub const START: Micros = 1_000_000_000_000;
 
 pub fn policy(max_attempts: i32) -> Policy {
-    Policy {
-        max_attempts,
-        initial: 0.0,
-        multiplier: 1.0,
-        max_delay: 1.0,
-        jitter: 0.0,
-        non_retryable: vec![],
-        max_worker_losses: 3,
-    }
+    Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, ..Policy::default() }
 }
 
 pub fn call(function: &str) -> Call {
-    Call {
-        kind: Kind::Task,
-        function: function.into(),
-        queue: "q".into(),
-        priority: 5,
-        args: b"{}".to_vec(),
-        policy: policy(1),
-        timeout: None,
-        delay: None,
-        run_at: None,
-        given: 0,
-        headers: None,
-    }
+    Call { policy: policy(1), ..Call::new(Kind::Task, function, "q", b"{}") }
 }
 
 pub fn claimed(kind: Kind) -> Claimed {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::error::{Error, Result};
+use crate::base::types::{ExecutionState, Status};
 use crate::client::Client;
 use crate::engine::decide::errors::error_json;
 use crate::engine::drive::shared::Shared;
@@ -27,7 +28,7 @@ pub fn spawn(shared: &Arc<Shared>) {
 }
 
 /// Until the database has answered: an outage is no outcome, whatever the client's patience. None: the run is not here any more.
-async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(&'static str, Vec<u8>)> {
+async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(Status, Vec<u8>)> {
     loop {
         match perform(&shared.client, request).await {
             Ok(outcome) => return Some(outcome),
@@ -38,41 +39,41 @@ async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(&'static str,
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => {
-                return Some(("failed", error_json(error_type(&error), &error.to_string())));
+                return Some((Status::Failed, error_json(error_type(&error), &error.to_string())));
             }
         }
     }
 }
 
-async fn perform(client: &Client, request: &VerbRequest) -> Result<(&'static str, Vec<u8>)> {
+async fn perform(client: &Client, request: &VerbRequest) -> Result<(Status, Vec<u8>)> {
     match &request.verb {
         Verb::Signal { target, name, payload } => {
             let dedup = format!("{}:{}:{}", request.run, request.epoch, request.key);
             client.send_signal(*target, name.clone(), payload.clone(), Some(dedup)).await?;
-            Ok(("completed", b"null".to_vec()))
+            Ok((Status::Completed, b"null".to_vec()))
         }
         Verb::Cancel { target, force } => {
             client.cancel(*target, *force).await?;
-            Ok(("completed", b"null".to_vec()))
+            Ok((Status::Completed, b"null".to_vec()))
         }
         Verb::Status { target } => {
             let status = client.wait_execution(*target, Some(0.0)).await?;
-            Ok(("completed", serde_json::to_vec(&status.state).unwrap_or_default()))
+            Ok((Status::Completed, serde_json::to_vec(&status.state).unwrap_or_default()))
         }
         Verb::Result { target } => {
             let status = client.wait_execution(*target, None).await?;
             let payload = status.payload;
-            match status.state.as_str() {
-                "completed" => Ok(("completed", payload)),
-                "failed" => Ok(("failed", payload)),
-                "cancelled" => Ok(("cancelled", Vec::new())),
-                other => Err(Error::Other(format!("execution {target} is {other}"))),
+            match ExecutionState::parse(&status.state) {
+                Ok(ExecutionState::Completed) => Ok((Status::Completed, payload)),
+                Ok(ExecutionState::Failed) => Ok((Status::Failed, payload)),
+                Ok(ExecutionState::Cancelled) => Ok((Status::Cancelled, Vec::new())),
+                _ => Err(Error::Other(format!("execution {target} is {}", status.state))),
             }
         }
         Verb::Enqueue(execution) => {
             let ids = client.create_executions(vec![(**execution).clone()]).await?;
             let id = ids.first().map(ToString::to_string).unwrap_or_default();
-            Ok(("completed", serde_json::to_vec(&id).unwrap_or_default()))
+            Ok((Status::Completed, serde_json::to_vec(&id).unwrap_or_default()))
         }
     }
 }

@@ -29,22 +29,12 @@ pub enum Without {
     AtMostOnce,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RowState {
-    Pending,
-    Running,
-    Suspended,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
 #[derive(Clone, Debug, Hash)]
 pub struct Row {
     pub kind: Kind,
     pub parent: Option<Uuid>,
     pub step_key: Option<String>,
-    pub state: RowState,
+    pub state: ExecutionState,
     pub run_at: Option<Micros>,
     pub worker: Option<Uuid>,
     pub lease: i64,
@@ -65,10 +55,10 @@ pub struct Row {
 
 #[derive(Clone, Debug, Hash)]
 pub struct StepRow {
-    pub kind: &'static str,
+    pub kind: StepKind,
     pub name: String,
     pub due: Option<Micros>,
-    pub status: Option<String>,
+    pub status: Option<Status>,
     pub seq: Option<i64>,
     pub abandoned: Option<i64>,
     /// Not a column: an outcome was written over another one.
@@ -93,12 +83,14 @@ pub struct Database {
     pub workers: BTreeSet<Uuid>,
 }
 
-fn ended(state: RowState) -> bool {
-    matches!(state, RowState::Completed | RowState::Failed | RowState::Cancelled)
-}
-
-fn status_of(state: RowState) -> String {
-    format!("{state:?}").to_lowercase()
+/// How the step that waits for an execution in this state has ended.
+fn status_of(state: ExecutionState) -> Option<Status> {
+    match state {
+        ExecutionState::Completed => Some(Status::Completed),
+        ExecutionState::Failed => Some(Status::Failed),
+        ExecutionState::Cancelled => Some(Status::Cancelled),
+        ExecutionState::Pending | ExecutionState::Running | ExecutionState::Suspended => None,
+    }
 }
 
 impl Database {
@@ -123,7 +115,7 @@ impl Database {
         self.record_step_outcomes(batch, &refused);
         let finished = self.record_outcomes(batch, &refused);
         for delivery in batch.deliveries.iter().filter(|delivery| !refused.contains(&delivery.run)) {
-            if let Some(row) = self.executions.get_mut(&delivery.id).filter(|row| ended(row.state)) {
+            if let Some(row) = self.executions.get_mut(&delivery.id).filter(|row| row.state.has_ended()) {
                 row.seq = Some(delivery.seq);
             }
         }
@@ -137,7 +129,7 @@ impl Database {
 
     fn is_done(&self, worker: Uuid, (id, lease): (Uuid, i64)) -> bool {
         let row = self.executions.get(&id);
-        row.is_some_and(|row| row.lease == lease && row.worker == Some(worker) && ended(row.state))
+        row.is_some_and(|row| row.lease == lease && row.worker == Some(worker) && row.state.has_ended())
     }
 
     fn done(&self, worker: Uuid, batch: &Batch) -> Vec<Uuid> {
@@ -150,7 +142,7 @@ impl Database {
             self.without == Without::Fence
                 || self.is_done(worker, (id, lease))
                 || self.executions.get(&id).is_some_and(|row| {
-                    row.lease == lease && row.worker == Some(worker) && row.state == RowState::Running
+                    row.lease == lease && row.worker == Some(worker) && row.state == ExecutionState::Running
                 })
         };
         let mut refused: Vec<Uuid> = batch.fences.iter().filter(|fence| !good(**fence)).map(|fence| fence.0).collect();
@@ -173,7 +165,7 @@ impl Database {
     /// Whether the execution has ended, or does so with this batch.
     fn ends(&self, batch: &Batch, id: Uuid) -> bool {
         let here = |o: &Outcome| o.id == id && matches!(o.action, Action::Complete | Action::Fail | Action::Cancel);
-        batch.outcomes.iter().any(here) || self.executions.get(&id).is_some_and(|row| ended(row.state))
+        batch.outcomes.iter().any(here) || self.executions.get(&id).is_some_and(|row| row.state.has_ended())
     }
 
     fn insert(&mut self, worker: Uuid, batch: &Batch, refused: &BTreeSet<Uuid>) {
@@ -182,7 +174,7 @@ impl Database {
             row.after_seq = child.after_seq;
             row.max_worker_losses = child.call.policy.max_worker_losses;
             if child.eager {
-                (row.state, row.worker, row.lease, row.attempt) = (RowState::Running, Some(worker), 1, 1);
+                (row.state, row.worker, row.lease, row.attempt) = (ExecutionState::Running, Some(worker), 1, 1);
             }
             self.executions.entry(child.id).or_insert(row);
         }
@@ -191,7 +183,7 @@ impl Database {
                 kind: step.kind,
                 name: step.name.clone(),
                 due: step.due,
-                status: step.status.map(str::to_owned),
+                status: step.status,
                 seq: step.seq,
                 abandoned: None,
                 overwritten: false,
@@ -203,8 +195,8 @@ impl Database {
     fn record_step_outcomes(&mut self, batch: &Batch, refused: &BTreeSet<Uuid>) {
         for outcome in batch.step_outcomes.iter().filter(|outcome| !refused.contains(&outcome.run)) {
             let Some(step) = self.steps.get_mut(&(outcome.run, outcome.key.clone())) else { continue };
-            let new = (Some(outcome.seq), Some(outcome.status.to_owned()));
-            step.overwritten |= step.seq.is_some() && (step.seq, step.status.clone()) != new;
+            let new = (Some(outcome.seq), Some(outcome.status));
+            step.overwritten |= step.seq.is_some() && (step.seq, step.status) != new;
             (step.seq, step.status) = new;
             let Some(signal) = outcome.ordinal.and_then(|ordinal| self.signals.get_mut(&(outcome.run, ordinal))) else {
                 continue;
@@ -223,20 +215,20 @@ impl Database {
             let woken = outcome.wakes.is_some_and(|wakes| wakes != row.wakes) && without != Without::Wakes;
             row.run_at = None;
             row.state = match outcome.action {
-                Action::Complete => RowState::Completed,
-                Action::Fail => RowState::Failed,
-                Action::Cancel => RowState::Cancelled,
-                Action::Suspend if !woken => RowState::Suspended,
-                Action::Hold => RowState::Suspended,
-                Action::Suspend | Action::Retry | Action::Handback => RowState::Pending,
+                Action::Complete => ExecutionState::Completed,
+                Action::Fail => ExecutionState::Failed,
+                Action::Cancel => ExecutionState::Cancelled,
+                Action::Suspend if !woken => ExecutionState::Suspended,
+                Action::Hold => ExecutionState::Suspended,
+                Action::Suspend | Action::Retry | Action::Handback => ExecutionState::Pending,
             };
             if matches!(outcome.action, Action::Handback | Action::Suspend | Action::Hold) {
                 row.attempt -= 1;
             }
-            if row.state == RowState::Suspended || matches!(outcome.action, Action::Retry | Action::Handback) {
+            if row.state == ExecutionState::Suspended || matches!(outcome.action, Action::Retry | Action::Handback) {
                 row.run_at = outcome.due;
             }
-            if ended(row.state) {
+            if row.state.has_ended() {
                 row.payload = outcome.payload.clone().unwrap_or_default();
                 row.endings = (row.endings + 1).min(2);
                 finished.push(outcome.id);
@@ -271,7 +263,7 @@ impl Database {
         let left =
             self.executions.iter().filter(|(_, row)| row.parent.is_some_and(|parent| finished.contains(&parent)));
         dropped.extend(left.map(|(id, _)| *id));
-        dropped.retain(|id| !ended(self.executions[id].state) && !self.executions[id].cancel_requested);
+        dropped.retain(|id| !self.executions[id].state.has_ended() && !self.executions[id].cancel_requested);
         let dropped: Vec<Uuid> = dropped.into_iter().collect();
         self.cancel_rows(&dropped, wakes);
         dropped
@@ -281,10 +273,10 @@ impl Database {
     fn cancel_rows(&mut self, ids: &[Uuid], wakes: &mut Wakes) {
         for id in ids {
             let Some(row) = self.executions.get_mut(id) else { continue };
-            if let Some(worker) = row.worker.filter(|_| row.state == RowState::Running) {
+            if let Some(worker) = row.worker.filter(|_| row.state == ExecutionState::Running) {
                 wakes.workers.push((worker, *id));
             }
-            row.state = RowState::Cancelled;
+            row.state = ExecutionState::Cancelled;
             row.endings = (row.endings + 1).min(2);
             row.cancel_requested = true;
             row.run_at = None;
@@ -310,11 +302,11 @@ impl Database {
     }
 
     fn wake(&mut self, id: Uuid, wakes: &mut Wakes) {
-        let Some(row) = self.executions.get_mut(&id).filter(|row| !ended(row.state)) else { return };
+        let Some(row) = self.executions.get_mut(&id).filter(|row| !row.state.has_ended()) else { return };
         row.wakes += 1;
         match row.state {
-            RowState::Running => wakes.workers.extend(row.worker.map(|worker| (worker, id))),
-            RowState::Suspended => (row.state, row.run_at) = (RowState::Pending, None),
+            ExecutionState::Running => wakes.workers.extend(row.worker.map(|worker| (worker, id))),
+            ExecutionState::Suspended => (row.state, row.run_at) = (ExecutionState::Pending, None),
             _ => {}
         }
     }
@@ -323,10 +315,10 @@ impl Database {
         if !self.workers.contains(&worker) && self.without != Without::DeadClaimNothing {
             return Vec::new();
         }
-        let ready = |row: &Row| row.state == RowState::Pending && row.run_at.is_none();
+        let ready = |row: &Row| row.state == ExecutionState::Pending && row.run_at.is_none();
         let rows = self.executions.iter_mut().filter(|(_, row)| ready(row)).take(limit as usize);
         rows.map(|(id, row)| {
-            (row.state, row.worker) = (RowState::Running, Some(worker));
+            (row.state, row.worker) = (ExecutionState::Running, Some(worker));
             row.lease += 1;
             row.attempt += 1;
             claimed(*id, row)
@@ -346,7 +338,7 @@ impl Database {
                 cancel_requested: run.cancel_requested,
             });
             for (child, row) in self.executions.iter().filter(|(_, row)| row.parent == Some(*id)) {
-                let untold = row.seq.is_none() && row.abandoned.is_none() && ended(row.state);
+                let untold = row.seq.is_none() && row.abandoned.is_none() && row.state.has_ended();
                 if !news || untold {
                     add(child_source(*child, row, self.number(row)));
                 }
@@ -381,13 +373,14 @@ impl Database {
     /// What a heartbeat of this worker answers at that time; what is due is ready from then on.
     pub fn heartbeat(&mut self, worker: Uuid, now: Micros) -> Heartbeat {
         for row in self.executions.values_mut().filter(|row| row.run_at.is_some_and(|due| due <= now)) {
-            (row.state, row.run_at) = (RowState::Pending, None);
+            (row.state, row.run_at) = (ExecutionState::Pending, None);
         }
-        let running = self.executions.iter().filter(|(_, r)| r.worker == Some(worker) && r.state == RowState::Running);
+        let running =
+            self.executions.iter().filter(|(_, r)| r.worker == Some(worker) && r.state == ExecutionState::Running);
         Heartbeat {
             known: self.workers.contains(&worker),
             now,
-            ready: self.executions.values().any(|row| row.state == RowState::Pending && row.run_at.is_none()),
+            ready: self.executions.values().any(|row| row.state == ExecutionState::Pending && row.run_at.is_none()),
             next_due: None,
             dead: Vec::new(),
             next_schedule: None,
@@ -404,12 +397,13 @@ impl Database {
         }
         let at_most_once = self.without != Without::AtMostOnce;
         let mut lost = Vec::new();
-        let ran = self.executions.iter_mut().filter(|(_, r)| r.worker == Some(dead) && r.state == RowState::Running);
+        let ran =
+            self.executions.iter_mut().filter(|(_, r)| r.worker == Some(dead) && r.state == ExecutionState::Running);
         for (id, row) in ran {
             row.lease += 1;
-            (row.state, row.run_at) = (RowState::Pending, None);
+            (row.state, row.run_at) = (ExecutionState::Pending, None);
             if row.max_worker_losses == 0 && at_most_once {
-                row.state = RowState::Failed;
+                row.state = ExecutionState::Failed;
                 row.endings = (row.endings + 1).min(2);
                 lost.push(*id);
             }
@@ -420,7 +414,7 @@ impl Database {
 
     pub fn signal_send(&mut self, id: Uuid, name: &str) -> Wakes {
         let mut wakes = Wakes::default();
-        let Some(row) = self.executions.get_mut(&id).filter(|row| !ended(row.state)) else { return wakes };
+        let Some(row) = self.executions.get_mut(&id).filter(|row| !row.state.has_ended()) else { return wakes };
         row.signal_seq += 1;
         let signal = SignalRow { name: name.into(), consumed_by: None, taken_again: false };
         self.signals.insert((id, row.signal_seq), signal);
@@ -429,16 +423,16 @@ impl Database {
     }
 
     /// The outcomes that were delivered to a run, (key, status), by their numbers.
-    pub fn delivered(&self, run: Uuid) -> Vec<(i64, String, String)> {
+    pub fn delivered(&self, run: Uuid) -> Vec<(i64, String, Status)> {
         let children = self
             .executions
             .values()
             .filter(|row| row.parent == Some(run))
-            .filter_map(|row| Some((row.seq?, row.step_key.clone().unwrap_or_default(), status_of(row.state))));
+            .filter_map(|row| Some((row.seq?, row.step_key.clone().unwrap_or_default(), status_of(row.state)?)));
         let steps = self.steps.iter().filter(|((of, _), _)| *of == run);
-        let steps = steps.filter_map(|((_, key), row)| Some((row.seq?, key.clone(), row.status.clone()?)));
+        let steps = steps.filter_map(|((_, key), row)| Some((row.seq?, key.clone(), row.status?)));
         let mut delivered: Vec<_> = children.chain(steps).collect();
-        delivered.sort();
+        delivered.sort_by_key(|(seq, ..)| *seq);
         delivered
     }
 }
@@ -448,7 +442,7 @@ fn new_row(kind: Kind, parent: Option<Uuid>, step_key: Option<String>) -> Row {
         kind,
         parent,
         step_key,
-        state: RowState::Pending,
+        state: ExecutionState::Pending,
         run_at: None,
         worker: None,
         lease: 0,
@@ -489,7 +483,7 @@ fn child_source(id: Uuid, row: &Row, seq: Option<i64>) -> HistorySource {
         id,
         lease: row.lease,
         args: Vec::new(),
-        outcome: ended(row.state).then(|| (status_of(row.state), row.payload.clone())),
+        outcome: status_of(row.state).map(|status| (status, row.payload.clone())),
         delivered: seq.map(|seq| (seq, super::world::START)),
         abandoned: row.abandoned.is_some(),
     }
@@ -498,9 +492,9 @@ fn child_source(id: Uuid, row: &Row, seq: Option<i64>) -> HistorySource {
 fn step_source(key: &str, row: &StepRow) -> HistorySource {
     HistorySource::Step {
         key: key.into(),
-        kind: row.kind.into(),
+        kind: row.kind,
         name: row.name.clone(),
-        outcome: row.status.clone().map(|status| (status, Vec::new())),
+        outcome: row.status.map(|status| (status, Vec::new())),
         request: None,
         delivered: row.seq.map(|seq| (seq, super::world::START)),
         due: row.due,

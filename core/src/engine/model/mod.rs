@@ -8,9 +8,9 @@ use std::sync::Mutex;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use self::database::{RowState, Without};
+use self::database::Without;
 use self::world::{Budget, Program, Step, World, result};
-use crate::base::types::Kind;
+use crate::base::types::{ExecutionState, Kind, Status};
 
 /// No fair schedule of these worlds takes so many steps.
 const LONGEST: usize = 1_000;
@@ -86,7 +86,7 @@ impl Model for Small {
                     let row = &world.db.executions[&run];
                     let told: Vec<_> =
                         world.db.delivered(run).into_iter().map(|(_, key, status)| (key, status)).collect();
-                    row.state != RowState::Completed || row.payload == result(&told)
+                    row.state != ExecutionState::Completed || row.payload == result(&told)
                 })
             }),
             Property::<Self>::always("nothing starts too early or again, no replay differs", |_, world| {
@@ -106,7 +106,7 @@ fn consumed_once(_: &Small, world: &World) -> bool {
     let takers: Vec<_> =
         world.db.signals.iter().filter_map(|((run, _), signal)| Some((*run, signal.consumed_by.clone()?))).collect();
     let once = takers.iter().collect::<HashSet<_>>().len() == takers.len();
-    let ended_by_it = takers.iter().all(|taker| world.db.steps[taker].status.as_deref() == Some("completed"));
+    let ended_by_it = takers.iter().all(|taker| world.db.steps[taker].status == Some(Status::Completed));
     once && ended_by_it && world.db.signals.values().all(|signal| !signal.taken_again)
 }
 

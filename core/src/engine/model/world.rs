@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::database::{Database, RowState, Without};
+use super::database::{Database, Without};
 use crate::base::types::*;
 use crate::engine::decide::clock::Clock;
 pub(in crate::engine) use crate::engine::decide::fixtures::START;
@@ -41,11 +41,11 @@ pub enum Program {
     FanOutThen,
 }
 
-type Told = Vec<(String, String)>;
+type Told = Vec<(String, Status)>;
 
 impl Program {
     /// What it asks for after the last of these outcomes.
-    fn commands(self, told: &[(String, String)]) -> Vec<Command> {
+    fn commands(self, told: &[(String, Status)]) -> Vec<Command> {
         let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
         let at_most_once = |key: &str| {
             let mut call = call(TASK);
@@ -77,7 +77,7 @@ impl Program {
     }
 
     /// All keys that it has asked for so far.
-    fn asked(self, told: &[(String, String)]) -> BTreeSet<String> {
+    fn asked(self, told: &[(String, Status)]) -> BTreeSet<String> {
         let commands = (0..=told.len()).flat_map(|length| self.commands(&told[..length]));
         commands
             .filter_map(|command| match command {
@@ -89,7 +89,7 @@ impl Program {
 }
 
 /// The result says which outcomes came in which order.
-pub fn result(told: &[(String, String)]) -> Vec<u8> {
+pub fn result(told: &[(String, Status)]) -> Vec<u8> {
     told.iter().map(|(key, status)| format!("{key}:{status};")).collect::<String>().into_bytes()
 }
 
@@ -210,7 +210,7 @@ impl World {
     }
 
     pub fn ended(&self) -> bool {
-        self.programs.keys().all(|id| self.db.executions[id].state == RowState::Completed)
+        self.programs.keys().all(|id| self.db.executions[id].state == ExecutionState::Completed)
     }
 
     fn now(&self) -> Micros {
@@ -499,7 +499,7 @@ impl World {
     fn rebuild(&mut self, place: usize, item: RunItem) {
         let id = item.claimed.id;
         let program = self.programs[&id];
-        let told: Told = item.outcomes.iter().map(|past| (past.key.clone(), past.status.clone())).collect();
+        let told: Told = item.outcomes.iter().map(|past| (past.key.clone(), past.status)).collect();
         let recorded: BTreeSet<String> = item.records.iter().map(|record| record.key.clone()).collect();
         let asked = program.asked(&told);
         if !recorded.is_subset(&asked) {

@@ -98,9 +98,18 @@ async fn check_overloads(scope: &mut Scope<'_>, file: &File) -> Result<()> {
 /// What the server says of a result, a name of an argument, or a view's column that is another than before.
 const CHANGED: &[&str] = &["42P13", "42P16"];
 
+/// What the server says of a statement that it refused; Err: it was something else that went wrong.
+pub(super) fn message(error: sqlx::Error) -> std::result::Result<String, Error> {
+    match Error::from(error) {
+        Error::Data { message, code } => Ok(format!("{message} ({code})")),
+        Error::Refused(message) | Error::SchemaMismatch(message) => Ok(message),
+        other => Err(other),
+    }
+}
+
 fn refused(file: &File, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-    let said = super::message(error);
+    let said = message(error);
     match said {
         Ok(said) if CHANGED.contains(&code.as_str()) => {
             Error::Other(format!("migrations/functions/{}.sql: {KEEPS} ({said})", file.name))

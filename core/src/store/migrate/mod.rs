@@ -7,7 +7,7 @@ mod rights;
 use serde::Serialize;
 
 use self::files::{File, TABLES};
-use self::functions::FunctionSet;
+use self::functions::{FunctionSet, message};
 use self::rights::{Rights, check_owner, keep_rights};
 use crate::base::error::{Error, Result};
 use crate::store::conn::{Conn, Scope};
@@ -140,15 +140,6 @@ fn failed(migration: &File, error: sqlx::Error) -> Error {
     match message(error) {
         Ok(message) => Error::Other(format!("migration {} failed: {message}", migration.name)),
         Err(error) => error,
-    }
-}
-
-/// What the server says of a statement that it refused; Err: it was something else that went wrong.
-fn message(error: sqlx::Error) -> std::result::Result<String, Error> {
-    match Error::from(error) {
-        Error::Data { message, code } => Ok(format!("{message} ({code})")),
-        Error::Refused(message) | Error::SchemaMismatch(message) => Ok(message),
-        other => Err(other),
     }
 }
 

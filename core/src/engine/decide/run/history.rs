@@ -1,9 +1,10 @@
 //! A run as its history has it: what it asked for, what it was told, and what it has not heard yet.
 use uuid::Uuid;
 
-use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, child_id, own_news, status_name};
-use crate::base::types::{HistorySource, Kind, Micros};
-use crate::engine::items::{Activation, Asked, Record, Verb};
+use super::steps::Recorded;
+use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, child_id, own_news};
+use crate::base::types::{HistorySource, Kind, Micros, Status, StepKind};
+use crate::engine::items::{Activation, Asked, Record};
 
 /// What the rows add up to.
 #[derive(Default)]
@@ -15,37 +16,13 @@ struct History {
     waits: Vec<(String, String)>,
 }
 
-/// The step of a row `HistorySource::Step`, but for what says how it ended.
-struct Step {
-    key: String,
-    kind: String,
-    name: String,
-    due: Option<Micros>,
-    request: Option<Vec<u8>>,
-}
-
-impl Step {
-    fn verb(&self) -> Option<Verb> {
-        let request = self.request.as_deref().filter(|_| self.kind == "verb")?;
-        serde_json::from_slice(request).ok()
-    }
-
-    fn asked(&self, verb: Option<Verb>) -> Option<Asked> {
-        match self.kind.as_str() {
-            "timer" | "signal" => Some(Asked::Due(self.due)),
-            "verb" => verb.map(Asked::Verb),
-            "detach" => self.request.clone().map(Asked::Arguments),
-            _ => None,
-        }
-    }
-}
-
-type Outcome = Option<(String, Vec<u8>)>;
+type Outcome = Option<(Status, Vec<u8>)>;
 type Delivered = Option<(i64, Micros)>;
 
 impl Run {
-    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch.
-    pub fn load(&mut self, rows: Vec<HistorySource>) -> Vec<(Micros, String)> {
+    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch. An error says what of it is unknown here:
+    /// the run cannot go on in this worker.
+    pub fn load(&mut self, rows: Vec<HistorySource>) -> Result<Vec<(Micros, String)>, String> {
         let mut history = History::default();
         for row in in_order(rows) {
             match row {
@@ -53,7 +30,7 @@ impl Run {
                     self.wakes_seen = wakes;
                     self.claimed.deadline = deadline.or(self.claimed.deadline);
                     if cancel_requested {
-                        history.undelivered.push(own_news(CANCEL_KEY, "cancel"));
+                        history.undelivered.push(own_news(CANCEL_KEY, StepKind::Cancel));
                     }
                 }
                 HistorySource::Child { key, kind, function, id, args, outcome, delivered, abandoned, .. } => {
@@ -62,18 +39,20 @@ impl Run {
                     self.load_child(&mut history, key, id, outcome, delivered, abandoned);
                 }
                 HistorySource::Step { key, kind, name, outcome, request, delivered, due, abandoned } => {
-                    self.load_step(&mut history, Step { key, kind, name, due, request }, outcome, delivered, abandoned);
+                    let step = Recorded { key, kind, name, due, request };
+                    self.load_step(&mut history, step, outcome, delivered, abandoned)?;
                 }
                 HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
+                HistorySource::Unknown(what) => return Err(what),
             }
         }
         self.settle(history);
-        self.timers()
+        Ok(self.timers())
     }
 
     /// A child's id is made from the epoch in which it was asked for. One that has completed is not asked for again.
     fn is_of_earlier_epoch(&self, key: &str, id: Uuid, outcome: &Outcome) -> bool {
-        let completed = outcome.as_ref().is_some_and(|(status, _)| status == "completed");
+        let completed = outcome.as_ref().is_some_and(|(status, _)| *status == Status::Completed);
         !completed && id != child_id(self.claimed.id, self.claimed.epoch, key)
     }
 
@@ -91,9 +70,8 @@ impl Run {
             _ if abandoned => {}
             (outcome, _) => {
                 self.open.insert(key.clone(), Open::Child(id));
-                let news = outcome.map(|(status, payload)| (status_name(&status), payload));
                 let source = Source::Child(id);
-                history.undelivered.extend(news.map(|(status, payload)| News { key, status, payload, source }));
+                history.undelivered.extend(outcome.map(|(status, payload)| News { key, status, payload, source }));
             }
         }
     }
@@ -101,55 +79,40 @@ impl Run {
     fn load_step(
         &mut self,
         history: &mut History,
-        step: Step,
+        step: Recorded,
         outcome: Outcome,
         delivered: Delivered,
         abandoned: bool,
-    ) {
-        let verb = step.verb();
+    ) -> Result<(), String> {
+        let asked = step.asked().map_err(|unknown| format!("step {}: {unknown}", step.key))?;
         if let (Some(outcome), Some(at)) = (&outcome, delivered) {
             self.cancel_delivered |= step.key == CANCEL_KEY;
             self.timeout_delivered |= step.key == TIMEOUT_KEY;
             history.outcomes.push(self.past(step.key.clone(), outcome.clone(), at));
         } else if !abandoned {
-            self.wait_again(history, &step, verb.as_ref(), &outcome);
+            self.wait_again(history, &step, asked.as_ref(), &outcome);
         }
-        if step.kind != "cancel" && step.kind != "timeout" {
-            let valued = matches!(step.kind.as_str(), "version" | "side_effect");
-            let value = valued.then(|| outcome.map(|(_, payload)| payload).unwrap_or_default());
-            let asked = step.asked(verb);
-            history.records.push(Record {
-                key: step.key,
-                kind: step.kind,
-                name: step.name,
-                value,
-                asked,
-                retried: false,
-            });
+        if step.kind.is_command() {
+            let value = step.kind.has_value().then(|| outcome.map(|(_, payload)| payload).unwrap_or_default());
+            let (key, kind, name) = (step.key, step.kind.as_str(), step.name);
+            history.records.push(Record { key, kind, name, value, asked, retried: false });
         }
+        Ok(())
     }
 
     /// A step whose outcome was not delivered in this epoch. It may be known all the same, in a run that was retried.
-    fn wait_again(&mut self, history: &mut History, step: &Step, verb: Option<&Verb>, outcome: &Outcome) {
-        let open = match step.kind.as_str() {
-            "timer" => Open::Timer { due: step.due.unwrap_or(0) },
-            "signal" => {
-                if outcome.is_none() {
-                    history.waits.push((step.key.clone(), step.name.clone()));
-                }
-                Open::Signal { name: step.name.clone(), due: step.due }
+    fn wait_again(&mut self, history: &mut History, step: &Recorded, asked: Option<&Asked>, outcome: &Outcome) {
+        let Some(open) = step.open() else { return };
+        match (&open, outcome, asked) {
+            (Open::Signal { name, .. }, None, _) => history.waits.push((step.key.clone(), name.clone())),
+            (Open::Verb, None, Some(Asked::Verb(verb))) => {
+                self.unfinished_verbs.push((step.key.clone(), verb.clone()));
             }
-            "verb" => {
-                if outcome.is_none() {
-                    self.unfinished_verbs.extend(verb.map(|verb| (step.key.clone(), verb.clone())));
-                }
-                Open::Verb
-            }
-            _ => return,
-        };
+            _ => {}
+        }
         self.open.insert(step.key.clone(), open);
         if let Some((status, payload)) = outcome {
-            let (key, status, payload) = (step.key.clone(), status_name(status), payload.clone());
+            let (key, status, payload) = (step.key.clone(), *status, payload.clone());
             history.undelivered.push(News { key, status, payload, source: Source::Step { ordinal: None } });
         }
     }
@@ -169,37 +132,39 @@ impl Run {
         self.phase = Phase::Ready;
     }
 
-    fn past(&mut self, key: String, (status, payload): (String, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
+    fn past(&mut self, key: String, (status, payload): (Status, Vec<u8>), (seq, clock): (i64, Micros)) -> Activation {
         self.seq = self.seq.max(seq);
         self.clock = self.clock.max(clock);
         Activation { run: self.claimed.id, key, seq, clock, status, payload }
     }
 
-    /// What the database has that was not delivered yet (`load_runs` with news only). The run is hot.
-    pub fn hear(&mut self, rows: Vec<HistorySource>) {
+    /// Takes in what the database has that was not delivered yet (`load_runs` with news only). The run is in memory. An error as by `load`.
+    pub fn hear(&mut self, rows: Vec<HistorySource>) -> Result<(), String> {
         for row in in_order(rows) {
             match row {
                 HistorySource::Run { wakes, cancel_requested, .. } => {
                     self.wakes_seen = self.wakes_seen.max(wakes);
                     let known = self.cancel_delivered || self.inbox.iter().any(|news| news.key == CANCEL_KEY);
                     if cancel_requested && !known {
-                        self.inbox.push_back(own_news(CANCEL_KEY, "cancel"));
+                        self.inbox.push_back(own_news(CANCEL_KEY, StepKind::Cancel));
                     }
                 }
                 HistorySource::Child { key, id, outcome: Some((status, payload)), .. } => {
-                    self.child_ended(&key, id, status_name(&status), payload);
+                    self.child_ended(&key, id, status, payload);
                 }
                 HistorySource::Signal { name, ordinal, payload } => self.receive_signal(name, ordinal, payload),
-                _ => {}
+                HistorySource::Unknown(what) => return Err(what),
+                HistorySource::Child { outcome: None, .. } | HistorySource::Step { .. } => {}
             }
         }
         self.match_signals();
+        Ok(())
     }
 }
 
 fn record(key: &str, kind: Kind, function: String, args: Vec<u8>, retried: bool) -> Record {
     let asked = Some(Asked::Arguments(args));
-    Record { key: key.into(), kind: kind.as_str().into(), name: function, value: None, asked, retried }
+    Record { key: key.into(), kind: kind.as_str(), name: function, value: None, asked, retried }
 }
 
 /// The database gives rows in any order; signals are received in the order they were sent.

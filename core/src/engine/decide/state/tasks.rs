@@ -144,13 +144,7 @@ impl State {
         answering: bool,
     ) -> Option<Activation> {
         let now = self.clock.now();
-        let status = match outcome.action {
-            Action::Complete => Some("completed"),
-            Action::Fail => Some("failed"),
-            Action::Cancel => Some("cancelled"),
-            _ => None,
-        };
-        if let (Some(parent), Some(key), Some(status)) = (parent, key, status) {
+        if let (Some(parent), Some(key), Some(status)) = (parent, key, outcome.action.status()) {
             group.batch.parents.push(parent);
             if let Some(run) = self.runs.get_mut(&parent) {
                 if answering && run.can_deliver(&key, outcome.id) {

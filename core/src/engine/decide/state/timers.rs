@@ -61,10 +61,10 @@ mod tests {
         state.commands(run.id, 1, vec![wait("0", Some(START - 1))]);
         state.heard(vec![HistoryRow { run: run.id, ..signal(1, b"1") }]);
         state.fire_due();
-        assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == "completed"));
+        assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == Status::Completed));
         assert_eq!(state.commands(run.id, 1, vec![wait("1", Some(START - 1))]), None);
         state.fire_due();
-        assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == "timeout"));
+        assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == Status::Timeout));
         assert_eq!(state.commands(run.id, 1, vec![]), None);
         // Too late for the second wait.
         assert!(hear(&mut state, run.id, vec![signal(2, b"2")]).is_empty());

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::base::types::*;
 use crate::engine::decide::attempt::{Attempt, TaskPhase};
 use crate::engine::decide::dues::Due;
-use crate::engine::decide::errors::names_type;
+use crate::engine::decide::errors::{error_json, names_type};
 use crate::engine::decide::group::WriteGroup;
 use crate::engine::decide::metrics::Ending;
 use crate::engine::decide::run::{End, Phase, Surroundings};
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// A verb that a workflow asked for is done.
-    pub fn verb_done(&mut self, request: &VerbRequest, status: &'static str, payload: Vec<u8>) {
+    pub fn verb_done(&mut self, request: &VerbRequest, status: Status, payload: Vec<u8>) {
         if let Some(run) = self.runs.get_mut(&request.run).filter(|run| run.claimed().lease == request.lease) {
             run.verb_done(&request.key, status, payload);
             self.with_news.push_back(request.run);
@@ -149,7 +149,13 @@ impl State {
         for (id, rows) in by_run(rows) {
             let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase() == Phase::Loading) else { continue };
             let lease = run.lease();
-            let timers = run.load(rows);
+            let timers = match run.load(rows) {
+                Ok(timers) => timers,
+                Err(what) => {
+                    self.hold_unknown(id, &what);
+                    continue;
+                }
+            };
             self.starting.push_back(id);
             self.watch(lease, timers);
         }
@@ -158,10 +164,30 @@ impl State {
     pub fn heard(&mut self, rows: Vec<HistoryRow>) {
         for (id, rows) in by_run(rows) {
             if let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase() != Phase::Loading) {
-                run.hear(rows);
-                self.with_news.push_back(id);
+                match run.hear(rows) {
+                    Ok(()) => self.with_news.push_back(id),
+                    Err(what) => self.hold_unknown(id, &what),
+                }
             }
         }
+    }
+
+    /// Something of the run's history was written by a newer Currant. The run is held: a worker that knows more goes on with it.
+    fn hold_unknown(&mut self, id: Uuid, what: &str) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let (lease, in_python) = (run.lease(), matches!(run.phase(), Phase::Active | Phase::Idle | Phase::Evicting));
+        let message = format!("this worker cannot go on with it, {what}: install a newer Currant");
+        self.metrics.ended(&run.claimed().function, Some(Ending::Held), None);
+        if in_python {
+            self.drop_execution(lease, &message);
+        } else {
+            self.runs.remove(&id);
+        }
+        *self.closing.entry(id).or_default() += 1;
+        let outcome = Outcome::new(id, Action::Hold, Some(error_json("SchemaMismatch", &message)));
+        let batch = Batch { fences: vec![lease], outcomes: vec![outcome], ..Batch::default() };
+        self.groups.push_back(WriteGroup { batch, closes: vec![id], ..WriteGroup::default() });
+        self.say("error", format!("execution {id} is held: {message}"));
     }
 }
 
@@ -200,8 +226,8 @@ mod tests {
         let (task, lease) = pulled_task(&mut state);
         let next = state.complete(task, lease, b"7".to_vec()).expect("delivered at once");
         assert_eq!(
-            (next.key.as_str(), next.seq, next.status.as_str(), next.payload.as_slice()),
-            ("0", 1, "completed", &b"7"[..])
+            (next.key.as_str(), next.seq, next.status, next.payload.as_slice()),
+            ("0", 1, Status::Completed, &b"7"[..])
         );
         assert!(state.take_groups().is_empty(), "written before Python answered");
         state.commands(run.id, 1, vec![execute("1")]);
@@ -264,25 +290,29 @@ mod tests {
         let run = Claimed { fresh: false, lease: 2, epoch: 1, ..claimed(Kind::Workflow) };
         commit_with(&mut state, reply(vec![run.clone()]));
         state.take_loads();
-        let known = |key: &str, kind: &str, status: &str| HistorySource::Step {
+        let known = |key: &str, kind: StepKind, status: Status| HistorySource::Step {
             key: key.into(),
-            kind: kind.into(),
+            kind,
             name: "s".into(),
-            outcome: Some((status.into(), b"1".to_vec())),
+            outcome: Some((status, b"1".to_vec())),
             request: None,
             delivered: None,
             due: None,
             abandoned: false,
         };
-        let rows = [known("2", "verb", "failed"), known("1", "timer", "fired"), known("0", "signal", "completed")];
+        let rows = [
+            known("2", StepKind::Verb, Status::Failed),
+            known("1", StepKind::Timer, Status::Fired),
+            known("0", StepKind::Signal, Status::Completed),
+        ];
         state.loaded(rows.into_iter().map(|source| HistoryRow { run: run.id, source }).collect());
         assert_eq!(state.pull(10).len(), 1);
         let mut told = Vec::new();
         while let Some(next) = state.commands(run.id, 2, vec![]) {
             told.push((next.key, next.status));
         }
-        let expected = [("0", "completed"), ("1", "fired"), ("2", "failed")];
-        assert_eq!(told, expected.map(|(key, status)| (key.to_string(), status.to_string())));
+        let expected = [("0", Status::Completed), ("1", Status::Fired), ("2", Status::Failed)];
+        assert_eq!(told, expected.map(|(key, status)| (key.to_string(), status)));
         assert!(state.take_verbs().is_empty());
     }
 
@@ -357,7 +387,7 @@ mod tests {
             id: new_id(),
             lease: 1,
             args: Vec::new(),
-            outcome: outcome.map(|payload| ("completed".into(), payload.to_vec())),
+            outcome: outcome.map(|payload| (Status::Completed, payload.to_vec())),
             delivered,
             abandoned: false,
         };
@@ -385,22 +415,22 @@ mod tests {
         let run = Claimed { fresh: false, lease: 2, epoch: 1, ..claimed(Kind::Workflow) };
         commit_with(&mut state, reply(vec![run.clone()]));
         state.take_loads();
-        let child = |key: &str, epoch: i32, status: Option<&str>, delivered| HistorySource::Child {
+        let child = |key: &str, epoch: i32, status: Option<Status>, delivered| HistorySource::Child {
             key: key.into(),
             kind: Kind::Task,
             function: "f".into(),
             id: derive_id(run.id, &format!("{epoch}:{key}")),
             lease: 1,
             args: key.into(),
-            outcome: status.map(|status| (status.into(), Vec::new())),
+            outcome: status.map(|status| (status, Vec::new())),
             delivered,
             abandoned: false,
         };
-        let step = |key: &str, kind: &str, request: Option<Vec<u8>>, due| HistorySource::Step {
+        let step = |key: &str, kind: StepKind, request: Option<Vec<u8>>, due| HistorySource::Step {
             key: key.into(),
-            kind: kind.into(),
+            kind,
             name: "s".into(),
-            outcome: Some(("completed".into(), Vec::new())),
+            outcome: Some((Status::Completed, Vec::new())),
             request,
             delivered: Some((2, 20)),
             due,
@@ -408,14 +438,19 @@ mod tests {
         };
         let verb = Verb::Status { target: run.id };
         let rows = [
-            child("0", 0, Some("failed"), Some((1, 10))),
+            child("0", 0, Some(Status::Failed), Some((1, 10))),
             child("1", 0, None, None),
-            child("2", 0, Some("completed"), None),
+            child("2", 0, Some(Status::Completed), None),
             child("3", 1, None, None),
-            step("4", "verb", serde_json::to_vec(&verb).ok(), None),
-            step("5", "detach", Some(b"5".to_vec()), None),
-            step("6", "timer", None, Some(60)),
-            step("7", "side_effect", None, None),
+            step(
+                "4",
+                StepKind::Verb,
+                Some(format!(r#"{{"verb": "status", "target": "{}"}}"#, run.id).into_bytes()),
+                None,
+            ),
+            step("5", StepKind::Detach, Some(b"5".to_vec()), None),
+            step("6", StepKind::Timer, None, Some(60)),
+            step("7", StepKind::SideEffect, None, None),
         ];
         state.loaded(rows.into_iter().map(|source| HistoryRow { run: run.id, source }).collect());
         let items = state.pull(10);
@@ -427,5 +462,63 @@ mod tests {
         let arguments = |key: &str| Some(Asked::Arguments(key.into()));
         assert_eq!(asked[..4], ["0", "1", "2", "3"].map(arguments));
         assert_eq!(asked[4..], [Some(Asked::Verb(verb)), arguments("5"), Some(Asked::Due(Some(60))), None]);
+    }
+
+    /// What becomes of a run that has this row in its history, or hears of it in memory.
+    fn after_unknown(hot: bool) -> (State, Claimed) {
+        let mut state = worker(4);
+        let unknown = HistorySource::Unknown("step 3: the kind of step \"lottery\" is unknown".into());
+        let run = if hot {
+            let run = started_run(&mut state);
+            state.commands(run.id, 1, vec![wait("0", None)]);
+            commit(&mut state);
+            state.heard(vec![HistoryRow { run: run.id, source: unknown }]);
+            run
+        } else {
+            let run = Claimed { fresh: false, ..claimed(Kind::Workflow) };
+            commit_with(&mut state, reply(vec![run.clone()]));
+            state.take_loads();
+            state.loaded(vec![HistoryRow { run: run.id, source: unknown }]);
+            run
+        };
+        (state, run)
+    }
+
+    #[test]
+    fn a_run_with_something_unknown_in_its_history_is_held_and_says_why() {
+        for hot in [false, true] {
+            let (mut state, run) = after_unknown(hot);
+            let items = state.pull(10);
+            let dropped = items.iter().any(|item| matches!(item, Item::Drop { id, .. } if *id == run.id));
+            assert_eq!(dropped, hot, "{items:?}");
+            assert!(!items.iter().any(|item| matches!(item, Item::Run(_))), "{items:?}");
+            let batch = commit(&mut state);
+            assert_eq!((batch.outcomes[0].id, batch.outcomes[0].action), (run.id, Action::Hold));
+            assert_eq!(batch.fences, [(run.id, 1)]);
+            let error = String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap();
+            assert!(error.contains("lottery") && error.contains("install a newer Currant"), "{error}");
+            beat(&mut state, &heartbeat(vec![]));
+            assert!(state.take_groups().is_empty(), "it is not handed back as well");
+        }
+    }
+
+    #[test]
+    fn a_run_whose_stored_verb_cannot_be_read_is_held() {
+        let mut state = worker(4);
+        let run = Claimed { fresh: false, ..claimed(Kind::Workflow) };
+        commit_with(&mut state, reply(vec![run.clone()]));
+        state.take_loads();
+        let source = HistorySource::Step {
+            key: "0".into(),
+            kind: StepKind::Verb,
+            name: "sing".into(),
+            outcome: None,
+            request: Some(br#"{"verb": "sing"}"#.to_vec()),
+            delivered: None,
+            due: None,
+            abandoned: false,
+        };
+        state.loaded(vec![HistoryRow { run: run.id, source }]);
+        assert_eq!(commit(&mut state).outcomes[0].action, Action::Hold);
     }
 }

@@ -1,0 +1,109 @@
+//! A durable call, and the enqueue of one.
+use uuid::Uuid;
+
+use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
+use crate::base::types::moment::Micros;
+use crate::base::types::names::Kind;
+
+/// When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+///
+/// An attempt that ends with its worker is no failed attempt: `max_attempts` does not count it. So many workers may be lost of which only
+/// this execution can be the cause; 0: it is not started again after any worker is lost (at most once).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub max_attempts: i32,
+    pub initial: f64,
+    pub multiplier: f64,
+    pub max_delay: f64,
+    pub jitter: f64,
+    pub non_retryable: Vec<String>,
+    pub max_worker_losses: i32,
+}
+
+impl Default for Policy {
+    /// That of `Retry()` in the SDK.
+    fn default() -> Policy {
+        Policy {
+            max_attempts: 4,
+            initial: 1.0,
+            multiplier: 2.0,
+            max_delay: 300.0,
+            jitter: 0.1,
+            non_retryable: Vec::new(),
+            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES,
+        }
+    }
+}
+
+impl Policy {
+    /// `non_retryable` as a JSON array.
+    pub(crate) fn names_as_json(&self) -> String {
+        if self.non_retryable.is_empty() { "[]".into() } else { serde_json::json!(self.non_retryable).to_string() }
+    }
+}
+
+/// What a call was given itself, as bits of `Call::given`: it outranks the definition of its function.
+pub const GIVEN_QUEUE: i32 = 1;
+
+pub const GIVEN_PRIORITY: i32 = 2;
+
+pub const GIVEN_TIMEOUT: i32 = 4;
+
+pub const GIVEN_RETRY: i32 = 8;
+
+pub const GIVEN_MAX_WORKER_LOSSES: i32 = 16;
+
+/// One durable call. `delay` is in seconds. What is not `given` is overruled by the definition of its function, if there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub kind: Kind,
+    pub function: String,
+    pub queue: String,
+    pub priority: i16,
+    pub args: Vec<u8>,
+    pub policy: Policy,
+    pub timeout: Option<f64>,
+    pub delay: Option<f64>,
+    pub run_at: Option<Micros>,
+    pub given: i32,
+    /// The caller's trace context, a JSON object.
+    pub headers: Option<String>,
+}
+
+impl Call {
+    /// A call of priority 5 that is due at once, with the default policy; nothing is said by the caller itself.
+    pub fn new(kind: Kind, function: &str, queue: &str, args: &[u8]) -> Call {
+        Call {
+            kind,
+            function: function.into(),
+            queue: queue.into(),
+            priority: 5,
+            args: args.into(),
+            policy: Policy::default(),
+            timeout: None,
+            delay: None,
+            run_at: None,
+            given: 0,
+            headers: None,
+        }
+    }
+}
+
+/// An enqueue by a client, which made its id. `checked`: the hash of the input schema that the arguments were checked against, empty for
+/// none; None: no check is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewExecution {
+    pub id: Uuid,
+    pub call: Call,
+    pub idempotency_key: Option<String>,
+    pub checked: Option<String>,
+}
+
+/// What became of an enqueue.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// The effective id (the winner's of an idempotency key), and the queue that a new one went to.
+    Stored { id: Uuid, queue: Option<String> },
+    /// Nothing is stored: its arguments were not checked against this schema, JSON.
+    Unchecked { hash: String, schema: String },
+}
