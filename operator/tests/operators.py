@@ -78,7 +78,7 @@ class RunningOperator:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """The log so far."""
         return self.log_path.read_text()
 
     @property
@@ -213,5 +213,5 @@ class Cluster:
         return [(event["type"], event["reason"], event["message"]) for event in listed["items"]]
 
     def described(self, kind: str, name: str) -> str:
-        """What `kubectl describe` shows, white space as one space."""
+        """The output of `kubectl describe`, white space as one space."""
         return " ".join(self("describe", kind, name).split())

@@ -1,4 +1,4 @@
-"""How the operator does with 200 WorkerPools and 1,000 Workflows: `python operator/tests/scale.py [POOLS] [WORKFLOWS]`.
+"""The operator with 200 WorkerPools and 1,000 Workflows: `python operator/tests/scale.py [POOLS] [WORKFLOWS]`.
 
 A control plane and a Postgres of its own. Prints the time to converge from nothing and after a restart, the calls to the
 API and the memory while nothing changes. Not a test: what it prints depends on the machine.

@@ -24,7 +24,7 @@ def apply(cluster: Cluster, body: dict[str, Any], *words: str) -> None:
 
 
 def scale(cluster: Cluster) -> int:
-    """What an autoscaler reads."""
+    """The /scale of a pool, which an autoscaler reads."""
     path = f"/apis/currant.dev/v1alpha1/namespaces/{cluster.namespace}/workerpools/orders/scale"
     found: int = json.loads(cluster("get", "--raw", path))["spec"]["replicas"]
     return found

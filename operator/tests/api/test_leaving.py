@@ -1,4 +1,4 @@
-"""What goes when a Workflow, a pool or a namespace goes, with and without an operator that sees it."""
+"""Definitions, pods and connections go with their Workflow, pool or namespace, whether or not an operator runs."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_two_operators_that_serve_one_namespace_each_leave_the_others_alone(
 
 
 def operators_deployment(namespace: str, watches: str) -> dict[str, Any]:
-    """As the chart has it, as far as other operators look at it."""
+    """A Deployment of an operator, with the fields of the chart's that other operators read."""
     labels = {"app.kubernetes.io/name": "currant-operator"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "operator", "image": "x"}]}}
     return {

@@ -237,7 +237,7 @@ def test_objects_that_are_deleted_by_hand_are_made_again(operator: Operator) -> 
 
 
 def test_a_template_that_the_server_does_not_take_is_refused_by_it(operator: Operator) -> None:
-    """What the operator then tells as ApplyRejected."""
+    """The message that the operator then shows as ApplyRejected."""
     make(
         operator,
         spec__template={"spec": {"containers": [{"name": "worker", "ports": [{"containerPort": 8080, "name": "UP"}]}]}},

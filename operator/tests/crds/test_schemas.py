@@ -1,4 +1,4 @@
-"""What the API server takes, with its defaults, and what it refuses, with a message that says what to write."""
+"""Objects that the API server takes, with its defaults, and refuses, with a message that says what to write."""
 
 from __future__ import annotations
 

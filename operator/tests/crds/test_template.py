@@ -58,7 +58,7 @@ def test_a_template_of_all_kinds_of_fields_is_kept_as_it_was_written(kubectl: Ku
     template: dict[str, Any] = yaml.safe_load(EVERYTHING)
     body = json.dumps(pool(spec__template=template))
     kept = json.loads(kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=body))["spec"]["template"]
-    # What tells the items of a list apart is filled in.
+    # The fields that identify the items of a list are filled in.
     template["spec"]["initContainers"][0]["ports"][0]["protocol"] = "TCP"
     assert kept == template
 

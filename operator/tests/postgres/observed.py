@@ -1,4 +1,4 @@
-"""What the workers of the dashboard's test run: something of every kind, quickly."""
+"""Functions that the workers of the dashboard's test run: something of every kind, quickly."""
 
 from __future__ import annotations
 

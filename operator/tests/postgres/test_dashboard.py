@@ -131,7 +131,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Prometheus, with everything under way that it scrapes."""
     directory = tmp_path_factory.mktemp("prometheus")
     ports = {f"orders-{number}": free_port() for number in (1, 2)}
-    # As the chart's PodMonitor and ServiceMonitor have it labelled.
+    # The labels are those of the chart's PodMonitor and ServiceMonitor.
     pods = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": "observed", "pool": "orders", "pod": pod}}
         for pod, port in ports.items()

@@ -63,7 +63,7 @@ async def test_a_database_is_reached_and_listened_to_at_the_host_that_answers(se
         database = operators.use(POOL, url, ["orders"], 30.0)
         await until(lambda: database.queue(POOL))
         assert isinstance(database.state, DatabaseReachable)
-        # The next look is in an hour: only the sleeper, which listens, explains an earlier one.
+        # The next fetch is in an hour: only the work listener can bring it forward.
         sleeps = "select 1 from pg_stat_activity where application_name = 'currant' and query ilike 'listen%'"
         with psycopg.connect(server, autocommit=True) as connection, closing(RustBridge(server)) as bridge:
             await until(lambda: connection.execute(sleeps).fetchone())

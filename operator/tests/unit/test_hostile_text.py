@@ -1,4 +1,4 @@
-"""What others wrote (an error of Postgres, a pod's last words, a function's name) does not act on the terminal of who reads it."""
+"""Text of others (an error of Postgres, a pod's last words, a function's name) does not act on the terminal of who reads it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_whether_a_pool_is_rolled_out_is_reported():
 
 
 def samples(*gauges):
-    """What some gauges say: their labels' values and the value of each series."""
+    """The series of some gauges: the values of their labels, and their value."""
     return {
         (gauge._name, *sample.labels.values()): sample.value
         for gauge in gauges

@@ -1,4 +1,4 @@
-"""What goes over the wire to an API server, and what is made of its answers."""
+"""The requests that go over the wire to an API server, and what its answers become."""
 
 from __future__ import annotations
 

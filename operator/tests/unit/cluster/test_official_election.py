@@ -1,4 +1,4 @@
-"""What the official package's leader election lacks: each test fails once it has it, and `lease.py` may go then."""
+"""Lacks of the official package's leader election: each test fails once it lacks that no more; `lease.py` may go then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the cluster: the newest counts, deletions that were missed are found, and the right keys are notified."""
+"""The cache of the cluster: the newest state counts, deletions that were missed are found, and the right keys are notified."""
 
 from __future__ import annotations
 

@@ -485,7 +485,7 @@ async def test_who_listens_on_the_queues_of_a_pool_at_zero_is_woken_and_the_queu
     bench.bridge.became_ready.release()
     await bench.until(lambda: database.queue(ORDERS).ready == 2)
     assert bench.bridge.count("scaling") == looks + 1
-    # What is ready is known: nobody has to be woken for it.
+    # Ready work is known already: nothing has to listen for it.
     assert database._fleet.idle_queues() == ()
 
 

@@ -229,7 +229,7 @@ def test_the_template_of_the_pool_is_left_as_it_is() -> None:
     assert body == before
 
 
-# What differs
+# Differences
 
 
 def live(**changes: Any) -> tuple[Body, Body]:

@@ -1,4 +1,4 @@
-"""What a plan makes of the scaler's wish."""
+"""The scaler's wish in the plan of a pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many pods a pool has."""
+"""The number of pods of a pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is true of every plan of a workflow, whatever has been seen."""
+"""Properties of every plan of a workflow, whatever has been observed."""
 
 from __future__ import annotations
 

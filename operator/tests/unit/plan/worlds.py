@@ -150,7 +150,7 @@ class World:
         return plan_pool(self.observe())
 
     def carry_out(self, plan: PoolPlan) -> None:
-        """What the operator and the cluster make of a plan."""
+        """Carry out a plan as the operator and the cluster would."""
         if plan.spec_replicas != UNCHANGED:
             scaling = self.body["spec"]["scaling"]
             scaling.pop("replicas", None)
@@ -275,7 +275,7 @@ class WorkflowWorld:
         return plan_workflow(self.observe())
 
     def carry_out(self, plan: WorkflowPlan) -> None:
-        """What the operator and the database make of a plan."""
+        """Carry out a plan as the operator and the database would."""
         owner = f"{NAMESPACE}/{self.body['metadata']['name']}"
         if plan.delete_definition:
             self.stored = [item for item in self.stored if item["owner"] != owner]
