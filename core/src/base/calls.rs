@@ -3,7 +3,7 @@ use crate::base::error::Result;
 use crate::base::limits::{self, check_payload};
 use crate::base::types::{Call, NewExecution};
 
-/// So many of the last distinct calls are compared with.
+/// Each call is compared with this many of the last distinct ones.
 const LOOK_BACK: usize = 8;
 
 /// The distinct calls of a batch, and for each of its items the place of its call, from 1 on as SQL counts.
@@ -14,7 +14,7 @@ pub struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    /// Of (call, hash of its input schema).
+    /// From pairs of a call and the hash of its input schema.
     pub fn of(items: impl Iterator<Item = (&'a Call, Option<&'a str>)>) -> Calls<'a> {
         let mut calls = Calls::default();
         for (call, checked) in items {

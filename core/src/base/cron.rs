@@ -24,7 +24,7 @@ const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly"
 /// A fire time is in time up to this age; an older one was missed. Seconds.
 const IN_TIME: f64 = 60.0;
 
-/// What becomes of a fire time while an earlier run of the schedule has not ended.
+/// The rule for a fire time that comes while an earlier run of the schedule has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overlap {
     Allow,
@@ -35,7 +35,7 @@ pub enum Overlap {
     Replace,
 }
 
-/// What becomes of fire times that were missed.
+/// The rule for fire times that were missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatchUp {
     /// They are dropped.
@@ -111,7 +111,7 @@ impl Timetable {
     }
 
     /// The newest fire times from `first` to `last`, both included, oldest first; at most `limit`, and whether there are more.
-    /// Looks back over ever longer spans, so that a schedule of every second and an outage of a year cost no more than others.
+    /// Searches back over ever longer spans, so that a schedule of every second and an outage of a year cost no more than others.
     fn newest(&self, first: Micros, last: Micros, limit: usize) -> (Vec<Micros>, bool) {
         let mut span = 64 * SECOND;
         loop {
@@ -165,14 +165,14 @@ pub struct Decision {
     /// Cancel the earlier runs first.
     pub replace: bool,
     pub next_fire_at: Option<Micros>,
-    /// What became of the fire times up to now, in words; None: there were none.
+    /// The fate of the fire times up to now, in words; None: there were none.
     pub outcome: Option<String>,
     /// Fire times that started no run because they were too old, or because only the last is caught up. Runs that must not overlap are
     /// left out on purpose and are not among them.
     pub missed: usize,
 }
 
-/// What becomes of all fire times up to `now`, by the server's clock. Each is decided once: the next decision begins after `now`.
+/// Decides on all fire times up to `now`, by the server's clock. Each is decided once: the next decision begins after `now`.
 pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
     let next_fire_at = schedule.timetable.next(now);
     let (due, more) = schedule.timetable.newest(schedule.next_fire_at, now, MAX_FIRES);
@@ -183,7 +183,7 @@ pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
         CatchUp::None | CatchUp::All => kept,
         CatchUp::Last => younger(limit.min(IN_TIME)).max(kept.min(1)),
     };
-    // Of several that are due at once at most one can run where runs must not overlap: the newest.
+    // Where runs must not overlap, only one of several that are due at once can run: the newest.
     let (started, replace) = match schedule.overlap {
         Overlap::Allow => (wanted, false),
         Overlap::Forbid if schedule.busy => (0, false),
@@ -220,7 +220,7 @@ struct Counts {
     skipped: usize,
     superseded: usize,
     missed: usize,
-    /// And older ones that were not looked at.
+    /// Older ones too, that were not examined.
     more: bool,
 }
 
@@ -467,7 +467,7 @@ mod tests {
         }
     }
 
-    /// Seconds between looks: quick ones, and outages of days.
+    /// Seconds between two firings: quick ones, and outages of days.
     fn looks() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(prop_oneof![8 => 0.1..100.0f64, 1 => 100.0..500_000.0f64], 1..40)
     }
@@ -494,7 +494,7 @@ mod tests {
             }
         }
 
-        /// Whenever workers look: nothing fires twice, and with catch-up of all and short gaps nothing is left out.
+        /// At whatever times workers fire: nothing fires twice, and with catch-up of all and short gaps nothing is left out.
         #[test]
         fn every_fire_time_is_decided_once(schedule in any_schedule(), looks in looks()) {
             let mut schedule = Schedule { overlap: Overlap::Allow, catch_up: CatchUp::All, starting_deadline: None, ..schedule };

@@ -1,4 +1,4 @@
-//! What can go wrong, told apart by what the caller should do about it.
+//! Errors, by what the caller should do about them.
 
 /// Messages are one line, for people, and never hold a password.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What every layer uses and nothing here depends on a layer above: types, checks, errors, ids, retries, cron, the runtime.
+//! Parts that every layer uses, and that depend on no layer above: types, limits, checks, errors, ids, retries, cron, the runtime.
 pub(crate) mod calls;
 pub mod cron;
 pub mod error;

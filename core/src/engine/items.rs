@@ -1,9 +1,9 @@
-//! What crosses between the engine and the SDK: `docs/internals/engine.md` is the protocol.
+//! Values that cross between the engine and the SDK: `docs/internals/engine.md` is the protocol.
 use uuid::Uuid;
 
 use crate::base::types::{Call, Claimed, Micros, NewExecution, Status};
 
-/// What `pull` gives.
+/// One thing for the SDK to do, given by `pull`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     Task(Box<Claimed>),
@@ -50,7 +50,7 @@ pub struct Record {
     pub retried: bool,
 }
 
-/// What a recorded command asked for, beside its name.
+/// The request of a recorded command, beside its name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// The arguments of a child or of a detached start.
@@ -71,7 +71,7 @@ pub struct Activation {
     pub payload: Vec<u8>,
 }
 
-/// What a workflow asks for.
+/// A command of a workflow.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Execute {

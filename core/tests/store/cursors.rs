@@ -24,7 +24,7 @@ impl Claimer {
         let id = register(&mut conn, &["a", "b"]).await;
         let mut cursors = Cursors::default();
         for _ in 0..2 {
-            cursors.looked_everywhere(Some(1), Micros::MAX / 2);
+            cursors.claimed_from_start(Some(1), Micros::MAX / 2);
         }
         Claimer { id, conn, cursors }
     }
@@ -36,7 +36,7 @@ impl Claimer {
         let request = ClaimRequest { queues, limit, cursors, ..ClaimRequest::default() };
         let batch = Batch::default();
         let reply = commit::commit_and_claim(&mut self.conn, self.id, &batch, Some(&request)).await.unwrap();
-        self.cursors.looked(&request, &reply.claimed, &reply.snapshot.expect("a claim with cursors has a snapshot"));
+        self.cursors.claimed(&request, &reply.claimed, &reply.snapshot.expect("a claim with cursors has a snapshot"));
         reply.claimed
     }
 

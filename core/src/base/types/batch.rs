@@ -1,4 +1,4 @@
-//! What a worker writes in one transaction, and the answer.
+//! The writes of one transaction of a worker, and the answer.
 use uuid::Uuid;
 
 use crate::base::types::call::Call;
@@ -7,7 +7,7 @@ use crate::base::types::moment::Micros;
 use crate::base::types::names::{Action, Kind, Status, StepKind};
 use crate::base::types::wakes::Wakes;
 
-/// What a worker writes in one transaction: the arguments of `currant.commit_batch`, which says what each part means.
+/// The writes of one transaction: the arguments of `currant.commit_batch`, which says what each part means.
 /// The writes of several runs merge by `Batch::merge`; each carries its own fences, so one refused run does not harm another.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -82,7 +82,7 @@ pub struct Delivery {
     pub clock: Micros,
 }
 
-/// What becomes of an execution of this worker. `delivered` says to which run it was handed in the same commit, and how numbered.
+/// The change of an execution of this worker. `delivered`: the run that got its outcome in the same commit, the number and the clock of that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub id: Uuid,
@@ -92,7 +92,7 @@ pub struct Outcome {
     /// For `Suspend`: the wakes this worker has seen. The run is pending at once if there were more.
     pub wakes: Option<i64>,
     pub delivered: Option<(Uuid, i64, Micros)>,
-    /// Of a task whose parent, if it has one, is among the batch's `parents`. False: the database looks up what it is of.
+    /// It is a task's, and the task's parent, if there is one, is among the batch's `parents`. False: the database finds out.
     pub of_task: bool,
 }
 

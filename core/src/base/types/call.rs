@@ -42,7 +42,7 @@ impl Policy {
     }
 }
 
-/// What a call was given itself, as bits of `Call::given`: it outranks the definition of its function.
+/// Options that a call was given itself, as bits of `Call::given`: they outrank the definition of its function.
 pub const GIVEN_QUEUE: i32 = 1;
 
 pub const GIVEN_PRIORITY: i32 = 2;
@@ -99,7 +99,7 @@ pub struct NewExecution {
     pub checked: Option<String>,
 }
 
-/// What became of an enqueue.
+/// The result of an enqueue.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Created {
     /// The effective id (the winner's of an idempotency key), and the queue that a new one went to.

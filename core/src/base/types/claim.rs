@@ -18,7 +18,7 @@ pub struct ClaimRequest {
     pub cursors: Option<ClaimCursors>,
 }
 
-/// How far earlier claims have looked: (xid, id) of each priority of each queue in turn, and with the place of the cursor the
+/// How far earlier claims have read: (xid, id) of each priority of each queue in turn, and with the place of the cursor the
 /// transactions that were open then.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClaimCursors {

@@ -1,4 +1,4 @@
-//! What is recorded of a run.
+//! The recorded history of a run.
 use uuid::Uuid;
 
 use crate::base::types::moment::Micros;
@@ -15,7 +15,7 @@ pub struct HistoryRow {
 pub enum HistorySource {
     /// The run itself: the wakes these rows answer, its lease.
     Run { wakes: i64, lease: i64, deadline: Option<Micros>, cancel_requested: bool },
-    /// A child; `outcome` (status, payload; no payload if cancelled) once it has ended, `delivered` (seq, clock) once the run was told.
+    /// A child; `outcome` (status, payload; no payload if cancelled) once it has ended, `delivered` (seq, clock) once it was delivered to the run.
     /// Without its arguments where only news are asked for.
     Child {
         key: String,
@@ -33,7 +33,7 @@ pub enum HistorySource {
         kind: StepKind,
         name: String,
         outcome: Option<(Status, Vec<u8>)>,
-        /// What a verb was asked to do, or the arguments of a detached start.
+        /// The stored verb, or the arguments of a detached start.
         request: Option<Vec<u8>>,
         delivered: Option<(i64, Micros)>,
         due: Option<Micros>,

@@ -1,4 +1,4 @@
-//! What the layers pass to each other. The names are explained in docs/internals/words.md: execution, step, lease, epoch, seq, clock.
+//! Types that the layers pass to each other. The names are explained in docs/internals/words.md: execution, step, lease, epoch, seq, clock.
 mod batch;
 mod call;
 mod claim;

@@ -43,7 +43,7 @@ macro_rules! named {
 }
 
 named! {
-    /// What an execution runs.
+    /// The kind of an execution: the function that it runs.
     Kind ("the kind of execution") {
         Task = "task",
         Workflow = "workflow",
@@ -80,9 +80,9 @@ named! {
         Verb = "verb",
         /// The start of an execution of its own.
         Detach = "detach",
-        /// The run was told that it is cancelled.
+        /// The run is cancelled, and that was delivered to it.
         Cancel = "cancel",
-        /// The run was told that its time is over.
+        /// The run's time is over, and that was delivered to it.
         Timeout = "timeout",
     }
 }
@@ -113,7 +113,7 @@ named! {
 }
 
 named! {
-    /// What becomes of an execution with a commit.
+    /// The change of an execution with a commit.
     Action ("the action") {
         Complete = "complete",
         Fail = "fail",

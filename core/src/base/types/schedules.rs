@@ -1,9 +1,9 @@
-//! What firing schedules came to.
+//! The result of firing schedules.
 
-/// What firing came to.
+/// The result of firing schedules once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fired {
-    /// Schedules that were looked at.
+    /// How many schedules were due and not in another worker's hands.
     pub taken: usize,
     /// Runs that were started.
     pub started: u64,

@@ -1,7 +1,7 @@
 //! Workers to wake after a commit.
 use uuid::Uuid;
 
-/// Whom to wake once a write is committed: workers that sleep on these queues, and (worker, execution) pairs.
+/// Workers to wake once a write is committed: those that sleep on these queues, and (worker, execution) pairs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wakes {
     pub queues: Vec<String>,

@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use crate::base::types::moment::Micros;
 
-/// What a worker says of itself.
+/// A worker's description of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerInfo {
     pub id: Uuid,
@@ -14,7 +14,7 @@ pub struct WorkerInfo {
     pub queues: Vec<String>,
     pub tasks: Vec<String>,
     pub workflows: Vec<String>,
-    /// What its code says of them, a JSON array of the rows of `currant.functions`: for enqueues that come without it.
+    /// The options that its code gives them, a JSON array of the rows of `currant.functions`: for enqueues from where the code is not.
     pub functions: String,
     pub concurrency: i32,
     /// Seconds without a heartbeat after which it is dead.
@@ -41,11 +41,11 @@ pub struct Heartbeat {
     pub next_due: Option<Micros>,
     /// Workers whose heartbeat is overdue.
     pub dead: Vec<Uuid>,
-    /// When the next schedule is to be looked at.
+    /// When the next schedule is due.
     pub next_schedule: Option<Micros>,
-    /// Runs past their retention are to be looked for.
+    /// It is time to delete runs past their retention.
     pub sweep_due: bool,
-    /// Whoever sizes the fleet wants this worker to take nothing more.
+    /// The scaler asks this worker to take nothing more.
     pub drain: bool,
     /// (execution, lease, wakes) that the database believes to run here.
     pub running: Vec<(Uuid, i64, i64)>,

@@ -40,7 +40,7 @@ pub struct Answered<'a> {
     pub received: Instant,
     /// The server's time when it was received.
     pub now: Micros,
-    /// So long without a heartbeat, and others declare this worker dead.
+    /// After this time without a heartbeat others declare this worker dead.
     pub timeout: Duration,
     /// Something is not committed yet: the answer cannot know when that is due.
     pub unwritten: bool,
@@ -140,7 +140,7 @@ impl Beat {
         }
         let steady_since = *self.steady_since.get_or_insert(sent);
         self.last = Some(sent);
-        // What could not be made ready is tried again soon.
+        // A due execution that could not be made ready is tried again soon.
         let unwritten = self.next_due.filter(|due| *due > now && unwritten);
         self.next_due = reply.next_due.map(|due| due.max(now + RETRY_DUE_MICROS)).into_iter().chain(unwritten).min();
         self.peek_by = None;
@@ -163,7 +163,7 @@ impl Beat {
         self.last.map_or(Duration::ZERO, |last| (last + interval).saturating_duration_since(at))
     }
 
-    /// What else a heartbeat is needed for.
+    /// Moments at which a heartbeat is needed beside the interval.
     pub fn dues(&self) -> [Option<Micros>; 2] {
         [self.next_due, self.peek_by]
     }

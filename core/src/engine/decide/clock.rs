@@ -27,7 +27,7 @@ impl Clock {
         }
     }
 
-    /// Reads what it was last told: the model explores the same worlds however long it takes.
+    /// A clock that stands at the time it was given: the model explores the same worlds however long it takes.
     #[cfg(test)]
     pub fn standing(server: Micros) -> Clock {
         Clock { stands: true, ..Clock::new(server, Instant::now()) }

@@ -1,9 +1,9 @@
-//! How far claims have looked (rule d). No I/O, no clock.
+//! Claim cursors: how far claims have read the index of ready executions (rule d). No I/O, no clock.
 //!
 //! While an old snapshot is open somewhere, a dump or a forgotten transaction, nobody may remove the index entries of what has been
 //! claimed, and each claim from the start of the index would walk over all of them. A cursor says where to go on instead. Ready rows are
 //! in the order of the transactions that made them ready, and these commit in another order than they start: what was open when a
-//! cursor passed is looked at again each time, until it has ended.
+//! cursor passed is read again each time, until it has ended.
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -12,13 +12,14 @@ use crate::base::limits::PRIORITIES;
 use crate::base::types::{ClaimCursors, ClaimRequest, Claimed, Micros, Snapshot};
 
 /// A claim without cursors, which also finds what others had locked meanwhile, comes at least so often ...
-const LOOK_MICROS: Micros = 1_000_000;
+const FROM_START_MICROS: Micros = 1_000_000;
 /// ... unless it takes long: then it may take one part in so many of the time.
-const LOOK_SHARE: Micros = 50;
+const FROM_START_SHARE: Micros = 50;
 /// With more transactions open than this a cursor stays where it is.
 const MOST_OPEN: usize = 100;
 
-/// Whatever was made ready by transactions before `xid`, or by it with an id up to `id`, was seen, but for what is `open`.
+/// Executions that were made ready by transactions before `xid`, or by `xid` itself with an id up to `id`, have been seen; those made ready
+/// by the transactions in `open` have not.
 #[derive(Clone, Debug, PartialEq)]
 struct Cursor {
     xid: i64,
@@ -38,7 +39,7 @@ impl Cursor {
     /// After a claim that went as far as `last` and had more before it.
     fn moved_to(&self, last: &Claimed, snapshot: &Snapshot) -> Cursor {
         if (last.ready_xid, last.id) <= (self.xid, self.id) {
-            return self.clone(); // it was full before it had looked at all that had been open
+            return self.clone(); // it was full before it had read all that had been open
         }
         if last.ready_xid >= snapshot.next {
             return Cursor::all_of(snapshot);
@@ -51,7 +52,7 @@ impl Cursor {
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Cursors {
-    /// Of each queue, by priority.
+    /// The cursors of each queue, by priority.
     lanes: HashMap<String, [Cursor; PRIORITIES]>,
     /// The next claim without cursors, on the server's clock; None: none is slow, all are without.
     whole_due: Option<Micros>,
@@ -61,7 +62,7 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// Whether a look from the start is to be avoided now.
+    /// Whether reading from the start is to be avoided now.
     pub fn in_use(&self, now: Micros) -> bool {
         self.whole_due.is_some_and(|due| now < due)
     }
@@ -86,18 +87,19 @@ impl Cursors {
 
     /// A claim without cursors was answered; `slow`: how long it took to find what it claimed, if that was long. After two in a row there
     /// are cursors.
-    pub fn looked_everywhere(&mut self, slow: Option<Micros>, now: Micros) {
+    pub fn claimed_from_start(&mut self, slow: Option<Micros>, now: Micros) {
         match slow {
             Some(_) if !self.slow_before => (self.slow_before, self.whole_due) = (true, None),
             Some(micros) => {
-                (self.slow_before, self.whole_due) = (false, Some(now + LOOK_MICROS.max(LOOK_SHARE * micros)));
+                (self.slow_before, self.whole_due) =
+                    (false, Some(now + FROM_START_MICROS.max(FROM_START_SHARE * micros)));
             }
             None => *self = Cursors::default(),
         }
     }
 
     /// A claim with cursors was answered. `snapshot` was taken before it.
-    pub fn looked(&mut self, request: &ClaimRequest, claimed: &[Claimed], snapshot: &Snapshot) {
+    pub fn claimed(&mut self, request: &ClaimRequest, claimed: &[Claimed], snapshot: &Snapshot) {
         if snapshot.open.len() > MOST_OPEN {
             return;
         }
@@ -139,8 +141,8 @@ mod tests {
 
     fn in_use() -> Cursors {
         let mut cursors = Cursors::default();
-        cursors.looked_everywhere(Some(10), 0);
-        cursors.looked_everywhere(Some(10), 0);
+        cursors.claimed_from_start(Some(10), 0);
+        cursors.claimed_from_start(Some(10), 0);
         cursors
     }
 
@@ -148,27 +150,27 @@ mod tests {
     fn after(cursors: &mut Cursors, limit: i32, claimed: &[Claimed], snapshot: &Snapshot) -> ClaimCursors {
         let queues = vec!["q".to_string()];
         let request = ClaimRequest { queues: queues.clone(), limit, ..ClaimRequest::default() };
-        cursors.looked(&request, claimed, snapshot);
+        cursors.claimed(&request, claimed, snapshot);
         cursors.for_claim(&queues, 0).unwrap()
     }
 
     #[test]
     fn they_are_for_when_two_claims_were_slow_and_claims_from_the_start_take_little_of_the_time() {
         let mut cursors = Cursors::default();
-        cursors.looked_everywhere(None, 0);
+        cursors.claimed_from_start(None, 0);
         assert_eq!(cursors.for_claim(&["q".to_string()], 0), None);
-        cursors.looked_everywhere(Some(10_000), 0);
+        cursors.claimed_from_start(Some(10_000), 0);
         assert!(!cursors.in_use(0), "once may be the price of making plans");
-        cursors.looked_everywhere(None, 0);
-        cursors.looked_everywhere(Some(10_000), 0);
+        cursors.claimed_from_start(None, 0);
+        cursors.claimed_from_start(Some(10_000), 0);
         assert!(!cursors.in_use(0), "the one before was not slow");
-        cursors.looked_everywhere(Some(10_000), 0);
+        cursors.claimed_from_start(Some(10_000), 0);
         assert!(cursors.in_use(999_999) && !cursors.in_use(1_000_000), "a second");
-        cursors.looked_everywhere(Some(100_000), 0);
+        cursors.claimed_from_start(Some(100_000), 0);
         assert!(!cursors.in_use(0), "what cursors had passed over may have gone by now");
-        cursors.looked_everywhere(Some(100_000), 0);
+        cursors.claimed_from_start(Some(100_000), 0);
         assert!(cursors.in_use(4_999_999) && !cursors.in_use(5_000_000), "a fiftieth");
-        cursors.looked_everywhere(None, 0);
+        cursors.claimed_from_start(None, 0);
         assert!(!cursors.in_use(0));
     }
 

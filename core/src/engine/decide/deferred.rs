@@ -1,4 +1,4 @@
-//! Writes that must wait, since somebody's open transaction holds a lock on a row of theirs. The others go on meanwhile.
+//! Deferred writes: they must wait, since another open transaction holds a lock on a row of theirs. The others go on meanwhile.
 use std::collections::HashSet;
 
 use uuid::Uuid;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 use crate::base::types::Action;
 use crate::engine::decide::group::WriteGroup;
 
-/// What was set aside, in the order in which it was to be written.
+/// Deferred groups, in the order in which they were to be written.
 #[derive(Default)]
 pub struct DeferredWrites {
     groups: Vec<WriteGroup>,
-    /// The executions that these groups write for. Whatever follows from them comes behind them.
+    /// The executions that these groups write for. Groups that follow from them come behind them.
     written: HashSet<Uuid>,
 }
 
@@ -19,7 +19,7 @@ impl DeferredWrites {
         self.groups.is_empty()
     }
 
-    /// Sets aside, of these groups, what touches a locked row and what follows from what is set aside. Gives the rest.
+    /// Defers those of these groups that touch a locked row or follow from a deferred group. Gives the rest.
     pub fn keep(&mut self, groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         let mut rest = Vec::new();
         for group in groups {
@@ -38,14 +38,14 @@ impl DeferredWrites {
         self.sort(Vec::new(), locked)
     }
 
-    /// As `release`, with groups that could not be written: they follow from nothing that is set aside, so they come first.
+    /// As `release`, with groups that could not be written: they follow from no deferred group, so they come first.
     pub fn sort(&mut self, mut groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         groups.append(&mut self.groups);
         self.written.clear();
         self.keep(groups, locked)
     }
 
-    /// The rows that these groups and those set aside lock, and the runs among them of which they may cancel children.
+    /// The rows that these groups and the deferred ones lock, and the runs among them whose children they may cancel.
     pub fn rows_with(&self, groups: &[WriteGroup]) -> (Vec<Uuid>, Vec<Uuid>) {
         let all: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(rows).collect();
         let ending: HashSet<Uuid> = self.groups.iter().chain(groups).flat_map(ending).collect();
@@ -64,7 +64,7 @@ fn ending(group: &WriteGroup) -> impl Iterator<Item = Uuid> {
     ended.chain(group.batch.abandoned.iter().map(|abandoned| abandoned.run))
 }
 
-/// What must be written before the group: what was written before for the same executions, and the outcomes that it delivers.
+/// The executions whose earlier writes must come first: those that the group writes for, and those whose outcomes it delivers.
 fn premises(group: &WriteGroup) -> impl Iterator<Item = Uuid> {
     let delivered = group.batch.deliveries.iter().map(|delivery| delivery.id);
     group.batch.fences.iter().map(|(id, _)| *id).chain(delivered)

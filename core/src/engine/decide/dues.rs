@@ -1,4 +1,4 @@
-//! What comes due while an execution is in hand, in the order of its time.
+//! Time-outs and timers of executions in hand, in the order in which they come due.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

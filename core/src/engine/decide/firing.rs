@@ -6,7 +6,7 @@ const AGAIN_MICROS: Micros = 50_000;
 /// After this time a worker tries again whose firing failed as a whole.
 const FAILED_MICROS: Micros = 5_000_000;
 
-/// What a worker knows of schedules.
+/// A worker's knowledge of schedules.
 #[derive(Clone, Debug, Default)]
 pub struct Firing {
     next: Option<Micros>,

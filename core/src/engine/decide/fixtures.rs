@@ -1,4 +1,4 @@
-//! What the tests of decisions have in common: calls, executions, a worker, and a database that accepts everything.
+//! Parts that tests of decisions have in common: calls, executions, a worker, and a database that accepts everything.
 use std::time::Instant;
 
 use uuid::Uuid;

@@ -13,9 +13,9 @@ pub struct WriteGroup {
     pub batch: Batch,
     pub eager: Vec<Lease>,
     pub verbs: Vec<VerbRequest>,
-    /// Executions that this group takes out of our hands.
+    /// Executions that this worker no longer has in hand once this group is written.
     pub closes: Vec<Uuid>,
-    /// Runs that have heard in memory of an outcome which this group records.
+    /// Runs that were notified in memory of an outcome which this group records.
     pub notified: Vec<Uuid>,
 }
 

@@ -1,4 +1,4 @@
-//! Every decision of a worker. No I/O: `drive` carries out what is decided here, and tells what came of it.
+//! Every decision of a worker. No I/O: `drive` carries out what is decided here, and reports the results.
 pub(in crate::engine) mod attempt;
 pub(in crate::engine) mod beat;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The I/O of a worker: Rust threads that carry out what `decide` decides, and tell it what came of it.
+//! The I/O of a worker: Rust threads that carry out what `decide` decides, and report the results to it.
 mod firing;
 pub(in crate::engine) mod health;
 pub(in crate::engine) mod listener;

@@ -1,4 +1,4 @@
-//! What the bridge's calls and the driver's tasks share.
+//! State that the bridge's calls and the driver's tasks share.
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -18,7 +18,7 @@ pub fn spawn(shared: &Arc<Shared>) {
     }
     let shared = shared.clone();
     tokio::spawn(async move {
-        // An outage is told of by the writer, once.
+        // The writer reports an outage, once.
         if let Err(error) = sweep(&shared).await
             && !error.is_transient()
         {

@@ -20,8 +20,8 @@ use crate::store::history;
 use crate::store::migrate;
 use crate::store::workers;
 
-/// Between two looks whether somebody still holds the locks that writes wait for.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Deferred writes are tried again after this time.
+const RETRY_DEFERRED: Duration = Duration::from_millis(500);
 
 /// A statement that takes longer hangs (half-open connection, frozen server): better a new connection, every write may be repeated.
 fn statement_timeout(shared: &Shared) -> Duration {
@@ -36,9 +36,9 @@ struct Writer {
     known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
     unknown: Vec<WriteGroup>,
-    /// Not to be written yet: somebody holds a lock on a row of theirs. Looked at again when `look` is over.
+    /// Not to be written yet: another transaction holds a lock on a row of theirs. Tried again at `deferred_due`.
     deferred: DeferredWrites,
-    look: Instant,
+    deferred_due: Instant,
     timeout: Duration,
 }
 
@@ -52,7 +52,7 @@ pub async fn drive(shared: Arc<Shared>) {
         known: false,
         unknown: Vec::new(),
         deferred: DeferredWrites::default(),
-        look: Instant::now(),
+        deferred_due: Instant::now(),
         timeout,
     };
     let mut pause = FIRST_PAUSE;
@@ -122,7 +122,7 @@ impl Writer {
                 return self.say_goodbye().await;
             }
             if !(commit || beat || load || wrote) && quiet {
-                return Ok(Some(if self.deferred.is_empty() { rest } else { rest.min(LOOK_AGAIN) }));
+                return Ok(Some(if self.deferred.is_empty() { rest } else { rest.min(RETRY_DEFERRED) }));
             }
         }
     }
@@ -169,12 +169,12 @@ impl Writer {
         self.write(groups, claim, false).await
     }
 
-    /// Writes what was set aside, as far as its rows are free by now. Gives whether anything was written.
+    /// Writes the deferred groups whose rows are free by now. Gives whether anything was written.
     async fn retry_deferred(&mut self) -> Result<bool> {
-        if self.deferred.is_empty() || self.look > Instant::now() {
+        if self.deferred.is_empty() || self.deferred_due > Instant::now() {
             return Ok(false);
         }
-        self.look = Instant::now() + LOOK_AGAIN;
+        self.deferred_due = Instant::now() + RETRY_DEFERRED;
         let locked = self.locked(&[]).await?;
         let groups = self.deferred.release(&locked);
         if groups.is_empty() {
@@ -184,7 +184,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Of what these groups and those set aside touch, that on which somebody holds a lock now.
+    /// The rows that these groups and the deferred ones touch, and that another transaction has locked now.
     async fn locked(&mut self, groups: &[WriteGroup]) -> Result<HashSet<Uuid>> {
         let (rows, ending) = self.deferred.rows_with(groups);
         let conn = self.conn.as_mut().ok_or_else(lost)?;
@@ -192,7 +192,7 @@ impl Writer {
         Ok(timed(&self.shared, Statement::Locks, self.timeout, asked).await?.into_iter().collect())
     }
 
-    /// The database did not get a lock in time. Sets aside what is behind one that somebody holds; the rest is to be sent again.
+    /// The database did not get a lock in time. Defers the groups whose rows another transaction has locked; the rest is sent again.
     async fn sort_out(&mut self, groups: Vec<WriteGroup>) -> Result<()> {
         let found = self.locked(&groups).await;
         let Ok(locked) = found else {
@@ -204,7 +204,7 @@ impl Writer {
                 "somebody's open transaction holds locks on rows of executions; what is to be written there waits";
             self.shared.say("warning", message.into());
         }
-        self.look = Instant::now() + LOOK_AGAIN;
+        self.deferred_due = Instant::now() + RETRY_DEFERRED;
         self.unknown = self.deferred.sort(groups, &locked);
         Ok(())
     }
@@ -252,7 +252,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What was not decided is sent again as it is; at once after a deadlock, since nothing was written.
+    /// Groups that may or may not be committed are sent again as they are; at once after a deadlock, since nothing was written.
     fn undecided(&self, error: Error) -> Result<()> {
         let mut state = self.shared.state();
         state.claim_failed();

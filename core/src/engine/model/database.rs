@@ -13,7 +13,7 @@ pub enum Without {
     Nothing,
     /// Rule b: writes are taken whatever their lease.
     Fence,
-    /// Rule c: a suspension does not look whether its run was woken meanwhile.
+    /// Rule c: a suspension does not check whether its run was woken meanwhile.
     Wakes,
     /// The parent of what ended is not woken.
     WakeParents,
@@ -365,12 +365,12 @@ impl Database {
         row.seq.map(|seq| if self.without == Without::ReplayOrder { in_order_of_calls() } else { seq })
     }
 
-    /// Whether nobody looks if a worker's heartbeat is overdue.
+    /// Whether workers are taken over without a check that their heartbeat is overdue.
     pub fn takes_over_anybody(&self) -> bool {
         self.without == Without::Expiry
     }
 
-    /// What a heartbeat of this worker answers at that time; what is due is ready from then on.
+    /// The answer to a heartbeat of this worker at that time; executions that are due are ready from then on.
     pub fn heartbeat(&mut self, worker: Uuid, now: Micros) -> Heartbeat {
         for row in self.executions.values_mut().filter(|row| row.run_at.is_some_and(|due| due <= now)) {
             (row.state, row.run_at) = (ExecutionState::Pending, None);

@@ -112,7 +112,7 @@ fn consumed_once(_: &Small, world: &World) -> bool {
 
 const NONE: Budget = Budget { crashes: 0, mistakes: 0, losses: 0, evictions: 0, signals: 0 };
 
-/// What runs in a world, and what may go wrong there.
+/// The programs that run in a world, and the faults that may happen there.
 type Setting = (&'static [Program], Budget);
 
 const CRASH: Setting = (&[Program::Both], Budget { crashes: 1, signals: 1, ..NONE });

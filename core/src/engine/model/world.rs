@@ -22,7 +22,7 @@ const LATER: Micros = START + 2_000_000;
 pub const TASK: &str = "f";
 const SIGNAL: &str = "s";
 
-/// What a run does, as commands for the outcomes that it was told, (key, status), in that order.
+/// The commands of a run: which follow from the outcomes delivered to it so far, (key, status) in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// A task and, at the same time, a signal or its time-out. Ends when it has heard of both.
@@ -41,11 +41,11 @@ pub enum Program {
     FanOutThen,
 }
 
-type Told = Vec<(String, Status)>;
+type Delivered = Vec<(String, Status)>;
 
 impl Program {
-    /// What it asks for after the last of these outcomes.
-    fn commands(self, told: &[(String, Status)]) -> Vec<Command> {
+    /// Its commands after the last of these outcomes.
+    fn commands(self, delivered: &[(String, Status)]) -> Vec<Command> {
         let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
         let at_most_once = |key: &str| {
             let mut call = call(TASK);
@@ -53,17 +53,17 @@ impl Program {
             Command::Execute { key: key.into(), call }
         };
         let signal = |due| Command::Signal { key: "1".into(), name: SIGNAL.into(), due };
-        match (self, told.len()) {
+        match (self, delivered.len()) {
             (Program::Both, 0) => vec![task("0"), signal(Some(DUE))],
             (Program::Waits, 0) => vec![signal(Some(DUE))],
             (Program::One, 0) => vec![task("0")],
             (Program::Once, 0) => vec![at_most_once("0")],
-            (Program::Waits | Program::One | Program::Once, 1) => vec![Command::Complete(result(told))],
+            (Program::Waits | Program::One | Program::Once, 1) => vec![Command::Complete(result(delivered))],
             (Program::Listens, 0) => vec![signal(None)],
             (Program::Listens, 1) => vec![task("2")],
             (Program::FanOutThen, 2) => vec![task("3")],
             (Program::FanOut | Program::FanOutThen, 0) => vec![task("0"), task("2")],
-            (_, 2 | 3) => vec![Command::Complete(result(told))],
+            (_, 2 | 3) => vec![Command::Complete(result(delivered))],
             _ => vec![],
         }
     }
@@ -77,8 +77,8 @@ impl Program {
     }
 
     /// All keys that it has asked for so far.
-    fn asked(self, told: &[(String, Status)]) -> BTreeSet<String> {
-        let commands = (0..=told.len()).flat_map(|length| self.commands(&told[..length]));
+    fn asked(self, delivered: &[(String, Status)]) -> BTreeSet<String> {
+        let commands = (0..=delivered.len()).flat_map(|length| self.commands(&delivered[..length]));
         commands
             .filter_map(|command| match command {
                 Command::Execute { key, .. } | Command::Signal { key, .. } => Some(key),
@@ -89,8 +89,8 @@ impl Program {
 }
 
 /// The result says which outcomes came in which order.
-pub fn result(told: &[(String, Status)]) -> Vec<u8> {
-    told.iter().map(|(key, status)| format!("{key}:{status};")).collect::<String>().into_bytes()
+pub fn result(delivered: &[(String, Status)]) -> Vec<u8> {
+    delivered.iter().map(|(key, status)| format!("{key}:{status};")).collect::<String>().into_bytes()
 }
 
 pub fn bare_claim(id: Uuid, kind: Kind) -> Claimed {
@@ -101,7 +101,7 @@ pub fn bare_claim(id: Uuid, kind: Kind) -> Claimed {
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Budget {
     pub crashes: u8,
-    /// A worker that lives is declared dead.
+    /// A worker that is alive is declared dead.
     pub mistakes: u8,
     /// A connection breaks while a request is under way.
     pub losses: u8,
@@ -124,10 +124,10 @@ struct Sent {
     reply: Option<BatchReply>,
 }
 
-/// The SDK's side: what each workflow in memory was told, and the tasks that run.
+/// The SDK's side: the outcomes delivered to each workflow in memory, and the tasks that run.
 #[derive(Clone, Debug, Default)]
 struct Python {
-    runs: BTreeMap<Uuid, Told>,
+    runs: BTreeMap<Uuid, Delivered>,
     tasks: BTreeSet<(Uuid, i64)>,
 }
 
@@ -139,7 +139,7 @@ struct Worker {
     sent: Option<Sent>,
     /// Sent, and nobody knows whether it was committed (rule f).
     unknown: Vec<WriteGroup>,
-    /// Of all that decides what it does; None: that has changed.
+    /// A hash of all that decides what it does next; None: that has changed.
     fingerprint: Option<u64>,
 }
 
@@ -307,12 +307,12 @@ impl World {
                     self.budget.mistakes = self.budget.mistakes.saturating_sub(1);
                 }
                 let wakes = self.db.take_over(id);
-                self.tell(wakes);
+                self.notify(wakes);
             }
             Step::Signal(id) => {
                 self.budget.signals -= 1;
                 let wakes = self.db.signal_send(id, SIGNAL);
-                self.tell(wakes);
+                self.notify(wakes);
             }
             Step::TimePasses => {
                 self.late = true;
@@ -324,7 +324,7 @@ impl World {
             Step::Stray(number) => {
                 let request = self.strays.remove(number);
                 let reply = self.db.commit_batch(request.worker, &request.batch, request.claim.as_ref());
-                self.tell(reply.wakes); // nobody reads the rest
+                self.notify(reply.wakes); // nobody reads the rest
             }
             Step::Crash(place) => self.crash(place),
             Step::Pull(place) => self.pull(place),
@@ -351,14 +351,14 @@ impl World {
     }
 
     /// Notifications come at once or, to whom is not there, never.
-    fn tell(&mut self, wakes: Wakes) {
+    fn notify(&mut self, wakes: Wakes) {
         for (to, about) in wakes.workers {
-            let told = self.workers.iter_mut().flatten().find(|worker| worker.id == to);
-            told.into_iter().for_each(|worker| changed(worker).engine.notified(about));
+            let worker = self.workers.iter_mut().flatten().find(|worker| worker.id == to);
+            worker.into_iter().for_each(|worker| changed(worker).engine.notified(about));
         }
     }
 
-    /// What a worker does by itself without waiting for anybody. Only between being asked to put a run out of memory and doing so there is time.
+    /// Each worker does all that it can do without waiting for anybody. Time passes only between the request to evict a run and the eviction.
     fn go_on(&mut self) {
         for place in 0..2 {
             while let Some(worker) = &self.workers[place] {
@@ -405,7 +405,7 @@ impl World {
         let worker = self.worker(place);
         let Some(Sent { groups, request, reply: Some(reply) }) = worker.sent.take() else { return };
         let wakes = worker.engine.committed(groups, request.claim.as_ref(), reply);
-        self.tell(wakes);
+        self.notify(wakes);
     }
 
     fn lose(&mut self, place: usize) {
@@ -499,20 +499,20 @@ impl World {
     fn rebuild(&mut self, place: usize, item: RunItem) {
         let id = item.claimed.id;
         let program = self.programs[&id];
-        let told: Told = item.outcomes.iter().map(|past| (past.key.clone(), past.status)).collect();
+        let delivered: Delivered = item.outcomes.iter().map(|past| (past.key.clone(), past.status)).collect();
         let recorded: BTreeSet<String> = item.records.iter().map(|record| record.key.clone()).collect();
-        let asked = program.asked(&told);
+        let asked = program.asked(&delivered);
         if !recorded.is_subset(&asked) {
             self.violations.insert("a replay did not make what was recorded");
         }
-        let missing = (0..=told.len())
-            .flat_map(|length| program.commands(&told[..length]))
+        let missing = (0..=delivered.len())
+            .flat_map(|length| program.commands(&delivered[..length]))
             .filter(|command| match command {
                 Command::Execute { key, .. } | Command::Signal { key, .. } => !recorded.contains(key),
                 _ => true,
             })
             .collect();
-        self.worker(place).python.runs.insert(id, told);
+        self.worker(place).python.runs.insert(id, delivered);
         let next = self.worker(place).engine.commands(id, item.claimed.lease, missing);
         self.activate(place, next);
     }
@@ -525,10 +525,10 @@ impl World {
             let program = self.programs[&id];
             let worker = self.worker(place);
             let lease = worker.engine.lease_of(id).expect("an activation is for a run in memory");
-            let told = worker.python.runs.entry(id).or_default();
-            told.push((activation.key, activation.status));
-            let repeated = told.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < told.len();
-            let commands = program.commands(told);
+            let delivered = worker.python.runs.entry(id).or_default();
+            delivered.push((activation.key, activation.status));
+            let repeated = delivered.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len() < delivered.len();
+            let commands = program.commands(delivered);
             next = worker.engine.commands(id, lease, commands);
             if repeated {
                 self.violations.insert("a step ended twice");
@@ -548,7 +548,7 @@ impl World {
         self
     }
 
-    /// What a fair world does next: everything goes on, nothing fails. None: it has come to its end.
+    /// The next step of a fair world, in which everything goes on and nothing fails. None: it has come to its end.
     pub fn fair_step(&self) -> Option<World> {
         if self.ended() {
             return None;

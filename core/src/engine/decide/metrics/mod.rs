@@ -1,4 +1,4 @@
-//! What a worker counts. `page` writes it in the form of OpenMetrics.
+//! Counts of a worker. `page` writes them in the form of OpenMetrics.
 //!
 //! Counted under the lock of the engine's state, which whoever counts holds anyway; a scrape takes a copy and writes its text beside
 //! it. Labels are bounded: the functions that this worker registered, and enumerations.
@@ -58,7 +58,7 @@ const ENDINGS: [(Ending, &str); 7] = [
 ];
 
 impl Ending {
-    /// What the action on an execution makes of its attempt; None: the attempt goes on.
+    /// How an action on an execution ends its attempt; None: the attempt goes on.
     pub fn of(action: Action) -> Option<Ending> {
         Some(match action {
             Action::Complete => Ending::Completed,
@@ -135,7 +135,7 @@ impl Histogram {
 struct Function {
     kind: Kind,
     endings: [u64; ENDINGS.len()],
-    /// Of a task: one attempt in Python. Of a workflow: from its first start to its end.
+    /// For a task: the duration of one attempt in Python. For a workflow: from its first start to its end.
     seconds: Histogram,
 }
 
@@ -190,7 +190,7 @@ impl Metrics {
         }
     }
 
-    /// What a commit brought; a batch of it becomes the next sample.
+    /// A commit claimed these; a batch of them becomes the next sample.
     pub fn claimed(&mut self, claimed: &[Claimed], now: Micros) {
         if claimed.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! A run as its history has it: what it asked for, what it was told, and what it has not heard yet.
+//! A run as its history has it: its steps, the outcomes delivered to it, and those not delivered yet.
 use uuid::Uuid;
 
 use super::steps::Recorded;
@@ -6,7 +6,7 @@ use super::{CANCEL_KEY, News, Open, Phase, Run, Source, TIMEOUT_KEY, child_id, o
 use crate::base::types::{HistorySource, Kind, Micros, Status, StepKind};
 use crate::engine::items::{Activation, Asked, Record};
 
-/// What the rows add up to.
+/// The sum of the rows.
 #[derive(Default)]
 struct History {
     records: Vec<Record>,

@@ -27,7 +27,7 @@ pub enum Phase {
     Active,
     /// Waits in memory.
     Idle,
-    /// Python was asked to put it out.
+    /// Python was asked to evict it.
     Evicting,
 }
 
@@ -74,7 +74,7 @@ pub enum End {
     Held(Vec<u8>),
 }
 
-/// What became of an answer: the writes, the eager children (in memory from now on, started once they are committed), ...
+/// The result of an answer: the writes, the eager children (in memory from now on, started once they are committed), the timers, the end.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub group: WriteGroup,
@@ -84,7 +84,7 @@ pub struct Answer {
     pub end: Option<End>,
 }
 
-/// What the run needs to know of its worker.
+/// Facts about the worker that a run needs.
 pub struct Surroundings<'a> {
     pub now: Micros,
     /// May this child start right here? Asked once per child; a yes takes a slot.
@@ -199,7 +199,7 @@ impl Run {
         waits.chain(deadline.map(|due| (due, TIMEOUT_KEY.to_string()))).collect()
     }
 
-    /// When the run must be looked at even if nobody wakes it.
+    /// When the run must go on even if nothing wakes it.
     pub fn next_due(&self) -> Option<Micros> {
         self.timers().into_iter().map(|(due, _)| due).min()
     }
@@ -238,8 +238,8 @@ impl Run {
         self.open.values().any(|open| *open == Open::Verb)
     }
 
-    /// Put out of memory: its lease goes. With news in hand it is claimed again at once; with a verb under way too, since whoever
-    /// has the run next does that again, and nobody else would wake it.
+    /// Its writes when it leaves memory: its lease goes. With news in hand it is claimed again at once; with a verb under way too, since
+    /// the worker that has the run next does the verb again, and nothing else would wake it.
     pub fn suspend(&self) -> Batch {
         let wakes = if self.has_news() || self.waits_for_verb() { -1 } else { self.wakes_seen };
         let outcome = Outcome {

@@ -1,7 +1,7 @@
-//! What is stored of a verb that a workflow asks for: the JSON in `steps.request`. Later releases read what earlier ones wrote, so these
+//! Verbs that workflows ask for, as they are stored: the JSON in `steps.request`. Later releases read what earlier ones wrote, so these
 //! structs change only by fields that have a default; `stored_verbs.golden.jsonl` holds them to it.
 //!
-//! What is stored of a detached start is its arguments, as the caller encoded them.
+//! A detached start is stored as its arguments, just as the caller encoded them.
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

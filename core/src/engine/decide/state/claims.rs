@@ -40,7 +40,7 @@ impl State {
         Some(ClaimRequest { queues, limit: limit as i32, poison_suspect, headers: self.config.tracing, cursors })
     }
 
-    /// The claim was not answered: look again.
+    /// The claim was not answered: it is made again.
     pub fn claim_failed(&mut self) {
         self.beat.expect_work();
     }

@@ -39,8 +39,8 @@ impl State {
             self.claim_failed();
         } else if let Some(request) = claim {
             match reply.snapshot {
-                Some(snapshot) => self.cursors.looked(request, &reply.claimed, &snapshot),
-                None => self.cursors.looked_everywhere(reply.slow, now),
+                Some(snapshot) => self.cursors.claimed(request, &reply.claimed, &snapshot),
+                None => self.cursors.claimed_from_start(reply.slow, now),
             }
             self.take_in(reply.claimed, request.limit as usize, now);
         }
@@ -79,11 +79,11 @@ impl State {
                 self.forget_groups(lease);
             }
         }
-        // A run that is dropped because of its child is still ours in the database: hand it back soon.
+        // A run that is dropped because of its child still runs here for the database: the next heartbeat hands it back.
         self.beat.want();
     }
 
-    /// What a dropped run wanted to write next: its lease may still be good, so the database would take it.
+    /// Drops the writes of a dropped run that are not sent yet: its lease may still be good, so the database would take them.
     fn forget_groups(&mut self, lease: Lease) {
         let (gone, kept) =
             std::mem::take(&mut self.groups).into_iter().partition(|group| group.batch.fences.contains(&lease));
@@ -108,7 +108,7 @@ impl State {
         }
     }
 
-    /// What is in memory of an execution goes; nothing more is written for it under this lease.
+    /// Drops an execution from memory; nothing more is written for it under this lease.
     pub(super) fn drop_execution(&mut self, (id, lease): Lease, reason: &str) {
         if self.runs.get(&id).is_some_and(|run| run.is_under(lease)) {
             let unwritten = self.runs.remove(&id).map(Run::unwritten).unwrap_or_default();

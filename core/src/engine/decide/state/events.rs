@@ -1,4 +1,4 @@
-//! What happens outside, as the driver hears of it, and what it is to do now.
+//! Events outside, as the driver reports them, and the work that the driver is to do now.
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::State;
 use crate::engine::items::Item;
 
-/// What the driver is to do in one turn, and how long it may rest if that is nothing.
+/// The driver's work in one turn, and how long it may rest if there is none.
 pub struct Turn {
     pub commit: bool,
     pub load: bool,
@@ -120,7 +120,7 @@ impl State {
         !self.groups.is_empty() || (self.beat.expects_work() && self.claim_limit() > 0)
     }
 
-    /// The driver should look, without waiting for its next heartbeat.
+    /// The driver has something to do, without waiting for its next heartbeat.
     pub fn wants_driver(&self) -> bool {
         self.wants_commit() || self.wants_loads() || !self.verbs.is_empty() || self.beat.is_wanted()
     }

@@ -62,7 +62,7 @@ impl State {
         self.cursors.forget();
     }
 
-    /// We were declared dead: everything in hand belongs to others now. Go on under the same id with nothing in hand.
+    /// This worker was declared dead: everything in hand belongs to others now. It goes on under the same id with nothing in hand.
     pub fn forget_all(&mut self) {
         const REASON: &str = "LeaseLost: this worker was declared dead";
         let runs: Vec<Lease> = self.runs.values().map(|run| run.lease()).collect();
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(state.beat_about(), None);
         let slow = |state: &mut State| {
             for _ in 0..2 {
-                state.cursors.looked_everywhere(Some(10_000), state.clock.now());
+                state.cursors.claimed_from_start(Some(10_000), state.clock.now());
             }
         };
         slow(&mut state);

@@ -14,7 +14,7 @@ const STUCK_MICROS: Micros = 10_000_000;
 const LINGER_MICROS: Micros = 5_000_000;
 
 impl State {
-    /// Puts out of memory what need not be there, and gives back what waits here too long for a slot.
+    /// Evicts workflows that need not be in memory, and hands back tasks that wait here too long for a slot.
     pub fn sweep(&mut self) {
         let now = self.clock.now();
         let patience = self.interval().as_micros() as Micros;

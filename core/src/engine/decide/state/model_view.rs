@@ -1,4 +1,4 @@
-//! What the model (`engine/model`) sees of a worker's memory.
+//! The model's view (`engine/model`) of a worker's memory.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What a worker says of itself: statistics, metrics, health.
+//! Reports of a worker about itself: statistics, metrics, health.
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;

@@ -163,7 +163,7 @@ impl State {
         None
     }
 
-    /// A task's lease is gone: if it runs, it is told, and keeps its slot until it has ended.
+    /// A task's lease is gone. One that runs is dropped: the SDK cancels it, and it keeps its slot until it has ended.
     pub(super) fn lose(&mut self, lease: Lease, reason: &str) {
         let Some(attempt) = self.attempts.get_mut(&lease) else { return };
         match attempt.phase {

@@ -1,4 +1,4 @@
-//! What comes due while an execution is in hand: time-outs of attempts and runs, timers, waits with an end.
+//! Time-outs of attempts and runs, timers, and waits with an end, when they come due.
 use crate::base::types::*;
 use crate::engine::decide::dues::Due;
 use crate::engine::decide::group::Lease;

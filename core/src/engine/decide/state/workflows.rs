@@ -97,12 +97,12 @@ impl State {
         let took = (!matches!(action, Action::Hold | Action::Retry)).then(|| self.clock.now() - claimed.started);
         self.metrics.ended(&claimed.function, Ending::of(action), took);
         let outcome = Outcome { due, ..Outcome::new(id, action, payload) };
-        // What this group starts must not wait for another answer of Python's.
+        // Steps and verbs that this group starts must not wait for another answer of Python's.
         let answering = group.eager.is_empty() && group.verbs.is_empty();
         self.hand_over(claimed.parent, claimed.step_key, outcome, group, answering)
     }
 
-    /// Python has put the run out of memory.
+    /// Python has evicted the run.
     pub fn suspended(&mut self, id: Uuid, lease: i64) {
         if self.runs.get(&id).is_none_or(|run| !run.is_under(lease)) {
             return;
@@ -266,7 +266,7 @@ mod tests {
         let next = state.commands(run.id, 1, vec![]).unwrap();
         assert_eq!((next.key.as_str(), next.payload.as_slice()), ("1", &b"2"[..]));
         state.commands(run.id, 1, vec![]);
-        // The same rows again, as a second look at the database may give them.
+        // The same rows again, as a second fetch may give them.
         assert!(hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]).is_empty());
         let ordinals: Vec<_> = commit(&mut state).step_outcomes.iter().map(|outcome| outcome.ordinal).collect();
         assert_eq!(ordinals, vec![Some(1), Some(2)]);
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(asked[4..], [Some(Asked::Verb(verb)), arguments("5"), Some(Asked::Due(Some(60))), None]);
     }
 
-    /// What becomes of a run that has this row in its history, or hears of it in memory.
+    /// A worker after a run has read a row that is unknown here: in its history, or (`hot`) as news while it is in memory.
     fn after_unknown(hot: bool) -> (State, Claimed) {
         let mut state = worker(4);
         let unknown = HistorySource::Unknown("step 3: the kind of step \"lottery\" is unknown".into());
