@@ -15,6 +15,8 @@ from currant.context import active_run
 
 RUN_ID = "01900000-0000-7000-8000-000000000001"
 STARTED = 1_700_000_000_000_000  # microseconds
+OTHER = "01900000-0000-7000-8000-000000000002"
+FAILURE = {"type": "ValueError", "message": "no money", "traceback": "", "id": OTHER}
 ENDS = ("complete", "fail", "cancelled", "hold")
 
 Main = Callable[[], Coroutine[Any, Any, Any]]
@@ -202,3 +204,20 @@ def kinds(commands: list[Command]) -> list[tuple[Any, ...]]:
 def forever() -> asyncio.Future[Any]:
     """A future of the workflow's loop that nobody sets."""
     return asyncio.get_running_loop().create_future()
+
+
+def active() -> Any:
+    run = active_run()
+    assert run is not None
+    return run
+
+
+async def two_steps() -> Any:
+    return [await step("a"), await step("b")]
+
+
+def changed(engine: FakeEngine, main: Main) -> FakeEngine:
+    """The same history under other code, rebuilt."""
+    engine.main = main
+    engine.resume()
+    return engine
