@@ -137,7 +137,7 @@ def default_client() -> Client:
 def configure(database_url: str | None = None, max_payload_bytes: int | None = None) -> Client:
     """Replace this process's client; handles made before keep the one they have.
 
-    What is not given comes from the settings. Raises `SettingsError` for a value that cannot be used.
+    Values that are not given come from the settings. Raises `SettingsError` for a value that cannot be used.
     """
     global _default
     if max_payload_bytes is not None:

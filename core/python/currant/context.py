@@ -1,4 +1,4 @@
-"""What workflow and task code calls: durable waits, recorded time and random numbers, the current attempt."""
+"""The calls of workflow and task code: durable waits, recorded time and random numbers, the current attempt."""
 
 from __future__ import annotations
 

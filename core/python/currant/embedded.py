@@ -49,7 +49,7 @@ class EmbeddedPostgresError(CurrantError):
 
 @dataclass
 class _Config:
-    """What a server keeps from one start to the next."""
+    """The data that a server keeps from one start to the next."""
 
     port: int
     password: str

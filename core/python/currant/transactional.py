@@ -29,7 +29,7 @@ _input_schemas = InputSchemas()
 def enqueue(
     connection: Any, new: list[NewExecution], named: Named = keyword_arguments
 ) -> Coroutine[Any, Any, list[str]]:
-    """Enqueue on an open connection; awaiting gives the effective ids. What the driver raises passes as it is.
+    """Enqueue on an open connection; awaiting gives the effective ids. Errors of the driver pass unchanged.
 
     Raises `TypeError`, at the call, for anything that is not a connection; when awaited `InvalidInput`, before anything
     is stored.

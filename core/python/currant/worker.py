@@ -84,8 +84,8 @@ class Worker:
         """Work until `drain` is called or, with `signals`, SIGTERM, SIGINT or SIGHUP comes; then end within the grace.
 
         A SIGHUP that is ignored or has a handler of the program's is not the worker's. All workers of an event loop
-        get a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. What is not
-        finished by then is handed back and costs no attempt. Raises `WorkerStopped` when the engine ended the worker.
+        get a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. Work that is
+        not finished by then is handed back, at no cost. Raises `WorkerStopped` when the engine ended the worker.
         """
         async with self:
             with stop_signals.heard(self._loop, self._on_signal) if signals else contextlib.nullcontext():
@@ -220,7 +220,7 @@ class Worker:
         else:
             self._idle.clear()
 
-    # What the engine gives
+    # Items of the engine
 
     def _pump(self) -> None:
         while not self._closed:

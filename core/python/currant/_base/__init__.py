@@ -1,1 +1,1 @@
-"""What all packages use and what knows nothing of Currant: checks, durations, printable text, errors of users' code."""
+"""Helpers of all packages: checks of input, durations, names, printable text, errors of users' code."""

@@ -1,1 +1,1 @@
-"""What `@task` and `@workflow` are made of: their options, registered names, and when a name is taken."""
+"""Registered functions: when a second one may take the name of the first."""

@@ -50,7 +50,7 @@ def place(function: Callable[..., Any]) -> str:
 
 
 def module_run(function: Callable[..., Any]) -> CodeType | None:
-    """What the module of this function is being run from: another object every time that it is run.
+    """The object that the module of this function is being run from: another object every time that it is run.
 
     None when the module is not being run: a factory that is called from elsewhere.
     """
@@ -130,7 +130,7 @@ def _same_closure(one: FunctionType, other: FunctionType, seen: frozenset[tuple[
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # what is defined below the function, or the function itself: not there yet
+    except ValueError:  # not there yet: the name is defined below the function, or is the function itself
         return _MISSING
 
 
@@ -144,7 +144,7 @@ def _same_code(one: CodeType, other: CodeType) -> bool:
 
 
 def _same_value(one: Any, other: Any, seen: frozenset[tuple[int, int]] = frozenset()) -> bool:
-    """Whether two values that code or closures hold are the same for good. What can be changed is only itself."""
+    """Whether two values of code or closures are the same for good. A value that can change equals only itself."""
     if one is other:
         return True
     if other is _MISSING:  # a function's name that is bound later

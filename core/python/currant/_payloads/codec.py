@@ -127,7 +127,7 @@ class Carrier:
     def __init__(self, type: Any, what: str) -> None:
         self.what = what
         self.decode = decoder(type, what)
-        self.certain = fidelity.certain(type)  # of these types any value arrives as it was
+        self.certain = fidelity.certain(type)  # any value of such a type arrives unchanged
         self._is_plain = fidelity.is_plain(type)
         self._is_loose = fidelity.is_loose(type)
 
@@ -213,7 +213,7 @@ def decode_error(data: bytes) -> ExecutionFailed:
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know: pydantic's models, subclasses of the plain types."""
+    """A hook of msgspec for types that it does not know: pydantic's models, subclasses of the plain types."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json", warnings=False, **_pydantic_way(pydantic)[0])
@@ -324,7 +324,7 @@ def _faults(value: Any, path: str, fine: frozenset[type], keys: bool) -> Iterato
 
 
 def _strangers(value: Any, path: str) -> Iterator[str]:
-    """What has no form in JSON, with its place. A pydantic model gives its own reasons, so it is not looked into."""
+    """The part of a value without a form in JSON, with its place. A pydantic model gives its own reasons."""
     if isinstance(value, dict):
         parts = [(f"{path}[{key!r}]", item) for key, item in value.items()]
     elif isinstance(value, _LISTS):

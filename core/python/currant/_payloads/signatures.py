@@ -1,4 +1,4 @@
-"""A function's arguments and result as JSON, by its signature. What can be computed once is computed once."""
+"""A function's arguments and result as JSON, by its signature. Everything is computed once."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Signature:
     def with_own_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Give `kwargs` with a copy of each list, dict or set that is a default and is not given.
 
-        What a workflow changes in a default would else be the default of the next run, and not that of its own replay.
+        Without a copy, a default that a workflow changes would be the default of the next run, not of its own replay.
         """
         for index, key, default in self._mutable_defaults:
             if index >= len(args) and key not in kwargs:

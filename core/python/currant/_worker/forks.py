@@ -99,7 +99,7 @@ def _after_in_child() -> None:
             handler = signal.getsignal(number)
             if number in _replaced or _only_wakes(handler):
                 signal.signal(number, _for_child(number, _replaced.get(number)))
-        # What has waited ends the child: a KeyboardInterrupt that is raised here would be lost.
+        # A signal that has waited ends the child: a KeyboardInterrupt that is raised here would be lost.
         interrupt = signal.getsignal(signal.SIGINT)
         if interrupt is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What the tasks and the workflows of a worker share."""
+"""The data that the tasks and the workflows of a worker share."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def heard(loop: asyncio.AbstractEventLoop, on_signal: OnSignal) -> Iterator[None
 def _begin(loop: asyncio.AbstractEventLoop) -> None:
     global _loop
     _loop = loop
-    _hearing.clear()  # those of a loop that was left without an end, or of the process that has forked this one
+    _hearing.clear()  # left over: of a loop that did not end, or of the process that has forked this one
     _before.clear()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         handler = signal.getsignal(number)

@@ -258,7 +258,7 @@ def _call_plain(running: RunningTask, data: bytes) -> Any:
 
 
 def _log_hand_back(running: RunningTask) -> None:
-    """Name what ran when the worker stopped. What stops each worker by a signal costs no attempt, so it must be seen.
+    """Log what ran when the worker stopped. A task that stops workers by a signal costs no attempt, so it must show.
 
     A lease grows when it is given and when it ends, so half of it is how often the execution was handed back; attempts
     are the times that cost one. (A `currant retry` sets attempts to 0: then the difference is more than there was.)

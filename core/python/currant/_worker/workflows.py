@@ -66,7 +66,7 @@ class Workflows:
             if function is None or function.kind != "workflow":
                 raise UnknownFunction(f"no workflow {name} is registered in worker {host.name}")
             run = _make_run(id, attempt, function, queue, args)
-        except BaseException as error:  # of the arguments' own code: an `exit()` there ends the run, not the worker
+        except BaseException as error:  # users' code: an `exit()` there ends the run, not the worker
             if interrupted(error):
                 raise
             log_failure(name, id, attempt, queue, error)

@@ -36,7 +36,7 @@ _LONGEST_PATH = 120  # a step key has at most 200 characters
 
 
 class Host(Protocol):
-    """What the loop calls of the run that it belongs to."""
+    """The part of a run that its loop calls."""
 
     def timer_cancelled(self, timer: Timer) -> None:
         """A timer that had become a command is no longer waited for."""
@@ -479,4 +479,4 @@ for _name in _IO.split():
     setattr(WorkflowLoop, _name, _refuse(_name, f"I/O in a workflow (loop.{_name}): put it in a task"))
 for _name in ("run_forever", "run_until_complete", "stop"):
     setattr(WorkflowLoop, _name, _refuse(_name, f"a workflow's loop is driven by its worker, not by {_name}()"))
-# What is missing above raises NotImplementedError: Python does not make AbstractEventLoop abstract, type checkers do.
+# Other methods raise NotImplementedError: Python does not make AbstractEventLoop abstract, type checkers do.

@@ -49,7 +49,7 @@ class Difference(NamedTuple):
 
 
 def asked_by(command: tuple[Any, ...]) -> Asked:
-    """What a command of a workflow requests besides its name (docs/internals/engine.md)."""
+    """The request of a workflow's command, without its name (docs/internals/engine.md)."""
     kind = command[0] if command else ""
     if kind in ("execute", "detach"):
         args: bytes = command[2].args
@@ -90,7 +90,7 @@ def _different_verb(
 
 
 def find_other_time(recorded: Asked, asked: Asked, clock: int) -> Difference | None:
-    """How a wait differs in length, seen from `clock`. What is recorded counts: the run goes on."""
+    """How a wait differs in length, seen from `clock`. The recorded length counts: the run goes on."""
     if recorded == asked or isinstance(recorded, (bytes, tuple)) or isinstance(asked, (bytes, tuple)):
         return None
     return Difference("its length", _length(recorded, clock), _length(asked, clock))

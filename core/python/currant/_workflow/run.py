@@ -76,7 +76,7 @@ class WorkflowRun(Calls):
 
     @property
     def other_times(self) -> list[str]:
-        """Waits that are not as long as recorded, in words. What is recorded counts."""
+        """Waits that are not as long as recorded, in words. The recorded length counts."""
         return self._journal.other_times
 
     # --- what the worker calls
@@ -202,7 +202,7 @@ class WorkflowRun(Calls):
         if error is None:
             try:
                 return ("complete", self._encode_result(task.result()))
-            except BaseException as broken:  # of the result's own code: an `exit()` there ends the run, not the worker
+            except BaseException as broken:  # users' code: an `exit()` there ends the run, not the worker
                 error = broken
         return failure(error, self.id)
 

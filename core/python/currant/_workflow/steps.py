@@ -1,4 +1,4 @@
-"""What `.run()` and its like return, and the future behind it."""
+"""Steps: the objects that `.run()` and its like return, and the futures behind them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class Run(Protocol):
-    """What a step asks of the run that it belongs to (`run.WorkflowRun`)."""
+    """The part of a run (`run.WorkflowRun`) that its steps call."""
 
     @property
     def unwinding(self) -> bool: ...

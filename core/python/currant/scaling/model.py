@@ -96,7 +96,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one decision leaves to the next. `began`: the time of the first decision; None: there was none.
+    """The state that one decision leaves to the next. `began`: the time of the first decision; None: there was none.
 
     `requests`: by pod, the phase that was requested (`draining`, `working`) and when, until a snapshot shows it: a
     decision before the workers have followed must not forget what was requested.
@@ -118,7 +118,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now.
+    """The result of a decision.
 
     `desired`: the number of pods that should claim. `replicas`: the number of pods to request, with those that still
     drain. `drain` and `undrain`: pods to mark so in Postgres. `remove`: the pods that should go when `replicas` is

@@ -219,7 +219,7 @@ def _part_renewed(work: tuple[Work, ...], memory: Memory) -> float:
 def backlog_slots(settings: Settings, work: tuple[Work, ...], memory: Memory) -> float:
     """Slots that let what waits start within the latency target: a slot that is free again takes the next."""
     soon = max(LEAST_DRAIN, settings.latency_target - memory.startup)
-    then = max(LEAST_DRAIN, settings.latency_target)  # what comes due finds its pods there
+    then = max(LEAST_DRAIN, settings.latency_target)  # the pods for work that comes due are there in time
     return sum(each.ready * _part(each, soon) + each.due * _part(each, then) for each in work)
 
 
@@ -303,7 +303,7 @@ def _kept(settings: Settings, snapshot: Snapshot, need: _Need, memory: Memory) -
     if need.pods >= have:
         return need
     lately = max(number for time, number in memory.wanted if time >= snapshot.now - seconds)
-    if snapshot.now - (memory.began or 0.0) < seconds:  # what was needed before is not known
+    if snapshot.now - (memory.began or 0.0) < seconds:  # the need of before is not known
         lately = have
     if need.pods == 0 and lately <= 1:  # `zero_after` alone decides on the last pod, and is over
         return need

@@ -41,7 +41,7 @@ class SimulatedPod:
 
 @dataclass(frozen=True)
 class Actions:
-    """What a scaler wants: pods to add, to drain, to undrain, to delete. `grace`: seconds until a deleted pod ends."""
+    """Changes that a scaler wants: pods to add, drain, undrain, delete. `grace`: seconds until a deleted pod ends."""
 
     add: int = 0
     drain: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Actions:
 
 
 class View:
-    """What a scaler may know: nothing of the future."""
+    """The state that a scaler may know: nothing of the future."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
@@ -130,7 +130,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a simulation. `waits`: seconds from ready to the first start, in the order of the jobs."""
+    """The result of a simulation. `waits`: seconds from ready to the first start, in the order of the jobs."""
 
     waits: tuple[float, ...]
     pod_hours: float

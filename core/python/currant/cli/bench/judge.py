@@ -84,7 +84,7 @@ def in_flight(facts: Facts) -> int:
     return max(1, min(IN_FLIGHT, free // 2))
 
 
-# What the figures mean
+# The meaning of the figures
 
 
 def notes(report: Report) -> list[Note]:

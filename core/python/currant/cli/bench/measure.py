@@ -309,7 +309,7 @@ class Bench:
             await self._task.queue_many([(index,) for index in indices])
         return rate(self._enqueued - first, time.perf_counter() - start)
 
-    # What a worker does
+    # The worker
 
     async def _bare(self, part: str, **values: Any) -> dict[str, Any] | None:
         """One part with bare SQL, if there is any."""

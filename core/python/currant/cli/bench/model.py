@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Facts = dict[str, Any]  # of the server, as core/src/store/baseline.rs asks for them
+Facts = dict[str, Any]  # the facts of the server, from core/src/store/baseline.rs
 
 MOST_TASKS = 100_000
 MOST_PICK_UPS = 200
@@ -14,7 +14,7 @@ MOST_WARM_UPS = 50  # on either side, of all parts
 MOST_ROUND_TRIPS = 2_000
 IN_FLIGHT = 16
 BULK = 1_000
-SPARE_CONNECTIONS = 8  # those of a worker and a client, and one for a person
+SPARE_CONNECTIONS = 8  # a worker's and a client's, and one for a person
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
         return self.seconds * SHARES[name]
 
 
-# Of the time, for each side; the round trips have but one. Pick-ups use theirs up, the others mostly end before.
+# Shares of the time, for each side; round trips have one side. Pick-ups use theirs up, others mostly end before.
 SHARES = {"round_trip": 0.02, "one_by_one": 0.08, "concurrent": 0.06, "bulk": 0.06, "drain": 0.10, "pick_up": 0.19}
 
 
