@@ -31,7 +31,7 @@ def test_what_is_rendered_equals_crds_but_for_labels_and_annotations(mode: str) 
 
 
 @pytest.mark.parametrize(("mode", "policy"), [("default", "keep"), ("crds-not-kept", None)])
-def test_an_uninstall_leaves_the_definitions_unless_told_otherwise(mode: str, policy: str | None) -> None:
+def test_an_uninstall_leaves_the_definitions_unless_values_say_otherwise(mode: str, policy: str | None) -> None:
     for item in of_kind(objects(render(mode)), KIND):
         assert item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == policy
 

@@ -197,7 +197,9 @@ def test_a_fixed_pool_becomes_ready(fixed: World, what: str) -> None:
     fixed.namespace.show("get", "wp", name)
 
 
-def test_a_quota_that_stops_pods_is_told_and_its_end_heals(release: Release, database: Database) -> None:
+def test_a_quota_that_stops_pods_is_reported_and_the_pool_is_ready_without_it(
+    release: Release, database: Database
+) -> None:
     crowded = make_namespace("e2e-quota")
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
     crowded.apply(quota, manifests.secret(release.url(database.name)), manifests.code())

@@ -87,7 +87,7 @@ def test_a_suspended_workflow_keeps_its_runs_waiting(flows: Namespace, database:
     database.completed("e2e_app.suspendable", 3)
 
 
-def test_a_function_that_no_pool_serves_is_told(flows: Namespace) -> None:
+def test_a_function_that_no_pool_serves_is_reported(flows: Namespace) -> None:
     flows.wait("cwf", "unknown", "Registered", "False", "FunctionNotServed", "nobody_has_this")
     flows.wait("cwf", "homeless", "Ready", "False", message="no-such-pool")
     flows.show("get", "cwf")
@@ -95,7 +95,9 @@ def test_a_function_that_no_pool_serves_is_told(flows: Namespace) -> None:
     assert "FunctionNotServed" in described.partition("\nEvents:")[2]
 
 
-def test_a_second_workflow_for_a_function_is_told_who_owns_it_and_gets_it_when_that_goes(flows: Namespace) -> None:
+def test_a_second_workflow_for_a_function_names_the_owner_and_gets_it_when_the_owner_is_deleted(
+    flows: Namespace,
+) -> None:
     flows.apply(manifests.workflow("usurper", "e2e_app.contested", POOL))
     flows.wait("cwf", "usurper", "Ready", "False", "OwnedByAnother", f"{flows.name}/contested")
     assert flows.condition("cwf", "contested", "Ready").status == "True"  # type: ignore[union-attr]

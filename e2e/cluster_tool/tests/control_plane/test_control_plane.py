@@ -39,7 +39,7 @@ def test_what_was_applied_outlives_the_api_server(plane: ControlPlane) -> None:
     assert plane.kubectl.json("get", "configmap", "kept")["data"] == {"a": "b"}
 
 
-def test_an_error_of_kubectl_is_told_in_its_own_words(plane: ControlPlane) -> None:
+def test_an_error_of_kubectl_has_its_own_words(plane: ControlPlane) -> None:
     with pytest.raises(KubectlError, match='configmaps "absent" not found'):
         plane.kubectl("get", "configmap", "absent")
 

@@ -12,7 +12,7 @@ from e2e.cluster_tool import native, processes
 from e2e.cluster_tool.layout import Cluster
 
 
-def test_of_what_does_not_come_up_the_logs_are_kept_and_the_last_line_is_told(
+def test_a_cluster_that_does_not_come_up_keeps_its_logs_and_prints_the_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def breaks(cluster: Cluster) -> None:

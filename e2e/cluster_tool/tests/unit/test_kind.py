@@ -29,7 +29,7 @@ def test_the_usual_cluster_is_called_currant() -> None:
     assert kind.name_for(layout.DEFAULT_DIRECTORY) == "currant"
 
 
-def test_a_cluster_that_kind_fails_to_create_is_deleted_and_the_reason_told(tmp_path: Path) -> None:
+def test_a_cluster_that_kind_fails_to_create_is_deleted_and_the_reason_printed(tmp_path: Path) -> None:
     commands = docker_and_kind(tmp_path)
     commands.add("kind", '[ "$1" = delete ] || { echo "ERROR: no such image" >&2; exit 1; }')
     up = run("up", "--dir", tmp_path / "mine", path=commands.path)

@@ -45,7 +45,7 @@ def test_what_does_not_listen_to_a_request_is_killed(cluster: layout.Cluster) ->
     assert not processes.alive(pid)
 
 
-def test_the_last_words_of_what_did_not_start_are_told(cluster: layout.Cluster) -> None:
+def test_the_last_log_lines_of_a_process_that_did_not_start_are_shown(cluster: layout.Cluster) -> None:
     processes.start(cluster, "broken", ["bash", "-c", "echo something; echo the port is taken >&2; exit 1"])
     with pytest.raises(ClusterError, match=r"broken: ended at once; its last line: the port is taken$"):
         processes.wait_for(cluster, "broken", lambda: False)

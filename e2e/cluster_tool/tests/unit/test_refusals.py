@@ -95,7 +95,7 @@ def test_without_go_the_native_cluster_says_so(tmp_path: Path, monkeypatch: pyte
         build.check_go()
 
 
-def test_a_go_that_is_too_old_is_told_its_own_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_go_that_is_too_old_is_named_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = Commands(tmp_path)
     commands.add("go", "echo go1.20.3")
     monkeypatch.setenv("PATH", str(commands.path))
