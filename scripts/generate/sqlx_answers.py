@@ -1,8 +1,8 @@
 """`core/.sqlx`: what a database answers to each query of the Rust code, so that a build needs no database.
 
 `cargo sqlx prepare` writes it, which builds everything once more. The check builds no more than the tests do: queries
-without a file and files without a query are found by reading the sources, and `core/tests/query_answers.rs` asks a
-database for each answer, with the call that the macros use.
+without a file and files without a query are found by reading the sources, and `core/tests/store/query_answers.rs`
+asks a database for each answer, with the call that the macros use.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SqlxAnswers:
         with server() as url:
             environment = {**os.environ, "SQLX_OFFLINE": "true", "WORKFLOWS_TEST_DATABASE_URL": url}
             try:
-                run("cargo", "test", *CARGO, "--quiet", "--test", "query_answers", environment=environment)
+                run("cargo", "test", *CARGO, "--quiet", "--test", "store", "query_answers", environment=environment)
             except SystemExit as failed:
                 yield str(failed)
 

@@ -8,6 +8,7 @@ mod definitions;
 mod fleet;
 mod migrations;
 mod plans;
+mod query_answers;
 mod retention;
 mod schedules;
 mod support;

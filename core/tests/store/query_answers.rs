@@ -2,13 +2,11 @@
 //!
 //! The macros write these files with the same call (`cargo sqlx prepare`), but need a build of everything for it. That each query
 //! has a file is what every build checks; that each file has a query is checked by `python -m scripts.generate --check sqlx`.
-#[path = "store/support/mod.rs"]
-mod support;
+use crate::support::*;
 use currant::store::migrate::migrate;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr};
 use std::path::Path;
-use support::*;
 
 #[tokio::test]
 async fn each_kept_answer_is_what_the_database_says() {
