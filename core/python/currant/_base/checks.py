@@ -15,7 +15,7 @@ class Range(NamedTuple):
     above: bool = False
 
     def bounds(self, value: float) -> str:
-        """What a message says of the range. Of one that ends where nobody goes: only the bound that `value` missed."""
+        """The range in words. When its upper end is out of reach, only the bound that `value` missed."""
         if self.most < _LONGEST:
             return f"from {self.least:g} to {self.most:g}"
         if self.most < value < math.inf:
