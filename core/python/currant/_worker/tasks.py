@@ -178,7 +178,7 @@ class Tasks:
             self._ended(running, None, error)
 
     def _ended(self, running: RunningTask, payload: bytes | None, error: BaseException | None) -> None:
-        """The code of an attempt has ended. The engine is told, whatever the error or the program's hooks do."""
+        """The code of an attempt has ended. Answer the engine, whatever the error or the program's hooks do."""
         if os.getpid() != self._process:
             forks.leave(error)
         host, id = self._host, running.attempt.id

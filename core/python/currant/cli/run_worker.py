@@ -38,7 +38,7 @@ def _end_by_signals() -> None:
 
 
 def run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | None) -> None:
-    """Run a worker until it is told to stop. Raises `Mistake` for what it cannot be run with."""
+    """Run a worker until it is asked to stop. Raises `Mistake` for wrong arguments."""
     tracing.export()
     try:
         worker = Worker(queues=list(queues), concurrency=concurrency, name=name)

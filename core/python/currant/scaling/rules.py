@@ -81,15 +81,15 @@ def decide(settings: Settings, snapshot: Snapshot, memory: Memory) -> tuple[Deci
 def _unknown(snapshot: Snapshot) -> str | None:
     """Why the snapshot is no basis for a decision; None: it is one."""
     if snapshot.work is None:
-        return "the database has not told yet what waits in the queues"
+        return "the work in the queues is not known yet"
     if snapshot.pods is None:
-        return "the database has not told yet which workers run"
+        return "the workers are not known yet"
     if not snapshot.now - (snapshot.now if snapshot.measured is None else snapshot.measured) <= STALE:
-        return f"the database last told more than {STALE:g} s ago what waits in the queues"
+        return f"the work in the queues was last counted more than {STALE:g} s ago"
     counts = [number for each in snapshot.work for number in (each.ready, each.due, each.running)]
     if all(math.isfinite(number) and number >= 0 for number in counts):
         return None
-    return "what the database told of the queues are no numbers that can be counted with"
+    return "the counts of the work in the queues are not valid numbers"
 
 
 def _blind(snapshot: Snapshot, why: str) -> Decision:

@@ -1,6 +1,6 @@
 """A discrete-event simulation of pods that work off a queue, under any scaler.
 
-A pod takes a while to start, then claims what is ready, oldest first, as long as it has slots. One that is told to
+A pod takes a while to start, then claims what is ready, oldest first, as long as it has slots. One that must
 drain finishes what it has; one that is deleted does so too, for its grace period, and then its attempts are cut: they
 wait again, from the front.
 """
@@ -23,7 +23,7 @@ LONGEST = 2.0
 """A load that is not done after so many times its length never will be: attempts are cut again and again."""
 
 ACKNOWLEDGED = 1.0
-"""Seconds after which a pod that was told to drain is looked at again."""
+"""Seconds after which the scaler decides again once a pod has begun to drain."""
 
 
 @dataclass(eq=False)

@@ -414,13 +414,13 @@ def test_an_order_that_nobody_follows_is_given_again_in_the_end() -> None:
             Settings(),
             Snapshot(0.0, None, None, 0),
             Memory(),
-            "kept at 0 pods: the database has not told yet what waits in the queues",
+            "kept at 0 pods: the work in the queues is not known yet",
         ),
         (
             Settings(),
             Snapshot(0.0, (), (Pod("p"),), 1, measured=-31.0),
             Memory(),
-            "kept at 1 pod: the database last told more than 30 s ago what waits in the queues",
+            "kept at 1 pod: the work in the queues was last counted more than 30 s ago",
         ),
     ],
 )
