@@ -41,6 +41,6 @@ pub enum HistorySource {
     },
     /// A signal that no wait has consumed.
     Signal { name: String, ordinal: i64, payload: Vec<u8> },
-    /// A row that this Currant cannot read, and why: the run is held until a worker that can has it.
+    /// A row that this Currant cannot read, and why: the run is incompatible until a worker that can read it has it.
     Unknown(String),
 }

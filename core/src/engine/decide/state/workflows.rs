@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    /// Something of the run's history was written by a newer Currant. The run is held: a worker that knows more goes on with it.
+    /// Something of the run's history was written by a newer Currant. The run is incompatible: a worker that knows more goes on with it.
     fn hold_unknown(&mut self, id: Uuid, what: &str) {
         let Some(run) = self.runs.get(&id) else { return };
         let (lease, in_python) = (run.lease(), matches!(run.phase(), Phase::Active | Phase::Idle | Phase::Evicting));
@@ -187,7 +187,7 @@ impl State {
         let outcome = Outcome::new(id, Action::Hold, Some(error_json("SchemaMismatch", &message)));
         let batch = Batch { fences: vec![lease], outcomes: vec![outcome], ..Batch::default() };
         self.groups.push_back(WriteGroup { batch, closes: vec![id], ..WriteGroup::default() });
-        self.say("error", format!("execution {id} is held: {message}"));
+        self.say("error", format!("execution {id} is incompatible: {message}"));
     }
 }
 
