@@ -66,7 +66,7 @@ create table currant.executions (
     clock bigint,                          -- the parent's clock at that moment, microseconds since 1970
     abandoned bigint,                      -- the parent's counter when it stopped waiting for this step
 
-    -- What to run, as the caller gave it. bytea, since jsonb rewrites numbers and the order of keys.
+    -- The call, as the caller gave it. bytea, since jsonb rewrites numbers and the order of keys.
     timeout double precision,
     retry_initial double precision not null default 1,
     retry_multiplier double precision not null default 2,

@@ -1,6 +1,6 @@
 -- The tables of what is said of functions: by their code, by definitions (Kubernetes: Workflow), and when they run by themselves.
 
--- What workers' code says of its functions in their decorators: for enqueues that come without it (SQL, schedules). A row is what one version of
+-- The decorators' values of functions, as workers' code has them: for enqueues that come without it (SQL, schedules). A row is what one version of
 -- the code says of one function; of several the one counts that currant.declared gives. They stay when nobody serves the function.
 create table currant.functions (
     function text not null,
@@ -21,7 +21,7 @@ create table currant.functions (
     primary key (function, code)
 );
 
--- What is said of a function apart from its code (Kubernetes: Workflow); obeyed by every enqueue, claim and clean-up. Null: not said.
+-- Rules for a function outside its code (Kubernetes: Workflow); obeyed by every enqueue, claim and clean-up. Null: not said.
 create table currant.definitions (
     function text primary key check (length(function) between 1 and 500),
     owner text not null check (owner <> ''),
@@ -69,7 +69,7 @@ create table currant.upkeep (
 );
 insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infinity');
 
--- What an enqueue needs to know of a definition.
+-- The fields of a definition that an enqueue needs.
 create type currant.rule as (
     function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
     retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],

@@ -1,4 +1,4 @@
--- What is true of every execution at every commit. The tests of Rust and Python add these constraints to their databases; others go
+-- Constraints that hold for every execution at every commit. The tests of Rust and Python add these constraints to their databases; others go
 -- without them, since each statement would compile them anew (docs/internals/performance.md has the cost). Callers' values are checked before.
 alter table currant.executions
     add constraint a_known_kind check (kind in ('task', 'workflow')),
@@ -21,7 +21,7 @@ alter table currant.executions
     add constraint only_what_has_not_started_is_parked
         check (not awaiting_permit or (defined and state = 'pending' and run_at is null and not poison_suspect and not has_permit));
 
--- What becomes ready carries the transaction that made it so: a claim that goes on from a mark finds it by that.
+-- A row that becomes ready carries the transaction that made it ready: a claim that goes on from a cursor finds it by that.
 create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
 begin
     if new.ready_xid <> currant.xid() then

@@ -262,7 +262,7 @@ begin
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
         end if;
-        -- Who waits for what ended here and was not handed over, or for a step that the cancel ended at once.
+        -- The parents that wait for what ended here and was not handed over, or for a step that the cancel ended at once.
         if cardinality(f_parents || parents || dropped) > 0 then
             news := dropped || array(
                 select u.id from unnest(o_ids, o_actions, o_runs) u(id, action, run)
@@ -275,7 +275,7 @@ begin
         if (had_permit and cardinality(ended) > 0) or cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
         end if;
-        -- What is ready now or due some day: `wake` tells whether anybody sleeps past it.
+        -- The queues of what is ready now or due some day: `wake` tells whether anybody sleeps past it.
         if o_actions && array['retry', 'handback', 'suspend', 'hold'] then
             return query select distinct 'queue', e.queue, null::uuid, null::uuid, (null::currant.claimed).* from currant.executions e
                 where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));

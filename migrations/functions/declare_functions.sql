@@ -1,6 +1,6 @@
 -- Keeps what a worker's code says of its functions (currant.functions), once it is known. p_code: a hash of that. Nothing is written where
 -- that is there already, so that of ten workers that start at once nine only look; rows are taken in order, so that none waits in a circle.
--- What older versions of the code said of these functions goes, if no worker has them any more.
+-- The values of older versions of the code are deleted, if no worker has those versions any more.
 create or replace function currant.declare_functions(p_worker uuid, p_code text, p_build text, p_functions jsonb) returns void language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare

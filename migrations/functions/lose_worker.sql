@@ -1,4 +1,4 @@
--- What a worker ran ends with it and is ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
+-- The attempts of a worker end with it, and their executions are ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
 -- worker's row.
 -- p_suspects: what it ran may have killed it. The suspects are the attempts that were executing: tasks, and workflows without progress under
 -- this lease. One that ran alone, or as the only poison suspect, is the culprit: that is one of the losses that max_worker_losses limits, and the one

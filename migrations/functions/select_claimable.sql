@@ -98,7 +98,7 @@ begin
                         coalesce(array_agg(q.function) filter (where q.awaiting_permit), '{}')
                     into v_more, v_more_permitless, v_more_started from (
                         select c.id, c.function, c.awaiting_permit,
-                            -- What started before its definition was there is marked in a moment (mark_runs).
+                            -- An execution that started before its definition was there is marked in a moment (mark_runs).
                             not c.awaiting_permit and not c.has_permit and (c.defined or c.started_at is null) and c.function = any (v_limited) as needs_permit
                         from (
                             select r.* from (

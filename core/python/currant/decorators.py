@@ -90,7 +90,7 @@ class Function(Generic[P, R]):
         )
 
     def declaration(self) -> dict[str, Any]:
-        """What the decorator and the settings say, as workers register it for enqueues from SQL and by schedules."""
+        """The values of decorator and settings, as workers register them for enqueues from SQL and by schedules."""
         return {"function": self.name, "kind": self.kind, **self._options.declaration(self.kind)}
 
     def options(self, **given: Unpack[CallOptions]) -> Self:
@@ -293,7 +293,7 @@ class Workflow(Function[P, R]):
 
 
 class TaskDecorator(Protocol):
-    """What `@task(...)` gives: applied to a function, it registers it."""
+    """The answer of `@task(...)`: applied to a function, it registers it."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a coroutine function is the more special case
@@ -304,7 +304,7 @@ class TaskDecorator(Protocol):
 
 
 class WorkflowDecorator(Protocol):
-    """What `@workflow(...)` gives: applied to an `async def` function, it registers it."""
+    """The answer of `@workflow(...)`: applied to an `async def` function, it registers it."""
 
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 

@@ -196,7 +196,7 @@ class RustBridge:
 
     @_Verb
     def doctor(self) -> dict[str, Any]:
-        """What `currant doctor` judges; docs/reference/doctor.md has the fields."""
+        """The facts that `currant doctor` judges; docs/reference/doctor.md has the fields."""
         return _object(self.core.doctor())
 
     @_Verb
@@ -330,7 +330,7 @@ class RustBridge:
         """Send a workflow a signal, JSON as payload. Raises `NotRunning` if it has ended."""
         self.core.send_signal(id, name, payload, dedup_key)
 
-    # What a worker does, one statement a call. The worker of the SDK goes through `Engine`, which groups these.
+    # The verbs of a worker, one statement a call. The worker of the SDK goes through `Engine`, which groups these.
 
     @_Verb
     def update_heartbeat(self, worker_id: str, name: str = "", queues: list[str] | None = None) -> None:

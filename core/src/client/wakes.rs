@@ -10,7 +10,7 @@ use crate::base::error::Result;
 use crate::base::types::Wakes;
 use crate::store::notify;
 
-/// So many notices are read at once.
+/// The number of notices that are read at once.
 const MAX_NOTICES: usize = 2_000;
 
 /// An enqueue notifies the workers that slept before it. Those that fell asleep during it are notified so much later.

@@ -69,7 +69,7 @@ impl Mailbox {
         self.shared.receiver.as_raw_fd()
     }
 
-    /// What has arrived: a list of (token, value, None) and (token, None, exception).
+    /// The answers that have arrived: a list of (token, value, None) and (token, None, exception).
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let entries: PyResult<Vec<_>> = self.shared.take().into_iter().map(|letter| entry(py, letter)).collect();
         PyList::new(py, entries?)

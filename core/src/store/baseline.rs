@@ -23,7 +23,7 @@ const WARM_UP: usize = 5;
 const PICK_UP_INTERVAL: Duration = Duration::from_millis(25);
 /// A notification that has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What the drain claims at a time.
+/// The number of rows that the drain claims at a time.
 const BATCH: usize = 100;
 /// Rows of one statement when they are inserted in bulk.
 const BULK: usize = 1_000;
@@ -93,7 +93,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
     to_json(&taken)
 }
 
-// What the server is like, and the clean-up in Currant's own tables: checked by sqlx.
+// The state of the server, and the clean-up in Currant's own tables: checked by sqlx.
 
 /// Settings, room, rights and what holds the server back, as a JSON object (docs/reference/bench.md). Refuses a schema that is not ours.
 async fn server(target: &Target) -> Result<Vec<u8>> {
@@ -206,7 +206,7 @@ const COMPLETE_AND_CLAIM: &str = "
     )
     select id, function, args from taken order by id";
 
-/// What takes the place of `$1`, `$2`.
+/// The values in place of `$1`, `$2`.
 enum Value {
     Id(i64),
     Ids(Vec<i64>),
@@ -325,7 +325,7 @@ impl Bare {
     }
 }
 
-/// So many connections, or as many of them as can be had; each one statement after the other.
+/// A number of connections, or as many of them as the server allows; each runs one statement after the other.
 async fn concurrent_inserts(
     target: &Target,
     table: Uuid,

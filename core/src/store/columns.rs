@@ -7,7 +7,7 @@ pub(crate) fn column<'a, T, U>(items: &'a [T], value: impl Fn(&'a T) -> U) -> Ve
     items.iter().map(value).collect()
 }
 
-/// What a column of the answer must hold; sqlx cannot know that a function's column is never null.
+/// The value that a column of the answer must hold; sqlx cannot know that a function's column is never null.
 pub(crate) fn there<T>(value: Option<T>) -> Result<T> {
     value.ok_or_else(|| Error::SchemaMismatch("the database answers in an unknown form: run `currant migrate`".into()))
 }

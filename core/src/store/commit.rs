@@ -185,7 +185,7 @@ pub async fn commit_and_claim(
             match claim::claim_from_cursors(conn, worker, request, cursors).await {
                 Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
                 Err(error) if idle => return Err(error),
-                // What the batch has written is answered for: written again, it would wake nobody.
+                // The batch is written, and is answered for: written again, it would wake nobody.
                 Err(_) => reply.unclaimed = true,
             }
             Ok(reply)

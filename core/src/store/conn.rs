@@ -93,7 +93,7 @@ enum Place<'c> {
 }
 
 impl Scope<'_> {
-    /// What sqlx executes a statement on.
+    /// The connection that sqlx executes a statement on.
     pub fn conn(&mut self) -> &mut PgConnection {
         match &mut self.0 {
             Place::Plain(conn) => conn,

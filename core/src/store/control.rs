@@ -1,4 +1,4 @@
-//! What is asked of executions that are there: cancel, retry, resume, signal.
+//! Verbs on existing executions: cancel, retry, resume, signal.
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};

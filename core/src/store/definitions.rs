@@ -166,7 +166,7 @@ impl Item {
     }
 }
 
-/// What became of one item.
+/// The result for one item.
 #[derive(Serialize)]
 struct Answer {
     function: String,
@@ -341,7 +341,7 @@ async fn mark_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     Ok(locked)
 }
 
-/// Whom to wake when functions may have more free permits.
+/// The queues and workers to wake when functions may have more free permits.
 async fn waiting_for(conn: &mut Conn, functions: &[String]) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(

@@ -1,4 +1,4 @@
-//! What a person wants to know who finds that work does not go on. Facts only; what is wrong with them is for the caller to judge.
+//! The facts that `currant doctor` judges: why work does not go on. The caller decides what is wrong.
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -60,7 +60,7 @@ async fn schema(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// Who keeps dead rows from being removed: transactions of this database, prepared ones, slots, and stand-bys that ask for it. `rows`: how
+/// The pins that keep dead rows from being removed: transactions of this database, prepared ones, slots, and stand-bys that ask for it. `rows`: how
 /// many transactions old what they may still look at is.
 async fn pins(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
@@ -129,7 +129,7 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// What runs on a worker that has said good-bye, or is not known: nobody would ever take it over.
+/// Executions that run on a worker that has said good-bye, or is not known: nobody would ever take it over.
 async fn orphans(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(o), '[]')::text as "json!" from (

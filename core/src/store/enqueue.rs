@@ -12,7 +12,7 @@ pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Creat
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
 
-/// What an enqueue did besides storing: whether its own commit notified the workers that slept then, and which transaction it was.
+/// The effects of an enqueue besides storing: whether its own commit notified the workers that slept then, and which transaction it was.
 pub(crate) struct Notified {
     pub asleep: bool,
     pub since: i64,

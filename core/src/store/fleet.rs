@@ -1,4 +1,4 @@
-//! What an operator asks of all workers and queues at once.
+//! An operator's queries about all workers and queues at once.
 use uuid::Uuid;
 
 use crate::base::error::Result;

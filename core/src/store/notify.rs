@@ -14,7 +14,7 @@ pub fn channels(worker: Uuid, queues: &[String]) -> Vec<String> {
     std::iter::once(own).chain(lanes).collect()
 }
 
-/// Whom to wake, as the functions give it that end workers.
+/// The workers and queues to wake, as the functions that end workers give them.
 pub(crate) struct Wake {
     pub queue: Option<String>,
     pub worker_id: Option<Uuid>,

@@ -1,4 +1,4 @@
-//! What people and clients read: executions, runs as trees, queues, workers, results.
+//! Reads of people and clients: executions, runs as trees, queues, workers, results.
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

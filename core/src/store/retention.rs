@@ -43,7 +43,7 @@ pub async fn set(conn: &mut Conn, queue: &str, seconds: Option<f64>) -> Result<(
     scope.done().await
 }
 
-/// What a sweep did: so many runs with their trees are gone, and whether there is more to do now.
+/// The result of a sweep: the number of deleted runs (with their trees), and whether there is more to delete now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Swept {
     pub deleted: i32,

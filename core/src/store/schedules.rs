@@ -77,7 +77,7 @@ pub fn check(specs: &[Spec]) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// What the new form of a schedule is compared with.
+/// The old form of a schedule, with which the new one is compared.
 struct Before {
     cron: String,
     time_zone: String,

@@ -41,7 +41,7 @@ pub struct Hosts {
     last: Arc<AtomicUsize>,
 }
 
-/// What a server must be: libpq's `target_session_attrs`.
+/// The required kind of server: libpq's `target_session_attrs`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wanted {
     Any,
@@ -279,7 +279,7 @@ impl Parts {
         Ok(Hosts { options, wanted, random, last: Arc::default() })
     }
 
-    /// Of one server. The driver parses the rest: its defaults, its environment variables (`PGUSER` ...) and the password file.
+    /// The options for one server. The driver parses the rest: its defaults, its environment variables (`PGUSER` ...) and the password file.
     fn options(&self, host: &str, port: Option<u16>, pooler: bool) -> Result<PgConnectOptions> {
         let known = self.parameters.iter().filter(|(name, _)| is_the_drivers(name));
         let mut query: Vec<String> =
@@ -299,7 +299,7 @@ impl Parts {
         Ok(if pooler { options.statement_cache_capacity(0) } else { options })
     }
 
-    /// What the driver says of a parameter may repeat its value.
+    /// The driver's message about a parameter may repeat its value.
     fn without_secrets(&self, error: &sqlx::Error) -> String {
         let mut text = error.to_string();
         for (_, secret) in self.parameters.iter().filter(|(name, _)| name == "password") {

@@ -1,4 +1,4 @@
-"""What can be said of a durable call beside its arguments: each option declared once, checked when it is given.
+"""The options of a durable call: each is declared once, and checked when it is given.
 
 The annotations of `DeclaredOptions` and `CallOptions` are the declaration. Type checkers read them at `@task`,
 `@workflow` and `.options()`; the checks, the list of SQL's options (a test compares it) and docs/reference/options.md

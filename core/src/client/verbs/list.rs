@@ -38,7 +38,7 @@ macro_rules! for_each_verb {
                 }
             };
 
-            // What a worker does, one statement a call
+            // The verbs of a worker, one statement a call
 
             UpdateHeartbeat = update_heartbeat(worker_id: Uuid, name: String, queues: Vec<String>) -> ()
                 = |conn| waking(one_by_one::update_heartbeat(conn, *worker_id, name, queues).await);

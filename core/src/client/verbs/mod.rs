@@ -1,4 +1,4 @@
-//! What a client asks of the database in one transaction, as values: so that one loop can try any of them again.
+//! The verbs of a client, each one transaction, as values: one loop can try any of them again.
 //!
 //! A verb that Python has too is one line of `list.rs`: the struct here, the method of `Core`, and its signature in `_core.pyi` follow
 //! from it. The verbs at the end of this file are asked by Rust alone.

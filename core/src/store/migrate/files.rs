@@ -13,7 +13,7 @@ impl File {
         format!("{:x}", Md5::digest(self.sql))
     }
 
-    /// Of a numbered file.
+    /// The number in the name of a numbered file.
     pub(super) fn version(&self) -> i32 {
         let number = self.name.split('_').next().unwrap_or_default();
         number.parse().expect("a test reads the names of all files")

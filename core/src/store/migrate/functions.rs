@@ -95,10 +95,10 @@ async fn check_overloads(scope: &mut Scope<'_>, file: &File) -> Result<()> {
     Ok(())
 }
 
-/// What the server says of a result, a name of an argument, or a view's column that is another than before.
+/// The server's errors for a result, an argument's name, or a view's column that differs from before.
 const CHANGED: &[&str] = &["42P13", "42P16"];
 
-/// What the server says of a statement that it refused; Err: it was something else that went wrong.
+/// The server's reason for refusing a statement; Err: something else went wrong.
 pub(super) fn message(error: sqlx::Error) -> std::result::Result<String, Error> {
     match Error::from(error) {
         Error::Data { message, code } => Ok(format!("{message} ({code})")),

@@ -16,7 +16,7 @@ use crate::store::read::to_json;
 /// The newest numbered migration of this build; a newer one in the database will do as long as its `min_client` is not above this.
 pub const SCHEMA_VERSION: i32 = TABLES.len() as i32;
 
-/// What a migration found and did.
+/// The findings and changes of a migration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Migrated {
     /// The newest numbered migration that the database has.

@@ -1,10 +1,10 @@
-//! What the role that migrates may do, and what other roles may do afterwards.
+//! The rights of the role that migrates, and those of other roles afterwards.
 use sqlx::Row;
 
 use crate::base::error::{Error, Result};
 use crate::store::conn::Scope;
 
-/// What stands between this role and a migration.
+/// The rights that this role lacks for a migration.
 pub(super) struct Rights {
     pub role: String,
     database: String,
@@ -51,7 +51,7 @@ impl Rights {
     }
 }
 
-/// What a migration changes belongs to the role that migrated before: only that role, or a member of it, may change it.
+/// The objects that a migration changes belong to the role that migrated before: only that role, or a member of it, may change it.
 pub(super) async fn check_owner(scope: &mut Scope<'_>, role: &str) -> Result<()> {
     let query = sqlx::query_scalar(
         "select pg_get_userbyid(c.relowner)::text from pg_class c

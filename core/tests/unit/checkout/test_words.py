@@ -99,6 +99,24 @@ def test_no_message_help_or_description_has_a_retired_word() -> None:
     assert said + [each for path in manifests for each in found(text(path), path, FOR_USERS)] == []
 
 
+COMMENT = r"//[/!]?|#|--"
+RIDDLE = re.compile(rf'^[ \t]*(?:(?:{COMMENT})\s|""")\s*(Of|Who|Whom|What|Whichever|Whoever|Whatever|So)\b')
+
+
+def beginnings(path: Path) -> Iterator[str]:
+    """The first lines of comments and docstrings that begin with a clause in place of their subject."""
+    before = ""
+    for number, line in enumerate(text(path).split("\n"), 1):
+        goes_on = re.match(rf"[ \t]*(?:{COMMENT})(\s|$)", before) and not line.lstrip().startswith('"""')
+        if RIDDLE.match(line) and not goes_on:
+            yield f"{path}:{number}: {line.strip()[:120]}"
+        before = line
+
+
+def test_a_comment_begins_with_its_subject() -> None:
+    assert [each for path in CODE_FILES for each in beginnings(path)] == []
+
+
 def test_every_exception_is_still_needed() -> None:
     for file, part in ALLOWED:
         lines = [line for line in text(Path(file)).split("\n") if part in line]
