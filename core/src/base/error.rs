@@ -25,8 +25,6 @@ pub enum Error {
     NotFound(String),
     #[error("{0}")]
     NotRunning(String),
-    #[error("{0}")]
-    LeaseLost(String),
     /// Nothing was stored: arguments are to be checked against these schemas first; JSON `{function: {"hash", "schema"}}`.
     #[error("{0}")]
     UncheckedInput(String),

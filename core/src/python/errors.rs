@@ -10,7 +10,6 @@ fn class(error: &Error) -> Option<&'static str> {
         Error::SchemaMismatch(_) => "SchemaMismatch",
         Error::NotFound(_) => "NotFound",
         Error::NotRunning(_) => "NotRunning",
-        Error::LeaseLost(_) => "LeaseLost",
         Error::UncheckedInput(_) => "UncheckedInput",
         Error::Other(_) => "CurrantError",
         Error::Invalid(_) | Error::Data { .. } => return None,

@@ -461,7 +461,7 @@ fn new_row(kind: Kind, parent: Option<Uuid>, step_key: Option<String>) -> Row {
 }
 
 fn claimed(id: Uuid, row: &Row) -> Claimed {
-    let mut claimed = super::world::bare_claim(id, row.kind);
+    let mut claimed = super::program::bare_claim(id, row.kind);
     claimed.policy.max_worker_losses = row.max_worker_losses;
     Claimed {
         lease: row.lease,
@@ -479,12 +479,12 @@ fn child_source(id: Uuid, row: &Row, seq: Option<i64>) -> HistorySource {
     HistorySource::Child {
         key: row.step_key.clone().unwrap_or_default(),
         kind: row.kind,
-        function: super::world::TASK.into(),
+        function: super::program::TASK.into(),
         id,
         lease: row.lease,
         args: Vec::new(),
         outcome: status_of(row.state).map(|status| (status, row.payload.clone())),
-        delivered: seq.map(|seq| (seq, super::world::START)),
+        delivered: seq.map(|seq| (seq, super::program::START)),
         abandoned: row.abandoned.is_some(),
     }
 }
@@ -496,7 +496,7 @@ fn step_source(key: &str, row: &StepRow) -> HistorySource {
         name: row.name.clone(),
         outcome: row.status.map(|status| (status, Vec::new())),
         request: None,
-        delivered: row.seq.map(|seq| (seq, super::world::START)),
+        delivered: row.seq.map(|seq| (seq, super::program::START)),
         due: row.due,
         abandoned: row.abandoned.is_some(),
     }

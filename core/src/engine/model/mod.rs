@@ -1,6 +1,7 @@
 //! Every order of events in small worlds of two workers and one or two runs, crashes at every point: leases, workflows in memory, eviction,
 //! wake-ups, signals and time-outs. The workers are the engine's own decisions; docs/internals/model.md says what is modelled and what is not.
 mod database;
+mod program;
 mod world;
 
 use std::collections::HashSet;
@@ -9,7 +10,8 @@ use std::sync::Mutex;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use self::database::Without;
-use self::world::{Budget, Program, Step, World, result};
+use self::program::{Program, result};
+use self::world::{Budget, Step, World};
 use crate::base::types::{ExecutionState, Kind, Status};
 
 /// No fair schedule of these worlds takes so many steps.
