@@ -14,7 +14,7 @@ COMMANDS = {
     "shop": (["python", "-c", "import shop.app, shop.orders; print(shop.app.app.title)"], "shop"),
     "postgres": (["postgres", "--version"], "postgres (PostgreSQL)"),
 }
-IMPORTS = {"worker": "currant.cli", "operator": "currant_operator.__main__", "shop": "shop.app", "postgres": "json"}
+IMPORTS = {"worker": "currant.cli", "operator": "currant_operator.app", "shop": "shop.app", "postgres": "json"}
 COMPILERS = ("cc", "gcc", "g++", "clang", "cargo", "rustc", "make")
 
 
