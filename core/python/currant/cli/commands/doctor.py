@@ -25,7 +25,7 @@ LONG_PREPARED = 60.0
 LONG_LOCK_WAIT = 5.0
 LONG_READY = 300.0
 LATE_SCHEDULE = 60.0
-LONG_UNSETTLED = 120.0
+LONG_UNFINISHED = 120.0
 
 # The age of a replication slot, in transactions (it has no time), from which on it keeps too many dead rows.
 OLD_SLOT = 1_000_000
@@ -203,9 +203,9 @@ def _schedules(facts: Facts) -> Found:
             yield f"{name} {shorten(schedule['last_outcome'], 200)}", "fix what it says; it is tried again by itself"
 
 
-def _unsettled(facts: Facts) -> Found:
+def _unfinished_definitions(facts: Facts) -> Found:
     for definition in facts["unsettled"]:
-        if definition["gated"] and definition["seconds"] >= LONG_UNSETTLED:
+        if definition["gated"] and definition["seconds"] >= LONG_UNFINISHED:
             yield (
                 f"the definition of {definition['function']} ({definition['owner']}) was not applied to the end "
                 f"{format_duration(definition['seconds'])} ago: nothing of that function starts",
@@ -223,7 +223,7 @@ CHECKS: dict[str, Callable[..., Found]] = {
     "queues": _queues,
     "unknown functions": _unknown_functions,
     "schedules": _schedules,
-    "definitions": _unsettled,
+    "definitions": _unfinished_definitions,
 }
 
 
