@@ -1,15 +1,16 @@
 //! Python's named tuples (`Call`, `Policy`, `NewExecution`) to the core's types.
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyTuple;
 
 use super::values::{FromPython, PythonType, to_id};
 use crate::base::types::{Call, Kind, NewExecution, Policy};
 
-/// A struct of the core from the NamedTuple that has the same fields: by their names, in any order.
-macro_rules! by_fields {
+/// A struct of the core from the NamedTuple that has the same fields in the same order: their names are compared once.
+macro_rules! named_tuple {
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl PythonType for $type {
             fn python_type() -> String {
@@ -19,19 +20,35 @@ macro_rules! by_fields {
 
         impl FromPython for $type {
             fn from_python(value: &Bound<'_, PyAny>) -> PyResult<$type> {
-                Ok($type { $($field: field(value, intern!(value.py(), stringify!($field)))?),* })
+                static COMPARED: AtomicBool = AtomicBool::new(false);
+                let tuple = value.cast::<PyTuple>()?;
+                if !COMPARED.load(Ordering::Relaxed) {
+                    compare_fields(tuple, &[$(stringify!($field)),*])?;
+                    COMPARED.store(true, Ordering::Relaxed);
+                }
+                let mut places = 0..;
+                Ok($type { $($field: field(tuple, places.next().unwrap_or_default(), stringify!($field))?),* })
             }
         }
     };
 }
 
-by_fields!(Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses });
-by_fields!(Call { kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers });
+named_tuple!(Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses });
+named_tuple!(Call { kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers });
+
+fn compare_fields(tuple: &Bound<'_, PyTuple>, names: &[&str]) -> PyResult<()> {
+    let fields: Vec<String> = tuple.getattr("_fields")?.extract()?;
+    if fields == names {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!("the extension expects the fields {names:?}, not {fields:?}")))
+}
 
 /// The error names the field, unless its value has said more.
-fn field<T: FromPython>(value: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<T> {
-    T::from_python(&value.getattr(name)?).map_err(|error| {
-        let py = value.py();
+fn field<T: FromPython>(tuple: &Bound<'_, PyTuple>, place: usize, name: &str) -> PyResult<T> {
+    let value = tuple.get_borrowed_item(place)?;
+    T::from_python(&value).map_err(|error| {
+        let py = tuple.py();
         if error.is_instance_of::<PyTypeError>(py) {
             PyTypeError::new_err(format!("{name}: {}", error.value(py)))
         } else {
