@@ -78,28 +78,18 @@ struct Row<'a> {
     item: &'a str,
 }
 
-fn text(what: &str, value: &str, longest: usize) -> std::result::Result<(), String> {
-    let length = value.chars().count();
-    if length == 0 || length > longest {
-        return Err(format!("{what} must have 1 to {longest} characters, not {length}"));
-    }
-    Ok(())
+/// A refusal is a message for the item, not an error of the whole call.
+fn said(checked: Result<()>) -> std::result::Result<(), String> {
+    checked.map_err(|error| error.to_string())
 }
 
-fn number(what: &str, value: Option<f64>, least: f64, most: f64) -> std::result::Result<(), String> {
-    match value {
-        Some(value) if !(least..=most).contains(&value) => {
-            Err(format!("{what} must be a number from {least} to {most}, not {value}"))
-        }
-        _ => Ok(()),
-    }
+fn number(what: &str, value: Option<impl Into<f64>>, range: limits::Range) -> std::result::Result<(), String> {
+    value.map_or(Ok(()), |value| said(range.check_as(what, value)))
 }
 
-fn above_zero(what: &str, value: Option<f64>) -> std::result::Result<(), String> {
+fn above_zero(what: &str, value: Option<f64>, range: limits::Range) -> std::result::Result<(), String> {
     match value {
-        Some(value) if !(value > 0.0 && value <= 1e10) => {
-            Err(format!("{what} must be more than 0 seconds, not {value}"))
-        }
+        Some(value) if !range.holds(value) => Err(format!("{what} must be more than 0 seconds, not {value}")),
         _ => Ok(()),
     }
 }
@@ -116,24 +106,19 @@ impl Item {
 
     fn check(&self) -> std::result::Result<(), String> {
         let retry = self.retry.clone().unwrap_or_default();
-        text("function", &self.function, 500)?;
-        text("owner", &self.owner, 1000)?;
-        self.queue.as_ref().map_or(Ok(()), |queue| text("queue", queue, 200))?;
-        number("priority", self.priority.map(f64::from), 0.0, 10.0)?;
-        above_zero("timeout", self.timeout)?;
-        above_zero("retention", self.retention)?;
-        number("retry.max_attempts", retry.max_attempts.map(f64::from), 1.0, 1e6)?;
-        number("retry.initial", retry.initial, 0.0, 1e10)?;
-        number("retry.multiplier", retry.multiplier, 1.0, 1e10)?;
-        number("retry.max_delay", retry.max_delay, 0.0, 1e10)?;
-        number("retry.jitter", retry.jitter, 0.0, 1.0)?;
-        number(
-            "max_worker_losses",
-            self.max_worker_losses.map(f64::from),
-            limits::MAX_WORKER_LOSSES.least,
-            limits::MAX_WORKER_LOSSES.most,
-        )?;
-        number("concurrency_limit", self.concurrency_limit.map(f64::from), 1.0, f64::from(i32::MAX))?;
+        said(limits::FUNCTION.check(&self.function))?;
+        said(limits::OWNER.check(&self.owner))?;
+        self.queue.as_ref().map_or(Ok(()), |queue| said(limits::QUEUE.check(queue)))?;
+        number("priority", self.priority, limits::PRIORITY)?;
+        above_zero("timeout", self.timeout, limits::TIMEOUT)?;
+        above_zero("retention", self.retention, limits::RETENTION)?;
+        number("retry.max_attempts", retry.max_attempts, limits::MAX_ATTEMPTS)?;
+        number("retry.initial", retry.initial, limits::RETRY_INITIAL)?;
+        number("retry.multiplier", retry.multiplier, limits::RETRY_MULTIPLIER)?;
+        number("retry.max_delay", retry.max_delay, limits::RETRY_MAX_DELAY)?;
+        number("retry.jitter", retry.jitter, limits::RETRY_JITTER)?;
+        number("max_worker_losses", self.max_worker_losses, limits::MAX_WORKER_LOSSES)?;
+        number("concurrency_limit", self.concurrency_limit, limits::CONCURRENCY_LIMIT)?;
         if self.input_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
             return Err("input_schema must be a JSON Schema: an object".into());
         }
