@@ -31,6 +31,7 @@ MACRO = re.compile(
     r'\bquery(?:_as|_scalar)?(?:_unchecked)?!\s*\(\s*(?:[\w:<>]+\s*,\s*)?(?:r(#*)"(.*?)"\1|"((?:[^"\\]|\\.)*)")',
     re.DOTALL,
 )
+VIEW = re.compile(r"^create or replace view currant\.(\w+)", re.MULTILINE)
 ESCAPE = re.compile(r"\\(\n\s*|.)", re.DOTALL)
 ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 
@@ -121,7 +122,15 @@ def schema() -> Iterator[str]:
     yield from texts(MIGRATIONS)
     yield "set check_function_bodies = off"  # a function may name one that comes later
     functions = texts(MIGRATIONS / "functions")
-    yield from sorted(functions, key=lambda text: "\ncreate or replace view " in f"\n{text}")
+    views = {found[1]: text for text in functions if (found := VIEW.search(text)) is not None}
+    yield from (text for text in functions if text not in views.values())
+    while views:  # a view comes after those that it names
+        yield views.pop(next(name for name in views if not any(names_view(views[name], other) for other in views)))
+
+
+def names_view(text: str, view: str) -> bool:
+    """Whether the text of another view names this one."""
+    return f"currant.{view} " in text and f"create or replace view currant.{view} " not in text
 
 
 def texts(directory: Path) -> list[str]:
