@@ -8,10 +8,7 @@ begin
         retry_max_delay, retry_jitter, non_retryable, max_worker_losses, concurrency_limit, suspended, retention, input_schema, input_hash, item)
     select n.function, n.owner, n.version, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
         n.retry_max_delay, n.retry_jitter, n.non_retryable, n.max_worker_losses, n.concurrency_limit, n.suspended, n.retention, n.input_schema, n.input_hash, n.item
-    from jsonb_to_record(p_item) n(function text, owner text, version integer, queue text, priority smallint, timeout double precision,
-        max_attempts integer, retry_initial double precision, retry_multiplier double precision, retry_max_delay double precision,
-        retry_jitter double precision, non_retryable text[], max_worker_losses integer, concurrency_limit integer, suspended boolean, retention double precision,
-        input_schema jsonb, input_hash text, item text)
+    from jsonb_populate_record(null::currant.definitions, p_item) n
     on conflict (function) do update set
         version = excluded.version, queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout,
         max_attempts = excluded.max_attempts, retry_initial = excluded.retry_initial, retry_multiplier = excluded.retry_multiplier,

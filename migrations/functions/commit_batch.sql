@@ -60,6 +60,7 @@ declare
     v_held_back boolean[];  -- calls whose children do not start at once
 begin
     if cardinality(f_ids) > 0 then
+        -- 1. Which rows this concerns: the workflows that end or start anew, the parents of what ends, the children to cancel.
         if not true = all (o_tasks) then
             -- Neither changes under our lease; under another's everything here is refused.
             select coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action in ('complete', 'fail', 'cancel')), '{}'),
@@ -83,6 +84,7 @@ begin
             parents := parents || array(
                 select p.parent_id from currant.executions p where p.id = any (cancelled) and p.parent_id is not null);
         end if;
+        -- 2. Locks and leases: what is refused, with all that follows from it.
         -- Everything that may be written, in id order: with the parents of what ends, which may have to be woken. A full join reads,
         -- and so locks, all of it.
         select coalesce(array_agg(f.id) filter (where f.id is not null and (
@@ -113,6 +115,7 @@ begin
         refused := refused || done;
         again := array(select u.id from unnest(again) u(id) where not u.id = any (refused));
 
+        -- 3. Children and detached executions.
         if cardinality(c_ids) > 0 then
             v_xid := currant.xid();
             v_rules := currant.rules(k_functions);
@@ -167,6 +170,7 @@ begin
             end if;
         end if;
 
+        -- 4. Steps, and outcomes of steps with the signals that they consume.
         if cardinality(s_runs) > 0 then
             insert into currant.steps (execution_id, epoch, key, kind, name, due_at, after_seq, status, payload, request, seq, clock,
                 finished_at)
@@ -190,6 +194,7 @@ begin
             where g.execution_id = d.run and g.ordinal = d.ordinal and not d.run = any (refused);
         end if;
 
+        -- 5. Progress: a run that made some is no poison suspect any more.
         if cardinality(p_ids) > 0 then
             update currant.executions e set
                 progress_lease = e.lease, suspect_losses = 0, loss_suspected = false, poison_suspect = false
@@ -197,6 +202,7 @@ begin
                 and (e.progress_lease is distinct from e.lease or e.loss_suspected);  -- once a lease
         end if;
 
+        -- 6. Outcomes of executions, then the numbers of outcomes that were delivered.
         if cardinality(o_ids) > 0 then
             update currant.executions e set
                 state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
@@ -239,7 +245,7 @@ begin
             update currant.signals g set consumed_by = null, consumed_epoch = null where g.execution_id = any (again);
         end if;
 
-        -- Steps given up, and whatever an ended run leaves behind, top-down.
+        -- 7. Cancels: steps that are no longer waited for, and what an ended run leaves behind, top-down.
         if cardinality(x_runs) > 0 then
             update currant.steps s set abandoned = x.seq from unnest(x_runs, x_epochs, x_keys, x_seqs, x_abandon) x(run, epoch, key, seq, abandon)
             where s.execution_id = x.run and s.epoch = x.epoch and s.key = x.key and s.seq is null and x.abandon and not x.run = any (refused);
@@ -262,7 +268,8 @@ begin
         if cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.cancel_rows(dropped) w;
         end if;
-        -- The parents that wait for what ended here and was not handed over, or for a step that the cancel ended at once.
+        -- 8. Wakes: parents, executions that await a permit, workers that sleep.
+        -- The runs that wait for what ended here and was not delivered, or for a step that the cancel ended at once.
         if cardinality(f_parents || parents || dropped) > 0 then
             news := dropped || array(
                 select u.id from unnest(o_ids, o_actions, o_runs) u(id, action, run)
@@ -291,6 +298,7 @@ begin
             return next;
         end if;
     end if;
+    -- 9. The claim.
     if q_limit > 0 then
         return query select case when r.id is null then 'slow' else 'claimed' end, null::text, null::uuid, r.id, r.*
             from currant.claim(p_worker, q_queues, q_limit, q_poison_suspect) r;

@@ -1,5 +1,5 @@
 -- Keeps what a worker's code says of its functions (currant.functions), once it is known. p_code: a hash of that. Nothing is written where
--- that is there already, so that of ten workers that start at once nine only look; rows are taken in order, so that none waits in a circle.
+-- that is there already, so that of ten workers that start at once nine only read; rows are written in order, so that none waits in a circle.
 -- The values of older versions of the code are deleted, if no worker has those versions any more.
 create or replace function currant.declare_functions(p_worker uuid, p_code text, p_build text, p_functions jsonb) returns void language plpgsql
 set enable_seqscan = off set jit = off as $$
@@ -7,13 +7,10 @@ declare
     v_names text[] := array(select f.value ->> 'function' from jsonb_array_elements(p_functions) f);
     v_returns boolean := not currant.is_live(p_code, p_worker);
 begin
-    insert into currant.functions as f (function, code, build, kind, queue, priority, timeout, max_attempts, retry_initial, retry_multiplier,
-        retry_max_delay, retry_jitter, non_retryable, max_worker_losses)
-    select n.function, p_code, p_build, n.kind, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
-        n.retry_max_delay, n.retry_jitter, n.non_retryable, n.max_worker_losses
-    from jsonb_to_recordset(p_functions) n(function text, kind text, queue text, priority smallint, timeout double precision,
-        max_attempts integer, retry_initial double precision, retry_multiplier double precision, retry_max_delay double precision,
-        retry_jitter double precision, non_retryable text[], max_worker_losses integer)
+    -- An item has the columns of the table, by name.
+    insert into currant.functions as f
+    select n.* from jsonb_array_elements(p_functions) item(value) cross join lateral jsonb_populate_record(null::currant.functions,
+        item.value || jsonb_build_object('code', p_code, 'build', p_build, 'registered_at', clock_timestamp())) n
     -- The hash says that the rest is the same. After a roll-back it is there, and no longer the last that came.
     where not exists (select 1 from currant.functions o where o.function = n.function and o.code = p_code
         and not (v_returns and exists (

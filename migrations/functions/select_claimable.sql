@@ -46,6 +46,7 @@ begin
     from currant.workers w where w.id = p_worker and w.stopped_at is null and not w.pod_gone for key share skip locked;
     if not found then return; end if;
     for round in 1..10 loop
+        -- 1. Lock the definitions with a limit whose executions wait, then count their free permits.
         if v_awaiting then
             select coalesce(array_agg(g.function), '{}') into v_functions from currant.awaiting_functions(p_queues, p_limit) g where g.free > 0;
             if round = 1 then
@@ -60,12 +61,13 @@ begin
             where g.free > 0 and g.function = any (v_functions) and (not g.limited or g.function = any (v_locked));
         end if;
         v_ids := '{}'; v_started := '{}'; v_permitless := '{}';
+        -- 2. Select, queue by queue.
         for pass in 1..2 loop
             foreach lane in array p_queues loop
                 v_want := p_limit - cardinality(v_ids);
                 exit when v_want <= 0;
                 if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
-                if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 and cardinality(m_xids) > 0 then
+                if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 and cardinality(m_xids) > 0 then  -- from the cursors
                     v_place := 11 * (array_position(p_queues, lane) - 1);
                     select coalesce(array_agg(q.id), '{}') into v_more from (
                         select c.id from generate_series(10, 0, -1) level(priority) cross join lateral (
@@ -86,14 +88,14 @@ begin
                                 order by e.ready_xid, e.id limit v_want for update skip locked) beyond
                         ) c limit v_want
                     ) q;
-                elsif cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then
+                elsif cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then  -- from the first, as mostly
                     select coalesce(array_agg(q.id), '{}') into v_more from (
                         select e.id from currant.ready_executions e
                         where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
                             and not e.id = any (v_ids)
                         order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                     ) q;
-                else
+                else  -- with limits: what is ready, and what has a free permit, in one order
                     select coalesce(array_agg(q.id) filter (where not q.needs_permit), '{}'), coalesce(array_agg(q.id) filter (where q.needs_permit), '{}'),
                         coalesce(array_agg(q.function) filter (where q.awaiting_permit), '{}')
                     into v_more, v_more_permitless, v_more_started from (
@@ -127,10 +129,12 @@ begin
             end loop;
             exit when v_lanes = 1;
         end loop;
+        -- 3. What should await a permit is moved apart, and the selection is made again.
         exit when cardinality(v_permitless) = 0;
         perform currant.await_permits(v_permitless, p_queues);
         v_awaiting := true;
     end loop;
+    -- 4. One poison suspect.
     if v_poison_suspect and cardinality(v_ids) < p_limit then
         v_ids := v_ids || array(
             select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (

@@ -72,7 +72,7 @@ pub async fn migrate_as_json(conn: &mut Conn) -> Result<Vec<u8>> {
 /// The functions of this build, unless a newer release has been here: its pods call what it has made.
 async fn create_functions(scope: &mut Scope<'_>, rights: &Rights, version: i32) -> Result<Migrated> {
     let there = FunctionSet::read(scope).await?;
-    if let Some(there) = there.as_ref().filter(|there| there.is_newer()) {
+    if let Some(there) = there.as_ref().filter(|there| version > SCHEMA_VERSION || there.is_newer()) {
         return Ok(Migrated { version, newer: Some(there.release.clone()), ..Migrated::default() });
     }
     if there.is_some_and(|there| there.digest == FunctionSet::ours().digest) {
@@ -184,7 +184,9 @@ pub async fn check_schema(conn: &mut Conn) -> Result<i32> {
         )));
     }
     match functions {
-        Some(there) if there.is_newer() || there.digest == FunctionSet::ours().digest => Ok(version),
+        Some(there) if version > SCHEMA_VERSION || there.is_newer() || there.digest == FunctionSet::ours().digest => {
+            Ok(version)
+        }
         Some(there) => Err(Error::SchemaMismatch(format!(
             "the database's functions are those of Currant {}, this Currant ({}) has others: run `currant migrate`",
             there.release,
