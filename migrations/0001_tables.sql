@@ -177,8 +177,8 @@ create table currant.workers (
     pod_uid text,
     pod_gone boolean not null default false, -- its pod is no more: it does not come back, even if its process lives a little longer
     end_reason text,                       -- why its pod ended: OOMKilled Evicted NodeLost Preempted Deleted Error
-    drain_asked_at timestamptz,            -- whoever sizes the pool wants it to take nothing more; null: not
-    claims boolean not null default true   -- false: no worker, but somebody who wants to be woken like one
+    drain_asked_at timestamptz,            -- when the operator asked it to claim nothing more; null: it did not
+    claims boolean not null default true   -- false: no worker, but a client that is notified like one
 );
 create index workers_pod on currant.workers (pod_uid) where pod_uid is not null and stopped_at is null;
 

@@ -60,7 +60,7 @@ create table currant.queue_retentions (
     updated_at timestamptz not null default clock_timestamp()
 );
 
--- When runs past their retention were last deleted; whoever locks the row does it.
+-- When runs past their retention were last deleted; the worker that locks the row does it.
 create table currant.upkeep (
     one boolean primary key default true check (one),
     swept_at timestamptz not null,
@@ -92,7 +92,7 @@ create table currant.schedules (
     suspended boolean not null,
     definition_suspended boolean not null, -- with its whole definition
     next_fire_at timestamptz,              -- null: its cron expression has no time to come
-    due_at timestamptz,                    -- when a worker looks at it: next_fire_at, later after a failure
+    due_at timestamptz,                    -- when a worker tries it: next_fire_at, later after a failure
     last_fire_at timestamptz,              -- the last fire time that started a run
     last_outcome text,                     -- of the last fire times: what was started, skipped or failed, and why
     missed bigint not null default 0,      -- fire times that started no run as they were too old, or as only the last was caught up

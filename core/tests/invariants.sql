@@ -16,12 +16,12 @@ alter table currant.executions
     add constraint terminal_has_an_end check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
     add constraint completed_has_a_result check ((state = 'completed') = (result is not null)),
     add constraint failed_has_an_error check (state <> 'failed' or error is not null),
-    add constraint held_is_suspended check (not incompatible or (state = 'suspended' and refused_builds is not null)),
+    add constraint incompatible_is_suspended check (not incompatible or (state = 'suspended' and refused_builds is not null)),
     add constraint delivered_once_ended check (seq is null or (clock is not null and state in ('completed', 'failed', 'cancelled'))),
-    add constraint only_what_has_not_started_is_parked
+    add constraint only_what_has_not_started_awaits_a_permit
         check (not awaiting_permit or (defined and state = 'pending' and run_at is null and not poison_suspect and not has_permit));
 
--- A row that becomes ready carries the transaction that made it ready: a claim that goes on from a cursor finds it by that.
+-- What becomes ready carries the transaction that made it so: a claim that goes on from a cursor finds it by that.
 create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
 begin
     if new.ready_xid <> currant.xid() then

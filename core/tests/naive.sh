@@ -3,8 +3,9 @@
 # text, what takes its place) and names a test that must fail then. Needs WORKFLOWS_TEST_DATABASE_URL; run it after a change of the SQL.
 cd "$(dirname "$0")/.." || exit 1
 failed=0
-cargo test --locked --quiet --test store --no-run || exit 1
-tests=$(cargo test --locked --quiet --test store -- --list --format terse | sed -n 's/: test$//p')
+# The binary itself: cargo would look for changes before each of them.
+binary=$(cargo test --locked --test store --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+tests=$("$binary" --list --format terse | sed -n 's/: test$//p')
 while IFS=';' read -r what file test naive; do
     [ -n "$what" ] || continue
     named=$(grep "^$file::.*$test" <<<"$tests")
@@ -14,7 +15,7 @@ while IFS=';' read -r what file test naive; do
         continue
     fi
     # shellcheck disable=SC2086  # one name, or several
-    output=$(CURRANT_TEST_NAIVE=$naive RUST_BACKTRACE=0 timeout 60 cargo test --locked --quiet --test store -- --exact $named 2>&1)
+    output=$(CURRANT_TEST_NAIVE=$naive RUST_BACKTRACE=0 timeout 60 "$binary" --exact $named 2>&1)
     passed=$?
     if ! grep -q "running [1-9]" <<<"$output"; then
         echo "OUT OF DATE  $what: no test of $file ran"

@@ -1,4 +1,4 @@
--- Everything below these executions, by way of the index of steps.
+-- All executions below these, by way of the index of steps.
 create or replace function currant.below(p_ids uuid[]) returns table (top uuid, id uuid, finished boolean) language sql stable as $$
     with recursive tree as (
         select p.id as top, p.id, true as finished, false as is_below from unnest(p_ids) p(id)

@@ -1,5 +1,5 @@
--- Cancels executions that are not finished: a task, or a workflow that never started, ends at once (the lease grows, so its
--- worker's write is refused); a started workflow is asked. The caller has locked the rows.
+-- Cancels executions that are not finished. A task, or a workflow that never started, ends at once: the lease grows, so its worker's write is refused.
+-- A workflow that has started is asked. The caller has locked the rows.
 create or replace function currant.cancel_rows(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

@@ -1,14 +1,19 @@
--- One worker's writes, all or nothing but for what its leases no longer cover. Idempotent: after a lost reply the same call
--- may be made again. Rows of the answer: tag 'refused' (id), 'worker' and 'queue' (whom to wake after the commit), 'since' (`lease`:
--- this transaction, whose wakes they are), 'claimed', 'slow' (`lease`: microseconds that it took to find what is claimed, if that was long),
--- 'postponed' (id: a child that was to be eager is pending, since its definition has it wait, or run otherwise than its call says).
+-- Writes what one worker has, all or nothing, but for what its leases no longer cover. After a lost reply the same call may be made again.
+-- The rows of the answer, by `tag`:
+--   refused    `ref` is an execution whose lease is lost: nothing of it was written
+--   postponed  `ref` is a child that was to be eager and is pending, since its definition has it wait, or run otherwise than its call says
+--   worker     to be notified after the commit: `worker_id`, about the execution `ref`
+--   queue      workers that sleep on `queue_name` are to be notified after the commit
+--   since      `lease` is this transaction, which made things ready in these queues
+--   claimed    the other columns are the claimed execution
+--   slow       `lease`: microseconds that it took to find what is claimed, if that was long
 --
--- f_: the executions written for, with their leases; f_parents the runs that wait for them (locked, perhaps woken)
--- c_: children and detached executions to insert; what many have in common comes once in k_, c_calls is the place there
+-- f_: the executions under whose leases it writes; f_parents: the runs that wait for them (locked, perhaps woken)
+-- c_: children and detached executions to insert; what many have in common comes once, in k_: c_calls is the index there, from 1 on
 -- s_: steps to insert; the payload of a verb and of a detached start is its request
 -- d_: outcomes of steps                                  v_: outcomes of children, recorded before, now delivered
--- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: of a task whose parent, if it
---     has one, is in f_parents; where that is not known, it is looked up. A suspended run is pending at
+-- o_: outcomes of executions of this worker: complete fail cancel retry handback suspend hold. o_tasks: it is a task, and its parent,
+--     if it has one, is in f_parents; where that is not known, it is read. A suspended run is pending at
 --     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is any news for it (has_news)
 -- x_: steps no longer waited for                         p_: runs that made progress
 create or replace function currant.commit_batch(
@@ -160,7 +165,7 @@ begin
                 offset 0) k on k.place = c.call
             left join unnest(v_rules) d on d.function = k.function
             cross join lateral (select c.eager and k.held_back is not true as eager) go
-            -- Only whoever has the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
+            -- Only the holder of the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
             -- conflict` would probe each index first, and write each row twice into the log.
             where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
             if cardinality(v_rules) > 0 then  -- read from what is there: this batch may have been written before

@@ -1,7 +1,6 @@
--- One run goes one step further: a task that ended here is handed to it, and the next one starts here. What commit_batch does for
--- one outcome and one child, at a fifth of what its arrays cost. Gives false, and has written nothing, wherever that is not all
--- there is to it (a lease is lost, it was written before, the next step has to wait, or somebody awaits the permit of the one that
--- ended): then it is for commit_batch.
+-- Takes one run one step further: a task that ended here is delivered to it, and the next task starts here. It does what commit_batch does for one
+-- outcome and one child, at a fifth of the cost of its arrays. It writes nothing and gives false wherever more is to be done: a lease is lost, the
+-- step was written before, the next step has to wait, or an execution awaits the permit of the one that ended. Then commit_batch is to be called.
 create or replace function currant.commit_step(
     p_worker uuid, p_run uuid, p_lease bigint, p_seq bigint, p_clock bigint,
     d_id uuid, d_lease bigint, d_completed boolean, d_payload bytea,

@@ -1,4 +1,4 @@
--- The rest of both: where there are definitions, or keys.
+-- Enqueues where there are definitions or idempotency keys: what create_execution and create_executions leave to it, with their arguments.
 create or replace function currant.create_by_rules(
     p_rules currant.rule[], p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
     k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],

@@ -1,5 +1,4 @@
--- Enqueues one execution, as most enqueues do: what create_executions does for many, where its plan has a third of the nodes and nothing
--- goes through arrays.
+-- Enqueues one execution, as most enqueues do. It does what create_executions does for many, with a third of the plan's nodes and without arrays.
 create or replace function currant.create_execution(
     p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
     p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,

@@ -1,12 +1,12 @@
 -- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many items have in common comes once, in the
--- k_ arrays: p_calls is the index there, from 1 on, of what each item calls. p_keys is empty where nobody has a key; keys are taken in order, so that
+-- k_ arrays: p_calls is the index there, from 1 on, of what each item calls. p_keys is empty where no item has a key; keys are taken in order, so that
 -- two callers with the same keys do not deadlock.
 -- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. The rest is overruled by its definition.
 -- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
 -- definition has another one nothing is stored and that schema is given instead of an id.
 --
--- An execution that is there already is passed over by `not exists` (offset 0: never a join that reads all there is), and not by `on conflict`, which would write each row twice into the log (once more to
--- confirm it). A caller that makes the same call while the first is under way gets a unique violation, and makes it again.
+-- An execution that is there already is passed over by `not exists` (offset 0: never a join that reads all there is), and not by `on conflict`, which
+-- would write each row twice into the log (once more to confirm it). A caller that makes the same call while the first is under way gets a unique violation, and makes it again.
 --
 -- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
 -- as they were asked for, one row without an ordinal. `notified` (only with p_notify): workers that sleep were notified by this very

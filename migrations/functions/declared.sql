@@ -1,6 +1,7 @@
--- The values of a function in the code. While several versions of it live, as in a roll-out, the one counts whose workers came last: the new one
--- from its first worker on, and the old one again after a roll-back, since its workers come anew or are the only ones. A worker that restarts while
--- others of its code live changes nothing, so two versions do not take turns. With none alive it is the one that came last. Null: nobody has ever registered the function.
+-- What the code says of a function. While several versions of the code are alive, as in a roll-out, the version counts whose workers came last: the
+-- new one from its first worker on, and the old one again after a roll-back, since its workers come anew or are the only ones. A worker that restarts
+-- while others of its code are alive changes nothing, so two versions do not take turns. If none is alive, the version counts that came last. Null:
+-- no worker has ever registered the function.
 create or replace function currant.declared(p_function text) returns currant.functions language sql stable
 set enable_seqscan = off set jit = off as $$
     select f from currant.functions f where f.function = p_function

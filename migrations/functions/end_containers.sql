@@ -1,5 +1,6 @@
--- As end_pods, where a container ended and the pod goes on with another: what ran before `p_ended` (microseconds) in these pods is gone.
--- A worker that has begun since is left alone. A successor that was quicker (register_worker) has had it taken over already, without a reason.
+-- Ends workers as end_pods does, where a container ended and its pod goes on with another: what ran before `p_ended` (microseconds) in these pods is
+-- gone. Workers that began later are left alone. If a successor registered first (register_worker), its predecessor was taken over already,
+-- without a reason.
 create or replace function currant.end_containers(p_pod_uids text[], p_reasons text[], p_ended bigint[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

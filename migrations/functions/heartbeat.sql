@@ -1,7 +1,7 @@
--- One statement for a beating heart: says so, releases incompatible runs that this build may fit, peeks for ready work and the next due
--- times of work and of schedules, and gives what the database believes to be running here, and whether whoever sizes the pool wants it
--- to drain. Known = false: this worker was declared dead.
--- p_ids: which of these are running here, instead of all; and it does not peek for what is simply ready. For a worker that claims by
+-- A worker's heartbeat, in one statement: notes that it is alive, makes ready what is due, releases incompatible runs that this build may fit, and
+-- gives whether there is ready work, the next due times of work and of schedules, what runs here according to the database, and whether the worker
+-- is asked to drain. `known` is false when this worker was declared dead.
+-- p_ids: the answer tells which of these run here, instead of all that run here, and not whether something is ready. For a worker that claims by
 -- cursors (claim_from_cursor): the index entries that its claims skip are not walked here either.
 create or replace function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
@@ -43,7 +43,7 @@ begin
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.incompatible
         order by e.run_at limit 1) first;
-    -- Schedules belong to no queue: whoever is there first fires them.
+    -- Schedules belong to no queue: the first worker that sees one due fires it.
     sweep_due := known and not p_draining
         and (exists (select 1 from currant.definitions d where d.retention is not null) or exists (select 1 from currant.queue_retentions))
         and exists (select 1 from currant.upkeep u where u.swept_at < clock_timestamp() - interval '1 minute');

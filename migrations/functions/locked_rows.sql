@@ -1,4 +1,4 @@
--- On which of these executions' rows somebody holds a lock at this moment; of `p_ending` ones, also on a row of an unfinished child. A
+-- Those of these executions on whose rows a session holds a lock at this moment; for p_ending ones, also on the row of an unfinished child. It is a
 -- function, since the role of workers has no right to lock rows itself.
 create or replace function currant.locked_rows(p_ids uuid[], p_ending uuid[]) returns setof uuid language sql as $$
     with touched as (

@@ -1,9 +1,8 @@
--- The attempts of a worker end with it, and their executions are ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the
--- worker's row.
--- p_suspects: what it ran may have killed it. The suspects are the attempts that were executing: tasks, and workflows without progress under
--- this lease. One that ran alone, or as the only poison suspect, is the culprit: that is one of the losses that max_worker_losses limits, and the one
--- after so many ends it as WorkerLost. If there are several, each is a poison suspect from the second such loss on (from the first if it
--- may have but one such loss), and so runs apart from its like, until one is caught or all are cleared.
+-- Ends a worker: what it ran is ready again, at no cost. Suspended runs hold no lease and are not touched. The caller has locked the worker's row.
+-- p_suspects: what it ran may have killed it. The suspects are the attempts that were executing: tasks, and workflows without progress under this
+-- lease. A suspect that ran alone, or as the only poison suspect, is the culprit: its loss counts against max_worker_losses, and the loss after that
+-- number ends it as WorkerLost. If there are several suspects and no culprit, each becomes a poison suspect at its second such loss (at the first if
+-- its max_worker_losses is 1), and so runs apart from its like until one is caught or all are cleared.
 -- With max_worker_losses = 0 any loss ends it, whatever caused the loss: it may have begun, and must not begin twice.
 create or replace function currant.lose_worker(p_worker uuid, p_suspects boolean)
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql

@@ -1,5 +1,6 @@
--- Counts by index: history does not slow it. `ready` is claimable now, `delayed` later (its time has not come, or a retry waits),
--- `blocked` awaits a permit, and its function has none free (concurrency limit, suspended).
+-- The counts of each queue, for people and dashboards; a stable view. It counts by index, so history does not slow it. `ready` is claimable now,
+-- `delayed` later (its time has not come, or a retry waits), `blocked` awaits a permit, and its function has none free (concurrency limit, suspended).
+-- `held` are incompatible runs.
 create or replace view currant.queue_stats as
 with waiting as (
     select e.queue, count(*) as number, currant.free_permits(e.function, count(*)) as open, min(e.ready_at) as oldest

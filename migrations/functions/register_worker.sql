@@ -17,7 +17,7 @@ begin
         timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null,
         pool = excluded.pool, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid
         where not w.pod_gone;
-    -- A pod has one worker: whoever was here before us has died, however fresh its last heartbeat is. Only a new worker says so:
+    -- A pod has one worker: the one that was here before has died, however fresh its last heartbeat is. Only a new worker says so:
     -- one that registers again may itself have been declared dead by mistake, and two would do it to each other for ever.
     if v_new and p_pod_uid is not null then
         v_before := array(

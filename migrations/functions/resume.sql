@@ -1,4 +1,4 @@
--- Wakes runs by hand: a suspended one becomes ready, one in a worker's memory looks again.
+-- Wakes workflows by hand: a suspended one becomes ready, one in a worker's memory is checked again.
 create or replace function currant.resume(p_ids uuid[]) returns table (id uuid, queue text, worker_id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$
 begin

@@ -1,4 +1,4 @@
--- Signals. `status`: ok, unknown, finished. Ordered by a counter that is taken under the run's row lock (rule m).
+-- Sends a signal, numbered by a counter that grows under the lock on the run's row (rule m). `status`: ok, unknown, finished.
 create or replace function currant.signal_send(p_id uuid, p_name text, p_payload bytea, p_dedup_key text)
 returns table (status text, queue text, worker_id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

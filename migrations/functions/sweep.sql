@@ -1,6 +1,6 @@
--- Deletes runs that ended longer ago than the retention of their function, or else of their queue, says, each with its whole tree, at
--- most p_limit of either kind. Nothing with p_begin unless a minute has passed since it was last begun, by whomever. Of what somebody has
--- locked a part, the whole tree, and what still has something unfinished below it, is left for another time. `more`: there is more to do now.
+-- Deletes runs, each with its whole tree, that ended longer ago than the retention of their function or else of their queue: at most p_limit of either
+-- kind. With p_begin it does nothing unless a minute has passed since any worker last began. A tree that is locked in part, or has something
+-- unfinished in it, is left for another time. `more`: there is more to do now.
 create or replace function currant.sweep(p_limit integer, p_begin boolean, out deleted integer, out more boolean) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 declare
@@ -41,7 +41,7 @@ begin
     select coalesce(array_agg(b.top), '{}'), coalesce(array_agg(b.id), '{}') into v_tops, v_below from currant.below(v_roots) b;
     v_steps := array(select e.id from currant.executions e where e.id = any (v_below) for update skip locked);
     v_kept := array(select distinct b.top from unnest(v_tops, v_below) b(top, id) where not b.id = any (v_steps));
-    -- A transaction that has a key locked may want its execution next: keys come first in the order of locks, so this waits for none.
+    -- A session that has a key locked may want its execution next: keys come first in the order of locks, so this waits for none.
     v_keyed := array(select k.execution_id from currant.idempotency_keys k where k.execution_id = any (v_roots) for update skip locked);
     v_kept := v_kept || array(
         select k.execution_id from currant.idempotency_keys k

@@ -1,8 +1,8 @@
--- The second statement after a commit (rule e): whoever sleeps on these queues past something that is there by now looks
--- again, and these workers look at these executions. Decided in a snapshot taken after that commit, so a worker that
--- committed its flag (heartbeat) before it looked is always seen; one that is awake costs no notification.
--- p_since: the first of the transactions that this is about (currant.xid). What earlier ones made ready is not looked for, so that the
--- index entries of what has been claimed long ago, and cannot be removed while somebody's old snapshot sees them, are not walked.
+-- Notifies, in a second statement after a commit (rule e): workers that sleep on these queues past something that is there by now check again, and
+-- p_workers check the executions p_ids. It decides in a snapshot taken after that commit, so it always sees a worker that committed `sleep_until`
+-- (heartbeat) before it checked; a worker that is awake costs no notification.
+-- p_since: the first of the transactions that this is about (currant.xid). What earlier ones made ready is not read, so that it does not walk over
+-- index entries of what was claimed long ago, which cannot be removed while an old snapshot sees them.
 create or replace function currant.wake(p_queues text[], p_workers uuid[], p_ids uuid[] default '{}', p_since bigint default null)
 returns void language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -10,8 +10,8 @@ declare
     v_asleep uuid[] := '{}';
     v_ready text[];  -- the queues where something is to be had now
 begin
-    -- One question a statement, so that nobody pays for those that do not come up. Who is asleep comes first: whoever falls
-    -- asleep after that looks after that as well.
+    -- One question a statement, so that none is paid for that does not come up. The workers that sleep come first: one that falls
+    -- asleep after that checks after that as well.
     if cardinality(p_queues) > 0 then
         v_asleep := array(select w.id from currant.workers w
             where w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null);

@@ -1,4 +1,4 @@
--- Parents of these finished executions that still wait for them, in the same epoch: their wakes grow, a suspended one becomes ready.
+-- Wakes the parents of these finished executions that still wait for them, in the same epoch.
 create or replace function currant.wake_parents(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$

@@ -1,5 +1,6 @@
--- Wakes these runs, if they have not finished: their wakes grow (rule c), and one that is suspended becomes ready, unless no build fits its history.
--- p_signals: how many signals were sent to each. The caller has locked the rows. This is the one place where a waiting run becomes pending because something has come for it.
+-- Wakes these runs, if they have not finished: their wakes grow (rule c), and a suspended one becomes ready, unless it is incompatible. This is the one
+-- place where a waiting run becomes pending because something has come for it. p_signals: how many signals were sent to each. The caller has locked
+-- the rows.
 create or replace function currant.wake_runs(p_ids uuid[], p_signals integer default 0) returns table (id uuid, queue text, worker_id uuid) language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 begin
