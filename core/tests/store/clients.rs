@@ -135,6 +135,9 @@ async fn signals_sent_at_once_get_numbers_of_their_own() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let id = enqueue(&mut conn, Kind::Workflow, "q").await;
+    // All of them are under way before the first can write.
+    let mut holder = database.connect().await;
+    run(&mut holder, format!("begin; select 1 from currant.executions where id = '{id}' for update")).await;
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let mut conn = database.connect().await;
@@ -144,6 +147,8 @@ async fn signals_sent_at_once_get_numbers_of_their_own() {
             }
         });
     }
+    until_so_many_wait(&mut conn, 8).await;
+    run(&mut holder, "commit".into()).await;
     while let Some(sent) = senders.join_next().await {
         sent.unwrap();
     }

@@ -98,9 +98,14 @@ pub async fn text(conn: &mut Conn, sql: &str) -> String {
 
 /// Returns when somebody waits for a lock in this database.
 pub async fn until_one_waits(conn: &mut Conn) {
-    let waiting =
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    while text(conn, waiting).await == "0" {
+    until_so_many_wait(conn, 1).await;
+}
+
+pub async fn until_so_many_wait(conn: &mut Conn, sessions: usize) {
+    let waiting = format!(
+        "select count(*) >= {sessions} from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    );
+    while text(conn, &waiting).await != "true" {
         tokio::task::yield_now().await;
     }
 }
