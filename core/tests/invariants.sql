@@ -21,7 +21,7 @@ alter table currant.executions
     add constraint only_what_has_not_started_awaits_a_permit
         check (not awaiting_permit or (defined and state = 'pending' and run_at is null and not poison_suspect and not has_permit));
 
--- What becomes ready carries the transaction that made it so: a claim that goes on from a cursor finds it by that.
+-- An execution that becomes ready carries the transaction that made it so: a claim that goes on from a cursor finds it by that.
 create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
 begin
     if new.ready_xid <> currant.xid() then
