@@ -175,7 +175,7 @@ def test_a_live_run_compares_nothing() -> None:
     assert engine.result == [None, None]
 
 
-def test_a_run_that_failed_by_its_code_goes_on_with_mended_code() -> None:
+def test_a_run_that_failed_by_its_code_goes_on_with_fixed_code() -> None:
     """`currant retry`: all that is recorded is made again, and behind the last outcome more than that."""
 
     async def broken() -> Any:
