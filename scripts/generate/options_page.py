@@ -15,8 +15,11 @@ HEAD = """# Options of tasks, workflows and calls
 
 `@task(...)` and `@workflow(...)` take the options of the first table, `fn.options(...)` those of both. Where the last
 column says so, an option of `fn.options(...)` outranks the function's definition. The definition outranks the
-decorator, and the decorator outranks the settings. In SQL, `currant.enqueue` takes the same names in `options` (but
-for `connection`), with durations in seconds.
+decorator, and the decorator outranks the settings. In SQL, `currant.enqueue` takes the same names in `options`
+(except `connection`), with durations in seconds.
+
+The decorators also take `name`, the registered name ([functions.md](../use/functions.md)), and `@workflow` takes
+`version`, the version of its code, and `replay_check` ([engine.md](../internals/engine.md)). `non_retryable` is a field of `Retry` ([retries.md](../use/retries.md)).
 """
 ROW = "| `{name}` | {type} | {about} | {outranks} |"
 

@@ -101,7 +101,8 @@ class DeclaredOptions(TypedDict, total=False):
     queue: Annotated[
         str | None,
         Option(
-            "Where workers look for it. Default: as a step the workflow's queue, else `default`.",
+            "The queue in which the execution waits. Default: for a step of a workflow the workflow's queue, otherwise "
+            "`default`.",
             lambda value: text(value, "queue", limits.QUEUE_CHARACTERS),
             bit=1,
         ),
@@ -109,7 +110,7 @@ class DeclaredOptions(TypedDict, total=False):
     priority: Annotated[
         int,
         Option(
-            "Higher goes first, within a queue. Default: 5.",
+            "An execution with a higher priority starts first, within a queue. Default: 5.",
             lambda value: whole_number(value, "priority", limits.PRIORITY),
             bit=2,
             none="refused",
@@ -118,8 +119,9 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: Annotated[
         float | timedelta | Default | None,
         Option(
-            "The longest time of one attempt, of a workflow from its first start on: seconds or a timedelta; None: no "
-            "limit. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, of a workflow `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
+            "The longest time that one attempt of a task may take, and a workflow from its first start to its end: "
+            "seconds or a timedelta, or None for no time-out. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, for a workflow "
+            "`WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
             lambda value: seconds(value, "timeout", limits.TIMEOUT),
             bit=4,
             none="value",
@@ -128,22 +130,24 @@ class DeclaredOptions(TypedDict, total=False):
     retry: Annotated[
         Retry | None,
         Option(
-            "When a failed attempt is tried again, as a `Retry(...)`; not together with `retries`. Default: "
-            "`WORKFLOWS_DEFAULT_RETRIES`, of a workflow none (a replay would fail alike).",
+            "A `Retry(...)`: how often and when a failed attempt is tried again, and for which exceptions it is not "
+            "(`non_retryable`); not together with `retries`. Default: `WORKFLOWS_DEFAULT_RETRIES`; for a workflow no "
+            "retry, because a replay would fail in the same way.",
             _retry,
             bit=8,
         ),
     ]
     retries: Annotated[
         int | None,
-        Option("Attempts after the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8),
+        Option("The number of attempts after the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8),
     ]
     max_worker_losses: Annotated[
         int | None,
         Option(
-            "An attempt that is lost with its worker costs no retry. After so many lost workers that only this call "
-            "can have killed, the next one fails it as `WorkerLost`. 0: it is not started again after any is lost, "
-            "which with `retries=0` makes at most once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
+            "How many lost workers, which only this execution can have killed, are allowed: with the next one it "
+            "fails as `WorkerLost`. An attempt that is lost with its worker costs no retry. With 0 the execution is "
+            "not started again after any worker that ran it is lost; together with `retries=0` it then runs at most "
+            "once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
             lambda value: whole_number(value, "max_worker_losses", limits.MAX_WORKER_LOSSES),
             bit=16,
         ),
@@ -156,19 +160,19 @@ class CallOptions(DeclaredOptions, total=False):
     delay: Annotated[
         float | timedelta | None,
         Option(
-            "It becomes ready after so long: seconds or a timedelta; not together with `run_at`.",
+            "The execution becomes ready after this time: seconds or a timedelta; not together with `run_at`.",
             lambda value: seconds(value, "delay", limits.DELAY._replace(least=0)),
         ),
     ]
     run_at: Annotated[
         datetime | None,
-        Option("It becomes ready then: a datetime with a time zone; not together with `delay`.", _run_at),
+        Option("The execution becomes ready at this datetime, which has a time zone; not together with `delay`.", _run_at),
     ]
     idempotency_key: Annotated[
         str | None,
         Option(
-            "Unique per function while an execution with it exists that is not failed or cancelled: a second enqueue "
-            "gives a handle on the first.",
+            "Unique per function while an execution with this key exists that is not failed or cancelled: a second "
+            "enqueue with it returns a handle on the first execution.",
             lambda value: text(value, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARACTERS),
         ),
     ]
