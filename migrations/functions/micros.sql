@@ -1,4 +1,4 @@
--- A point in time as microseconds since 1970. It is stable, as what it calls is: the planner puts a function in line only if it promises no more
--- than its body keeps.
+-- A point in time as microseconds since 1970. It is declared stable, as extract() of a timestamptz is: the planner inlines a function only if it
+-- is not declared less volatile than what its body calls.
 create or replace function currant.micros(at timestamptz) returns bigint language sql stable parallel safe as
 $$ select (extract(epoch from at) * 1000000)::bigint $$;

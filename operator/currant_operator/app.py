@@ -122,7 +122,7 @@ class Operator:
             await self._reconciler.reconcile(key)
 
     async def _end(self, work: asyncio.Task[None]) -> None:
-        """Finish what is being reconciled, give the lease back, close everything."""
+        """Finish the reconcile under way (as leader, within `STOP_LIMIT`), give the Lease back, close everything."""
         try:
             async with asyncio.timeout(STOP_LIMIT):
                 if self._election.leading:

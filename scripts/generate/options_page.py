@@ -19,7 +19,8 @@ decorator, and the decorator outranks the settings. In SQL, `currant.enqueue` ta
 (except `connection`), with durations in seconds.
 
 The decorators also take `name`, the registered name ([functions.md](../use/functions.md)), and `@workflow` takes
-`version`, the version of its code, and `replay_check` ([engine.md](../internals/engine.md)). `non_retryable` is a field of `Retry` ([retries.md](../use/retries.md)).
+`version`, the version of its code, and `replay_check` ([engine.md](../internals/engine.md)). `non_retryable` is a field
+of `Retry` ([retries.md](../use/retries.md)).
 """
 ROW = "| `{name}` | {type} | {about} | {outranks} |"
 

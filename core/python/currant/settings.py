@@ -128,7 +128,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             shown = "that value" if entry.name == "database_url" else repr(text)  # a URL may hold a password
             wanted = entry.metadata["wanted"]
             raise SettingsError(f"{entry.metadata['variable']} cannot be {shown}: write {wanted}") from None
-    if "KUBERNETES_SERVICE_HOST" in environ:  # there the probes ask for it
+    if "KUBERNETES_SERVICE_HOST" in environ:  # the probes of the pod need the port
         values.setdefault("http_port", KUBERNETES_HTTP_PORT)
     settings = Settings(**values)
     if settings.heartbeat_interval >= settings.heartbeat_timeout:

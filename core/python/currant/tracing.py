@@ -77,15 +77,16 @@ class Tracing:
 
     @_or(_nothing)
     def inject(self, context: Context | None = None) -> str | None:
-        """A context (default: the current one) as headers, JSON; None: there is no trace."""
+        """The headers of a trace context (default: the current one) as JSON, or None if there is no trace."""
         carrier: dict[str, str] = {}
         self._propagate.inject(carrier, context)
         headers = msgspec.json.encode(carrier).decode() if carrier else None
-        return headers if headers is None or "\\u0000" not in headers else None  # which Postgres' jsonb cannot hold
+        # A jsonb column of Postgres refuses the character NUL.
+        return headers if headers is None or "\\u0000" not in headers else None
 
     @_or(_nothing)
     def attempt(self, function: str, id: str, number: int, queue: str, headers: str | None) -> Span | None:
-        """The span of an attempt of a task, begun; None: there is none."""
+        """Start the span of an attempt of a task. Returns None if tracing cannot do it."""
         return self._tracer.start_span(
             f"attempt {function}",
             self._parent(headers),

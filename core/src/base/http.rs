@@ -14,11 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::base::error::{Error, Result};
 use crate::base::runtime;
 
-/// Status, media type and text for a path; None: there is no such page.
+/// Status, media type and text for a path, or None if there is no such page.
 pub(crate) type Answer = Option<(u16, &'static str, String)>;
 pub(crate) type Pages = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
-/// Binds the port at once, and serves until the task is aborted, which frees the port; connections are short.
+/// Binds the port before it returns, so that an error is the caller's, and serves until the task is aborted, which frees the port.
+/// Connections that are open then are not closed: each has a task of its own, which ends with its client.
 pub(crate) fn serve(port: u16, pages: Pages) -> Result<tokio::task::JoinHandle<()>> {
     let handle = runtime::handle();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

@@ -11,7 +11,7 @@ use crate::store::conn::{Conn, Pool};
 use crate::store::migrate;
 use crate::store::url::Target;
 
-/// A busy server gets so much time for a statement, even from a client with a short time-out.
+/// The least time that a statement may take before it is given up, even where the client's time-out is shorter: a server may be busy.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pauses between two tries while the database does not answer.
@@ -22,7 +22,8 @@ pub(crate) struct Shared {
     pub target: Target,
     pub pool: Pool,
     pub checked: OnceCell<()>,
-    /// Keyed enqueues may block on a key that another transaction has taken: they leave a connection for the others (rule l).
+    /// Permits for enqueues with an idempotency key, fewer than there are connections. Such an enqueue may wait for another transaction that
+    /// has taken the key; at least one connection stays free for all other calls (docs/internals/rules.md, rule l).
     pub keyed: Semaphore,
 }
 

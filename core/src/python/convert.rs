@@ -9,7 +9,8 @@ use pyo3::types::PyTuple;
 use super::values::{FromPython, PythonType, to_id};
 use crate::base::types::{Call, Kind, NewExecution, Policy};
 
-/// A struct of the core from the NamedTuple that has the same fields in the same order: their names are compared once.
+/// Makes a struct of the core from the NamedTuple that has the same fields in the same order. Their names are compared once, with the first
+/// value.
 macro_rules! named_tuple {
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl PythonType for $type {

@@ -66,7 +66,7 @@ impl Core {
         &self.url
     }
 
-    /// Closes the connections once what is under way has ended; verbs then raise.
+    /// Closes the connections in the background, when the operations that are running have ended. A call after this one raises an error.
     fn close(&self) {
         if let Ok(client) = self.client() {
             runtime::handle().spawn(async move { client.close().await });

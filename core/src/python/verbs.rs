@@ -1,4 +1,4 @@
-//! The methods of `currant._core.Core` that only ask one verb: one for each line of `client/verbs/list.rs`.
+//! The methods of `currant._core.Core` that do nothing but call a verb of the client. Each line of `client/verbs/list.rs` makes one method.
 use pyo3::prelude::*;
 use uuid::Uuid;
 

@@ -45,19 +45,20 @@ pub enum Part {
     RemoveWorkers { queue: String },
 }
 
-/// How many in how long, and how long each took where that was measured.
+/// The result of one part of the benchmark: how many operations there were, how many seconds all of them took, and how many milliseconds
+/// each took, if that was measured.
 #[derive(Debug, Default, Serialize)]
 pub struct Taken {
     count: usize,
     seconds: f64,
     ms: Vec<f64>,
-    /// False: notifications do not come through.
+    /// Whether notifications come through.
     listens: bool,
-    /// Connections that there were.
+    /// The number of connections that were used at the same time.
     in_flight: usize,
 }
 
-/// Does one part; gives JSON.
+/// Runs one part of the benchmark, `part` as JSON. Returns what it measured (`Taken`) as JSON.
 pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
     let part: Part = serde_json::from_str(part).map_err(|error| Error::Invalid(format!("no part: {error}")))?;
     let limit = |seconds: f64| Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();

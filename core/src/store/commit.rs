@@ -10,9 +10,9 @@ use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
 use crate::store::notify::add_wake;
 
-/// Writes a batch and claims, in one statement and transaction. The same batch may be written again when its reply was lost.
+/// Writes a batch, and claims executions, in one statement and transaction. Writing the same batch again after its reply was lost does no harm.
 ///
-/// Long because `currant.commit_batch` takes its rows as arrays, one a column, by name.
+/// The function is long because `currant.commit_batch` takes its rows as arrays, one array for each column, by name.
 pub async fn commit_batch(
     conn: &mut Conn,
     worker: Uuid,

@@ -6,7 +6,8 @@ use crate::base::types::{HistoryRow, HistorySource, Kind, Status, StepKind, Unkn
 use crate::store::columns::there;
 use crate::store::conn::Conn;
 
-/// The history of runs in one snapshot; with `news` only what was not delivered yet. Each run's `Run` row comes first of its rows.
+/// The history of runs, read in one snapshot. With `news` only the outcomes that were not delivered yet. The rows of a run begin with its
+/// `Run` row.
 pub async fn load_runs(conn: &mut Conn, ids: &[Uuid], news: bool) -> Result<Vec<HistoryRow>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(

@@ -10,11 +10,11 @@ from currant_operator.plan.resources import Scaling
 
 @dataclass(frozen=True)
 class Decision:
-    """`desired` pods, why in words, and what kept it from being another number (None: nothing did).
+    """The scaling result: `desired` pods, `reason` in words, and the name of the limit that applied, if any.
 
-    `replicas`: pods to ask for, those that drain among them; None: as many as are desired.
+    `replicas`: pods to ask for, including those that drain, or None for as many as are desired.
 
-    `active`: whether something decides on the number; if not, `inactive_reason` is one word for a condition.
+    `inactive_reason`: the reason of the condition `ScalingActive` when nothing decides on the number, else None.
     """
 
     desired: int
@@ -34,10 +34,11 @@ class Decision:
 
 
 def decide(scaling: Scaling, current: int | None, can_work: bool, wish: Wish | None = None) -> Decision:
-    """The number of pods for a pool that has `current` (None: no Deployment yet).
+    """The number of pods for a pool.
 
-    `can_work`: the database is known to be there with the schema that workers need. Without it no pool is begun, and
-    only its owner shrinks one: what is unknown is not taken for nothing.
+    `current`: the replicas of its Deployment, or None if it has no Deployment yet. `can_work`: the database is
+    known to be there with the schema that workers need. Without that no pod is started for a new pool, and only the
+    pool's owner can make a pool smaller: unknown work is not the same as no work.
     """
     wanted = _wanted(scaling, current, wish)
     if not can_work and not current and wanted.desired > 0:

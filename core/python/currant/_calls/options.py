@@ -139,7 +139,9 @@ class DeclaredOptions(TypedDict, total=False):
     ]
     retries: Annotated[
         int | None,
-        Option("The number of attempts after the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8),
+        Option(
+            "How many attempts follow the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8
+        ),
     ]
     max_worker_losses: Annotated[
         int | None,
@@ -166,7 +168,9 @@ class CallOptions(DeclaredOptions, total=False):
     ]
     run_at: Annotated[
         datetime | None,
-        Option("The execution becomes ready at this datetime, which has a time zone; not together with `delay`.", _run_at),
+        Option(
+            "The execution becomes ready at this time: a datetime with a time zone; not together with `delay`.", _run_at
+        ),
     ]
     idempotency_key: Annotated[
         str | None,

@@ -89,7 +89,10 @@ def _same_file(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
 
 
 def _innermost(function: Any) -> Any:
-    """The function as it is written, under bound methods, partial objects and decorators that keep `__wrapped__`."""
+    """The function as it is written, without bound methods, partial objects and decorators that keep `__wrapped__`.
+
+    `seen` ends the search where wrappers refer to each other in a circle.
+    """
     seen: set[int] = set()
     while id(function) not in seen:
         seen.add(id(function))

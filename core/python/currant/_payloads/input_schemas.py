@@ -47,7 +47,10 @@ class InputSchemas:
         return [self._checked(item, named) for item in new]
 
     def update(self, schemas: str) -> None:
-        """Take over what the database has answered: JSON `{function: {"hash": ..., "schema": ...}}`."""
+        """Store the schemas that `UncheckedInput` brought: JSON `{function: {"hash": ..., "schema": ...}}`.
+
+        A hash that is null means that the function has no schema any more.
+        """
         for function, known in json.loads(schemas).items():
             if known["hash"] is None:
                 self._hashes.pop(function, None)

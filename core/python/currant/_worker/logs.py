@@ -21,13 +21,13 @@ _FIELDS = ("function", "execution_id", "attempt", "queue", "workflow_id", "trace
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people. A message or an error cannot forge a line or act on a terminal."""
+    """Log records as text. No message or error can forge another record, or send control characters to a terminal."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT)
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`. Further lines, as those of a traceback, are indented."""
+        """See `logging.Formatter`. All lines of a record after its first, such as a traceback, are indented."""
         return lines(super().format(record))
 
 

@@ -89,7 +89,7 @@ class Calls:
         return SignalWait(self, self._next_key(), name, timeout, decode)
 
     def get_version(self, change_id: str, minimum: int, maximum: int) -> int:
-        """The version of the change that this run keeps to, for ever: see `context.get_version`."""
+        """The version of a change that this run uses, chosen once and then recorded: see `context.get_version`."""
         _check_version(change_id, minimum, maximum)
         if self._journal.unwinding:
             raise WorkflowSuspendException
@@ -99,7 +99,7 @@ class Calls:
             if self._journal.records is not None:
                 self._journal.records.pop(key, None)
         elif self._journal.records is not None:
-            version = minimum  # it passed here before there was a change
+            version = minimum  # a replay without a record: the run passed this call before the code was changed
         else:
             version = maximum
             self._journal.commands.append(("version", key, change_id, codec.encode(version)))

@@ -52,7 +52,7 @@ class Journal:
         self._replay_check = replay_check
         self.commands: list[Command] = []  # made, and not yet sent to the engine
         self.records: dict[str, Record] | None = None  # while replaying: what the code has not asked for yet
-        self.frontier = False  # replaying, and every outcome has been delivered
+        self.frontier = False  # whether a replay has delivered the last recorded outcome
         self.retried = False  # replaying, and steps that failed before this epoch are to be done again
         self.divergence: NonDeterminismError | None = None
         self.unwinding = False  # durable calls are refused
@@ -94,8 +94,8 @@ class Journal:
             return True
         record = records.pop(key, None)
         if record is None:
-            # After the last outcome the code may do more than is recorded: a run that failed there is retried with
-            # fixed code. Recorded commands must be made all the same; `end_replay` checks that.
+            # After the last outcome the code may make more commands than are recorded, because a run that failed at
+            # that point may be retried with fixed code. It must make the recorded ones, too: `end_replay` checks that.
             if self.frontier:
                 self.commands.append(command)
                 return True
@@ -154,7 +154,10 @@ class Journal:
         return difference is None
 
     def diverge(self, message: str) -> None:
-        """Mark the run incompatible. Nothing that it does from here on counts, whatever its code catches."""
+        """Make the run incompatible: remember the first difference, and ignore every later command.
+
+        They are ignored even if the workflow's code catches the exception that ends it.
+        """
         if self.divergence is None:
             self.divergence = NonDeterminismError(f"workflow {self._name}: {message}")
         self.unwinding = True

@@ -1,6 +1,7 @@
-//! The one list of the verbs that Python has. After a change: `make build`, then `make generate` writes `_core.pyi`.
+//! The one list of the verbs that Python has. After a change run `make build`, and then `make generate`, which writes `_core.pyi`.
 
-/// Gives the list to a macro, after `more`. A line is `Struct = method(argument: Type = default) -> Answer = |conn| try;`.
+/// Calls the macro `make` with the tokens `more` and the list of verbs. Each verb is one line:
+/// `Struct = method(argument: Type = default) -> Answer = |conn| what one try does;`.
 macro_rules! for_each_verb {
     ($make:ident $(, $more:tt)*) => {
         $make! {

@@ -12,8 +12,8 @@ from currant.rust_bridge import RustBridge
 def migrate() -> None:
     """Bring the database's schema up to this version of Currant. Safe to run at any time, from many places at once.
 
-    Tables change by numbered migrations; SQL functions and views whose text has changed are created anew. Workers of the
-    last release go on meanwhile. An older Currant leaves the functions of a newer one as they are, and says so.
+    Tables change by numbered migrations; SQL functions and views whose text has changed are created anew. Workers of
+    the last release go on meanwhile. An older Currant leaves the functions of a newer one as they are, and says so.
     """
     done = RustBridge().migration()
     changed = len(done["functions"])
