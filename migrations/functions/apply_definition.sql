@@ -1,4 +1,4 @@
--- Makes this the definition of its function, unless another owner has it; gives who has it then. p_item has the columns of the table.
+-- Makes this the definition of its function, unless another owner has it; returns who has it then. p_item has the columns of the table.
 -- A new definition, and one with a new limit, waits until its executions are marked (mark_runs).
 create or replace function currant.apply_definition(p_item jsonb) returns text language plpgsql as $$
 declare

@@ -8,7 +8,7 @@
 -- An execution that is there already is passed over by `not exists` (offset 0: never a join that reads all there is), and not by `on conflict`, which
 -- would write each row twice into the log (once more to confirm it). A caller that makes the same call while the first is under way gets a unique violation, and makes it again.
 --
--- Gives the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
+-- Returns the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
 -- as they were asked for, one row without an ordinal. `notified` (only with p_notify): workers that sleep were notified by this very
 -- transaction, the fast way to wake one. It does not replace the check after the commit (currant.wake), which finds workers that fell asleep
 -- meanwhile; `since` is for that.

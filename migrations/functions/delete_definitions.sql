@@ -1,5 +1,5 @@
 -- The definitions of these owners go, with their schedules; runs are not touched, and those that awaited a permit may start.
--- Gives their functions.
+-- Returns their functions.
 create or replace function currant.delete_definitions(p_owners text[]) returns setof text language plpgsql as $$
 begin
     perform currant.delete_schedules(p_owners);

@@ -1,4 +1,4 @@
--- Enqueues an execution, for callers in SQL with JSON at hand; gives its id. jsonb rewrites numbers and the order of keys, and cannot hold NUL:
+-- Enqueues an execution, for callers in SQL with JSON at hand; returns its id. jsonb rewrites numbers and the order of keys, and cannot hold NUL:
 -- where that matters, enqueue_bytes takes the text. enqueue_checked lists the options.
 create or replace function currant.enqueue(function text, args jsonb default '{}', options jsonb default '{}') returns uuid language plpgsql as $$
 declare

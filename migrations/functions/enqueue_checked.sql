@@ -1,4 +1,4 @@
--- Enqueues one execution in the caller's transaction; gives its id, or the winner's of its idempotency key. `p_args` is the JSON
+-- Enqueues one execution in the caller's transaction; returns its id, or the winner's of its idempotency key. `p_args` is the JSON
 -- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. What is not given comes from the function's definition, else from
 -- `defaults`, else from the decorator as workers have registered it, else is what stands here. Options, all optional:
 --   id                 uuid, made by the caller; the same call may then be made again (of two at the same time one gets a unique violation)
@@ -8,7 +8,7 @@
 --   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
 --   retries            a number, or
 --   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
---   max_worker_losses  so many workers may be lost of which only it can be the cause, default 3; 0: never started again after a loss
+--   max_worker_losses  how many workers may be lost of which only this execution can be the cause, default 3; 0: never started again after a loss
 --   defaults           {queue, priority, timeout, retries, retry, max_worker_losses}: what the caller's code says of the function
 --
 -- Callers that check the arguments give p_checked, the hash of the input schema that they did it with, '' for none. Where the

@@ -1,6 +1,6 @@
 -- Carries out what a worker decided for schedules that it holds, each by itself: what goes wrong with one is noted there (`problem`),
 -- and it is looked at again in five seconds. p_decisions: [{"id", "fires": [{"fire_time", "run_at"}], "replace", "next_fire_at",
--- "outcome", "missed"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Gives whom to wake
+-- "outcome", "missed"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Returns whom to wake
 -- because of what was cancelled; enqueuing notifies by itself.
 -- `lock_timeout`: a run to be replaced whose row another open transaction holds must not keep the other schedules waiting.
 create or replace function currant.fire_schedules(p_decisions jsonb) returns table (

@@ -1,5 +1,5 @@
 -- A worker's heartbeat, in one statement: notes that it is alive, makes ready what is due, releases incompatible runs that this build may fit, and
--- gives whether there is ready work, the next due times of work and of schedules, what runs here according to the database, and whether the worker
+-- returns whether there is ready work, the next due times of work and of schedules, what runs here according to the database, and whether the worker
 -- is asked to drain. `known` is false when this worker was declared dead.
 -- p_ids: the answer tells which of these run here, instead of all that run here, and not whether something is ready. For a worker that claims by
 -- cursors (claim_from_cursor): the index entries that its claims skip are not walked here either.

@@ -1,4 +1,4 @@
--- Marks executions of defined functions: those that have started have a permit, those that are ready await one if there is a limit. Gives those
+-- Marks executions of defined functions: those that have started have a permit, those that are ready await one if there is a limit. Returns those
 -- that somebody else has locked.
 create or replace function currant.mark_runs(p_ids uuid[]) returns setof uuid language sql
 set enable_seqscan = off set jit = off as $$

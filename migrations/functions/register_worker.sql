@@ -1,4 +1,4 @@
--- Makes a worker known. Gives whom to wake when that ended an earlier worker of the same pod (see take_over).
+-- Makes a worker known. Returns whom to wake when that ended an earlier worker of the same pod (see take_over).
 create or replace function currant.register_worker(
     p_id uuid, p_name text, p_host text, p_pid integer, p_build text, p_queues text[], p_tasks text[], p_workflows text[],
     p_concurrency integer, p_timeout double precision, p_pool text default null, p_pod_name text default null,

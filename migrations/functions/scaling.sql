@@ -1,6 +1,6 @@
 -- All that pools are sized by, in one statement for all pools of a database, asked every few seconds: currant.fleet, and by pool
 --   `work`: by function `kind ready due running seconds` (what those that run have run for, taken together). `ready` is counted in the
---   first 2,000 of a queue: the shares of `fleet`'s `ready`. What is overdue and was not made ready, since no worker is there to do it,
+--   first 2,000 of a queue: the shares of `fleet`'s `ready`. What is overdue and was not made ready, because no worker is there to do it,
 --   and what a dead worker ran, is ready. `due` comes due within the pool's `horizon` seconds, schedules too. Of what runs only tasks
 --   count: a workflow that waits takes no slot of a worker.
 --   `spare` are those that are ready and fleet does not count so: overdue, or run by a dead worker.

@@ -1,4 +1,4 @@
--- Takes the key for this execution, unless an execution that is neither failed nor cancelled has it; gives the winner.
+-- Takes the key for this execution, unless an execution that is neither failed nor cancelled has it; returns the winner.
 -- The winner is looked up in a second statement: ON CONFLICT and SELECT in one see different snapshots and can find no row (rule l).
 create or replace function currant.take_key(p_function text, p_key text, p_id uuid) returns uuid language plpgsql as $$
 declare

@@ -319,7 +319,7 @@ async def _run(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> int:
-    """Run the operator; gives the exit code. Raises `LoginError`."""
+    """Run the operator; returns the exit code. Raises `LoginError`."""
     try:
         asyncio.run(_run(settings))
     except OSError as error:

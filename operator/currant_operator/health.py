@@ -22,7 +22,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """Listen; gives the port. Raises `OSError` when it is taken."""
+        """Listen; returns the port. Raises `OSError` when it is taken."""
         app = web.Application()
         app.router.add_get("/healthz", lambda _: _verdict(self._alive()))
         app.router.add_get("/readyz", lambda _: _verdict(self._ready()))

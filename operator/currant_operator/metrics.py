@@ -65,7 +65,7 @@ class _Databases(Gauge):
     _states: dict[str, str]
 
     def set_state(self, id: str, state: str | None) -> None:
-        """A database is in another state now; None: it is no longer in use."""
+        """Note the new state of a database; None if it is no longer in use."""
         states = vars(self).setdefault("_states", {})
         old = states.pop(id, None)
         if state is not None:

@@ -268,7 +268,7 @@ OPTIONS = (
         "--watch-inactivity",
         _seconds,
         "90",
-        "seconds without a word (the server sends a bookmark each minute) after which a watch is taken for dead",
+        "seconds without a word (the server sends a bookmark each minute) after which a watch counts as dead",
     ),
     Option(
         "fleet_interval",

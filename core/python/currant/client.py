@@ -57,7 +57,7 @@ class Client:
         return await self._replies().call(getattr(self.core, verb), args)
 
     async def enqueue(self, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
-        """Enqueue in one commit; gives the effective ids in order. Raises `InvalidInput`; then nothing is stored."""
+        """Enqueue in one commit; returns the effective ids in order. Raises `InvalidInput`; then nothing is stored."""
         for _ in range(_SCHEMA_CHANGES):
             new = self._input_schemas.checked(new, named)
             try:
@@ -171,7 +171,7 @@ class Handle(Generic[R]):
         return hash(self.id)
 
     def result(self, timeout: float | timedelta | None = None) -> Coroutine[object, None, R]:
-        """Wait for the end, up to `timeout` (seconds or a timedelta); gives what the function returned.
+        """Wait for the end, up to `timeout` (seconds or a timedelta); returns what the function returned.
 
         Raises `TimeoutError`, `ExecutionFailed`, `ExecutionCancelled`, `NotFound`. In a workflow it is a durable step
         and takes no time-out: use `asyncio.timeout`.

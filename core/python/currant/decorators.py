@@ -67,7 +67,7 @@ class Function(Generic[P, R]):
 
     @property
     def queue_name(self) -> str | None:
-        """The queue given to the decorator or to `options`; None: the calling workflow's, else `default`."""
+        """The queue given to the decorator or to `options`. None means the calling workflow's queue, else `default`."""
         return self._options.queue
 
     def decode_result(self, data: bytes) -> R:
@@ -107,7 +107,7 @@ class Function(Generic[P, R]):
         return bound
 
     def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R]:
-        """Call it as a durable step of the workflow that is running; awaiting gives its result.
+        """Call it as a durable step of the workflow that is running; awaiting returns its result.
 
         Raises `NotRunning` outside a workflow, `TypeError` and `SerializationError` for the arguments; when awaited,
         `ExecutionFailed` if the step fails for good.
@@ -125,7 +125,7 @@ class Function(Generic[P, R]):
         return active.execute(self.call(args, kwargs, active.queue), self.decode_result, self.arguments)
 
     def queue(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, Handle[R]]:
-        """Start a durable execution; awaiting gives its `Handle` once it is committed.
+        """Start a durable execution; awaiting returns its `Handle` once it is committed.
 
         With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
         from it, and started exactly once. Raises `TypeError` and `SerializationError` for the arguments; when awaited,
@@ -155,7 +155,7 @@ class Function(Generic[P, R]):
     def queue_many(self, items: Iterable[Item]) -> Coroutine[object, None, list[Handle[R]]]:
         """Start one execution per item, together: a tuple of positional, or a mapping of keyword arguments.
 
-        Awaiting gives the handles in the order of the items. Raises as `queue` does, before anything is enqueued.
+        Awaiting returns the handles in the order of the items. Raises as `queue` does, before anything is enqueued.
         """
         active = context.active_run()
         calls = self._calls(items, None if active is None else active.queue)

@@ -75,7 +75,7 @@ class _Config:
 class EmbeddedPostgres:
     """A Postgres server that lives in `directory` and keeps its data, port and password there.
 
-    `start` gives the URL of its database. After a crash of this process or of the server the next `start` goes on
+    `start` returns the URL of its database. After a crash of this process or of the server the next `start` goes on
     where it stopped. One process at a time uses a directory. `settings` are server settings (`{"fsync": "off"}`).
     Raises `EmbeddedPostgresError`.
     """
@@ -385,7 +385,7 @@ def _last_line(text: str) -> str:
 
 @contextmanager
 def temporary_server() -> Iterator[str]:
-    """A throw-away server, for tests: gives its URL. It does not wait for the disk, so a power cut would ruin it."""
+    """A throw-away server, for tests: returns its URL. It does not wait for the disk, so a power cut would ruin it."""
     with tempfile.TemporaryDirectory(prefix="currant-pg-") as directory:
         Path(directory).chmod(0o711)
         settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -401,7 +401,7 @@ USAGE = """usage: python -m currant.embedded run -- COMMAND...
 
 
 def main(arguments: list[str]) -> int:
-    """`run -- COMMAND...`, `start DIRECTORY` or `stop DIRECTORY`; gives the exit code."""
+    """`run -- COMMAND...`, `start DIRECTORY` or `stop DIRECTORY`; returns the exit code."""
     try:
         match arguments:
             case ["run", "--", *command] if command:

@@ -7,7 +7,7 @@
 --   currant_worker   also claims and records outcomes, fires schedules, deletes runs past their retention: `currant worker`
 --
 -- Everything else stays with the owner: `currant migrate`, definitions, `currant bench`, and so what the Kubernetes operator does. No role but the
--- owner writes to a table (but for trace contexts, and a worker's entry in the list of workers); they call functions that do, with the
+-- owner writes to a table (except trace contexts, and a worker's entry in the list of workers); they call functions that do, with the
 -- owner's rights.
 --
 -- None of them can log in. Your own roles can, and are members:

@@ -55,7 +55,7 @@ _of_the_parent: list[Core] = []  # a fork's copies: their threads are not here, 
 
 
 def set_database_url(url: str | None) -> None:
-    """Set this process's database; None: read `WORKFLOWS_DATABASE_URL` again."""
+    """Set this process's database. None means the one that `WORKFLOWS_DATABASE_URL` names."""
     global _configured_url
     _configured_url = None if url is None else settings.load({"WORKFLOWS_DATABASE_URL": url}).database_url
 
@@ -139,13 +139,13 @@ class RustBridge:
 
     @_Verb
     def migrate(self) -> int:
-        """Bring the schema up to this release; gives its version."""
+        """Bring the schema up to this release; returns its version."""
         version: int = _object(self.core.migrate())["version"]
         return version
 
     @_Verb
     def migration(self) -> dict[str, Any]:
-        """As `migrate`; gives `{"version", "functions", "newer"}`.
+        """As `migrate`; returns `{"version", "functions", "newer"}`.
 
         `functions` are the SQL functions and views that were created, or created anew. `newer` is the newer release
         whose functions are there and were left alone, or None.
@@ -161,12 +161,12 @@ class RustBridge:
 
     @_Verb
     def create_execution(self, call: Call, id: str | None = None, idempotency_key: str | None = None) -> str:
-        """Enqueue one call; gives its id, or that of the execution that has the key."""
+        """Enqueue one call; returns its id, or that of the execution that has the key."""
         return self.core.create_executions([NewExecution(id or new_id(), call, idempotency_key)])[0]
 
     @_Verb
     def create_executions(self, items: list[NewExecution]) -> list[str]:
-        """Enqueue several calls in one commit; gives their ids in order."""
+        """Enqueue several calls in one commit; returns their ids in order."""
         return self.core.create_executions(items)
 
     @_Verb
@@ -203,11 +203,11 @@ class RustBridge:
     def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
         """How pools of workers stand, in one statement, cheap enough for every few seconds.
 
-        `pools`: `[{"key": "namespace/name", "queues": [...]}]`. Gives `{"now": microseconds since 1970,
+        `pools`: `[{"key": "namespace/name", "queues": [...]}]`. Returns `{"now": microseconds since 1970,
         "schema_version", "pools": {key: {"ready", "due", "running", "oldest_ready_seconds"}}, "workers": [...]}`: every
         live worker with `id name pool pod_name pod_uid build queues tasks workflows concurrency draining running
         heartbeat_age_seconds`.
-        At most 100,000 ready and due executions of a pool are counted: that number means at least so many.
+        At most 100,000 ready and due executions of a pool are counted: that number means 100,000 or more.
         """
         return _object(self.core.fleet(msgspec.json.encode(pools).decode()))
 
@@ -244,7 +244,7 @@ class RustBridge:
 
     @_Verb
     def wait_for_work(self, queues: list[str], seconds: float) -> bool:
-        """Wait until something becomes ready in the queues, without being a worker; after `seconds` gives False."""
+        """Wait until something becomes ready in the queues, without being a worker; after `seconds` returns False."""
         return self.core.wait_for_work(queues, seconds)
 
     @_Verb
@@ -254,7 +254,7 @@ class RustBridge:
         An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
         "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "max_worker_losses"?,
         "concurrency_limit"?, "retention"?, "input_schema"?, "suspended"?, "schedules"?: [...]}`, durations in seconds;
-        docs/use/definitions.md says what each means. Gives, in order, `{"function", "status", "owner", "message"}`:
+        docs/use/definitions.md says what each means. Returns, in order, `{"function", "status", "owner", "message"}`:
         `applied`, `unchanged`, `taken` (`owner` has defined that function) or `invalid`; one of those does not stop the
         others.
         """
@@ -272,7 +272,7 @@ class RustBridge:
 
     @_Verb
     def delete_definitions(self, owners: list[str]) -> int:
-        """Delete the definitions of these owners, with their schedules; gives how many. Runs are not touched."""
+        """Delete the definitions of these owners, with their schedules; returns how many. Runs are not touched."""
         return self.core.delete_definitions(owners)
 
     @_Verb
@@ -282,7 +282,7 @@ class RustBridge:
 
     @_Verb
     def definition_stats(self, functions: list[str]) -> dict[str, Any]:
-        """By function, how its executions stand that were there or came since it is defined; counted by index.
+        """By function, how its executions stand that were there or came since it was defined; counted by index.
 
         `{"pending", "running", "suspended", "completed", "failed", "cancelled", "last_schedule", "next_schedule"}`: the
         last two are microseconds since 1970, or None.
@@ -296,7 +296,7 @@ class RustBridge:
 
     @_Verb
     def set_queue_retention(self, queue: str, retention: float | None) -> None:
-        """Ended runs of this queue stay so many seconds (None: for ever), unless their function's definition says."""
+        """Set for how many seconds ended runs of this queue stay (None: for ever), unless their definition says."""
         self.core.set_queue_retention(queue, retention)
 
     @_Verb
@@ -312,7 +312,7 @@ class RustBridge:
 
     @_Verb
     def wait_execution(self, id: str, timeout: float | None = None) -> tuple[str, bytes]:
-        """Wait up to `timeout` seconds for the end; gives the state then, and the result or the error."""
+        """Wait up to `timeout` seconds for the end; returns the state then, and the result or the error."""
         return self.core.wait_execution(id, timeout)
 
     @_Verb
@@ -339,7 +339,7 @@ class RustBridge:
 
     @_Verb
     def claim_execution(self, worker_id: str, queues: list[str]) -> Claimed | None:
-        """Lease the next ready execution of these queues to a worker; None: there is none."""
+        """Lease the next ready execution of these queues to a worker. Returns None if no execution is ready."""
         claimed = _claimed(self.core.claim_executions(worker_id, queues, 1))
         return claimed[0] if claimed else None
 
@@ -355,7 +355,7 @@ class RustBridge:
 
     @_Verb
     def complete_executions(self, worker_id: str, items: list[tuple[str, int, bytes]]) -> list[str]:
-        """Record results, `(id, lease, result)`; gives the ids that were refused."""
+        """Record results, `(id, lease, result)`; returns the ids that were refused."""
         return self.core.complete_executions(worker_id, items)
 
     @_Verb
@@ -365,7 +365,7 @@ class RustBridge:
 
     @_Verb
     def fail_executions(self, worker_id: str, items: list[tuple[str, int, bytes, bool]]) -> list[str]:
-        """Record failed attempts, `(id, lease, error, retry)`; gives the ids that were refused."""
+        """Record failed attempts, `(id, lease, error, retry)`; returns the ids that were refused."""
         return self.core.fail_executions(worker_id, items)
 
     @_Verb
@@ -375,7 +375,7 @@ class RustBridge:
 
     @_Verb
     def suspend_workflows(self, worker_id: str, items: list[tuple[str, int]]) -> list[str]:
-        """Give up workflows, `(id, lease)`; gives the ids that were refused."""
+        """Give up workflows, `(id, lease)`; returns the ids that were refused."""
         return self.core.suspend_workflows(worker_id, items)
 
     @_Verb
@@ -386,7 +386,7 @@ class RustBridge:
 
     @_Verb
     def resume_workflows(self, ids: list[str]) -> list[str]:
-        """Make suspended workflows ready; gives the ids of those that were."""
+        """Make suspended workflows ready; returns the ids of those that were."""
         return self.core.resume_workflows(ids)
 
 

@@ -39,7 +39,7 @@ _ENDS = {"complete": "completed", "fail": "failed", "cancelled": "cancelled", "h
 def _or(otherwise: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Work goes on without its span where the tracer provider (processors, samplers, exporters: programs' code) raises.
 
-    `otherwise` has the arguments of the function, and gives the answer in its place.
+    `otherwise` has the arguments of the function, and returns the answer in its place.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -63,7 +63,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 class Tracing:
-    """The spans of this process. `active()` gives it, or None: then nothing here costs anything."""
+    """The spans of this process. `active()` returns it, or None if tracing is off: then nothing here costs anything."""
 
     def __init__(self) -> None:
         try:
@@ -129,7 +129,7 @@ class Tracing:
 
     @_or(_nothing)
     def run(self, function: str, id: str, number: int, queue: str, headers: str | None) -> RunTrace | None:
-        """The spans of a workflow that comes into memory; None: there are none."""
+        """The spans of a workflow that comes into memory, or None if tracing cannot make them."""
         carrier = _carrier(headers)
         links = []
         if _RUN in carrier:  # it was in memory before, perhaps in a worker that died
@@ -174,7 +174,7 @@ class RunTrace:
 
     @_or(lambda _self, _waiting, commands: commands)
     def begin(self, waiting: list[tuple[str, str, str]], commands: list[Command]) -> list[Command]:
-        """It was started, or rebuilt and waits for these steps (key, kind, name); gives its first commands.
+        """It was started, or rebuilt and waits for these steps (key, kind, name); returns its first commands.
 
         Unless they end it, they note this span, for a link from the next one.
         """
@@ -264,7 +264,7 @@ _active: Tracing | None = None
 
 
 def active() -> Tracing | None:
-    """This process's tracing; None: it is off. Raises `CurrantError` when it is on but cannot be."""
+    """This process's tracing, or None if it is off. Raises `CurrantError` when it is on but cannot be."""
     global _is_decided, _active
     if not _is_decided:
         _active = Tracing() if settings.load().tracing else None
@@ -273,7 +273,7 @@ def active() -> Tracing | None:
 
 
 def headers() -> str | None:
-    """The current context as headers for what is enqueued; None: tracing is off, or there is no trace."""
+    """The current context as headers for an enqueue, or None if tracing is off or there is no trace."""
     tracing = active()
     return None if tracing is None else tracing.inject()
 

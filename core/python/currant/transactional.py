@@ -12,7 +12,7 @@ from currant._calls.options import NewExecution, sql_options
 from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
 
 # The one statement, in each driver's way of writing parameters. Options go as text: a program may have given its
-# connection a jsonb codec of its own. It gives the id, or the input schema to check first, as JSON.
+# connection a jsonb codec of its own. It returns the id, or the input schema to check first, as JSON.
 _STATEMENT = (
     "select coalesce(cast(c.id as text),"
     " cast(json_build_object('hash', c.input_hash, 'schema', cast(c.input_schema as json)) as text))"
@@ -29,7 +29,7 @@ _input_schemas = InputSchemas()
 def enqueue(
     connection: Any, new: list[NewExecution], named: Named = keyword_arguments
 ) -> Coroutine[Any, Any, list[str]]:
-    """Enqueue on an open connection; awaiting gives the effective ids. Errors of the driver pass unchanged.
+    """Enqueue on an open connection; awaiting returns the effective ids. Errors of the driver pass unchanged.
 
     Raises `TypeError`, at the call, for anything that is not a connection; when awaited `InvalidInput`, before anything
     is stored.
@@ -51,7 +51,7 @@ async def _enqueue(driver: str, connection: Any, new: list[NewExecution], named:
 
 
 def enqueue_sync(connection: Any, new: list[NewExecution], named: Named = keyword_arguments) -> list[str]:
-    """Enqueue on an open connection that is not asynchronous; gives the effective ids. Raises as `enqueue` does."""
+    """Enqueue on an open connection that is not asynchronous; returns the effective ids. Raises as `enqueue` does."""
     driver = driver_of(connection)
     if driver == "psycopg" and isinstance(connection, sys.modules["psycopg"].AsyncConnection):
         raise _asynchronous(connection)

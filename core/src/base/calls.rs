@@ -1,4 +1,4 @@
-//! Many enqueues are alike but for their arguments: what they have in common is checked, and goes to the database, once.
+//! Many enqueues differ only in their arguments: what they have in common is checked, and goes to the database, once.
 use crate::base::error::Result;
 use crate::base::limits::{self, check_payload};
 use crate::base::types::{Call, NewExecution};

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::base::types::Micros;
 
 const SECOND: Micros = 1_000_000;
-/// At most so many runs are started at a time, the newest: after a long outage of a schedule with many fire times.
+/// The largest number of runs that are started at a time. After a long outage a schedule may have many fire times: the newest get the runs.
 pub const MAX_FIRES: usize = 100;
 /// Names that stand for an expression, as crontab(5) has them; the schema of Workflows (`crds/workflows.yaml`) takes the same.
 const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"];
@@ -104,7 +104,7 @@ impl Timetable {
         Ok(Timetable { cron, zone })
     }
 
-    /// The first fire time after this moment; None: there is none.
+    /// The first fire time after this moment, or None if no time follows.
     pub fn next(&self, after: Micros) -> Option<Micros> {
         let start = DateTime::from_timestamp(after.div_euclid(SECOND), 0)?.with_timezone(&self.zone);
         self.cron.find_next_occurrence(&start, false).ok().map(|found| found.timestamp() * SECOND)
@@ -117,7 +117,7 @@ impl Timetable {
         loop {
             let start = first.max(last.saturating_sub(span));
             let mut found = VecDeque::new();
-            // After the moment before, since croner does not know the end of a gap for a fire time when it begins there.
+            // After the moment before, because croner does not know the end of a gap for a fire time when it begins there.
             let mut next = self.next(start - 1);
             while let Some(time) = next.filter(|time| *time <= last) {
                 found.push_back(time);
@@ -142,7 +142,7 @@ pub struct Schedule {
     pub timetable: Timetable,
     pub overlap: Overlap,
     pub catch_up: CatchUp,
-    /// No run is started for a fire time older than this; None: 60 without catch-up, else any age will do.
+    /// No run is started for a fire time that is older than this number of seconds. None: 60 seconds without catch-up, else any age.
     pub starting_deadline: Option<f64>,
     pub jitter: f64,
     /// The oldest fire time that nothing was decided about.
@@ -165,7 +165,7 @@ pub struct Decision {
     /// Cancel the earlier runs first.
     pub replace: bool,
     pub next_fire_at: Option<Micros>,
-    /// The fate of the fire times up to now, in words; None: there were none.
+    /// What became of the fire times up to now, in words, or None if there were no fire times.
     pub outcome: Option<String>,
     /// Fire times that started no run because they were too old, or because only the last is caught up. Runs that must not overlap are
     /// left out on purpose and are not among them.

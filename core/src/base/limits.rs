@@ -41,7 +41,7 @@ pub const RETRY_MAX_DELAY: Range = range("max_delay", 0.0, LONGEST);
 pub const RETRY_JITTER: Range = range("jitter", 0.0, 1.0);
 pub const TIMEOUT: Range = range("timeout", ABOVE_ZERO, LONGEST);
 pub const RETENTION: Range = range("retention", ABOVE_ZERO, LONGEST);
-/// A delay below 0 has been over for so long already.
+/// A delay below 0 was over this time ago.
 pub const DELAY: Range = range("delay", -LONGEST, LONGEST);
 pub const CONCURRENCY_LIMIT: Range = range("concurrency_limit", 1.0, i32::MAX as f64);
 

@@ -14,11 +14,11 @@ use crate::base::types::{Created, NewExecution};
 use crate::store::conn::Conn;
 use crate::store::enqueue;
 
-/// One commit takes at most so many executions, and no more once they have so many bytes of arguments.
+/// The largest number of executions in one commit, and the number of bytes of arguments at which it takes no more.
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
 
-/// The connection goes back to the pool after so long without an enqueue.
+/// The connection goes back to the pool after this time without an enqueue.
 const LINGER: Duration = Duration::from_millis(200);
 
 pub(super) struct Enqueue {

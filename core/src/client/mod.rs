@@ -78,7 +78,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Committed when this returns. Gives the effective ids: the winner's where an idempotency key was taken.
+    /// Returns, once the executions are committed, their ids: where an idempotency key was taken, the id of the execution that has it.
     pub async fn create_executions(&self, items: Vec<NewExecution>) -> Result<Vec<Uuid>> {
         if items.is_empty() {
             return Ok(Vec::new());
@@ -107,7 +107,7 @@ impl Client {
         self.ask(CancelExecution { id, force }).await
     }
 
-    /// Waits until an execution has ended. After `seconds` gives its status then, with `finished` false.
+    /// Waits until an execution has ended. After `seconds` returns its status then, with `finished` false.
     pub async fn wait_execution(&self, id: Uuid, seconds: Option<f64>) -> Result<ExecutionStatus> {
         if seconds.is_some_and(|seconds| seconds <= 0.0) {
             return self.ask(GetStatus { id }).await;
@@ -121,7 +121,7 @@ impl Client {
         self.ask(GetStatus { id }).await
     }
 
-    /// Waits until something becomes ready in these queues, without being a worker; gives false after `seconds`, and when the client is
+    /// Waits until something becomes ready in these queues, without being a worker; returns false after `seconds`, and when the client is
     /// closed. One waits at a time.
     pub async fn wait_for_work(&self, queues: Vec<String>, seconds: f64) -> Result<bool> {
         let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));

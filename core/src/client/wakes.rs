@@ -13,7 +13,7 @@ use crate::store::notify;
 /// The number of notices that are read at once.
 const MAX_NOTICES: usize = 2_000;
 
-/// An enqueue notifies the workers that slept before it. Those that fell asleep during it are notified so much later.
+/// An enqueue notifies the workers that slept before it. Those that fell asleep during it are notified after this time.
 const LATER: Duration = Duration::from_millis(20);
 
 pub(super) enum Notice {

@@ -31,7 +31,7 @@ impl Watcher {
         Watcher { id: Uuid::now_v7(), listening: None }
     }
 
-    /// Gives true once something becomes ready in these queues, or may have; false after `patience`. Behind a pooler with no way past it
+    /// Returns true once something becomes ready in these queues, or may have; false after `patience`. Behind a pooler with no way past it
     /// nothing can listen: then it only waits.
     pub(crate) async fn wait(&mut self, shared: &Shared, queues: Vec<String>, patience: Duration) -> Result<bool> {
         if !self.listen(&shared.target, &queues).await? {
@@ -49,7 +49,7 @@ impl Watcher {
         Ok(ready)
     }
 
-    /// Gives false where it cannot listen.
+    /// Returns false where it cannot listen.
     async fn listen(&mut self, target: &Target, queues: &[String]) -> Result<bool> {
         if self.listening.as_ref().is_some_and(|(known, _)| known == queues) {
             return Ok(true);

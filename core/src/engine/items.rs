@@ -56,7 +56,7 @@ pub enum Asked {
     /// The arguments of a child or of a detached start.
     Arguments(Vec<u8>),
     Verb(Verb),
-    /// When a timer, or a wait for a signal, is due; None: never.
+    /// When a timer, or a wait for a signal, is due, or None for never.
     Due(Option<Micros>),
 }
 

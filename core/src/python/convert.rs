@@ -72,7 +72,7 @@ impl FromPython for Kind {
     }
 }
 
-/// Most calls of a batch are the same objects but for their arguments: these are translated once.
+/// Most calls of a batch differ only in their arguments. The other objects are the same ones, and are translated once.
 pub(super) fn to_new_executions(items: &[Bound<'_, PyTuple>]) -> PyResult<Vec<NewExecution>> {
     let mut last = None;
     items.iter().map(|item| new_execution(item, &mut last)).collect()

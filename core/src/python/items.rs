@@ -1,4 +1,4 @@
-//! Items for the worker, as the tuples that `Engine.pull` gives. `docs/internals/engine.md` lists them.
+//! Items for the worker, as the tuples that `Engine.pull` returns. `docs/internals/engine.md` lists them.
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};

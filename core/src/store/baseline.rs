@@ -141,8 +141,8 @@ async fn server(target: &Target) -> Result<Vec<u8>> {
     Ok(facts.into_bytes())
 }
 
-/// Deletes up to `limit` executions of a queue whose ids are from `from` to `until`: by the primary key, since nothing finds those that
-/// have ended by their queue. Gives how many.
+/// Deletes up to `limit` executions of a queue whose ids are from `from` to `until`: by the primary key, because no index finds those that
+/// have ended by their queue. Returns how many.
 async fn remove_tasks(conn: &mut Conn, queue: &str, from: Uuid, until: Uuid, limit: i64) -> Result<usize> {
     let mut scope = conn.run().await?;
     let query = sqlx::query!(
@@ -318,7 +318,7 @@ impl Bare {
         Ok(taken)
     }
 
-    /// Completes what was claimed before, and claims the next above `mark`; gives their ids.
+    /// Completes what was claimed before, and claims the next above `mark`; returns their ids.
     async fn complete_and_claim(&mut self, done: Vec<i64>, mark: i64) -> Result<Vec<i64>> {
         let sql = self.on_table(COMPLETE_AND_CLAIM);
         let rows = self.fetch(&sql, &[Value::Ids(done), Value::Id(mark)]).await?;

@@ -217,7 +217,7 @@ impl Target {
     }
 }
 
-/// The first host that answers and is what is wanted; gives its place too. A host that refuses us (a wrong password) ends it, as in libpq.
+/// The first host that answers and is what is wanted; returns its place too. A host that refuses us (a wrong password) ends it, as in libpq.
 async fn connect(hosts: &Hosts) -> Result<(PgConnection, usize)> {
     let mut reasons = Vec::new();
     let passes = match hosts.wanted {

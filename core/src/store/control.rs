@@ -39,7 +39,7 @@ pub async fn retry(conn: &mut Conn, id: Uuid) -> Result<Wakes> {
     }
 }
 
-/// Wakes workflows; gives the ids of those that had not finished.
+/// Wakes workflows; returns the ids of those that had not finished.
 pub async fn resume_workflows(conn: &mut Conn, ids: &[Uuid]) -> Result<(Vec<Uuid>, Wakes)> {
     let mut scope = conn.run().await?;
     let query = sqlx::query!(r#"select id as "id!", queue as "queue!", worker_id from currant.resume($1)"#, ids);

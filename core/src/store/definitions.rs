@@ -176,7 +176,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::Other(format!("cannot show this as JSON: {error}")))
 }
 
-/// Applies a JSON array of definitions, in one transaction; gives a JSON array of what became of each, in order, and whom to wake.
+/// Applies a JSON array of definitions, in one transaction; returns a JSON array of what became of each, in order, and whom to wake.
 /// One that is not right, or whose function another owner has defined, does not stop the others.
 pub async fn apply(conn: &mut Conn, items: &str) -> Result<(Vec<u8>, Wakes)> {
     let items: Vec<Box<RawValue>> =
@@ -317,7 +317,7 @@ async fn unmarked_runs(conn: &mut Conn) -> Result<Vec<Uuid>> {
     Ok(ids)
 }
 
-/// Gives those of `ids` that somebody else has locked.
+/// Returns those of `ids` that somebody else has locked.
 async fn mark_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select id as "id!" from currant.mark_runs($1) id"#, ids);
@@ -338,7 +338,7 @@ async fn waiting_for(conn: &mut Conn, functions: &[String]) -> Result<Wakes> {
     Ok(Wakes { queues, ..Wakes::default() })
 }
 
-/// Deletes the definitions of these owners with their schedules; gives how many, and whom to wake.
+/// Deletes the definitions of these owners with their schedules; returns how many, and whom to wake.
 pub async fn delete(conn: &mut Conn, owners: &[String]) -> Result<(i32, Wakes)> {
     let mut scope = conn.run().await?;
     let query =
@@ -357,7 +357,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
     Ok(format!("[{}]", items.join(",")).into_bytes())
 }
 
-/// A JSON object: for each function how its executions stand since it is defined, and its schedules' times.
+/// A JSON object: for each function how its executions stand that were there or came since it was defined, and its schedules' times.
 pub async fn stats(conn: &mut Conn, functions: &[String]) -> Result<Vec<u8>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.definition_stats($1)::text as "stats!""#, functions);

@@ -98,7 +98,7 @@ async fn lock_waits(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// `due`: so many dead rows make autovacuum begin.
+/// `due`: the number of dead rows at which autovacuum begins.
 async fn tables(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(t order by t.dead desc), '[]')::text as "json!" from (

@@ -18,7 +18,7 @@ pub(crate) struct Notified {
     pub since: i64,
 }
 
-/// As `create`. With `notify` workers that sleep on the queue are notified by the same commit, if it can; gives whether it did.
+/// As `create`. With `notify` workers that sleep on the queue are notified by the same commit, if it can; returns whether it did.
 pub(crate) async fn create_all(
     conn: &mut Conn,
     items: &[&NewExecution],
@@ -152,7 +152,7 @@ pub(crate) async fn write_headers(scope: &mut Scope<'_>, headers: &[(Uuid, &str)
     Ok(())
 }
 
-/// As `create`; gives the effective ids in order, or one error if some were not stored.
+/// As `create`; returns the effective ids in order, or one error if some were not stored.
 pub async fn create_executions(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Uuid>> {
     stored(items, &create(conn, items).await?)
 }

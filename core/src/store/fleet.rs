@@ -31,7 +31,7 @@ pub async fn ask_to_drain(conn: &mut Conn, pod_uids: &[String], drain: bool) -> 
     scope.done().await
 }
 
-/// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Gives whom to wake.
+/// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Returns whom to wake.
 pub async fn end_pods(conn: &mut Conn, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Wake, "select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
@@ -60,7 +60,7 @@ pub async fn end_containers(
     Ok(wakes_of(rows))
 }
 
-/// Has somebody who is no worker woken like one when something becomes ready in these queues, for so many seconds (0: no longer).
+/// Has a caller that is no worker notified like one when something becomes ready in these queues, for this number of seconds (0: no longer).
 pub async fn sleep_for(conn: &mut Conn, id: Uuid, queues: &[String], seconds: f64) -> Result<()> {
     let mut scope = conn.run().await?;
     let query = sqlx::query!("select currant.sleep_for($1, 'watcher', $2, $3)", id, queues, seconds);
@@ -68,7 +68,7 @@ pub async fn sleep_for(conn: &mut Conn, id: Uuid, queues: &[String], seconds: f6
     scope.done().await
 }
 
-/// Whether something is ready in these queues: after `sleep_for`, since what became ready before it woke nobody.
+/// Whether something is ready in these queues. To be asked after `sleep_for`, because what became ready before it notified nobody.
 pub async fn any_ready(conn: &mut Conn, queues: &[String]) -> Result<bool> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select currant.any_ready($1) as "ready!""#, queues);

@@ -97,7 +97,7 @@ pub async fn claim_executions(
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()
 }
 
-/// Writes outcomes under their leases; gives the ids that were refused, since another has their lease, and whom to wake.
+/// Writes outcomes under their leases; returns the ids that were refused because another worker has their lease, and whom to wake.
 async fn write(
     conn: &mut Conn,
     worker: Uuid,

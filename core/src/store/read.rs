@@ -141,7 +141,7 @@ pub async fn show(conn: &mut Conn, id: Uuid) -> Result<Vec<u8>> {
     to_json(&Tree { executions, steps, signals })
 }
 
-/// Which executions `list_executions` gives.
+/// Which executions `list_executions` returns.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filters {
@@ -278,7 +278,7 @@ pub async fn statuses(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<
     Ok(status.collect())
 }
 
-/// For how many seconds these were ready before they were claimed. One that was handed on since has no answer.
+/// For how many seconds these were ready before they were claimed. One that another worker has now has no answer.
 pub async fn pick_ups(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<f64>> {
     let mut scope = conn.run().await?;
     let waits = sqlx::query_scalar!(

@@ -4,7 +4,7 @@
 //! `sslkey`, `application_name`, `options`, `target_session_attrs`, `load_balance_hosts`, `connect_timeout`. Our own:
 //! - `connect_timeout`: seconds that clients wait for a database that does not answer; default 30
 //! - `pgbouncer=true`: the URL leads to a pooler in transaction mode. Statements are then not cached by name, and each runs in an
-//!   explicit transaction, since a prepared statement would not meet its own server again (rule o). It costs two round trips a statement;
+//!   explicit transaction, because a prepared statement would not meet its own server again (rule o). It costs two round trips a statement;
 //!   with PgBouncer 1.21 or later and `max_prepared_statements` above 0 it is not needed.
 //! - `direct_url`: (percent-encoded) a URL past the pooler, for LISTEN. Without it a worker behind a pooler polls.
 //!
@@ -26,7 +26,7 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// The URL leads to a transaction pooler.
     pub pooler: bool,
-    /// Where LISTEN works; None: nowhere.
+    /// Where LISTEN works, or None if it works nowhere.
     pub listen: Option<Hosts>,
 }
 
@@ -65,7 +65,7 @@ impl Wanted {
         })
     }
 
-    /// Why a server will not do; None: it does.
+    /// Why a server cannot be used, or None if it can.
     pub fn objection(self, standby: bool, read_only: bool) -> Option<&'static str> {
         match self {
             Wanted::ReadWrite if standby => Some("it is a stand-by"),

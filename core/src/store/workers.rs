@@ -8,7 +8,7 @@ use crate::store::conn::Conn;
 use crate::store::notify::{Wake, wakes_of};
 
 /// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
-/// pod is declared dead, and what it ran is taken over: gives whom to wake.
+/// pod is declared dead, and what it ran is taken over: returns whom to wake.
 pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
     let code = format!("{:x}", Md5::digest(format!("{} {}", worker.build, worker.functions)));
     let mut scope = conn.run().await?;
@@ -100,7 +100,7 @@ pub async fn take_over(conn: &mut Conn, dead: Uuid) -> Result<Wakes> {
     Ok(wakes_of(rows))
 }
 
-/// The good-bye of a worker. What it still holds goes back and costs no attempt, but for tasks that may not be started twice.
+/// Records that a worker has stopped. What it still has goes back and costs no attempt, except tasks that may not be started twice.
 pub async fn stop_worker(conn: &mut Conn, worker: Uuid) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.stop_worker($1)"#, worker)

@@ -52,7 +52,7 @@ class Api:
         return {str(resource["name"]) for resource in found.get("resources", ())}
 
     async def get(self, kind: Kind, namespace: str, name: str, within: float = REQUEST_TIMEOUT) -> Body | None:
-        """One object; None: there is none. `within`: seconds that the call may take."""
+        """One object, or None if it does not exist. `within`: seconds that the call may take."""
         try:
             return await self.call(kind, "get", within, name=name, namespace=namespace)
         except ApiError as error:
@@ -72,7 +72,7 @@ class Api:
             following = str(page["metadata"].get("continue") or "")
 
     async def apply(self, manifest: Body, manager: str) -> Body:
-        """Server-side apply, taking over fields that others have; gives the object as it is now."""
+        """Server-side apply, taking over fields that others have; returns the object as it is now."""
         kind = kinds.BY_NAME[manifest["kind"]]
         return await self._write(kind, "server_side_apply", body=manifest, field_manager=manager, force_conflicts=True)
 
@@ -85,7 +85,7 @@ class Api:
         subresource: str | None = None,
         manager: str = OPERATOR_MANAGER,
     ) -> Body:
-        """Merge patch; gives the object as it is now."""
+        """Merge patch; returns the object as it is now."""
         return await self._write(
             kind,
             "patch",

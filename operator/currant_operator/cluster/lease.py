@@ -30,7 +30,7 @@ class LeaseStore(Protocol):
     """The calls that an election makes. Anything but what is listed here may be raised for a failed call."""
 
     async def get(self, within: float) -> Body | None:
-        """The Lease object; None: there is none."""
+        """The Lease object, or None if it does not exist."""
 
     async def create(self, body: Body, within: float) -> Body:
         """Make it. Raises `LeaseConflict` when there is one."""

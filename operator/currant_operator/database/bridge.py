@@ -17,7 +17,7 @@ class Bridge(Protocol):
         """Close the connections."""
 
     def migrate(self) -> int:
-        """Bring the schema up to date; gives its version."""
+        """Bring the schema up to date; returns its version."""
 
     def fleet(self, pools: list[Row]) -> Row:
         """Count the executions that wait and run in the queues of each entry; a part of `scaling`."""
@@ -41,7 +41,7 @@ class Bridge(Protocol):
         """Wait until something becomes ready in queues that no worker serves."""
 
     def apply_definitions(self, items: list[Row]) -> list[Row]:
-        """Write definitions; gives an answer for each, in order."""
+        """Write definitions; returns an answer for each, in order."""
 
     def delete_definitions(self, owners: list[str]) -> int:
         """Remove the definitions of these owners."""

@@ -26,7 +26,7 @@ class Connection:
         self._thread: ThreadPoolExecutor | None = None
 
     async def call(self, verb: str, work: Callable[[Bridge], T]) -> T:
-        """Do one blocking verb on the thread; gives its answer. Raises `DatabaseUnavailable` after `CALL_LIMIT`."""
+        """Do one blocking verb on the thread; returns its answer. Raises `DatabaseUnavailable` after `CALL_LIMIT`."""
         began = time.monotonic()
         outcome = "error"
         try:

@@ -85,33 +85,33 @@ class Database:
         return self._fleet.pools
 
     def queue(self, pool: Key) -> QueueStats | None:
-        """The counts of a pool's queues; None: not known."""
+        """The counts of a pool's queues, or None if not known."""
         return self._fleet.queue(pool)
 
     def workers(self, pool: Key) -> tuple[Worker, ...] | None:
-        """The live workers of a pool; None: not known."""
+        """The live workers of a pool, or None if not known."""
         return self._fleet.workers(pool)
 
     def incompatible(self, pool: Key) -> dict[str, int] | None:
-        """The incompatible runs in a pool's queues, by function; None: not known."""
+        """The incompatible runs in a pool's queues, by function, or None if not known."""
         return self._fleet.incompatible(pool)
 
     def load(self, pool: Key) -> PoolLoad | None:
-        """The load by which a pool is sized; None: not known."""
+        """The load by which a pool is sized, or None if not known."""
         return self._fleet.load(pool)
 
     def definitions(self, key: Key, function: str) -> tuple[Row, ...] | None:
-        """The definitions that are a Workflow's, or are of its function; None: not known."""
+        """The definitions that are a Workflow's, or are of its function, or None if not known."""
         return self._definitions.of(key, function)
 
     def stats(self, function: str) -> WorkflowStats | None:
-        """The runs of a function; None: not counted yet."""
+        """The runs of a function, or None before they are counted."""
         return self._definitions.stats(function)
 
     # Wishes of a reconcile
 
     def define(self, key: Key, item: Row) -> Applied | None:
-        """Have a definition written; gives the database's answer to exactly this item; None: not asked yet."""
+        """Have a definition written; returns the database's answer to exactly this item, or None before it is asked."""
         return self._definitions.define(key, item)
 
     def undefine(self, key: Key) -> bool:
@@ -200,7 +200,7 @@ class Database:
         await asyncio.sleep(GATHER)
 
     async def _turn(self) -> float:
-        """Do what is due; gives the seconds until something is due again."""
+        """Do what is due; returns the seconds until something is due again."""
         self._wake.clear()
         if not self._migrated:
             await self._migrate()
@@ -267,7 +267,7 @@ class Database:
         self._series.show_schedules(schedules)
 
     def _failed(self, error: Exception) -> float:
-        """Note a failure and log it once; gives the seconds to wait."""
+        """Note a failure and log it once; returns the seconds to wait."""
         message = " ".join((str(error) or type(error).__name__).split())
         if not isinstance(error, CurrantError | OSError) and type(error) not in self._logged:
             # A mistake of ours: the status calls it an outage, the log has it whole, once.

@@ -46,7 +46,7 @@ class Databases:
         return database
 
     def of(self, pool: Key) -> Database | None:
-        """The database that a pool uses, or used last; None: it is not known."""
+        """The database that a pool uses, or used last, or None if it is not known."""
         return self._of_pool.get(pool)
 
     def pools(self) -> list[Key]:

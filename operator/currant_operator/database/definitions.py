@@ -31,7 +31,7 @@ class Definitions:
 
     def __init__(self, notify: Notify, wake: Callable[[], None]) -> None:
         self._notify, self._wake = notify, wake
-        self._rows: dict[str, Row] | None = None  # by owner, as the database has them; None: not listed yet
+        self._rows: dict[str, Row] | None = None  # by owner, as the database has them, or None before they were listed
         self._stats: dict[str, Row] = {}  # by function
         self._requests: dict[Key, _Request] = {}
         self._removals: dict[Key, bool] = {}  # True: the removal is done
@@ -48,7 +48,7 @@ class Definitions:
     # Wishes and answers of a reconcile
 
     def of(self, key: Key, function: str) -> tuple[Row, ...] | None:
-        """The definitions that are a Workflow's, or are of its function; None: not known."""
+        """The definitions that are a Workflow's, or are of its function, or None if not known."""
         if self._rows is None:
             return None
         mine = owner_of(key)
@@ -58,12 +58,12 @@ class Definitions:
         return tuple(self._rows[owner] for owner in (mine, *sorted(owners)) if owner in self._rows)
 
     def stats(self, function: str) -> WorkflowStats | None:
-        """The runs of a function; None: not counted yet."""
+        """The runs of a function, or None before they are counted."""
         row = self._stats.get(function)
         return None if row is None else workflow_stats(row)
 
     def define(self, key: Key, item: Row) -> Applied | None:
-        """Have a definition written; gives the database's answer to exactly this item; None: not asked yet."""
+        """Have a definition written; returns the database's answer to exactly this item, or None before it is asked."""
         self._removals.pop(key, None)
         known = self._requests.get(key)
         if known is None or known.item != item or _stale(known):

@@ -20,7 +20,7 @@ NUMBERS_INTERVAL = 10.0  # seconds between two notices that only a pool's number
 @dataclass
 class _Pool:
     queues: tuple[str, ...]
-    horizon: float | None = None  # None: not sized by the queues
+    horizon: float | None = None  # None if it is not sized by the queues
     busy: bool = False
     numbers: tuple[Any, ...] = ()
     due: float = -1e9  # monotonic seconds at which the last notice of its numbers was due
@@ -50,7 +50,7 @@ class Fleet:
         return {pool: known.queues for pool, known in self._pools.items()}
 
     def use(self, pool: Key, queues: Sequence[str], horizon: float | None) -> bool:
-        """Count a pool's queues from now on; gives whether they are other queues than before.
+        """Count a pool's queues from now on; returns whether they are other queues than before.
 
         `horizon`: seconds ahead in which work that comes due counts, where the pool is sized by its queues.
         """
@@ -74,21 +74,21 @@ class Fleet:
     # Answers that a reconcile reads
 
     def queue(self, pool: Key) -> QueueStats | None:
-        """The counts of a pool's queues; None: not known."""
+        """The counts of a pool's queues, or None if not known."""
         return None if self._queues is None else self._queues.get(_name(pool))
 
     def workers(self, pool: Key) -> tuple[Worker, ...] | None:
-        """The live workers of a pool; None: not known."""
+        """The live workers of a pool, or None if not known."""
         return None if self._workers is None else self._workers.get(_name(pool), ())
 
     def incompatible(self, pool: Key) -> dict[str, int] | None:
-        """The incompatible runs in a pool's queues, by function; None: not known."""
+        """The incompatible runs in a pool's queues, by function, or None if not known."""
         if self._load is None:
             return None
         return dict((self._load.get("incompatible") or {}).get(_name(pool)) or {})
 
     def load(self, pool: Key) -> PoolLoad | None:
-        """The load by which a pool is sized; None: not known."""
+        """The load by which a pool is sized, or None if not known."""
         if self._load is None:
             return None
         return pool_load(self._load, _name(pool), time.monotonic() - self._fetched, self._pooled)
@@ -101,7 +101,7 @@ class Fleet:
     # The work
 
     async def fetch(self, connection: Connection) -> int:
-        """Ask about every pool and notify of what has changed; gives the schema's version (0: not said)."""
+        """Ask about every pool and notify of what has changed; returns the schema's version (0: not said)."""
         asked = [
             {"key": _name(pool), "queues": list(known.queues), "horizon": known.horizon or 0.0}
             for pool, known in self._pools.items()

@@ -44,7 +44,7 @@ class PodMessages:
                     del self._ended_containers[uid]
 
     async def send_drains(self, connection: Connection) -> bool:
-        """Ask workers to drain or to go on; gives whether any was asked."""
+        """Ask workers to drain or to go on; returns whether any was asked."""
         sent = False
         for drain in (False, True):
             uids = sorted(uid for uid, asked in self._drains.items() if asked is drain)

@@ -78,7 +78,7 @@ class WorkListener:
             await asyncio.sleep(PAUSE)
             return
         if notified:
-            # The fetch finds what became ready, and gives the queues that are still to be listened to.
+            # The fetch finds what became ready, and returns the queues that are still to be listened to.
             self._queues_given.clear()
             self._notified()
             await self._queues_given.wait()

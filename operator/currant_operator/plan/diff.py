@@ -10,7 +10,7 @@ Body = dict[str, Any]
 def merge_patch(old: Any, new: Body) -> Body:
     """The JSON merge patch (RFC 7386) that makes `new` of `old`; empty when they are equal.
 
-    A member that is None in `new` is taken as absent, for that is what a merge patch can say.
+    A member that is None in `new` counts as absent, because a merge patch removes a member by null.
     """
     old = old if isinstance(old, dict) else {}
     patch: Body = {key: None for key in old if new.get(key) is None and old[key] is not None}

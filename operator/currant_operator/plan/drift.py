@@ -26,7 +26,7 @@ def needs_apply(manifest: Mapping[str, Any], live: Object | None, accepted: froz
 
 
 def drift_digest(manifest: Mapping[str, Any], live: Object) -> str | None:
-    """A digest of how the object differs from the manifest; None: not at all.
+    """A digest of how the object differs from the manifest, or None if it does not differ.
 
     The digest of an apply's own answer stands for what the API server writes in a way of its own, which must not be
     applied again for ever. Replicas are not compared.

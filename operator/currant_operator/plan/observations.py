@@ -145,7 +145,7 @@ class WorkerLoad:
 @dataclass(frozen=True)
 class PoolLoad:
     """All that a pool is sized by. `age`: seconds since it was counted. `service`: (attempts that ended lately, their
-    seconds) by function. `workers` by id. `connections`: how many the server has left; None: that says nothing."""
+    seconds) by function. `workers` by id. `connections`: how many the server has left, or None if it is not known."""
 
     age: float
     functions: tuple[FunctionLoad, ...] = ()
@@ -178,7 +178,7 @@ class ObservedPool:
     function) are None while the database does not answer, which is not the same as nothing.
     `rejection` is set in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest`
     gave for what came back from an apply: differences that are only the API server's way of writing the same.
-    `wish` is the scaler's decision, in the mode Native; None: it has not decided.
+    `wish` is the scaler's decision, in the mode Native, or None before it has decided.
     """
 
     pool: WorkerPool

@@ -38,17 +38,17 @@ class Event:
 class PoolPlan:
     """To be done in the order of the fields; what fails leaves the rest undone and is tried again.
 
-    `spec_replicas`: the value to write to `spec.scaling.replicas` of the pool itself; None: the field is removed;
+    `spec_replicas`: the value to write to `spec.scaling.replicas` of the pool itself, or None to remove the field;
     UNCHANGED: it stays. `currant-scaler` writes it, so that a manifest without it conflicts with no other manager.
     `apply`: manifests for server-side apply by `currant-operator`, forced; only those that differ from what is there. A
     Deployment has no `spec.replicas`, except when it is made: it keeps them until `currant-scaler` has them.
     `deletion_costs`: by pod; None: the default cost. `drain`: by the UID of a pod, True: its worker is to be asked to
     drain, False: to go on.
-    `replicas`: to be applied (server-side apply, forced, on the Deployment) by `currant-scaler`; None: leave them.
+    `replicas`: to be applied (server-side apply, forced, on the Deployment) by `currant-scaler`, or None to leave them.
     `delete`: objects of ours that are no longer wanted.
     `status`: the whole wished status. `status_write`: `none` (it is there already), `now`, or `later` (only counts
     differ: every half minute is soon enough).
-    `requeue_after`: seconds until time alone may change the plan; None: only an event can.
+    `requeue_after`: seconds until time alone may change the plan, or None if only an event can.
     `rolled_out`: whether all pods are of the newest template and available, as `kubectl rollout status` has it.
     """
 

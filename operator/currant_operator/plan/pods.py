@@ -100,7 +100,7 @@ def uid(pod: Object) -> str:
 
 
 def deletion_cost(pod: Object) -> int | None:
-    """The pod's deletion cost; None: the default, as most pods have."""
+    """The pod's deletion cost, or None for the default, which most pods have."""
     text = (get(pod, "metadata", "annotations") or {}).get(COST_ANNOTATION)
     return int(text) if text and re.fullmatch(r"-?\d+", text) else None
 

@@ -69,7 +69,7 @@ def _apply(view: PoolView) -> list[dict[str, Any]]:
 
 
 def _replicas(view: PoolView) -> int | None:
-    """The replicas that the scaler's manager is to apply; None: it has applied them already."""
+    """The replicas that the scaler's manager is to apply, or None if it has applied them already."""
     applied = view.ours is not None and manifests.manages_replicas(view.ours, manifests.SCALER_MANAGER)
     return None if applied and view.current == view.decision.asked else view.decision.asked
 

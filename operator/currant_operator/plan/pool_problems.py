@@ -32,7 +32,7 @@ _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,\s]+)")
 
 
 def of_secrets(pool: WorkerPool, state: SecretState, admin: SecretState | None) -> Problem | None:
-    """Why a URL of the pool's database, for the pods or for the operator, cannot be read; None: both can."""
+    """Why a URL of the pool's database, for the pods or for the operator, cannot be read, or None if both can."""
     problem = _of_secret(pool.spec.database.secret_ref, state, f"namespace {pool.namespace}", f"-n {pool.namespace}")
     admin_ref = pool.spec.database.admin_secret_ref
     if problem is not None or admin_ref is None or admin is None:
@@ -62,7 +62,7 @@ def _of_secret(ref: SecretRef, state: SecretState, where: str, flag: str) -> Pro
 
 
 def of_database(state: DatabaseState) -> Problem | None:
-    """Why the database cannot be used; None: it can. The state's messages hold no secrets."""
+    """Why the database cannot be used, or None if it can. The state's messages hold no secrets."""
     if isinstance(state, DatabaseUnreachable):
         what = f"the database does not answer: {state.message}"
         return Problem("DatabaseUnreachable", f"{what}; pods stay as they are, and it is tried again by itself")
@@ -76,7 +76,7 @@ def of_database(state: DatabaseState) -> Problem | None:
 
 
 def of_objects(observed: ObservedPool) -> Problem | None:
-    """Why the pool's objects could not be made as they are wanted; None: they could."""
+    """Why the pool's objects could not be made as they are wanted, or None if they could."""
     for live in (observed.deployment, observed.service_account, observed.pod_disruption_budget):
         if live is not None and not _usable(observed.pool, live):
             return _taken(observed.pool, live)

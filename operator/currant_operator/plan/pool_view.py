@@ -28,7 +28,7 @@ class PoolView:
 
     @property
     def current(self) -> int | None:
-        """Replicas that the Deployment asks for; None: there is no Deployment of the pool's."""
+        """Replicas that the Deployment asks for, or None if the pool has no Deployment."""
         return None if self.ours is None else int(manifests.get(self.ours, "spec", "replicas") or 0)
 
 

@@ -129,7 +129,7 @@ class RetryDefaults(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class RunDefaults(Struct, rename="camel", frozen=True, kw_only=True):
-    """The options of runs whose enqueue does not give them; None: the SDK's default."""
+    """The options of runs whose enqueue does not give them. None means the SDK's default."""
 
     priority: int | None = None
     timeout: Seconds | None = None

@@ -66,7 +66,7 @@ class PoolReconciler:
         self._statuses, self._memories, self._later = statuses, memories, later
 
     async def reconcile(self, key: Key) -> str:
-        """Bring the pool to what it says; gives the outcome in a word. Raises `ApiError` and `Refused`."""
+        """Bring the pool to what it says; returns the outcome in a word. Raises `ApiError` and `Refused`."""
         body = self._store.get(kinds.WORKER_POOL, key.namespace, key.name)
         if body is None:
             return self.gone(key)
@@ -90,7 +90,7 @@ class PoolReconciler:
         return "changed" if changed else "unchanged"
 
     def gone(self, key: Key) -> str:
-        """Forget a pool that is gone, or another operator's; gives the outcome in a word."""
+        """Forget a pool that is gone, or another operator's; returns the outcome in a word."""
         memory = self._memories.pop(key, None)
         database = self._databases.of(key)
         for name in memory.noted if memory is not None and database is not None else ():
@@ -161,7 +161,7 @@ class PoolReconciler:
         return database
 
     async def _carry_out(self, key: Key, body: Body, plan: PoolPlan) -> bool:
-        """Do what the plan says, in its order; gives whether anything was written but a status."""
+        """Do what the plan says, in its order; returns whether anything was written but a status."""
         if plan.spec_replicas != UNCHANGED:
             await self._write_replicas(key, body, plan.spec_replicas)
         for manifest in plan.apply:
@@ -252,7 +252,7 @@ def _refusal(kind: str, name: str, error: ApiError) -> Exception:
 
 
 def _wish(observed: ObservedPool, database: Database | None, scaler: Scaler, key: Key) -> Wish | None:
-    """The scaler's decision; None: the scaler does not decide."""
+    """The scaler's decision, or None if the scaler does not decide."""
     scaling = observed.pool.spec.scaling
     if scaling.mode != "Native" or scaling.paused or observed.pool.deleting:
         return None

@@ -37,7 +37,7 @@ class WorkflowReconciler:
         self._statuses, self._memories = statuses, memories
 
     async def reconcile(self, key: Key) -> str:
-        """Bring the Workflow to what it says; gives the outcome in a word. Raises `ApiError`."""
+        """Bring the Workflow to what it says; returns the outcome in a word. Raises `ApiError`."""
         body = self._store.get(kinds.WORKFLOW, key.namespace, key.name)
         if body is None:
             return await self._gone(key)

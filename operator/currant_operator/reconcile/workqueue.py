@@ -26,7 +26,7 @@ class Observer(Protocol):
         """A key has begun to wait."""
 
     def started(self, waited: float) -> None:
-        """Work on a key begins, which waited for so many seconds."""
+        """Note that work on a key begins, and the seconds for which the key waited."""
 
     def retried(self) -> None:
         """A key has failed and is to be tried again."""

@@ -53,7 +53,8 @@ class Call(NamedTuple):
 class NewExecution(NamedTuple):
     """An enqueue: the id its client made, the call, and perhaps an idempotency key.
 
-    `checked`: the hash of the input schema that the arguments were checked against, empty for none; None: no check.
+    `checked`: the hash of the input schema that the arguments were checked against, `""` if the function has no
+    schema, or None if no check is wanted.
     """
 
     id: str
@@ -253,7 +254,7 @@ class Options:
         return retry.policy(settings.load().default_max_worker_losses if losses is None else losses)
 
     def timeout_for(self, kind: str) -> float | None:
-        """The time-out given, else that of the settings, in seconds; None: no time-out."""
+        """The time-out given, else that of the settings, in seconds, or None for no time-out."""
         if not isinstance(self.timeout, Default):
             return self.timeout
         found = settings.load()

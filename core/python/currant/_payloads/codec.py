@@ -38,7 +38,7 @@ def payload_limit() -> int:
 
 
 def set_payload_limit(limit: int | None) -> None:
-    """Set the largest payload in bytes; None: read `WORKFLOWS_MAX_PAYLOAD_BYTES` again."""
+    """Set the largest payload in bytes. None means what `WORKFLOWS_MAX_PAYLOAD_BYTES` says."""
     global _limit
     _limit = limit
 

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-Path = tuple[Any, str, Any] | None  # the way to the container, and the last part with its form; None: the value itself
+Path = tuple[Any, str, Any] | None  # the way to the container, the last part with its form; None for the value itself
 Stack = list[tuple[Any, Any, Path]]
 Compare = Callable[[Any, Any, Path, Stack], str | None]
 
@@ -72,7 +72,7 @@ def _is_plain_struct(kind: Any) -> bool:
     """Whether its own `==`, which msgspec writes, compares all that it holds, and none but JSON's types."""
     if kind.__eq__ is not msgspec.Struct.__eq__ or kind.__dictoffset__ or kind in _asked:
         return False
-    _asked.append(kind)  # one that contains itself is not taken for plain
+    _asked.append(kind)  # a class that contains itself does not count as plain
     try:
         hints = get_type_hints(kind)
         return all(is_plain(hints[name]) for name in kind.__struct_fields__)
@@ -97,7 +97,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def difference(before: Any, after: Any, loose: bool = False) -> str | None:
-    """The first place where `after` is not what `before` was, and why; None: they are the same.
+    """The first place where `after` is not what `before` was, and why, or None if they are the same.
 
     An int that arrives as a float of the same value is the same, and so is an instance of a subclass of a plain type
     that arrives as one of the type itself. With `loose` a tuple may arrive as a list.

@@ -43,14 +43,15 @@ class RunningTask:
         self.plain = function.plain
         self.non_retryable = non_retryable
         self.end_reason = ""  # timeout, cancelled, ...: set when its outcome is no longer wanted, only its end is
-        self.task: asyncio.Task[None] | None = None  # None: it runs in a thread
+        self.task: asyncio.Task[None] | None = None  # None if it runs in a thread
         self.span: Any = None  # where tracing is on
 
 
 class Tasks:
     """The tasks of one worker that have started and not ended.
 
-    `concurrency`: how many the engine gives at a time. `deliver` takes the activation that the answer to a task brings.
+    `concurrency`: how many tasks the engine hands out at a time. `deliver` takes the activation that
+    the answer to a task brings.
     """
 
     def __init__(self, host: Host, concurrency: int, deliver: Callable[[tuple[Any, ...] | None], None]) -> None:

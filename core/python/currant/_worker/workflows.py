@@ -20,7 +20,7 @@ from currant.tracing import RunTrace
 
 _log = SafeLogger(logging.getLogger("currant.worker"))
 
-_endless: list[WorkflowRun] = []  # with a task that would not end: kept for ever, since to collect one runs its code
+_endless: list[WorkflowRun] = []  # with a task that would not end: kept for ever, because to collect one runs its code
 
 
 class HotRun:

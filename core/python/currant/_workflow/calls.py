@@ -56,7 +56,7 @@ class Calls:
     ) -> Coroutine[Any, Any, R]:
         """A child execution; its key is allotted now, it starts when it is awaited or scheduled.
 
-        `arguments` gives stored arguments by parameter, for a replay to compare.
+        `arguments` returns stored arguments by parameter, for a replay to compare.
         """
         if self._journal.unwinding:
             raise WorkflowSuspendException
@@ -64,14 +64,14 @@ class Calls:
         return Step(self, key, call.kind, call.function, ("execute", key, call), decode, arguments)
 
     def detach(self, call: Call, arguments: Arguments | None = None) -> str:
-        """Start an execution of its own, exactly once. Gives its id."""
+        """Start an execution of its own, exactly once. Returns its id."""
         key = self._next_key()
         if not self._journal.make("detach", key, call.function, ("detach", key, call), arguments):
             raise WorkflowSuspendException
         return derive_id(self.id, key)
 
     def enqueue(self, call: Call, idempotency_key: str, arguments: Arguments | None = None) -> Coroutine[Any, Any, str]:
-        """Enqueue under an idempotency key, as a step. Gives the effective id, the first one's if the key was taken."""
+        """Enqueue under an idempotency key, as a step. Returns its id, or that of the execution that has the key."""
         key = self._next_key()
         new = new_execution(derive_id(self.id, key), call, idempotency_key)
         return Verb(self, key, "verb", "enqueue", ("enqueue", key, new), _decode_str, arguments)
@@ -185,7 +185,7 @@ class Calls:
         return future
 
     def misfits(self, step: Step[Any], error: BaseException) -> BaseException:
-        """A recorded result does not fit the code: the run becomes incompatible, since a failure would be final."""
+        """Make the run incompatible: a recorded result does not fit the code, and a failure would be final."""
         self._journal.diverge(f"step {step.key} ({show(step.kind, step.name)}): {error}")
         return WorkflowSuspendException()
 

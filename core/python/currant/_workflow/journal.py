@@ -67,7 +67,7 @@ class Journal:
     def end_replay(self, how_it_failed: Callable[[], str]) -> None:
         """End a replay after its last outcome. The code has diverged if it did not ask for all that is recorded.
 
-        `how_it_failed` gives what to add to that message.
+        `how_it_failed` returns what to add to that message.
         """
         left = self.records or {}
         given_up = [("cancel", key) for key, record in left.items() if record.retried]

@@ -105,7 +105,7 @@ class Timer(asyncio.TimerHandle):
 
 
 class WorkflowFuture(asyncio.Future[Any]):
-    """A future whose hash is its number in the run: sets iterate by hash, and `asyncio.wait` gives sets.
+    """A future whose hash is its number in the run: sets iterate by hash, and `asyncio.wait` returns sets.
 
     It gets the number when it is first asked for, which few are.
     """

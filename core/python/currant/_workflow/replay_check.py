@@ -63,7 +63,7 @@ def asked_by(command: tuple[Any, ...]) -> Asked:
 
 
 def find_difference(name: str, recorded: Asked, asked: Asked, arguments: Arguments | None) -> Difference | None:
-    """How what a step asks for differs from what is recorded of it; None: not at all.
+    """How what a step asks for differs from what is recorded of it, or None if it does not differ.
 
     `name` is that of the verb, for a verb. `arguments` knows the function's parameters; without it JSON is compared.
     """

@@ -31,7 +31,7 @@ _ROUNDS = 100  # how often a task may catch WorkflowSuspendException before it c
 class WorkflowRun(Calls):
     """A run of a workflow in this process.
 
-    `main` gives the workflow's coroutine, `encode_result` what it returned as JSON. `replay_check`: whether a replay
+    `main` returns the workflow's coroutine, `encode_result` what it returned as JSON. `replay_check`: whether a replay
     compares what steps ask for, or only their names. Not thread-safe.
     """
 
@@ -82,7 +82,7 @@ class WorkflowRun(Calls):
     # --- what the worker calls
 
     def start(self, clock: int, records: list[Command], outcomes: list[Command]) -> list[Command]:
-        """Start the workflow, or rebuild it from its history. Gives the commands to send to the engine.
+        """Start the workflow, or rebuild it from its history. Returns the commands to send to the engine.
 
         `clock` is when the run started, in microseconds since 1970; `records` and `outcomes`
         are as in docs/internals/engine.md.
@@ -102,7 +102,7 @@ class WorkflowRun(Calls):
             self._loop.leave(outer)
 
     def activate(self, key: str, seq: int, clock: int, status: str, payload: bytes) -> list[Command]:
-        """Deliver one outcome and run until nothing is ready. Gives the commands to send to the engine.
+        """Deliver one outcome and run until nothing is ready. Returns the commands to send to the engine.
 
         An outcome that is no longer waited for changes nothing. `seq` is the engine's number of this outcome.
         """

@@ -48,7 +48,7 @@ def run_worker(queues: tuple[str, ...], concurrency: int | None, name: str | Non
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's factory where it is installed; None: asyncio's own loop."""
+    """The factory of uvloop if that is installed, or None for asyncio's own loop."""
     try:
         import uvloop
     except ImportError:  # there is no wheel for every platform

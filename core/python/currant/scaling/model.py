@@ -47,7 +47,7 @@ class Work:
 
     `ready`: executions that may be claimed now, without those that are incompatible, await a permit or that no worker
     knows. `due`: those that may be claimed within the horizon (`horizon()`). `running`: running attempts, without
-    waiting workflows. `service`: seconds that an attempt takes on average; None: not known. `age`: seconds for which
+    waiting workflows. `service`: seconds that an attempt takes on average, None if not known. `age`: seconds for which
     the running attempts have run, on average.
     """
 
@@ -96,7 +96,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The state that one decision leaves to the next. `began`: the time of the first decision; None: there was none.
+    """The state that one decision leaves to the next. `began`: the time of the first decision, None before it.
 
     `requests`: by pod, the phase that was requested (`draining`, `working`) and when, until a snapshot shows it: a
     decision before the workers have followed must not forget what was requested.
@@ -123,7 +123,7 @@ class Decision:
     `desired`: the number of pods that should claim. `replicas`: the number of pods to request, with those that still
     drain. `drain` and `undrain`: pods to mark so in Postgres. `remove`: the pods that should go when `replicas` is
     lowered: those that have drained or whose drain time-out is over, and those that had not started. `limited_by`: what
-    limited the number; None: nothing did.
+    limited the number, or None.
     """
 
     desired: int

@@ -1,4 +1,4 @@
-"""Observations of a pool, as Postgres gives them (`RustBridge.scaling`), turned into the work to decide by."""
+"""Observations of a pool, as Postgres returns them (`RustBridge.scaling`), turned into the work to decide by."""
 
 from __future__ import annotations
 
@@ -53,11 +53,12 @@ def work(functions: Iterable[FunctionLoad], service: Service, ready: int, known:
     """The work by function.
 
     `ready`: the number of all ready executions. `known`: the functions that live workers know; other functions are
-    left out, since more such workers would not run them either. An empty `known` (no worker is there) leaves out none.
+    left out, because more such workers would not run them either. An empty `known` (no worker is alive) leaves out
+    none.
     """
     functions = tuple(functions)
     counted = sum(each.ready for each in functions)
-    # A queue longer than `COUNTED` is taken to be like its first executions.
+    # A queue longer than `COUNTED` counts as if the rest of it were like its first executions.
     factor = ready / counted if counted >= COUNTED and ready > counted else 1.0
     found = [_work(each, factor, service) for each in functions if not known or each.function in known]
     uncounted = ready - counted if counted < COUNTED else 0

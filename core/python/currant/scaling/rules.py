@@ -79,7 +79,7 @@ def decide(settings: Settings, snapshot: Snapshot, memory: Memory) -> tuple[Deci
 
 
 def _unknown(snapshot: Snapshot) -> str | None:
-    """Why the snapshot is no basis for a decision; None: it is one."""
+    """Why the snapshot is no basis for a decision, or None if it is one."""
     if snapshot.work is None:
         return "the work in the queues is not known yet"
     if snapshot.pods is None:

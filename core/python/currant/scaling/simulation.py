@@ -20,7 +20,7 @@ REMEMBERED = 200
 """Attempts that a mean service time is made of."""
 
 LONGEST = 2.0
-"""A load that is not done after so many times its length never will be: attempts are cut again and again."""
+"""A load that is not done after this number of times its length never will be: attempts are cut again and again."""
 
 ACKNOWLEDGED = 1.0
 """Seconds after which the scaler decides again once a pod has begun to drain."""
@@ -86,7 +86,7 @@ class View:
         return self.now - self._simulation.jobs[queue[0]].at if queue else 0.0
 
     def service(self, function: str) -> float | None:
-        """Seconds of an attempt, from those that ended lately and those that run; None: none has ended."""
+        """Seconds of an attempt, from those that ended lately and those that run, or None if no attempt has ended."""
         ended = self._simulation.ended.get(function)
         return (sum(ended) + self.seconds_running(function)) / len(ended) if ended else None
 
@@ -101,7 +101,7 @@ class View:
         )
 
     def take_startups(self) -> tuple[float, ...]:
-        """Seconds that the pods took to start which started since the last call."""
+        """For each pod that started since the last call, the seconds that it took to start."""
         taken, self._simulation.startups = tuple(self._simulation.startups), []
         return taken
 

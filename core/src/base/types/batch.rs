@@ -169,7 +169,7 @@ impl Batch {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchReply {
     pub refused: Vec<Uuid>,
-    /// Children that were to start here and are pending instead, since the definition of their function says so.
+    /// Children that were to start here and are pending instead, because the definition of their function says so.
     pub postponed: Vec<Uuid>,
     pub wakes: Wakes,
     pub claimed: Vec<Claimed>,

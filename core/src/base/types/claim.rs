@@ -14,7 +14,7 @@ pub struct ClaimRequest {
     pub poison_suspect: bool,
     /// With the headers of what is claimed.
     pub headers: bool,
-    /// Where to go on; None: from the start.
+    /// Where to go on, or None for the start.
     pub cursors: Option<ClaimCursors>,
 }
 
@@ -27,7 +27,7 @@ pub struct ClaimCursors {
     pub open: Vec<(i32, i64)>,
 }
 
-/// Which transactions a statement sees: those before `next`, but for `open`.
+/// Which transactions a statement sees: those before `next`, except `open`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     pub next: i64,

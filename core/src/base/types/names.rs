@@ -126,7 +126,7 @@ named! {
 }
 
 impl Action {
-    /// How the step that waits for the execution has ended with it; None: the execution goes on.
+    /// How the step that waits for the execution has ended with it, or None if the execution goes on.
     pub const fn status(self) -> Option<Status> {
         match self {
             Action::Complete => Some(Status::Completed),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 pub struct Wakes {
     pub queues: Vec<String>,
     pub workers: Vec<(Uuid, Uuid)>,
-    /// The first of the transactions that made something ready in `queues`; None: not known.
+    /// The first of the transactions that made something ready in `queues`, or None if it is not known.
     pub since: Option<i64>,
 }
 

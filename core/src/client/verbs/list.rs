@@ -7,7 +7,7 @@ macro_rules! for_each_verb {
         $make! {
             $($more;)*
 
-            /// Brings the schema up to this release; gives what was done (`Migrated`).
+            /// Brings the schema up to this release; returns what was done (`Migrated`).
             Migrate = migrate() -> Json = |conn| quiet(migrate::migrate_as_json(conn).await), {
                 const NEEDS_NO_SCHEMA: bool = true;
             };
@@ -44,23 +44,23 @@ macro_rules! for_each_verb {
             UpdateHeartbeat = update_heartbeat(worker_id: Uuid, name: String, queues: Vec<String>) -> ()
                 = |conn| waking(one_by_one::update_heartbeat(conn, *worker_id, name, queues).await);
 
-            /// Gives (id, lease, JSON).
+            /// Returns (id, lease, JSON).
             ClaimExecutions = claim_executions(worker_id: Uuid, queues: Vec<String>, limit: i32) -> Vec<(Uuid, i64, Json)>
                 = |conn| quiet(one_by_one::claim_executions(conn, *worker_id, queues, *limit).await);
 
-            /// `items`: (id, lease, result). Gives the ids that were refused.
+            /// `items`: (id, lease, result). Returns the ids that were refused.
             CompleteExecutions = complete_executions(worker_id: Uuid, items: Vec<(Uuid, i64, Json)>) -> Vec<Uuid>
                 = |conn| one_by_one::complete_executions(conn, *worker_id, items).await;
 
-            /// `items`: (id, lease, error, whether to try again). Gives the ids that were refused.
+            /// `items`: (id, lease, error, whether to try again). Returns the ids that were refused.
             FailExecutions = fail_executions(worker_id: Uuid, items: Vec<(Uuid, i64, Json, bool)>) -> Vec<Uuid>
                 = |conn| one_by_one::fail_executions(conn, *worker_id, items, rand::random()).await;
 
-            /// `items`: (id, lease). Gives the ids that were refused.
+            /// `items`: (id, lease). Returns the ids that were refused.
             SuspendWorkflows = suspend_workflows(worker_id: Uuid, items: Vec<(Uuid, i64)>) -> Vec<Uuid>
                 = |conn| one_by_one::suspend_workflows(conn, *worker_id, items).await;
 
-            /// Gives the ids of those that were suspended.
+            /// Returns the ids of those that were suspended.
             ResumeWorkflows = resume_workflows(ids: Vec<Uuid>) -> Vec<Uuid>
                 = |conn| control::resume_workflows(conn, ids).await;
 
@@ -97,7 +97,7 @@ macro_rules! for_each_verb {
 
             QueueRetentions = queue_retentions() -> Json = |conn| quiet(retention::list(conn).await);
 
-            /// In seconds; None: for ever.
+            /// In seconds, or None for ever.
             SetQueueRetention = set_queue_retention(queue: String, retention: Option<f64>) -> ()
                 = |conn| quiet(retention::set(conn, queue, *retention).await);
 

@@ -118,7 +118,7 @@ verbs! {
     /// Deletes up to `limit` runs past their retention. `begin`: only if no other worker deletes.
     Sweep = sweep(limit: i32, begin: bool) -> Swept = |conn| quiet(retention::sweep(conn, *limit, *begin).await);
 
-    /// `watcher` is notified when something becomes ready in these queues, for so many seconds.
+    /// `watcher` is notified when something becomes ready in these queues, for this number of seconds.
     SleepFor = sleep_for(watcher: Uuid, queues: Vec<String>, seconds: f64) -> () = |conn| {
         quiet(fleet::sleep_for(conn, *watcher, queues, *seconds).await)
     };

@@ -5,9 +5,9 @@ use crate::base::types::{Claimed, Micros};
 pub enum TaskPhase {
     /// Written as claimed by us, not committed yet.
     Reserved,
-    /// Ours; waits for a slot since then.
+    /// This worker has it, and it has waited for a slot since then.
     Buffered { since: Micros },
-    /// In Python since then.
+    /// Python has run it since then.
     Running { since: Micros },
     /// Its outcome is decided (time-out, cancel, lease lost), but the function has not ended: it keeps its slot.
     Over { since: Micros },

@@ -20,7 +20,7 @@ pub struct Beat {
     /// A LISTEN is up: notifications will come.
     listening: bool,
     last: Option<Instant>,
-    /// Since then the heartbeats have been committed without a gap (rule g).
+    /// Since when the heartbeats have been committed without a gap (rule g).
     steady_since: Option<Instant>,
     next_due: Option<Micros>,
     peek_by: Option<Micros>,
@@ -44,7 +44,7 @@ pub struct Answered<'a> {
     pub timeout: Duration,
     /// Something is not committed yet: the answer cannot know when that is due.
     pub unwritten: bool,
-    /// Heartbeats do not say whether anything is ready, since that takes long now.
+    /// Whether heartbeats do not ask if anything is ready, because that takes long now.
     pub blind: bool,
 }
 
@@ -87,7 +87,7 @@ impl Beat {
         self.listening = false;
     }
 
-    /// A claim is made. Gives how many were made before.
+    /// A claim is made. Returns how many were made before.
     pub fn claim(&mut self) -> usize {
         self.expects_work = false;
         self.claims += 1;
@@ -115,7 +115,7 @@ impl Beat {
         self.listening && !self.expects_work && has_room
     }
 
-    /// A heartbeat is sent. Gives until when it is to say that this worker sleeps.
+    /// A heartbeat is sent. Returns until when it is to say that this worker sleeps.
     pub fn send(&mut self, now: Micros, interval: Duration, has_room: bool) -> Option<Micros> {
         self.wanted = false;
         self.is_sleepy(has_room).then_some(now + 3 * interval.as_micros() as Micros)
@@ -131,7 +131,7 @@ impl Beat {
         all
     }
 
-    /// A heartbeat is committed. Gives whether this worker may declare others dead (rule g).
+    /// A heartbeat is committed. Returns whether this worker may declare others dead (rule g).
     pub fn answered(&mut self, answered: &Answered<'_>) -> bool {
         let Answered { reply, flag, sent, received, now, timeout, unwritten, blind } = *answered;
         let gap = self.last.is_none_or(|last| sent.saturating_duration_since(last) >= timeout);

@@ -82,7 +82,7 @@ mod tests {
         let start = Instant::now();
         let mut clock = Clock::new(0, start);
         clock.adjust(1_000_000, start, start);
-        // Its request took 700 ms, the answer none: the middle of the way would be 350 ms ahead.
+        // Its request took 700 ms, the answer 0 ms: the middle of the way would be 350 ms ahead.
         clock.adjust(1_700_000, start, start + millis(700));
         assert_eq!(clock.at(start + millis(700)), 1_700_000);
         // The other way round it would be as much behind.

@@ -11,7 +11,7 @@ pub struct Config {
     pub max_hot: usize,
     /// A workflow that waits for longer than this is evicted from memory.
     pub long_wait: f64,
-    /// Where health and metrics are served; None: nowhere.
+    /// The port where health and metrics are served, or None if they are not.
     pub http_port: Option<u16>,
     /// The SDK wants the trace contexts of what it runs.
     pub tracing: bool,

@@ -13,7 +13,7 @@ use crate::base::types::{ClaimCursors, ClaimRequest, Claimed, Micros, Snapshot};
 
 /// A claim without cursors, which also finds what others had locked meanwhile, comes at least so often ...
 const FROM_START_MICROS: Micros = 1_000_000;
-/// ... unless it takes long: then it may take one part in so many of the time.
+/// ... unless it takes long: it takes at most one part in this number of the time.
 const FROM_START_SHARE: Micros = 50;
 /// With more transactions open than this a cursor stays where it is.
 const MOST_OPEN: usize = 100;
@@ -54,7 +54,7 @@ impl Cursor {
 pub struct Cursors {
     /// The cursors of each queue, by priority.
     lanes: HashMap<String, [Cursor; PRIORITIES]>,
-    /// The next claim without cursors, on the server's clock; None: none is slow, all are without.
+    /// When the next claim without cursors is to be made, by the server's clock, or None while no claim is slow and all are made without.
     whole_due: Option<Micros>,
     /// The last claim without cursors was slow, and that may have been the price of once: plans were made, or entries of what cursors
     /// had passed over were found dead and are removed now.

@@ -1,4 +1,4 @@
-//! Deferred writes: they must wait, since another open transaction holds a lock on a row of theirs. The others go on meanwhile.
+//! Deferred writes: they must wait because another open transaction holds a lock on a row of theirs. The others go on meanwhile.
 use std::collections::HashSet;
 
 use uuid::Uuid;
@@ -19,7 +19,7 @@ impl DeferredWrites {
         self.groups.is_empty()
     }
 
-    /// Defers those of these groups that touch a locked row or follow from a deferred group. Gives the rest.
+    /// Defers those of these groups that touch a locked row or follow from a deferred group. Returns the rest.
     pub fn keep(&mut self, groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         let mut rest = Vec::new();
         for group in groups {
@@ -33,7 +33,7 @@ impl DeferredWrites {
         rest
     }
 
-    /// Gives back what may be written now: what is behind none of these locks.
+    /// Returns the groups that may be written now because none of these locks is in their way.
     pub fn release(&mut self, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         self.sort(Vec::new(), locked)
     }

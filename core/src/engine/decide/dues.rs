@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use crate::base::types::Micros;
 use crate::engine::decide::group::Lease;
 
-/// Nothing is forgotten before there are so many.
+/// Nothing is forgotten before there is this number of entries.
 const LEAST_LIMIT: usize = 1_024;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +19,7 @@ pub enum Due {
 #[derive(Clone, Debug)]
 pub struct Dues {
     heap: BinaryHeap<Reverse<(Micros, Due)>>,
-    /// When there are so many, those are forgotten that nothing can come of any more.
+    /// At this number of entries those that cannot matter any more are forgotten.
     limit: usize,
 }
 

@@ -82,7 +82,7 @@ pub fn reply(claimed: Vec<Claimed>) -> BatchReply {
     BatchReply { claimed, ..BatchReply::default() }
 }
 
-/// The database accepts everything that is to be written, and gives no work.
+/// The database accepts everything that is to be written, and returns no work.
 pub fn commit(state: &mut State) -> Batch {
     commit_with(state, BatchReply::default())
 }

@@ -3,14 +3,14 @@ use std::time::{Duration, Instant};
 
 /// The driver's loop turns at least this often, even while the database does not answer.
 const TURN_LIMIT: Duration = Duration::from_secs(120);
-/// Beyond the longest time-out, so long may Python leave work lying before it counts as stuck.
+/// Python counts as stuck when it has left work for this time beyond the longest time-out.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// When the driver last turned, and since when Python has left work lying.
+/// When the driver last took a turn, and since when Python has left work.
 #[derive(Clone, Debug)]
 pub struct Pulse {
     turned: Instant,
-    /// Since then something lies there that Python has not pulled.
+    /// Since when there has been something that Python has not pulled.
     waiting: Option<Instant>,
 }
 

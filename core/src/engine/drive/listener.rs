@@ -33,7 +33,7 @@ pub async fn listen(shared: Arc<Shared>) {
     }
 }
 
-/// Gives false when notifications do not come through; an error when the connection is lost.
+/// Returns false when notifications do not come through; an error when the connection is lost.
 async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
     let (me, queues) = (shared.config.info.id, &shared.config.info.queues);
     listener.listen(&notify::channels(me, queues)).await?;

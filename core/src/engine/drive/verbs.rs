@@ -10,7 +10,7 @@ use crate::engine::decide::errors::error_json;
 use crate::engine::drive::shared::Shared;
 use crate::engine::items::{Verb, VerbRequest};
 
-/// Between two tries, after the client has lost its patience.
+/// The pause between two tries, after the client's time-out is over.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub fn spawn(shared: &Arc<Shared>) {
@@ -27,7 +27,7 @@ pub fn spawn(shared: &Arc<Shared>) {
     }
 }
 
-/// Until the database has answered: an outage is no outcome, whatever the client's patience. None: the run is not here any more.
+/// Calls the verb until the database has answered: an outage is no outcome, however long it lasts. Returns None if the run is not here any more.
 async fn insist(shared: &Shared, request: &VerbRequest) -> Option<(Status, Vec<u8>)> {
     loop {
         match perform(&shared.client, request).await {

@@ -91,7 +91,7 @@ pub async fn drive(shared: Arc<Shared>) {
 }
 
 impl Writer {
-    /// Everything that wants doing now. Gives how long to rest; None once stopped.
+    /// Everything that wants doing now. Returns how long to rest; None once stopped.
     async fn turn(&mut self) -> Result<Option<Duration>> {
         self.connect().await?;
         loop {
@@ -169,7 +169,7 @@ impl Writer {
         self.write(groups, claim, false).await
     }
 
-    /// Writes the deferred groups whose rows are free by now. Gives whether anything was written.
+    /// Writes the deferred groups whose rows are free by now. Returns whether anything was written.
     async fn retry_deferred(&mut self) -> Result<bool> {
         if self.deferred.is_empty() || self.deferred_due > Instant::now() {
             return Ok(false);
@@ -252,7 +252,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Groups that may or may not be committed are sent again as they are; at once after a deadlock, since nothing was written.
+    /// Groups that may or may not be committed are sent again as they are; at once after a deadlock, because nothing was written.
     fn undecided(&self, error: Error) -> Result<()> {
         let mut state = self.shared.state();
         state.claim_failed();

@@ -14,7 +14,7 @@ use self::program::{Program, result};
 use self::world::{Budget, Step, World};
 use crate::base::types::{ExecutionState, Kind, Status};
 
-/// No fair schedule of these worlds takes so many steps.
+/// More steps than any fair schedule of these worlds takes.
 const LONGEST: usize = 1_000;
 
 struct Small {

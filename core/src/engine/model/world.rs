@@ -58,7 +58,7 @@ struct Worker {
     sent: Option<Sent>,
     /// Sent, and nobody knows whether it was committed (rule f).
     unknown: Vec<WriteGroup>,
-    /// A hash of all that decides what it does next; None: that has changed.
+    /// A hash of all that decides what it does next, or None if that has changed.
     fingerprint: Option<u64>,
 }
 
@@ -467,7 +467,7 @@ impl World {
         self
     }
 
-    /// The next step of a fair world, in which everything goes on and nothing fails. None: it has come to its end.
+    /// The next step of a fair world, in which everything goes on and nothing fails. None at its end.
     pub fn fair_step(&self) -> Option<World> {
         if self.ended() {
             return None;

@@ -25,7 +25,7 @@ impl File {
     }
 }
 
-/// The functions, then the views, each after those that it names. The body of a function may name what comes later, since nothing reads it
+/// The functions, then the views, each after those that it names. The body of a function may name what comes later, because nothing reads it
 /// before it is called.
 pub(super) fn in_order() -> Vec<&'static File> {
     let (mut views, mut order): (Vec<_>, Vec<_>) = FUNCTIONS.iter().partition(|file| file.is_view());

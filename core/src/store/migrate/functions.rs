@@ -1,7 +1,7 @@
 //! Functions and views: each is a file of `migrations/functions`, and is created anew when the file's text has changed.
 //!
 //! A release's functions are a set. The set in the database belongs to the newest release that has migrated: `currant.schema_info` has its number
-//! and its digest. An older release leaves a newer set alone, since what newer pods call must stay (rule p).
+//! and its digest. An older release leaves a newer set alone, because what newer pods call must stay (rule p).
 use md5::{Digest, Md5};
 use sqlx::Row;
 
@@ -26,7 +26,7 @@ impl FunctionSet {
         FunctionSet { release: RELEASE.into(), digest: format!("{:x}", Md5::digest(texts.join("\n"))) }
     }
 
-    /// None: the database has no functions yet.
+    /// None if the database has no functions yet.
     pub(super) async fn read(scope: &mut Scope<'_>) -> Result<Option<FunctionSet>> {
         let query = sqlx::query("select functions_release, functions_digest from currant.schema_info");
         let row = query.persistent(false).fetch_one(scope.conn()).await?;

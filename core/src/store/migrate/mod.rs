@@ -64,7 +64,7 @@ pub async fn migrate(conn: &mut Conn) -> Result<Migrated> {
     }
 }
 
-/// As `migrate`; gives the answer as JSON.
+/// As `migrate`; returns the answer as JSON.
 pub async fn migrate_as_json(conn: &mut Conn) -> Result<Vec<u8>> {
     to_json(&migrate(conn).await?)
 }

@@ -8,7 +8,7 @@ use crate::store::conn::Scope;
 pub(super) struct Rights {
     pub role: String,
     database: String,
-    /// The owner of the schema; None: there is none.
+    /// The owner of the schema, or None if there is no schema.
     pub owner: Option<String>,
     uses_schema: bool,
     creates_in_schema: bool,

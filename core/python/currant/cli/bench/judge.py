@@ -27,7 +27,7 @@ MANY_DEAD_ROWS = 100_000  # a self-test itself leaves some, until autovacuum run
 
 
 def obstacle(facts: Facts, anyway: bool) -> str | None:
-    """Why it must not begin here; None: it may. `anyway`: its worker may do what every worker does by itself."""
+    """Why it must not begin here, or None if it may. `anyway`: its worker may do what every worker does by itself."""
     if facts["read_only"]:
         return "the server is read-only (a standby, or default_transaction_read_only): give the URL of the primary"
     if not facts["may_remove"]:
@@ -67,7 +67,7 @@ def left_behind(tables: Iterable[str], now: str) -> list[tuple[str, str]]:
 
 
 def no_limit(facts: Facts) -> str | None:
-    """Why bare SQL cannot be measured; None: it can."""
+    """Why bare SQL cannot be measured, or None if it can."""
     if facts["may_create"]:
         return None
     return (

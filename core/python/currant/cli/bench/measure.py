@@ -188,7 +188,7 @@ async def facts_of(client: Client, anyway: bool) -> Facts:
 
 
 async def remove_left_behind(client: Client, facts: Facts) -> int:
-    """Remove the rows of self-tests that were killed. Gives the number of those self-tests."""
+    """Remove the rows of self-tests that were killed. Returns the number of those self-tests."""
     found = judge.left_behind(facts["left_behind"], new_id())
     for id, until in found:
         await Database(client, id).remove(until)

@@ -58,7 +58,7 @@ const ENDINGS: [(Ending, &str); 7] = [
 ];
 
 impl Ending {
-    /// How an action on an execution ends its attempt; None: the attempt goes on.
+    /// How an action on an execution ends its attempt, or None if the attempt goes on.
     pub fn of(action: Action) -> Option<Ending> {
         Some(match action {
             Action::Complete => Ending::Completed,

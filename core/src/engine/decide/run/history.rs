@@ -20,7 +20,7 @@ type Outcome = Option<(Status, Vec<u8>)>;
 type Delivered = Option<(i64, Micros)>;
 
 impl Run {
-    /// Takes in the whole history; the run is then ready to be rebuilt. Gives the timers to watch. An error says what of it is unknown here:
+    /// Takes in the whole history; the run is then ready to be rebuilt. Returns the timers to watch. An error says what of it is unknown here:
     /// the run cannot go on in this worker.
     pub fn load(&mut self, rows: Vec<HistorySource>) -> Result<Vec<(Micros, String)>, String> {
         let mut history = History::default();
@@ -167,7 +167,7 @@ fn record(key: &str, kind: Kind, function: String, args: Vec<u8>, retried: bool)
     Record { key: key.into(), kind: kind.as_str(), name: function, value: None, asked, retried }
 }
 
-/// The database gives rows in any order; signals are received in the order they were sent.
+/// The database returns rows in any order; signals are received in the order they were sent.
 fn in_order(mut rows: Vec<HistorySource>) -> Vec<HistorySource> {
     rows.sort_by_key(|row| match row {
         HistorySource::Signal { ordinal, .. } => *ordinal,

@@ -15,7 +15,7 @@ pub(super) enum Asking<'a> {
     Detach { function: &'a str, args: &'a [u8] },
 }
 
-/// A step as it is recorded, but for how it ended.
+/// A step as it is recorded, except how it ended.
 pub(super) struct Recorded {
     pub key: String,
     pub kind: StepKind,
@@ -35,7 +35,7 @@ impl Recorded {
         })
     }
 
-    /// How a run waits for it; None: it has ended as soon as it is recorded.
+    /// How a run waits for it, or None if it has ended as soon as it is recorded.
     pub fn open(&self) -> Option<Open> {
         match self.kind {
             StepKind::Timer => Some(Open::Timer { due: self.due.unwrap_or(0) }),

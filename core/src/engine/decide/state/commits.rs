@@ -19,7 +19,7 @@ impl State {
         self.groups.drain(..count).collect()
     }
 
-    /// These groups are committed, but for what the database refused. Gives whom to wake in other workers.
+    /// These groups are committed, except what the database refused. Returns whom to wake in other workers.
     pub fn committed(&mut self, groups: Vec<WriteGroup>, claim: Option<&ClaimRequest>, reply: BatchReply) -> Wakes {
         let now = self.clock.now();
         self.counts.batches += 1;

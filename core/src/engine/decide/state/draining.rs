@@ -26,7 +26,7 @@ impl State {
         self.say("info", message);
     }
 
-    /// Gives back everything that is still in hand, whatever Python makes of it.
+    /// Hands back everything that is still in hand, whatever Python makes of it.
     pub fn halt(&mut self) {
         self.drain();
         let leases: Vec<Lease> = self.attempts.keys().copied().collect();

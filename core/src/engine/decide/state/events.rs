@@ -76,7 +76,7 @@ impl State {
         self.pulse.turned(at);
     }
 
-    /// The driver begins a turn. Gives what it is to do.
+    /// The driver begins a turn. Returns what it is to do.
     pub fn turn(&mut self, at: Instant) -> Turn {
         self.fire_due();
         self.pulse.turned(at);

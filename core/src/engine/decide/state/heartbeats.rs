@@ -26,7 +26,7 @@ impl State {
         (self.beat.send(self.clock.now(), self.interval(), self.claim_limit() > 0), self.draining)
     }
 
-    /// The executions that the next heartbeat is about; None: all that the database believes to run here.
+    /// The executions that the next heartbeat is about, or None for all that the database believes to run here.
     pub fn beat_about(&mut self) -> Option<Vec<Uuid>> {
         let now = self.clock.now();
         if self.beat.asks_for_all(now, self.cursors.in_use(now)) {
@@ -35,7 +35,7 @@ impl State {
         Some(self.attempts.keys().map(|lease| lease.0).chain(self.runs.keys().copied()).collect())
     }
 
-    /// The heartbeat is committed. Gives the workers that this one may declare dead.
+    /// The heartbeat is committed. Returns the workers that this one may declare dead.
     pub fn beaten(&mut self, flag: Option<Micros>, reply: &Heartbeat, sent: Instant, received: Instant) -> Vec<Uuid> {
         self.clock.adjust(reply.now, sent, received);
         let now = self.clock.now();

@@ -55,7 +55,7 @@ impl State {
     /// Claims go on meanwhile: what these workflows wait for may be among what is claimed.
     pub(super) fn evict_excess(&mut self) {
         if self.runs.len() <= self.config.max_hot {
-            return; // as nearly always; asked at each commit, since a run becomes idle with one
+            return; // as nearly always; asked at each commit, because a run becomes idle with one
         }
         let staying = self.runs.values().filter(|run| run.phase() != Phase::Evicting).count();
         if staying <= self.config.max_hot {

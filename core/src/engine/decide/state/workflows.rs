@@ -260,7 +260,7 @@ mod tests {
         let mut state = worker(4);
         let run = started_run(&mut state);
         state.commands(run.id, 1, vec![wait("0", None), wait("1", None)]);
-        // The database gives rows in any order.
+        // The database returns rows in any order.
         let heard = hear(&mut state, run.id, vec![signal(2, b"2"), signal(1, b"1")]);
         assert_eq!((heard[0].key.as_str(), heard[0].payload.as_slice()), ("0", &b"1"[..]));
         let next = state.commands(run.id, 1, vec![]).unwrap();
