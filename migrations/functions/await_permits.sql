@@ -1,4 +1,5 @@
--- Moves executions of limited functions that have not started apart from what is ready: these ones, and such among the first thousand of the queues.
+-- Makes executions of limited functions that have not started await a permit, so that they are no longer ready: those in p_ids, and those among the
+-- first thousand of each queue.
 create or replace function currant.await_permits(p_ids uuid[], p_queues text[]) returns void language sql
 set enable_seqscan = off set jit = off as $$
     with needs_permit as (

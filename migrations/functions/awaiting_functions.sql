@@ -1,5 +1,5 @@
--- The functions of which executions await a permit in these queues, and how many of each may start now (`free`), at most p_most. `limited`: its
--- definition says how many. An execution has its permit from its start to its end, while it is suspended and between two attempts too.
+-- The functions of which executions await a permit in these queues, and how many of each may start now (`free`), at most p_most. `limited`: the
+-- function's definition says how many. An execution has its permit from its start to its end, while it is suspended and between two attempts too.
 create or replace function currant.awaiting_functions(p_queues text[], p_most integer) returns table (function text, limited boolean, free bigint) language sql stable
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     with recursive waiting as (  -- one probe of the index for each queue and function

@@ -1,7 +1,7 @@
 -- Writes what one worker has, all or nothing, except what its leases no longer cover. After a lost reply the same call may be made again.
 -- The rows of the answer, by `tag`:
 --   refused    `ref` is an execution whose lease is lost: nothing of it was written
---   postponed  `ref` is a child that was to be eager and is pending, because its definition has it wait, or run otherwise than its call says
+--   postponed  `ref` is a child that was to be eager and is pending, because its definition has a limit, or other options than its call
 --   worker     to be notified after the commit: `worker_id`, about the execution `ref`
 --   queue      workers that sleep on `queue_name` are to be notified after the commit
 --   since      `lease` is this transaction, which made things ready in these queues

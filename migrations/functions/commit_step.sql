@@ -1,5 +1,5 @@
 -- Takes one run one step further: a task that ended here is delivered to it, and the next task starts here. It does what commit_batch does for one
--- outcome and one child, at a fifth of the cost of its arrays. It writes nothing and returns false wherever more is to be done: a lease is lost, the
+-- outcome and one child, at a fifth of the cost of its arrays. Where more is to be done it writes nothing and returns false: a lease is lost, the
 -- step was written before, the next step has to wait, or an execution awaits the permit of the one that ended. Then commit_batch is to be called.
 create or replace function currant.commit_step(
     p_worker uuid, p_run uuid, p_lease bigint, p_seq bigint, p_clock bigint,

@@ -1,14 +1,16 @@
--- Enqueues. Clients make the ids, so the same call may be made again when its reply was lost. What many items have in common comes once, in the
--- k_ arrays: p_calls is the index there, from 1 on, of what each item calls. p_keys is empty where no item has a key; keys are taken in order, so that
--- two callers with the same keys do not deadlock.
--- k_given says what a call was given itself: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. The rest is overruled by its definition.
--- k_checked: the hash of the input schema that the arguments were checked against, '' for none, null: no check wanted. Where the
--- definition has another one nothing is stored and that schema is given instead of an id.
+-- Enqueues items. Clients make the ids, so the same call may be made again when its reply was lost. What many items have in common comes once, in
+-- the k_ arrays: for each item p_calls has the index there, from 1 on. p_keys is empty where no item has an idempotency key; keys are taken in order,
+-- so that two callers with the same keys do not deadlock.
+-- k_given: a bit mask of the options that the caller itself chose: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. In the others the
+-- definition outranks the call.
+-- k_checked: the hash of the input schema that the arguments were checked against, '' if there was no schema, null if no check is wanted. An item
+-- whose definition has another schema is not stored, and that schema is returned instead of an id.
 --
--- An execution that is there already is passed over by `not exists` (offset 0: never a join that reads all there is), and not by `on conflict`, which
--- would write each row twice into the log (once more to confirm it). A caller that makes the same call while the first is under way gets a unique violation, and makes it again.
+-- An execution that exists already is left out by `not exists` (offset 0: the planner must not make it a join that reads the whole table), and not by
+-- `on conflict`, which writes a second WAL record to confirm each row. A caller that makes the same call while the first is under way gets a unique
+-- violation, and makes the call again.
 --
--- Returns the effective id of each item (the winner's where a key was taken), and the queue that it went to; or, when all were stored
+-- Returns for each item its id (where another execution has the key: the id of that execution) and its queue; or, when all were stored
 -- as they were asked for, one row without an ordinal. `notified` (only with p_notify): workers that sleep were notified by this very
 -- transaction, the fast way to wake one. It does not replace the check after the commit (currant.wake), which finds workers that fell asleep
 -- meanwhile; `since` is for that.

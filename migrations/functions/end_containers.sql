@@ -1,4 +1,4 @@
--- Ends workers as end_pods does, where a container ended and its pod goes on with another: what ran before `p_ended` (microseconds) in these pods is
+-- Ends workers as end_pods does, where a container ended and its pod goes on with another container: what ran before `p_ended` (microseconds) in these pods is
 -- gone. Workers that began later are left alone. If a successor registered first (register_worker), its predecessor was taken over already,
 -- without a reason.
 create or replace function currant.end_containers(p_pod_uids text[], p_reasons text[], p_ended bigint[])

@@ -1,5 +1,5 @@
--- Those of these executions on whose rows a session holds a lock at this moment; for p_ending ones, also on the row of an unfinished child. It is a
--- function, because the role of workers has no right to lock rows itself.
+-- The executions of p_ids on whose rows a session has a lock at this moment; for those of p_ending, also on the row of an unfinished child. This is a
+-- function because the role of workers has no right to lock rows itself.
 create or replace function currant.locked_rows(p_ids uuid[], p_ending uuid[]) returns setof uuid language sql as $$
     with touched as (
         select e.id, e.id as by from currant.executions e where e.id = any (p_ids)

@@ -1,5 +1,5 @@
--- Marks executions of defined functions: those that have started have a permit, those that are ready await one if there is a limit. Returns those
--- that somebody else has locked.
+-- Writes into executions of functions that have got a definition whether they have a permit (those that have started), or await one (those that are
+-- ready, if there is a limit). Returns the executions that somebody else has locked.
 create or replace function currant.mark_runs(p_ids uuid[]) returns setof uuid language sql
 set enable_seqscan = off set jit = off as $$
     with free as (

@@ -1,4 +1,4 @@
--- Opens a new epoch of a failed or cancelled run: its history up to the step that failed goes along, and that step runs again.
+-- Opens a new epoch of a failed or cancelled run: its history up to the step that failed is kept, and that step runs again.
 create or replace function currant.reopen(p_id uuid) returns void language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare

@@ -48,7 +48,7 @@ class UncheckedInput(CurrantError):
 
 
 class NotFound(CurrantError):
-    """There is no execution with that id."""
+    """No execution has that id."""
 
 
 class NotRunning(CurrantError):

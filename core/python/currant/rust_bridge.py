@@ -236,7 +236,7 @@ class RustBridge:
 
     @_Verb
     def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
-        """As `end_pods`, for containers, `(pod's uid, reason, ended at in microseconds)`, whose pods go on.
+        """As `end_pods`, for containers, `(pod's uid, reason, ended at in microseconds)`, whose pods stay.
 
         Workers that began after that are left alone.
         """

@@ -174,7 +174,7 @@ class RunTrace:
 
     @_or(lambda _self, _waiting, commands: commands)
     def begin(self, waiting: list[tuple[str, str, str]], commands: list[Command]) -> list[Command]:
-        """It was started, or rebuilt and waits for these steps (key, kind, name); returns its first commands.
+        """Note that a run was started, or rebuilt and waits for these steps (key, kind, name). Returns its commands.
 
         Unless they end it, they note this span, for a link from the next one.
         """

@@ -28,7 +28,7 @@ const IN_TIME: f64 = 60.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overlap {
     Allow,
-    /// It is skipped.
+    /// The fire time is skipped.
     #[default]
     Forbid,
     /// The earlier run is cancelled.
@@ -38,9 +38,9 @@ pub enum Overlap {
 /// The rule for fire times that were missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CatchUp {
-    /// They are dropped.
+    /// Missed fire times get no run.
     None,
-    /// The newest runs, unless one that is in time does anyway.
+    /// The newest one gets a run, unless a fire time that is in time gets one anyway.
     #[default]
     Last,
     All,
@@ -165,7 +165,7 @@ pub struct Decision {
     /// Cancel the earlier runs first.
     pub replace: bool,
     pub next_fire_at: Option<Micros>,
-    /// What became of the fire times up to now, in words, or None if there were no fire times.
+    /// The fate of the fire times up to now, in words, or None if there were no fire times.
     pub outcome: Option<String>,
     /// Fire times that started no run because they were too old, or because only the last is caught up. Runs that must not overlap are
     /// left out on purpose and are not among them.

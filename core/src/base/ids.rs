@@ -7,7 +7,7 @@ pub fn new_id() -> Uuid {
 
 /// The id of what `run` starts under step `key`: the same at every try, so that a repeated insert changes nothing.
 ///
-/// It has the run's own time stamp: the steps of an old run come before the runs that were enqueued after it. Next is the step's
+/// The id has the run's own time stamp: the steps of an old run come before the runs that were enqueued after it. Next is the step's
 /// position, so that the steps of a fan-out start in their order, then 62 bits of the version 5 (SHA-1) hash of (run, key).
 pub fn derive_id(run: Uuid, key: &str) -> Uuid {
     let mut bytes = *Uuid::new_v5(&run, key.as_bytes()).as_bytes();

@@ -44,7 +44,7 @@ fn start() -> Runtime {
         .expect("threads can be started")
 }
 
-/// To be called in the child of a fork, before anything else of this library.
+/// Makes the library usable in the child of a fork. Call it there before anything else of this library.
 pub fn after_fork() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }

@@ -62,7 +62,7 @@ impl Waiting {
         self.unseen.clear();
     }
 
-    /// Answers those that wait for an execution which has ended or does not exist; returns whether there were any.
+    /// Answers the callers that wait for an execution which has ended or does not exist. Returns whether any were answered.
     fn answer_ended(&mut self, unseen: Vec<Uuid>, found: Vec<ExecutionStatus>) -> bool {
         let mut answered = false;
         let mut there: std::collections::HashSet<Uuid> = std::collections::HashSet::new();

@@ -31,8 +31,8 @@ impl Watcher {
         Watcher { id: Uuid::now_v7(), listening: None }
     }
 
-    /// Returns true once something becomes ready in these queues, or may have; false after `patience`. Behind a pooler with no way past it
-    /// nothing can listen: then it only waits.
+    /// Returns true once something becomes ready in these queues, or may have; false after `patience`. Behind a pooler without a
+    /// direct URL nothing can listen: then it only waits.
     pub(crate) async fn wait(&mut self, shared: &Shared, queues: Vec<String>, patience: Duration) -> Result<bool> {
         if !self.listen(&shared.target, &queues).await? {
             sleep(patience).await;

@@ -46,7 +46,7 @@ pub struct Record {
     pub name: String,
     pub value: Option<Vec<u8>>,
     pub asked: Option<Asked>,
-    /// It failed, or was cancelled, in an earlier epoch: it is to be done again, and the code may ask for something else.
+    /// The step failed, or was cancelled, in an earlier epoch: it is to be done again, and the code may ask for something else.
     pub retried: bool,
 }
 

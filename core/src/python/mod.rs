@@ -46,7 +46,7 @@ fn derive_id(run_id: &str, key: &str) -> PyResult<String> {
     Ok(crate::base::ids::derive_id(to_id(run_id)?, key).to_string())
 }
 
-/// To be called in the child of a fork, before anything else of this module.
+/// Makes the module usable in the child of a fork. Call it there before anything else of this module.
 #[pyfunction]
 fn after_fork() {
     crate::base::runtime::after_fork();

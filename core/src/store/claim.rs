@@ -64,7 +64,7 @@ pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed])
     Ok(())
 }
 
-/// As a batch with nothing to write, whose many arrays would take as long as the claim of an idle worker.
+/// Claims like a batch with nothing to write, without its many arrays, which take as long as the claim of an idle worker.
 pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
@@ -101,7 +101,7 @@ pub(crate) async fn claim_from_cursors(
     cursors: &ClaimCursors,
 ) -> Result<(Snapshot, Vec<Claimed>)> {
     let mut scope = conn.run().await?;
-    // Before the claim: what it does not see is looked at again.
+    // The snapshot is taken before the claim, so that what the claim does not see is looked at again.
     let snapshot = snapshot(&mut scope).await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,

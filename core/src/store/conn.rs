@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// One connection. It runs statements only through `run`, `transaction` and `text`.
 pub struct Conn {
     inner: Inner,
-    /// It leads to a transaction pooler.
+    /// Whether the connection leads to a transaction pooler.
     pooler: bool,
 }
 
@@ -76,7 +76,7 @@ impl Conn {
         };
     }
 
-    /// It does not go back to its pool.
+    /// Closes the connection in the end instead of giving it back to its pool.
     pub(crate) fn close_on_drop(&mut self) {
         if let Inner::Pooled(conn) = &mut self.inner {
             conn.close_on_drop();

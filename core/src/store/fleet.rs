@@ -31,7 +31,7 @@ pub async fn ask_to_drain(conn: &mut Conn, pod_uids: &[String], drain: bool) -> 
     scope.done().await
 }
 
-/// Ends the workers of pods that are gone, so that what they ran is taken over at once; the reason of each stands on it. Returns whom to wake.
+/// Ends the workers of pods that are gone, so that what they ran is taken over at once, with the reason in its error. Returns whom to wake.
 pub async fn end_pods(conn: &mut Conn, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_as!(Wake, "select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
@@ -40,7 +40,7 @@ pub async fn end_pods(conn: &mut Conn, pod_uids: &[String], reasons: &[String]) 
     Ok(wakes_of(rows))
 }
 
-/// As `end_pods`, for containers that ended at these times (microseconds) in pods that go on; whoever began later is left alone.
+/// As `end_pods`, for containers that ended at these times (microseconds) in pods that stay. Workers that began later are left alone.
 pub async fn end_containers(
     conn: &mut Conn,
     pod_uids: &[String],

@@ -89,7 +89,7 @@ pub async fn claim_executions(
     let request = ClaimRequest { queues: queues.to_vec(), limit, poison_suspect: true, ..ClaimRequest::default() };
     let mut reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
     if reply.claimed.is_empty() {
-        // It may be unknown yet, and what has come due is made ready by a heartbeat.
+        // The worker may be unknown yet, and a heartbeat makes ready what has become due.
         introduce(conn, worker, "", queues).await?;
         workers::heartbeat(conn, worker, None, false, None).await?;
         reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;

@@ -258,7 +258,7 @@ pub struct ExecutionStatus {
     pub payload: Vec<u8>,
 }
 
-/// Those of `ids` that have ended, and of `unseen` all that there are, in one statement.
+/// The status of the executions in `ids` that have ended, and of those in `unseen` that exist, in one statement.
 pub async fn statuses(conn: &mut Conn, ids: &[Uuid], unseen: &[Uuid]) -> Result<Vec<ExecutionStatus>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(

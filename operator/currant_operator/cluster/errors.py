@@ -6,7 +6,7 @@ import json
 
 
 class LoginError(Exception):
-    """There is neither a service account nor a usable KUBECONFIG; the message says so."""
+    """The operator found neither a service account nor a usable KUBECONFIG; the message says so."""
 
 
 class ApiError(Exception):

@@ -34,7 +34,7 @@ class SecretFound:
 
 @dataclass(frozen=True)
 class SecretMissing:
-    """There is no such Secret in the namespace."""
+    """The namespace has no such Secret."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +73,28 @@ class DatabaseMigrating:
 
 @dataclass(frozen=True)
 class DatabaseReachable:
-    """It answers and its schema is the one that this operator knows."""
+    """The database answers, and its schema is the one that this operator knows."""
 
     schema_version: int
 
 
 @dataclass(frozen=True)
 class DatabaseUnreachable:
-    """It does not answer; one line, without a password."""
+    """The database does not answer. The message is one line, without a password."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class SchemaTooNew:
-    """Its schema is newer than this operator can use; one line that says what to run."""
+    """The schema is newer than this operator can use. The message is one line that says what to run."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class MigrationFailed:
-    """It answers, but a migration did not go through; one line."""
+    """The database answers, but a migration failed. The message is one line."""
 
     message: str
 

@@ -59,7 +59,7 @@ class WorkflowReconciler:
         return "unchanged" if plan.status_write == "none" else "changed"
 
     async def _gone(self, key: Key) -> str:
-        """Its definition goes, from every database that may have it; runs are never touched."""
+        """Delete the Workflow's definition from every database that may have it; runs are never touched."""
         outcome = await self._remove_definition(key, None)
         if outcome == "waiting":
             return outcome

@@ -33,8 +33,8 @@ DEFAULT = Default()
 class Call(NamedTuple):
     """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
 
-    `given` says what the call was given itself, as the sum of `Option.bit`. For the rest the definition of the
-    function, if there is one, takes the place of what is here. `headers`: a trace context, JSON.
+    `given` is a bit mask of the options that the caller itself chose (`Option.bit`). For the others the function's
+    definition, if it has one, outranks the call. `headers`: a trace context, JSON.
     """
 
     kind: str
@@ -86,7 +86,7 @@ def _run_at(value: Any) -> int:
 class Option:
     """One option: what it means (Markdown), its check, and what None does.
 
-    `bit`: in `Call.given`, of those that outrank the function's definition when a call is given them.
+    `bit`: the option's bit in `Call.given`, if a call with this option outranks the function's definition, else 0.
     `none`: None is `"nothing"` (it takes back what was given), a `"value"` like others, or `"refused"`.
     """
 
@@ -217,7 +217,7 @@ class Options:
 
     @classmethod
     def declared(cls, given: DeclaredOptions) -> Options:
-        """Those of a decorator, checked. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
+        """Check a decorator's options. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
         return cls()._changed({**given}, DECLARED)
 
     def overriding(self, given: CallOptions) -> Options:

@@ -13,8 +13,8 @@ from currant._base.names import class_name
 class Policy(NamedTuple):
     """When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
 
-    An attempt that is lost with its worker is no failed one. After `max_worker_losses` workers that only this execution
-    can have killed, the next one fails it as `WorkerLost`; 0: any lost worker does, it is not started again.
+    An attempt that is lost with its worker is no failed one. `max_worker_losses` workers that only this execution can
+    have killed may be lost; with the next one it fails as `WorkerLost`. With 0 any lost worker ends the execution.
     """
 
     max_attempts: int
@@ -68,7 +68,7 @@ class Retry:
                 text(entry, "a name in Retry(non_retryable)", limits.NON_RETRYABLE_CHARACTERS)
 
     def policy(self, max_worker_losses: int) -> Policy:
-        """As it is stored with the execution."""
+        """The policy as it is stored with the execution."""
         names = [entry if isinstance(entry, str) else class_name(entry) for entry in self.non_retryable]
         return Policy(
             self.max_attempts,

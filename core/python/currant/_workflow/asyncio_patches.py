@@ -62,7 +62,7 @@ def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
 
 
 async def _wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109
-    """As in Python 3.12: no task of its own."""
+    """`wait_for` as in Python 3.12: it makes no task of its own."""
     if timeout is None or timeout > 0:
         async with asyncio.timeout(timeout):
             return await fut

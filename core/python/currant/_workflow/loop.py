@@ -384,7 +384,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             await agen.aclose()
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """There is none."""
+        """Do nothing: this loop has no executor."""
 
     # --- the rest of asyncio's interface
 

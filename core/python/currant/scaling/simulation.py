@@ -61,7 +61,7 @@ class View:
 
     @property
     def pods(self) -> list[SimulatedPod]:
-        """Those that are not deleted, oldest first."""
+        """The pods that are not deleted, oldest first."""
         return [pod for pod in self._simulation.pods.values() if not pod.gone]
 
     @property
@@ -176,7 +176,7 @@ class Simulation:
         return period is not None and period[0] <= self.now < period[1]
 
     def run(self) -> Result:
-        """Until the load has come and is done, and its time is over."""
+        """Run until the load has come and is done, and its time is over."""
         for number, job in enumerate(self.jobs):
             self._at(job.at, "arrive", number)
         self._at(0.0, "tick", None)

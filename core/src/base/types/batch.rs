@@ -92,7 +92,7 @@ pub struct Outcome {
     /// For `Suspend`: the wakes this worker has seen. The run is pending at once if there were more.
     pub wakes: Option<i64>,
     pub delivered: Option<(Uuid, i64, Micros)>,
-    /// It is a task's, and the task's parent, if there is one, is among the batch's `parents`. False: the database finds out.
+    /// Whether the outcome is known to be a task's whose parent, if any, is among the batch's `parents`. If not, the database finds out.
     pub of_task: bool,
 }
 

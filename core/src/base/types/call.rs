@@ -21,7 +21,7 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// That of `Retry()` in the SDK.
+    /// The policy of `Retry()` in the SDK.
     fn default() -> Policy {
         Policy {
             max_attempts: 4,
@@ -89,8 +89,8 @@ impl Call {
     }
 }
 
-/// An enqueue by a client, which made its id. `checked`: the hash of the input schema that the arguments were checked against, empty for
-/// none; None: no check is wanted.
+/// An enqueue by a client, which made its id. `checked`: the hash of the input schema that the arguments were checked against, empty
+/// if the function has no schema, or None if no check is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewExecution {
     pub id: Uuid,

@@ -5,14 +5,14 @@ use crate::base::types::call::Policy;
 use crate::base::types::moment::Micros;
 use crate::base::types::names::Kind;
 
-/// Refill the claim buffer: up to `limit` ready executions of these queues, in turn.
+/// A request for up to `limit` ready executions of these queues, in turn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClaimRequest {
     pub queues: Vec<String>,
     pub limit: i32,
-    /// Also one poison suspect; asked for by a worker with nothing of that kind in hand.
+    /// Whether one poison suspect may be among them. A worker asks for it while it has none.
     pub poison_suspect: bool,
-    /// With the headers of what is claimed.
+    /// Whether the headers of what is claimed are wanted.
     pub headers: bool,
     /// Where to go on, or None for the start.
     pub cursors: Option<ClaimCursors>,
@@ -70,8 +70,8 @@ pub struct Claimed {
     /// Never ran and never woken: there is no history to load.
     pub fresh: bool,
     pub poison_suspect: bool,
-    /// Its trace context, if the worker asked for it.
+    /// The execution's trace context, if the worker asked for it.
     pub headers: Option<String>,
-    /// The transaction that made it ready.
+    /// The transaction that made the execution ready.
     pub ready_xid: i64,
 }

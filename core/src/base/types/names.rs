@@ -88,12 +88,12 @@ named! {
 }
 
 impl StepKind {
-    /// The code of the workflow asked for it; else it happened to the run.
+    /// Whether the code of the workflow asked for the step. If not, it happened to the run.
     pub const fn is_command(self) -> bool {
         !matches!(self, StepKind::Cancel | StepKind::Timeout)
     }
 
-    /// Its value is decided when it is recorded, and a replay gets it back.
+    /// Whether the step's value is decided when it is recorded, so that a replay gets it back.
     pub const fn has_value(self) -> bool {
         matches!(self, StepKind::Version | StepKind::SideEffect)
     }

@@ -14,7 +14,7 @@ pub struct WorkerInfo {
     pub queues: Vec<String>,
     pub tasks: Vec<String>,
     pub workflows: Vec<String>,
-    /// The options that its code gives them, a JSON array of the rows of `currant.functions`: for enqueues from where the code is not.
+    /// The options that the code gives these functions, as a JSON array of rows of `currant.functions`: for enqueues that cannot read the code.
     pub functions: String,
     pub concurrency: i32,
     /// Seconds without a heartbeat after which it is dead.
@@ -22,7 +22,7 @@ pub struct WorkerInfo {
     pub pod: Pod,
 }
 
-/// Where in Kubernetes a worker runs; all None elsewhere. A new worker of the same `uid` ends the earlier one.
+/// Where in Kubernetes a worker runs. All fields are None elsewhere. A new worker of the same `uid` ends the earlier one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod {
     /// `namespace/name` of its WorkerPool.
@@ -34,7 +34,7 @@ pub struct Pod {
 /// The answer to a heartbeat, by the server's clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heartbeat {
-    /// False: another worker declared this one dead; nothing it holds is its own any more.
+    /// False if another worker declared this one dead: it has no lease any more.
     pub known: bool,
     pub now: Micros,
     pub ready: bool,
@@ -43,7 +43,7 @@ pub struct Heartbeat {
     pub dead: Vec<Uuid>,
     /// When the next schedule is due.
     pub next_schedule: Option<Micros>,
-    /// It is time to delete runs past their retention.
+    /// Whether it is time to delete runs past their retention.
     pub sweep_due: bool,
     /// The scaler asks this worker to take nothing more.
     pub drain: bool,

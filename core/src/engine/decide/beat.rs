@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::types::{Heartbeat, Micros};
 
-/// After a notification that may have announced delayed work, the next due time is asked for within this time.
+/// The time within which the next due time is asked for, after a notification that may have announced delayed work.
 const PEEK_MICROS: Micros = 500_000;
-/// When something that is due cannot be made ready, for instance because it is locked, it is tried again after this time.
+/// The time after which a promotion is tried again that could not make all that is due ready, for instance because it is locked.
 const RETRY_DUE_MICROS: Micros = 50_000;
-/// While heartbeats are about what is in hand, one at least this often is about everything that the database believes to run here.
+/// The longest time between two heartbeats about everything that the database believes to run here; the others are about what is in hand.
 const STRANGERS_MICROS: Micros = 30_000_000;
 
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Beat {
     steady_since: Option<Instant>,
     next_due: Option<Micros>,
     peek_by: Option<Micros>,
-    /// Until then enqueuers see that this worker sleeps and notify it (rule e).
+    /// The time until which enqueuers see that this worker sleeps, and notify it (rule e).
     flag_until: Micros,
     claims: usize,
     /// When a heartbeat last asked for all that the database believes to run here.
@@ -40,7 +40,7 @@ pub struct Answered<'a> {
     pub received: Instant,
     /// The server's time when it was received.
     pub now: Micros,
-    /// After this time without a heartbeat others declare this worker dead.
+    /// The time without a heartbeat after which others declare this worker dead.
     pub timeout: Duration,
     /// Something is not committed yet: the answer cannot know when that is due.
     pub unwritten: bool,

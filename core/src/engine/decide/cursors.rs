@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::base::limits::PRIORITIES;
 use crate::base::types::{ClaimCursors, ClaimRequest, Claimed, Micros, Snapshot};
 
-/// A claim without cursors, which also finds what others had locked meanwhile, comes at least so often ...
+/// The longest time between two claims without cursors, which also find what others had locked meanwhile ...
 const FROM_START_MICROS: Micros = 1_000_000;
 /// ... unless it takes long: it takes at most one part in this number of the time.
 const FROM_START_SHARE: Micros = 50;

@@ -1,16 +1,16 @@
-//! When this worker fires schedules next. By the server's clock.
+//! When this worker fires schedules next, by the server's clock.
 use crate::base::types::Micros;
 
-/// After this time a worker tries again that found nothing to fire: another worker was at it, or our clock is a little ahead.
+/// The time after which a worker tries again that found nothing to fire: another worker was firing, or our clock is a little ahead.
 const AGAIN_MICROS: Micros = 50_000;
-/// After this time a worker tries again whose firing failed as a whole.
+/// The time after which a worker tries again whose firing failed as a whole.
 const FAILED_MICROS: Micros = 5_000_000;
 
 /// A worker's knowledge of schedules.
 #[derive(Clone, Debug, Default)]
 pub struct Firing {
     next: Option<Micros>,
-    /// Not before then.
+    /// The worker does not fire before this time.
     after: Micros,
     under_way: bool,
 }
@@ -30,7 +30,7 @@ impl Firing {
         self.under_way = true;
     }
 
-    /// It was done; `found`: there was something to fire.
+    /// A firing has ended. `found`: there was something to fire.
     pub fn ended(&mut self, now: Micros, found: bool) {
         self.under_way = false;
         self.after = if found { now } else { now + AGAIN_MICROS };

@@ -11,6 +11,6 @@ pub(in crate::engine) mod writer;
 
 use std::time::Duration;
 
-/// Between two tries to reach a database that does not answer.
+/// The pauses between two tries to reach a database that does not answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

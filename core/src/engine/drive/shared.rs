@@ -12,7 +12,7 @@ use crate::engine::drive::wake_fd::WakeFd;
 
 pub struct Shared {
     state: Mutex<State>,
-    /// As the worker was set up.
+    /// The settings with which the worker was made.
     pub config: Config,
     pub wake_fd: WakeFd,
     /// The driver has something to do.

@@ -32,7 +32,7 @@ struct Writer {
     shared: Arc<Shared>,
     conn: Option<Conn>,
     registered: bool,
-    /// It was registered once: its set-up is right, what goes wrong from now on passes.
+    /// Whether the worker was registered once: its set-up is then right, and an error from now on is one that passes.
     known: bool,
     /// Sent, but whether they were committed is not known: sent again as they are (rule f).
     unknown: Vec<WriteGroup>,

@@ -79,7 +79,7 @@ pub struct Database {
     pub executions: BTreeMap<Uuid, Row>,
     pub steps: BTreeMap<(Uuid, String), StepRow>,
     pub signals: BTreeMap<(Uuid, i64), SignalRow>,
-    /// Those that were not taken over.
+    /// The workers that were not taken over.
     pub workers: BTreeSet<Uuid>,
 }
 
@@ -206,7 +206,7 @@ impl Database {
         }
     }
 
-    /// Returns those that ended.
+    /// Returns the executions that ended.
     fn record_outcomes(&mut self, batch: &Batch, refused: &BTreeSet<Uuid>) -> Vec<Uuid> {
         let mut finished = Vec::new();
         for outcome in batch.outcomes.iter().filter(|outcome| !refused.contains(&outcome.id)) {
@@ -244,7 +244,7 @@ impl Database {
         finished
     }
 
-    /// Steps no longer waited for, and the children that ended runs leave behind. Returns those that are cancelled at once.
+    /// Steps no longer waited for, and the children that ended runs leave behind. Returns the children that are cancelled at once.
     fn give_up(&mut self, batch: &Batch, finished: &[Uuid], refused: &BTreeSet<Uuid>, wakes: &mut Wakes) -> Vec<Uuid> {
         let mut dropped: BTreeSet<Uuid> = BTreeSet::new();
         for x in batch.abandoned.iter().filter(|x| !refused.contains(&x.run)) {

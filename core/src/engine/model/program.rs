@@ -36,7 +36,7 @@ pub enum Program {
 pub type Delivered = Vec<(String, Status)>;
 
 impl Program {
-    /// Its commands after the last of these outcomes.
+    /// The program's commands after the last of these outcomes.
     pub fn commands(self, delivered: &[(String, Status)]) -> Vec<Command> {
         let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
         let at_most_once = |key: &str| {

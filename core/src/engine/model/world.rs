@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    /// Its memory is gone. A request of its that was under way may still arrive.
+    /// The worker loses its memory. A request that it had sent may still arrive.
     fn crash(&mut self, place: usize) {
         self.budget.crashes -= 1;
         if let Some(worker) = self.workers[place].take() {

@@ -123,7 +123,7 @@ class Report:
     notes: list[Note] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """As docs/reference/bench.md describes it."""
+        """The result as JSON: docs/reference/bench.md describes it."""
         return {**asdict(self), "measures": {name: measure.as_json() for name, measure in self.measures.items()}}
 
 

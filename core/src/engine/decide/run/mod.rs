@@ -19,7 +19,7 @@ pub const TIMEOUT_KEY: &str = "!timeout";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Its history is being read.
+    /// The run's history is being read.
     Loading,
     /// Ready for Python to start or rebuild; not pulled yet.
     Ready,
@@ -174,7 +174,7 @@ impl Run {
         self.phase = Phase::Evicting;
     }
 
-    /// It heard of an outcome in memory, and the database wakes it for the same: that wake is no news.
+    /// The run heard of an outcome in memory, and the database wakes it for the same outcome: that wake is no news.
     pub fn wake_was_heard(&mut self) {
         self.wakes_seen += 1;
     }
@@ -238,8 +238,8 @@ impl Run {
         self.open.values().any(|open| *open == Open::Verb)
     }
 
-    /// Its writes when it leaves memory: its lease goes. With news in hand it is claimed again at once; with a verb under way too, since
-    /// the worker that has the run next does the verb again, and nothing else would wake it.
+    /// The writes of a run that leaves memory and gives its lease up. If it has news in hand it is claimed again at once; if a verb is under
+    /// way too, because the worker that has the run next does the verb again, and nothing else would wake it.
     pub fn suspend(&self) -> Batch {
         let wakes = if self.has_news() || self.waits_for_verb() { -1 } else { self.wakes_seen };
         let outcome = Outcome {

@@ -25,7 +25,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// Its request beside its name, for a replay to compare. An error if that cannot be read.
+    /// The request of the step besides its name, for a replay to compare. An error if that cannot be read.
     pub fn asked(&self) -> Result<Option<Asked>, String> {
         Ok(match self.kind {
             StepKind::Timer | StepKind::Signal => Some(Asked::Due(self.due)),

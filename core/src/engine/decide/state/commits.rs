@@ -125,7 +125,7 @@ impl State {
         let (own, others): (Vec<_>, _) = wakes.workers.iter().copied().partition(|(worker, _)| *worker == me);
         for (_, id) in own {
             match self.runs.get_mut(&id) {
-                // It has heard already: this wake is no news, now or when the run is evicted.
+                // The run has heard already: this wake is no news, now or when the run is evicted.
                 Some(run) if told.contains(&id) => run.wake_was_heard(),
                 _ => self.notified(id),
             }

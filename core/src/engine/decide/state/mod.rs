@@ -41,9 +41,9 @@ pub struct State {
     clock: Clock,
     counts: Counts,
     metrics: Metrics,
-    /// It takes nothing more: as it leaves, or for as long as whoever sizes the fleet asks it to.
+    /// The worker takes nothing more, because it leaves, or for as long as the scaler asks it to.
     draining: bool,
-    /// It takes nothing more for good.
+    /// The worker leaves, and will never take anything again.
     leaving: bool,
     /// The database knows this worker.
     is_registered: bool,
