@@ -1,7 +1,7 @@
 //! When a schedule fires: from a cron expression, a time zone and the clock to what is to be started now. Pure: time is an argument.
 //!
 //! The expression is croner's: five fields, or six with seconds in front. It is read on the wall clock of the zone. Where that clock
-//! jumps, croner follows Vixie cron: a schedule at one time of day (`30 2 * * *`) fires once a day all the same (a time that the
+//! jumps, croner follows Vixie cron: a schedule at one time of day (`30 2 * * *`) fires once on such a day, too (a time that the
 //! clock skips: at the end of the gap; one that comes twice: the first time), one that repeats (`*/30 * * * *`) goes by what passes:
 //! it has no fire times in a gap, and its fire times of the repeated hour twice.
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ const SECOND: Micros = 1_000_000;
 pub const MAX_FIRES: usize = 100;
 /// Names that stand for an expression, as crontab(5) has them; the schema of Workflows (`crds/workflows.yaml`) takes the same.
 const MACROS: [&str; 6] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"];
-/// A fire time is in time up to this age; an older one was missed. Seconds.
+/// The age in seconds up to which a fire time is in time; an older one was missed.
 const IN_TIME: f64 = 60.0;
 
 /// The rule for a fire time that comes while an earlier run of the schedule has not ended.
@@ -147,11 +147,11 @@ pub struct Schedule {
     pub jitter: f64,
     /// The oldest fire time that nothing was decided about.
     pub next_fire_at: Micros,
-    /// An earlier run of it has not ended.
+    /// Whether an earlier run of the schedule has not ended.
     pub busy: bool,
 }
 
-/// A run to be started for `fire_time`; `run_at`: not before then, for its jitter.
+/// A run to be started for `fire_time`. `run_at`: the time before which it does not start, because of the jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Fire {
     pub fire_time: Micros,

@@ -47,7 +47,7 @@ pub(super) async fn commit_enqueues(
     }
 }
 
-/// Commits enqueues. It keeps its connection while they come: giving one back to the pool and taking it again is two round trips.
+/// Commits enqueues. It keeps its connection while they come: giving a connection back to the pool and taking it again costs two round trips.
 struct Line {
     shared: Arc<Shared>,
     conn: Option<Conn>,
@@ -139,7 +139,7 @@ impl Line {
     }
 }
 
-/// A caller that gave up does not hear its answer.
+/// Sends a caller its answer. A caller that gave up does not get it.
 fn answer(part: Vec<Enqueue>, created: &[Created]) {
     let mut rest = created;
     for enqueue in part {

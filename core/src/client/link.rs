@@ -31,7 +31,7 @@ pub(crate) fn closed() -> Error {
     Error::Refused("the connection to the database is closed".into())
 }
 
-/// Longer pauses from try to try.
+/// A pause that grows from try to try.
 pub(crate) struct Pauses(Duration);
 
 impl Pauses {
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// A pool that gave up does not say why: one more connection does.
+    /// The reason why the pool got no connection. The pool does not say it, so this tries to connect once more.
     pub(crate) async fn reason(&self, error: Error) -> Error {
         if !matches!(&error, Error::Unavailable(message) if message.contains("no connection in time")) {
             return error;

@@ -1,4 +1,4 @@
-//! One process's way to one database: what is asked at the same time goes in one statement.
+//! One process's way to one database: what callers ask for at the same time goes in one statement.
 //!
 //! Three tasks of the runtime serve all callers: one commits enqueues, whatever has gathered while the last commit was under way; one
 //! sends the wake-ups that follow commits; one fetches the results that callers wait for.
@@ -31,7 +31,7 @@ use crate::store::enqueue;
 use crate::store::read::ExecutionStatus;
 use crate::store::url::Target;
 
-/// Cheap to clone; the clones share everything. Its tasks end with the last clone.
+/// A client of one database. It is cheap to clone; the clones share everything. Its tasks end with the last clone.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -42,7 +42,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects when first used, with at most `max_connections` (at least 2). A wrong URL is refused at once.
+    /// Makes a client that connects when first used, with at most `max_connections` (at least 2). A wrong URL is refused at once.
     pub fn new(url: &str, max_connections: u32) -> Result<Client> {
         let target = Target::parse(url)?;
         let handle = runtime::handle();
@@ -71,7 +71,7 @@ impl Client {
         self.shared.pool.close().await;
     }
 
-    /// Does a verb; again, as long as the client's time-out allows, while the database does not answer.
+    /// Does a verb. While the database does not answer it tries again, as long as the client's time-out allows.
     pub async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer> {
         let (answer, wakes) = self.shared.ask(&verb).await?;
         self.send_wakes(wakes);
@@ -95,7 +95,7 @@ impl Client {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Without a `dedup_key` of the caller's one is made, so that a lost answer does not send the signal twice.
+    /// Sends a signal. If the caller has no `dedup_key`, one is made, so that a lost answer does not send the signal twice.
     pub async fn send_signal(&self, id: Uuid, name: String, payload: Vec<u8>, dedup_key: Option<String>) -> Result<()> {
         limits::SIGNAL_NAME.check(&name)?;
         limits::check_payload("payload", &payload)?;
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Waits until something becomes ready in these queues, without being a worker; returns false after `seconds`, and when the client is
-    /// closed. One waits at a time.
+    /// closed. Only one caller can wait at a time.
     pub async fn wait_for_work(&self, queues: Vec<String>, seconds: f64) -> Result<bool> {
         let patience = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
         let mut watcher = self.watcher.lock().await;

@@ -26,7 +26,7 @@ pub(crate) struct Waiter {
 #[derive(Default)]
 struct Waiting {
     waiters: HashMap<Uuid, Vec<oneshot::Sender<Result<ExecutionStatus>>>>,
-    /// Waited for, but not fetched yet: whether they exist is not known.
+    /// Executions that a caller waits for and that were not fetched yet: whether they exist is not known.
     unseen: Vec<Uuid>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) async fn fetch_results(shared: Arc<Shared>, mut inbox: mpsc::Unbounde
     }
 }
 
-/// One fetch. Waits out a database that does not answer, as long as the client's time-out allows.
+/// Does one fetch. While the database does not answer it waits, as long as the client's time-out allows.
 async fn fetch(shared: &Shared, waiting: &mut Waiting) -> Result<bool> {
     let unseen = std::mem::take(&mut waiting.unseen);
     let ids: Vec<Uuid> = waiting.waiters.keys().copied().collect();

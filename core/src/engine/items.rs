@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use crate::base::types::{Call, Claimed, Micros, NewExecution, Status};
 
-/// One thing for the SDK to do, given by `pull`.
+/// One thing for the SDK to do, as `pull` returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     Task(Box<Claimed>),

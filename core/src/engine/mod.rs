@@ -99,7 +99,7 @@ impl Engine {
         self.shared.kick.notify_one();
     }
 
-    /// Hands back what is still running, writes what is left and says goodbye, or gives up after `timeout`.
+    /// Hands back what is still running, writes what is left and records that the worker has stopped, or gives up after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> Result<()> {
         self.shared.state().halt();
         self.shared.stop();

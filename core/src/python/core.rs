@@ -18,7 +18,7 @@ use crate::store::baseline;
 #[pyclass(module = "currant._core", frozen)]
 pub struct Core {
     url: String,
-    /// None only while it is dropped.
+    /// None only while the object is dropped.
     client: Option<Client>,
     generation: usize,
 }
@@ -41,7 +41,7 @@ impl Core {
             .ok_or_else(|| to_python(Error::Other("this Core belongs to the parent process: make a new one".into())))
     }
 
-    /// Asks a verb; its answer crosses by its type.
+    /// Calls a verb. The type of its answer decides how that becomes a Python value.
     pub(super) fn ask<V>(&self, py: Python<'_>, reply: Option<Reply>, verb: V) -> PyResult<Py<PyAny>>
     where
         V: Verb + 'static,

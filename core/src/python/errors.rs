@@ -16,7 +16,7 @@ fn class(error: &Error) -> Option<&'static str> {
     })
 }
 
-/// Needs the interpreter, which callers have. An argument that the core or the database refuses is a `ValueError`.
+/// The caller must have the interpreter's lock. An argument that the core or the database refuses is a `ValueError`.
 pub(super) fn to_python(error: Error) -> PyErr {
     let message = error.to_string();
     let Some(class) = class(&error) else { return PyValueError::new_err(message) };

@@ -14,7 +14,7 @@ use super::values::ToPython;
 use crate::base::error::{Error, Result};
 use crate::base::runtime;
 
-/// A value on its way: it becomes a Python object when it is taken.
+/// A value on its way to Python: it becomes a Python object when it is taken.
 type Value = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 struct Letter {
@@ -33,12 +33,12 @@ impl Shared {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One byte for the first letter after a `take`: a batch wakes the loop once.
+    /// Writes one byte for the first answer after a `take`: a batch of answers wakes the loop once.
     fn post(&self, letter: Letter) {
         let mut letters = self.letters();
         letters.push(letter);
         if letters.len() == 1 {
-            // Full or closed: it is readable already, or nobody reads any more.
+            // The socket is full or closed: it is readable already, or nobody reads any more.
             let _ = (&self.sender).write(&[1]);
         }
     }

@@ -1,4 +1,4 @@
-//! The bridge: `currant._core`, the extension module. It translates and does nothing more; `core/python/currant/_core.pyi` is its signature.
+//! The bridge: `currant._core`, the extension module. It translates and does nothing more; `core/python/currant/_core.pyi` has its signatures.
 mod commands;
 mod convert;
 mod core;

@@ -1,4 +1,4 @@
-//! Values that cross: what a type is in Python, how it comes from there, and how it goes there.
+//! Values that go between Python and Rust: the type in Python, and the translation in both directions.
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

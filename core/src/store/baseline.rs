@@ -18,14 +18,14 @@ use crate::store::migrate;
 use crate::store::read::to_json;
 use crate::store::url::Target;
 
-/// Statements before the clock runs: they plan, and fill caches.
+/// The number of statements before the measurement: they make Postgres plan, and fill caches.
 const WARM_UP: usize = 5;
 const PICK_UP_INTERVAL: Duration = Duration::from_millis(25);
-/// A notification that has not come by then does not come.
+/// The time after which a notification that has not come will not come.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The number of rows that the drain claims at a time.
 const BATCH: usize = 100;
-/// Rows of one statement when they are inserted in bulk.
+/// The number of rows in one statement of the bulk insert.
 const BULK: usize = 1_000;
 
 /// One thing to do, as JSON `{"part": "inserts", ...}`. `table` makes the scratch table's name; seconds and counts are upper bounds.
@@ -96,7 +96,7 @@ pub async fn run(target: &Target, part: &str) -> Result<Vec<u8>> {
 
 // The state of the server, and the clean-up in Currant's own tables: checked by sqlx.
 
-/// Settings, room, rights and what holds the server back, as a JSON object (docs/reference/bench.md). Refuses a schema that is not ours.
+/// Settings, free connections, rights and what slows the server down, as a JSON object (docs/reference/bench.md). Refuses a schema that is not ours.
 async fn server(target: &Target) -> Result<Vec<u8>> {
     let mut conn = target.connect().await?;
     migrate::check_schema(&mut conn).await?;
@@ -367,7 +367,7 @@ async fn concurrent_inserts(
     Ok(taken)
 }
 
-/// Works the whole table off, with a low-water mark; what committed late below it is found by a last look without it.
+/// Drains the whole table, with a low-water mark; a last query without it finds what was committed late below it.
 async fn drain(target: &Target, table: Uuid, limit: Instant) -> Result<Taken> {
     let start = Instant::now();
     let mut bare = Bare::open(target, table).await?;
@@ -387,7 +387,8 @@ async fn drain(target: &Target, table: Uuid, limit: Instant) -> Result<Taken> {
     Ok(taken)
 }
 
-/// INSERT and NOTIFY in one statement; whoever listens claims the row. From just before the first to just after the second.
+/// Measures pick-ups: INSERT and NOTIFY in one statement, and a listener that claims the row. The time is from just before the first statement to
+/// just after the second.
 async fn pick_ups(target: &Target, table: Uuid, limit: Instant, most: usize) -> Result<Taken> {
     let Some(mut listener) = target.listener().await? else { return Ok(Taken::default()) };
     let mut sender = Bare::open(target, table).await?;

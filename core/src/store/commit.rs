@@ -185,7 +185,7 @@ pub async fn commit_and_claim(
             match claim::claim_from_cursors(conn, worker, request, cursors).await {
                 Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
                 Err(error) if idle => return Err(error),
-                // The batch is written, and is answered for: written again, it would wake nobody.
+                // The batch is written, and this is its answer: if it were written again, it would wake nobody.
                 Err(_) => reply.unclaimed = true,
             }
             Ok(reply)
@@ -194,7 +194,7 @@ pub async fn commit_and_claim(
     }
 }
 
-/// False: it is not written, and is for `commit_batch`.
+/// Writes one step. Returns false if it did not, and `commit_batch` is to do it.
 async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Result<bool> {
     let NextStep { run, seq, clock, ended, completed, payload, child } = step;
     let call = &child.call;
@@ -238,7 +238,7 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
     Ok(written)
 }
 
-/// On which of these executions' rows somebody holds a lock at this moment; of `ending` ones, also on a row of an unfinished child.
+/// The executions on whose rows somebody has a lock at this moment; for those in `ending`, also on the row of an unfinished child.
 pub async fn locked(conn: &mut Conn, ids: &[Uuid], ending: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select id as "id!" from currant.locked_rows($1, $2) id"#, ids, ending);

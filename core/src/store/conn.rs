@@ -14,7 +14,7 @@ use crate::store::url::{Hosts, Target, Wanted, explain};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same where another host can be tried.
+/// How long one attempt may take where another host can be tried.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -40,7 +40,7 @@ impl Inner {
 }
 
 impl Conn {
-    /// For statements that need no transaction in common; behind a pooler they have one all the same.
+    /// For statements that need no common transaction; behind a pooler they have one nevertheless.
     pub async fn run(&mut self) -> Result<Scope<'_>> {
         if self.pooler { self.transaction().await } else { Ok(Scope(Place::Plain(self.inner.raw()))) }
     }
@@ -67,7 +67,7 @@ impl Conn {
         Ok(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.inner.raw()).await?)
     }
 
-    /// Ends it and tells the server so.
+    /// Closes the connection, and tells the server so.
     pub async fn close(self) {
         // A server that is gone needs no farewell.
         let _ = match self.inner {
@@ -123,7 +123,7 @@ impl Scope<'_> {
     }
 }
 
-/// Connections for whoever needs one for a moment; they are made when first needed.
+/// A pool of connections for short use; they are made when first needed.
 pub(crate) struct Pool {
     inner: PgPool,
     target: Target,
@@ -217,7 +217,8 @@ impl Target {
     }
 }
 
-/// The first host that answers and is what is wanted; returns its place too. A host that refuses us (a wrong password) ends it, as in libpq.
+/// Connects to the first host that answers and is of the required kind. Returns its place, too. A host that refuses us (a wrong password) ends the
+/// search, as in libpq.
 async fn connect(hosts: &Hosts) -> Result<(PgConnection, usize)> {
     let mut reasons = Vec::new();
     let passes = match hosts.wanted {

@@ -1,4 +1,4 @@
-//! Definitions of functions: what is said of them apart from their code, obeyed by every enqueue, claim and clean-up.
+//! Definitions of functions: rules outside their code, which apply to every enqueue, claim and clean-up.
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::base::types::Wakes;
 use crate::store::conn::{Conn, Scope};
 use crate::store::schedules::{self, Spec};
 
-/// Rows marked in one statement: a bound for the time that they are locked.
+/// The number of rows that one statement marks, which bounds the time that they are locked.
 const SETTLED_AT_ONCE: usize = 2_000;
-/// A row that somebody's open transaction holds is tried so often; after that it is not counted.
+/// How often a row is tried that somebody's open transaction has locked; after that it is left out of the count.
 const SETTLE_TRIES: usize = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -177,7 +177,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 }
 
 /// Applies a JSON array of definitions, in one transaction; returns a JSON array of what became of each, in order, and whom to wake.
-/// One that is not right, or whose function another owner has defined, does not stop the others.
+/// A definition that is not right, or whose function another owner has defined, does not stop the others.
 pub async fn apply(conn: &mut Conn, items: &str) -> Result<(Vec<u8>, Wakes)> {
     let items: Vec<Box<RawValue>> =
         serde_json::from_str(items).map_err(|error| Error::Invalid(format!("not a list of definitions: {error}")))?;
@@ -247,7 +247,7 @@ fn taken(item: &Item, owner: &str) -> Answer {
     Answer::of(item, "taken", owner, message)
 }
 
-/// In a savepoint: what the database refuses is this item's alone.
+/// Applies one item in a savepoint: if the database refuses it, the other items are not affected.
 async fn apply_one(scope: &mut Scope<'_>, item: &Item, raw: &RawValue) -> Result<Answer> {
     let mut savepoint = scope.savepoint().await?;
     let row = to_json(&item.row(raw))?;
@@ -277,8 +277,8 @@ async fn apply_one(scope: &mut Scope<'_>, item: &Item, raw: &RawValue) -> Result
     }
 }
 
-/// Marks the executions that were there before their definition or its limit, so that they are counted; also what a caller that died on
-/// the way left unmarked. Each part commits by itself, so that nobody waits for all of them.
+/// Writes into the executions that existed before their definition or its limit whether they have a permit or await one, so that they count for
+/// the limit; also into those that a caller left out when it died. Each part commits by itself, so that nobody waits for all of them.
 async fn mark_all_runs(conn: &mut Conn) -> Result<()> {
     let functions = unmarked_functions(conn).await?;
     if functions.is_empty() {
@@ -317,7 +317,7 @@ async fn unmarked_runs(conn: &mut Conn) -> Result<Vec<Uuid>> {
     Ok(ids)
 }
 
-/// Returns those of `ids` that somebody else has locked.
+/// Marks these executions. Returns those of `ids` that somebody else has locked.
 async fn mark_runs(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let mut scope = conn.run().await?;
     let query = sqlx::query_scalar!(r#"select id as "id!" from currant.mark_runs($1) id"#, ids);

@@ -7,7 +7,7 @@ use crate::store::conn::{Conn, Scope};
 use crate::store::migrate;
 use crate::store::read::to_json;
 
-/// Each a JSON array but `schema`; docs/reference/doctor.md has their fields.
+/// Each field is a JSON array, except `schema`; docs/reference/doctor.md has their fields.
 #[derive(Serialize)]
 struct Facts {
     schema: Box<RawValue>,
@@ -50,7 +50,7 @@ pub async fn facts(conn: &mut Conn) -> Result<Vec<u8>> {
     to_json(&facts)
 }
 
-/// `sees_all`: without it the server shows this role no more of others' sessions than that they are there.
+/// `sees_all`: without it the server shows this role nothing of others' sessions except that they exist.
 async fn schema(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select jsonb_build_object('version', (select max(m.version) from currant.migrations m), 'needed', $1::integer,
@@ -83,7 +83,7 @@ async fn pins(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// Sessions of this database that wait for a lock, and for whom.
+/// Sessions of this database that wait for a lock, and the sessions that have it.
 async fn lock_waits(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(w order by w.seconds desc), '[]')::text as "json!" from (
@@ -129,7 +129,7 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// Executions that run on a worker that has said good-bye, or is not known: nobody would ever take it over.
+/// Executions that run on a worker that has stopped, or is not known: nobody would ever take them over.
 async fn orphans(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(o), '[]')::text as "json!" from (
@@ -140,7 +140,7 @@ async fn orphans(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// By function, with one of them and what it says.
+/// Incompatible runs by function, with one of them and its error.
 async fn held(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(h order by h.number desc), '[]')::text as "json!" from (
@@ -200,7 +200,7 @@ async fn schedules(scope: &mut Scope<'_>) -> Result<String> {
     Ok(query.fetch_one(scope.conn()).await?)
 }
 
-/// Definitions whose executions have not all been marked yet: of one with a limit nothing starts meanwhile.
+/// Definitions whose executions have not all been marked yet: if a definition has a limit, nothing of its function starts meanwhile.
 async fn unsettled(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(d order by d.seconds desc), '[]')::text as "json!" from (

@@ -7,7 +7,7 @@ use crate::base::error::{Error, Result};
 use crate::base::types::{Created, NewExecution};
 use crate::store::conn::{Conn, Scope};
 
-/// Enqueues; what became of each, in order. May be repeated with the same ids.
+/// Enqueues items. Returns what became of each, in order. The call may be repeated with the same ids.
 pub async fn create(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Created>> {
     Ok(create_all(conn, &items.iter().collect::<Vec<_>>(), false).await?.0)
 }
@@ -84,7 +84,7 @@ pub(crate) async fn create_all(
     Ok((created.into_iter().map(|(_, created)| created).collect(), notified))
 }
 
-/// As `create_all`, of one.
+/// As `create_all`, for one item.
 async fn create_one(conn: &mut Conn, item: &NewExecution, notify: bool) -> Result<(Vec<Created>, Notified)> {
     let call = &item.call;
     let headers: Vec<_> = call.headers.as_deref().map(|headers| (item.id, headers)).into_iter().collect();
@@ -137,7 +137,7 @@ fn created_of(
     }
 }
 
-/// Trace contexts, JSON objects, of executions that the same transaction has written. One that is not there gets none.
+/// Writes the trace contexts (JSON objects) of executions that the same transaction has written. An execution that was not stored gets none.
 pub(crate) async fn write_headers(scope: &mut Scope<'_>, headers: &[(Uuid, &str)]) -> Result<()> {
     if headers.is_empty() {
         return Ok(());
@@ -152,12 +152,12 @@ pub(crate) async fn write_headers(scope: &mut Scope<'_>, headers: &[(Uuid, &str)
     Ok(())
 }
 
-/// As `create`; returns the effective ids in order, or one error if some were not stored.
+/// As `create`; returns the ids in order, or one error if some were not stored.
 pub async fn create_executions(conn: &mut Conn, items: &[NewExecution]) -> Result<Vec<Uuid>> {
     stored(items, &create(conn, items).await?)
 }
 
-/// The ids of one caller's enqueues. Where an input schema is to be checked first, the error says which, for all of them.
+/// The ids of one caller's enqueues. Where input schemas are to be checked first, the error has all of them.
 pub(crate) fn stored(items: &[NewExecution], created: &[Created]) -> Result<Vec<Uuid>> {
     let mut ids = Vec::with_capacity(created.len());
     let mut schemas = std::collections::BTreeMap::new();

@@ -1,4 +1,4 @@
-//! All SQL: one function a verb, one file a subject. `conn` alone executes statements.
+//! All SQL: one function for each verb, one file for each subject. Only `conn` executes statements.
 pub mod baseline;
 mod claim;
 mod columns;

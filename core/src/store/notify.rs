@@ -14,7 +14,7 @@ pub fn channels(worker: Uuid, queues: &[String]) -> Vec<String> {
     std::iter::once(own).chain(lanes).collect()
 }
 
-/// The workers and queues to wake, as the functions that end workers give them.
+/// The workers and queues to wake, as the functions that end workers return them.
 pub(crate) struct Wake {
     pub queue: Option<String>,
     pub worker_id: Option<Uuid>,
@@ -36,7 +36,7 @@ pub(crate) fn add_wake(wakes: &mut Wakes, queue: Option<String>, worker: Option<
     }
 }
 
-/// The second statement after a commit (rule e): tells whoever sleeps past what is there now.
+/// The second statement after a commit (rule e): notifies the workers that would sleep although there is work for them now.
 pub async fn wake(conn: &mut Conn, wakes: &Wakes) -> Result<()> {
     let mut scope = conn.run().await?;
     sqlx::query!(

@@ -1,4 +1,4 @@
-//! The verbs of one item, as the seed named them: batches of one, each with its lease. A worker that uses them is known by its heartbeats
+//! The verbs for one item: batches of one, each with its lease. A worker that uses them is known by its heartbeats
 //! (`update_heartbeat`) or its first claim.
 use serde::Serialize;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::store::{commit, schedules, workers};
 
 // The seed's verbs. A worker that uses them is known by its heartbeats (`update_heartbeat`) or its first claim.
 
-/// A claimed execution as the one-item verbs give it.
+/// A claimed execution as the one-item verbs return it.
 #[derive(Serialize)]
 struct ClaimedJson<'a> {
     id: Uuid,
@@ -46,7 +46,7 @@ fn claimed_json(claimed: &Claimed) -> Result<Vec<u8>> {
     })
 }
 
-/// Without a name or queues it keeps those that it has; a new one is called by its id.
+/// Makes a worker known. Without a name or queues it keeps those that it has; the name of a new worker is its id.
 async fn introduce(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<()> {
     let mut scope = conn.run().await?;
     sqlx::query!(
@@ -63,7 +63,7 @@ async fn introduce(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String])
     scope.done().await
 }
 
-/// Says that a worker lives; makes it known the first time.
+/// Records that a worker is alive; makes it known the first time.
 pub async fn update_heartbeat(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
     introduce(conn, worker, name, queues).await?;
     let beat = workers::heartbeat(conn, worker, None, false, None).await?;
@@ -79,7 +79,7 @@ pub async fn update_heartbeat(conn: &mut Conn, worker: Uuid, name: &str, queues:
     Ok(wakes)
 }
 
-/// Claims up to `limit`: (id, lease, JSON).
+/// Claims up to `limit` executions. Returns (id, lease, JSON) of each.
 pub async fn claim_executions(
     conn: &mut Conn,
     worker: Uuid,
@@ -121,7 +121,8 @@ pub async fn complete_executions(
     write(conn, worker, fences, outcomes).await
 }
 
-/// (id, lease, error, whether it may be tried again). It is, after the delay of its policy, while attempts are left.
+/// Writes failed attempts: (id, lease, error, whether it may be tried again). It is tried again, after the delay of its policy, while attempts
+/// are left.
 pub async fn fail_executions(
     conn: &mut Conn,
     worker: Uuid,
@@ -149,7 +150,7 @@ pub async fn fail_executions(
             max_delay: row.retry_max_delay,
             jitter: row.retry_jitter,
             non_retryable: Vec::new(),
-            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES, // nothing of a retry's delay
+            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES, // does not matter for the delay of a retry
         };
         Some(row.now + (retry_delay(&policy, row.attempt, random) * 1e6) as i64)
     };
@@ -162,7 +163,7 @@ pub async fn fail_executions(
     write(conn, worker, fences, outcomes).await
 }
 
-/// Gives up the leases of workflows that wait; one that has something to hear meanwhile is ready at once.
+/// Gives up the leases of workflows that wait; one for which something has come meanwhile is ready at once.
 pub async fn suspend_workflows(conn: &mut Conn, worker: Uuid, items: &[(Uuid, i64)]) -> Result<(Vec<Uuid>, Wakes)> {
     let outcomes = items.iter().map(|(id, _)| Outcome::new(*id, Action::Suspend, None)).collect();
     write(conn, worker, items.to_vec(), outcomes).await

@@ -1,4 +1,4 @@
-//! Reads of people and clients: executions, runs as trees, queues, workers, results.
+//! Queries for people and clients: executions, runs as trees, queues, workers, results.
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::base::error::{Error, Result};
 use crate::store::conn::Conn;
 
-/// One execution as `get_execution`, `show` and `list_executions` give it (docs/internals/engine.md). A view's columns are all nullable to sqlx.
+/// One execution as `get_execution`, `show` and `list_executions` return it (docs/internals/engine.md). A view's columns are all nullable to sqlx.
 #[derive(Serialize)]
 struct Details {
     id: Option<Uuid>,
@@ -44,7 +44,7 @@ struct Details {
     result: Option<Vec<u8>>,
 }
 
-/// A payload goes in as the JSON that it is, digit for digit; what is not JSON shows as null.
+/// A payload becomes part of the answer as the JSON that it is, digit for digit; what is not JSON becomes null.
 pub(crate) fn json<S: Serializer>(payload: &Option<Vec<u8>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     let text = payload.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     text.and_then(|text| serde_json::from_str::<&RawValue>(text).ok()).serialize(serializer)
@@ -169,7 +169,7 @@ impl Filters {
 
 const STATES: &[&str] = &["pending", "running", "suspended", "completed", "failed", "cancelled"];
 
-/// Newest first; by default at most 100.
+/// Lists executions, newest first; by default at most 100.
 pub async fn list_executions(conn: &mut Conn, filters: &Filters) -> Result<Vec<u8>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(
@@ -230,7 +230,7 @@ struct WorkerRow {
     pod_uid: Option<String>,
 }
 
-/// Workers that have not said good-bye; `stale` are those whose heartbeat is overdue.
+/// Workers that have not stopped; `stale` are those whose heartbeat is overdue.
 pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(

@@ -1,4 +1,4 @@
-//! How long ended runs are kept: what queues say of it, and the deleting.
+//! How long ended runs are kept: the retention of queues, and the deletion.
 use serde::Serialize;
 
 use crate::base::error::{Error, Result};
@@ -22,7 +22,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<u8>> {
     to_json(&rows)
 }
 
-/// From now on ended runs of `queue` stay `seconds`, or, with None, for ever; those that are there too.
+/// Sets for how many seconds ended runs of `queue` stay (None: for ever). This applies to existing runs, too.
 pub async fn set(conn: &mut Conn, queue: &str, seconds: Option<f64>) -> Result<()> {
     limits::QUEUE.check(queue)?;
     if seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {

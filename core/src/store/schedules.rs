@@ -1,4 +1,4 @@
-//! Schedules in Postgres: made by definitions, fired by whichever worker comes first.
+//! Schedules in Postgres: definitions make them, and the worker that comes first fires them.
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::base::types::{Fired, Micros, Wakes};
 use crate::store::conn::{Conn, Scope};
 use crate::store::read::to_json;
 
-/// Schedules that are fired in one transaction at most: a bound for its duration.
+/// The largest number of schedules that one transaction fires, which bounds its duration.
 const MAX_AT_ONCE: i32 = 100;
 
 /// A schedule as its definition has it. Durations in seconds; `args` are the keyword arguments of the function, as JSON.
@@ -65,7 +65,7 @@ impl Spec {
     }
 }
 
-/// Refuses schedules of one definition that cannot be kept, with one line that says what to write.
+/// Refuses schedules of one definition that are not valid, with one line that says what to write.
 pub fn check(specs: &[Spec]) -> std::result::Result<(), String> {
     let mut names = HashSet::new();
     for spec in specs {
@@ -99,9 +99,9 @@ struct Row<'a> {
     next_fire_at: Option<Micros>,
 }
 
-/// Makes these the schedules of a function, in the caller's transaction; true if that changed anything. `Invalid` when one of them
-/// cannot be kept. A new schedule, and one with another cron expression or zone, begins after now; others go on where they were.
-/// One that is no longer suspended leaves out what it missed meanwhile, unless it catches up.
+/// Makes these the schedules of a function, in the caller's transaction. Returns whether that changed anything, or `Invalid` when one of them
+/// is not valid. A new schedule, and one with another cron expression or zone, begins after now; others go on where they were.
+/// A schedule that is no longer suspended leaves out what it missed meanwhile, unless it catches up.
 pub async fn apply(
     scope: &mut Scope<'_>,
     function: &str,
@@ -157,7 +157,7 @@ fn next_fire_at(
     }
 }
 
-/// Locked, so that no worker fires them at the same time.
+/// Reads the schedules and locks them, so that no worker fires them at the same time.
 async fn before(scope: &mut Scope<'_>, function: &str) -> Result<HashMap<String, Before>> {
     let rows = sqlx::query!(
         r#"select name, cron, time_zone, currant.micros(next_fire_at) as next_fire_at,
@@ -200,7 +200,7 @@ struct DecisionJson {
 }
 
 /// Reads the schedules in a statement after the one that locked them: only its snapshot has the runs that another worker started
-/// just before. One that cannot be read does not stop the others.
+/// just before. A schedule that cannot be read does not stop the others.
 async fn decisions(scope: &mut Scope<'_>, ids: &[Uuid], fired: &mut Fired) -> Result<Vec<DecisionJson>> {
     let rows = sqlx::query!(
         r#"select s.id, s.function, s.name, s.cron, s.time_zone, s.overlap, s.catch_up, s.starting_deadline, s.jitter,

@@ -104,7 +104,7 @@ impl Hosts {
         self.options.len() > 1
     }
 
-    /// Not just any answer of the one host will do.
+    /// Whether a connection may need another host than the first one: there are several, or one of a certain kind is wanted.
     pub fn choosy(&self) -> bool {
         self.several() || self.wanted != Wanted::Any
     }
@@ -149,7 +149,7 @@ impl Target {
         Ok(Target { main, connect_timeout, pooler, listen })
     }
 
-    /// Refuses what can never take a write: a worker would try for ever.
+    /// Refuses a URL whose servers can never take a write: a worker would try for ever.
     pub fn check_writes(&self) -> Result<()> {
         if self.main.wanted.writes() && self.listen.as_ref().is_none_or(|hosts| hosts.wanted.writes()) {
             return Ok(());
@@ -157,7 +157,7 @@ impl Target {
         Err(wrong("a worker writes: target_session_attrs must be read-write, primary or any"))
     }
 
-    /// Adds to an error of connecting where it was that we could not connect.
+    /// Adds to an error of connecting which server could not be reached.
     pub fn explain(&self, error: sqlx::Error) -> Error {
         explain(error, &self.main.address(self.main.last.load(Ordering::Relaxed)))
     }
@@ -231,7 +231,7 @@ impl Parts {
     }
 
     /// (host, port) of each server. `host`, `hostaddr` and `port` among the parameters come before those in front of the path; one port
-    /// is everybody's.
+    /// is that of all hosts.
     fn servers(&self) -> Result<Vec<(String, Option<u16>)>> {
         let mut hosts: Vec<String> = self.hosts.iter().map(|(host, _)| host.clone()).collect();
         let mut ports: Vec<String> = self.hosts.iter().map(|(_, port)| port.clone()).collect();

@@ -1,4 +1,4 @@
-//! The life of a worker: registration, heartbeats, take-over, good-bye.
+//! The life of a worker: registration, heartbeats, take-over, stop.
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::base::types::{Heartbeat, Micros, Wakes, WorkerInfo};
 use crate::store::conn::Conn;
 use crate::store::notify::{Wake, wakes_of};
 
-/// Makes the worker known. Under the same id again it is alive again; what it held before stays lost. An earlier worker of the same
+/// Makes the worker known. A worker that comes again under the same id is alive again; what it had before stays lost. An earlier worker of the same
 /// pod is declared dead, and what it ran is taken over: returns whom to wake.
 pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
     let code = format!("{:x}", Md5::digest(format!("{} {}", worker.build, worker.functions)));
@@ -39,7 +39,7 @@ pub async fn register(conn: &mut Conn, worker: &WorkerInfo) -> Result<Wakes> {
     Ok(wakes_of(rows))
 }
 
-/// A transaction of its own: those who start at the same time wait for each other's rows no longer than it takes.
+/// Runs in a transaction of its own: workers that start at the same time wait for each other's rows no longer than that takes.
 async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> Result<()> {
     let mut scope = conn.run().await?;
     let query = sqlx::query!(
@@ -53,9 +53,9 @@ async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> 
     scope.done().await
 }
 
-/// Says that the worker lives and looks for work. To sleep without missing any (rule e): call this twice with the same
+/// Records that the worker is alive, and looks for work. To sleep without missing any work (rule e) call this twice with the same
 /// `sleep_until`, and sleep only if the second answer says that nothing is ready. One statement cannot do both: its flag is not seen before it commits.
-/// With `about` it tells only of these executions, and does not peek for what is simply ready: for a worker that claims by cursors.
+/// With `about` the answer is only about these executions, and does not say whether anything is ready: for a worker that claims by cursors.
 pub async fn heartbeat(
     conn: &mut Conn,
     worker: Uuid,
@@ -90,7 +90,7 @@ pub async fn heartbeat(
     })
 }
 
-/// Takes over what a worker was running whose heartbeat is overdue; one that is not, or is taken over already, is left alone.
+/// Takes over what a worker was running whose heartbeat is overdue. A worker that is not overdue, or is taken over already, is left alone.
 pub async fn take_over(conn: &mut Conn, dead: Uuid) -> Result<Wakes> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query_as!(Wake, r#"select queue, worker_id, id from currant.take_over($1)"#, dead)

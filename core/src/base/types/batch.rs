@@ -38,9 +38,9 @@ pub struct NewChild {
     pub key: String,
     pub after_seq: i64,
     pub call: Call,
-    /// Due then; the engine has resolved `call.delay` and `call.run_at`.
+    /// When it is due: the engine has resolved `call.delay` and `call.run_at`.
     pub run_at: Option<Micros>,
-    /// Inserted as already claimed by this worker, under lease 1.
+    /// Whether it is inserted as claimed already by this worker, under lease 1.
     pub eager: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct Delivery {
     pub clock: Micros,
 }
 
-/// The change of an execution of this worker. `delivered`: the run that got its outcome in the same commit, the number and the clock of that.
+/// The change of an execution of this worker. `delivered`: the run that got its outcome in the same commit, with the outcome's `seq` and clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub id: Uuid,
@@ -97,13 +97,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// One that nothing more is known of.
+    /// An outcome with nothing but its id, lease and action.
     pub fn new(id: Uuid, action: Action, payload: Option<Vec<u8>>) -> Outcome {
         Outcome { id, action, payload, due: None, wakes: None, delivered: None, of_task: false }
     }
 }
 
-/// A step no longer waited for. `abandon` false: its child is cancelled, its outcome is still delivered.
+/// A step that the run no longer waits for. If `abandon` is false, its child is cancelled and the outcome is still delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abandoned {
     pub run: Uuid,
@@ -165,7 +165,7 @@ impl Batch {
     }
 }
 
-/// The answer to a batch. Refused executions were not ours any more; nothing of them was written.
+/// The answer to a batch. For the refused executions this worker had no lease any more; nothing of them was written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchReply {
     pub refused: Vec<Uuid>,
@@ -175,8 +175,8 @@ pub struct BatchReply {
     pub claimed: Vec<Claimed>,
     /// How long the claim took, if that was long for what it claimed.
     pub slow: Option<Micros>,
-    /// Taken before a claim with cursors.
+    /// The snapshot that was taken before a claim with cursors.
     pub snapshot: Option<Snapshot>,
-    /// The batch is written, but the claim after it was not made: another time.
+    /// Whether the batch is written, but the claim after it was not made.
     pub unclaimed: bool,
 }

@@ -5,10 +5,10 @@ use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
 use crate::base::types::moment::Micros;
 use crate::base::types::names::Kind;
 
-/// When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+/// When a failed attempt is tried again. Durations in seconds; `non_retryable` has names of exception classes.
 ///
-/// An attempt that ends with its worker is no failed attempt: `max_attempts` does not count it. So many workers may be lost of which only
-/// this execution can be the cause; 0: it is not started again after any worker is lost (at most once).
+/// An attempt that ends with its worker is no failed attempt: `max_attempts` does not count it. `max_worker_losses` is the number of
+/// lost workers, of which only this execution can be the cause, that are allowed. With 0 it is not started again after any worker is lost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub max_attempts: i32,
@@ -42,7 +42,7 @@ impl Policy {
     }
 }
 
-/// Options that a call was given itself, as bits of `Call::given`: they outrank the definition of its function.
+/// The options that the caller itself chose, as bits of `Call::given`: they outrank the definition of the function.
 pub const GIVEN_QUEUE: i32 = 1;
 
 pub const GIVEN_PRIORITY: i32 = 2;
@@ -53,7 +53,7 @@ pub const GIVEN_RETRY: i32 = 8;
 
 pub const GIVEN_MAX_WORKER_LOSSES: i32 = 16;
 
-/// One durable call. `delay` is in seconds. What is not `given` is overruled by the definition of its function, if there is one.
+/// One durable call. `delay` is in seconds. For what is not `given` the definition of the function, if any, outranks the call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub kind: Kind,
@@ -102,8 +102,8 @@ pub struct NewExecution {
 /// The result of an enqueue.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Created {
-    /// The effective id (the winner's of an idempotency key), and the queue that a new one went to.
+    /// The id (where another execution has the idempotency key: the id of that), and the queue of a new execution.
     Stored { id: Uuid, queue: Option<String> },
-    /// Nothing is stored: its arguments were not checked against this schema, JSON.
+    /// The execution is not stored, because its arguments were not checked against this schema (JSON).
     Unchecked { hash: String, schema: String },
 }

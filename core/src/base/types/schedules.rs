@@ -3,7 +3,7 @@
 /// The result of firing schedules once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fired {
-    /// How many schedules were due and not in another worker's hands.
+    /// The number of schedules that were due and that no other worker was firing.
     pub taken: usize,
     /// Runs that were started.
     pub started: u64,

@@ -1,7 +1,7 @@
 //! The verbs of a client, each one transaction, as values: one loop can try any of them again.
 //!
 //! A verb that Python has too is one line of `list.rs`: the struct here, the method of `Core`, and its signature in `_core.pyi` follow
-//! from it. The verbs at the end of this file are asked by Rust alone.
+//! from it. Only Rust calls the verbs at the end of this file.
 mod list;
 
 use std::time::Duration;
@@ -18,19 +18,19 @@ use crate::store::{control, definitions, doctor, enqueue, fleet, migrate, one_by
 
 pub(crate) use self::list::for_each_verb;
 
-/// One question to the database, or one change of it.
+/// One query of the database, or one change of it.
 pub trait Verb: Send + Sync {
     type Answer: Send;
 
-    /// Whether it may run on any schema. It may then take as long as it likes.
+    /// Whether the verb may run on any schema.
     const NEEDS_NO_SCHEMA: bool = false;
 
     const LIMIT: Limit = Limit::Patience;
 
-    /// Does it once. Which workers to wake afterwards is for a second statement (rule e).
+    /// Does the verb once. A second statement then wakes the workers that it returns (rule e).
     fn run(&self, conn: &mut Conn) -> impl Future<Output = Result<(Self::Answer, Wakes)>> + Send;
 
-    /// The answer, if this refusal after a try whose answer was lost means that the lost try has done it.
+    /// The answer, if this refusal, after a try whose answer was lost, means that the lost try has done the work.
     fn done_already(&self, _refusal: &Error) -> Option<Self::Answer> {
         None
     }
@@ -94,11 +94,11 @@ verbs! {
         let wakes = enqueued(&created, None);
         Ok((created, wakes))
     }, {
-        // A key may be in the hands of another transaction, for as long as that takes.
+        // Another transaction may have the key, for as long as it takes.
         const LIMIT: Limit = Limit::WholeTimeout;
     };
 
-    /// The state and, once it has ended, the result or error of one execution.
+    /// The state of one execution, and its result or error once it has ended.
     GetStatus = get_status(id: Uuid) -> ExecutionStatus = |conn| {
         let found = read::statuses(conn, &[], &[*id]).await?.pop();
         quiet(found.ok_or_else(|| read::not_found(*id)))
@@ -112,7 +112,7 @@ verbs! {
     /// Starts the runs of all schedules that are due.
     FireSchedules = fire_schedules() -> Fired = |conn| schedules::fire(conn).await;
 
-    /// How many seconds each of these executions that is still in its first moments had been ready when it was claimed.
+    /// For how many seconds each of these executions had been ready when it was claimed, if no other attempt of it has begun since.
     PickUps = pick_ups(ids: Vec<Uuid>) -> Vec<f64> = |conn| quiet(read::pick_ups(conn, ids).await);
 
     /// Deletes up to `limit` runs past their retention. `begin`: only if no other worker deletes.

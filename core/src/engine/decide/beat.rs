@@ -1,5 +1,5 @@
-//! The rhythm of a worker: when to send a heartbeat, when a claim may find something, how long nothing is to be done. No clock: every
-//! moment is an argument.
+//! The rhythm of a worker: when to send a heartbeat, when a claim may find something, and for how long nothing is to be done. It reads no
+//! clock: every time is an argument.
 use std::time::{Duration, Instant};
 
 use crate::base::types::{Heartbeat, Micros};
@@ -13,11 +13,11 @@ const STRANGERS_MICROS: Micros = 30_000_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct Beat {
-    /// A claim may find something: this worker was notified, or has never claimed.
+    /// Whether a claim may find something: this worker was notified, or has never claimed.
     expects_work: bool,
-    /// A heartbeat is to be sent as soon as possible.
+    /// Whether a heartbeat is to be sent as soon as possible.
     wanted: bool,
-    /// A LISTEN is up: notifications will come.
+    /// Whether LISTEN is in force, so that notifications come.
     listening: bool,
     last: Option<Instant>,
     /// Since when the heartbeats have been committed without a gap (rule g).
@@ -31,25 +31,25 @@ pub struct Beat {
     asked_for_all: Micros,
 }
 
-/// The answer to one heartbeat, and what is known beside it.
+/// The answer to one heartbeat, and what the worker knows besides.
 pub struct Answered<'a> {
     pub reply: &'a Heartbeat,
     /// Until when the heartbeat said that this worker sleeps.
     pub flag: Option<Micros>,
     pub sent: Instant,
     pub received: Instant,
-    /// The server's time when it was received.
+    /// The server's time when the answer was received.
     pub now: Micros,
     /// The time without a heartbeat after which others declare this worker dead.
     pub timeout: Duration,
-    /// Something is not committed yet: the answer cannot know when that is due.
+    /// Whether something is not committed yet, so that the answer cannot know when that is due.
     pub unwritten: bool,
     /// Whether heartbeats do not ask if anything is ready, because that takes long now.
     pub blind: bool,
 }
 
 impl Beat {
-    /// Something of this worker's queues comes due then.
+    /// Work in this worker's queues becomes due at this time.
     pub fn expect(&mut self, due: Option<Micros>) {
         self.next_due = self.next_due.into_iter().chain(due).min();
     }
@@ -94,13 +94,13 @@ impl Beat {
         self.claims - 1
     }
 
-    /// This worker takes work from now on, or none. The next heartbeat says so: only then is it known to claim nothing, or to be back.
+    /// This worker takes work from now on, or stops to take any. The next heartbeat tells the database; before that nobody else knows it.
     pub fn draining_changed(&mut self, draining: bool) {
         self.wanted = true;
         self.expects_work = !draining;
     }
 
-    /// Time for a heartbeat: the interval is over, something came due, or the worker is about to sleep without a flag.
+    /// Whether it is time for a heartbeat: the interval is over, something became due, or the worker is about to sleep without a flag.
     pub fn is_due(&self, at: Instant, now: Micros, interval: Duration, has_room: bool) -> bool {
         let due = |when: Option<Micros>| when.is_some_and(|when| when <= now);
         self.wanted
@@ -110,7 +110,7 @@ impl Beat {
             || (self.is_sleepy(has_room) && self.flag_until <= now)
     }
 
-    /// Nothing to claim, and room for more.
+    /// Whether the worker has nothing to claim, and could take more.
     fn is_sleepy(&self, has_room: bool) -> bool {
         self.listening && !self.expects_work && has_room
     }
@@ -121,8 +121,8 @@ impl Beat {
         self.is_sleepy(has_room).then_some(now + 3 * interval.as_micros() as Micros)
     }
 
-    /// Whether the next heartbeat asks for all that the database believes to run here. Where that is `slow` it does so for a reason, and
-    /// now and then.
+    /// Whether the next heartbeat asks for all that the database believes to run here. Where that query is `slow`, it does so only for a reason,
+    /// and now and then.
     pub fn asks_for_all(&mut self, now: Micros, slow: bool) -> bool {
         let all = self.wanted || !slow || now >= self.asked_for_all + STRANGERS_MICROS;
         if all {
@@ -163,7 +163,7 @@ impl Beat {
         self.last.map_or(Duration::ZERO, |last| (last + interval).saturating_duration_since(at))
     }
 
-    /// Moments at which a heartbeat is needed beside the interval.
+    /// Times at which a heartbeat is needed besides the interval.
     pub fn dues(&self) -> [Option<Micros>; 2] {
         [self.next_due, self.peek_by]
     }

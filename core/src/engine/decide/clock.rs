@@ -5,8 +5,8 @@ use crate::base::types::Micros;
 
 /// Reads the server's clock by the local monotonic one; `adjust` corrects it at each heartbeat.
 ///
-/// An answer bounds what the server's clock reads: not less than it said, not more than that and the whole round trip. What is known
-/// already moves only as far as these bounds ask for. So a slow network does not make it jump, and no timer fires early by that.
+/// An answer bounds the time on the server's clock: at least the time that it names, at most that time plus the whole round trip. The estimate
+/// moves only as far as these bounds ask for. A slow network therefore does not make it jump, and no timer fires early because of one.
 #[derive(Clone, Debug)]
 pub struct Clock {
     base: Instant,
@@ -33,7 +33,7 @@ impl Clock {
         Clock { stands: true, ..Clock::new(server, Instant::now()) }
     }
 
-    /// The server said `server` somewhere between `sent` and `received`: of the first answer the middle is the best guess.
+    /// The server's clock read `server` at some time between `sent` and `received`. For the first answer the middle is the best guess.
     pub fn adjust(&mut self, server: Micros, sent: Instant, received: Instant) {
         let trip = received.saturating_duration_since(sent).as_micros() as Micros;
         let known = if std::mem::take(&mut self.guessed) { server + trip / 2 } else { self.at(received) };

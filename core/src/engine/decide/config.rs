@@ -7,13 +7,13 @@ pub struct Config {
     pub info: WorkerInfo,
     pub heartbeat_interval: f64,
     pub poll_interval: f64,
-    /// Workflows kept in memory at most.
+    /// The largest number of workflows in memory.
     pub max_hot: usize,
     /// A workflow that waits for longer than this is evicted from memory.
     pub long_wait: f64,
     /// The port where health and metrics are served, or None if they are not.
     pub http_port: Option<u16>,
-    /// The SDK wants the trace contexts of what it runs.
+    /// Whether the SDK wants the trace contexts of what it runs.
     pub tracing: bool,
 }
 

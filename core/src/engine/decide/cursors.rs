@@ -31,15 +31,15 @@ impl Cursor {
     const START: Cursor = Cursor { xid: -1, id: Uuid::nil(), open: Vec::new() };
     const STARTS: &[Cursor; PRIORITIES] = &[const { Cursor::START }; PRIORITIES];
 
-    /// Everything that was committed by then.
+    /// A cursor behind everything that the snapshot sees.
     fn all_of(snapshot: &Snapshot) -> Cursor {
         Cursor { xid: snapshot.next - 1, id: Uuid::max(), open: snapshot.open.clone() }
     }
 
-    /// After a claim that went as far as `last` and had more before it.
+    /// The cursor after a full claim whose last execution is `last`.
     fn moved_to(&self, last: &Claimed, snapshot: &Snapshot) -> Cursor {
         if (last.ready_xid, last.id) <= (self.xid, self.id) {
-            return self.clone(); // it was full before it had read all that had been open
+            return self.clone(); // the claim was full before it had read all transactions that had been open
         }
         if last.ready_xid >= snapshot.next {
             return Cursor::all_of(snapshot);
@@ -56,18 +56,18 @@ pub struct Cursors {
     lanes: HashMap<String, [Cursor; PRIORITIES]>,
     /// When the next claim without cursors is to be made, by the server's clock, or None while no claim is slow and all are made without.
     whole_due: Option<Micros>,
-    /// The last claim without cursors was slow, and that may have been the price of once: plans were made, or entries of what cursors
-    /// had passed over were found dead and are removed now.
+    /// Whether the last claim without cursors was slow, and may have been so only once: Postgres made its plans, or found the entries dead that
+    /// cursors had passed over, and has removed them.
     slow_before: bool,
 }
 
 impl Cursors {
-    /// Whether reading from the start is to be avoided now.
+    /// Whether the next claim is to avoid reading from the start.
     pub fn in_use(&self, now: Micros) -> bool {
         self.whole_due.is_some_and(|due| now < due)
     }
 
-    /// For the next claim, if it should have any.
+    /// The cursors for the next claim, if it should have any.
     pub fn for_claim(&self, queues: &[String], now: Micros) -> Option<ClaimCursors> {
         if !self.in_use(now) {
             return None;

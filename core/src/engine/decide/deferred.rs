@@ -38,7 +38,7 @@ impl DeferredWrites {
         self.sort(Vec::new(), locked)
     }
 
-    /// As `release`, with groups that could not be written: they follow from no deferred group, so they come first.
+    /// As `release`, with groups that could not be written. These do not follow from a deferred group, so they come first.
     pub fn sort(&mut self, mut groups: Vec<WriteGroup>, locked: &HashSet<Uuid>) -> Vec<WriteGroup> {
         groups.append(&mut self.groups);
         self.written.clear();

@@ -32,18 +32,18 @@ impl Dues {
         self.heap.push(Reverse((at, due)));
     }
 
-    /// The time of the next one.
+    /// The time of the next entry.
     pub fn next(&self) -> Option<Micros> {
         self.heap.peek().map(|entry| entry.0.0)
     }
 
-    /// Takes the next one, if it is due by `now`.
+    /// Takes the next entry, if it is due by `now`.
     pub fn pop(&mut self, now: Micros) -> Option<(Micros, Due)> {
         self.next().filter(|at| *at <= now)?;
         self.heap.pop().map(|entry| entry.0)
     }
 
-    /// Forgets those of which nothing can come any more, when there are many.
+    /// Forgets the entries that cannot matter any more, when there are many.
     pub fn forget_some(&mut self, mut is_live: impl FnMut(&Due) -> bool) {
         if self.heap.len() >= self.limit {
             self.heap.retain(|Reverse((_, due))| is_live(due));

@@ -1,10 +1,10 @@
-//! Firing schedules: any worker does it, beside its writer, so that a schedule that hangs does not stop the heart.
+//! Firing schedules: any worker does it, beside its writer, so that a schedule that hangs does not stop the heartbeats.
 use std::sync::Arc;
 
 use crate::client::verbs::FireSchedules;
 use crate::engine::drive::shared::Shared;
 
-/// Fires what is due, if anything is and nobody in this worker is at it.
+/// Fires the schedules that are due, unless this worker is firing already.
 pub fn spawn(shared: &Arc<Shared>) {
     if !shared.state().begin_fire() {
         return;

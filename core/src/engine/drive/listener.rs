@@ -1,4 +1,4 @@
-//! The listener: LISTEN on a connection of its own, and pass on what is heard.
+//! The listener: it has LISTEN on a connection of its own, and passes on what it hears.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::store::notify;
 
 /// A notification to ourselves that takes longer than this does not come: a pooler is in between.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
-/// Where notifications do not come, LISTEN is tried again after this time.
+/// The time after which LISTEN is tried again where notifications do not come.
 const LISTEN_AGAIN: Duration = Duration::from_secs(60);
 
-/// LISTEN, and pass on what is heard. Without it (a pooler, an outage) the worker polls.
+/// Listens, and passes on what it hears. Where it cannot (a pooler, an outage) the worker polls.
 pub async fn listen(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     while !*shared.gone.borrow() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::client::verbs::PickUps;
 use crate::engine::drive::shared::Shared;
 
-/// Asks for the sample that lies there, if any. An outage costs a sample, which nobody needs to hear of.
+/// Asks for the sample that waits, if any. In an outage the sample is lost, which needs no log line.
 pub fn spawn(shared: &Arc<Shared>) {
     let ids = shared.state().take_sample();
     if ids.is_empty() {

@@ -15,12 +15,12 @@ pub struct Shared {
     /// The settings with which the worker was made.
     pub config: Config,
     pub wake_fd: WakeFd,
-    /// The driver has something to do.
+    /// Tells the driver that it has something to do.
     pub kick: Notify,
-    /// True once the driver has said goodbye.
+    /// True once the driver has recorded that the worker has stopped.
     pub gone: watch::Sender<bool>,
     stopping: Mutex<bool>,
-    /// Runs past their retention are being deleted.
+    /// Whether runs past their retention are being deleted.
     pub sweeping: AtomicBool,
     pub client: Client,
 }
@@ -48,7 +48,7 @@ impl Shared {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver is to write what is left and say goodbye.
+    /// Tells the driver to write what is left, and to record that the worker has stopped.
     pub fn stop(&self) {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.kick.notify_one();

@@ -1,4 +1,4 @@
-//! Deleting runs past their retention: any worker does it, beside its writer and in small bites, at most once a minute in a database.
+//! Deleting runs past their retention: any worker does it, beside its writer and in small transactions, at most once a minute in a database.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

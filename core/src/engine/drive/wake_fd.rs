@@ -23,7 +23,7 @@ impl WakeFd {
         self.receiver.as_raw_fd()
     }
 
-    /// Makes the descriptor readable; cheap when it is already.
+    /// Makes the descriptor readable; cheap when it is readable already.
     pub fn wake(&self) {
         if !self.readable.swap(true, Ordering::AcqRel) {
             // The socket's buffer holds at most this one byte, so the write cannot block or fail.
@@ -31,7 +31,7 @@ impl WakeFd {
         }
     }
 
-    /// Call before looking, never after: a wake in between is then kept.
+    /// Makes the descriptor unreadable. Call it before looking for work, never after: a wake in between is then kept.
     pub fn clear(&self) {
         let mut byte = [0; 8];
         let _ = (&self.receiver).read(&mut byte);

@@ -23,7 +23,8 @@ use crate::store::workers;
 /// Deferred writes are tried again after this time.
 const RETRY_DEFERRED: Duration = Duration::from_millis(500);
 
-/// A statement that takes longer hangs (half-open connection, frozen server): better a new connection, every write may be repeated.
+/// A statement that takes longer than this hangs (half-open connection, frozen server): a new connection is better, and every write may be
+/// repeated.
 fn statement_timeout(shared: &Shared) -> Duration {
     Duration::from_secs_f64((shared.config.info.timeout / 2.0).max(1.0))
 }
@@ -34,9 +35,9 @@ struct Writer {
     registered: bool,
     /// Whether the worker was registered once: its set-up is then right, and an error from now on is one that passes.
     known: bool,
-    /// Sent, but whether they were committed is not known: sent again as they are (rule f).
+    /// Groups that were sent, and of which it is not known whether they were committed: they are sent again as they are (rule f).
     unknown: Vec<WriteGroup>,
-    /// Not to be written yet: another transaction holds a lock on a row of theirs. Tried again at `deferred_due`.
+    /// Groups that cannot be written yet, because another transaction holds a lock on a row of theirs. They are tried again at `deferred_due`.
     deferred: DeferredWrites,
     deferred_due: Instant,
     timeout: Duration,
@@ -91,12 +92,12 @@ pub async fn drive(shared: Arc<Shared>) {
 }
 
 impl Writer {
-    /// Everything that wants doing now. Returns how long to rest; None once stopped.
+    /// Does everything that is to be done now. Returns how long to rest, or None once stopped.
     async fn turn(&mut self) -> Result<Option<Duration>> {
         self.connect().await?;
         loop {
             let Turn { commit, load, beat, rest } = self.shared.state().turn(Instant::now());
-            // A commit that hangs must not stop the heart as well.
+            // A commit that hangs must not stop the heartbeats as well.
             let hung = !self.unknown.is_empty();
             if beat && hung {
                 self.beat().await?;
@@ -209,7 +210,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One transaction. Data that the database refuses is halved until the culprit is alone, and that alone fails.
+    /// Commits groups in one transaction. When the database refuses their data, they are halved until the culprit is alone, and that alone fails.
     /// `again`: the same was sent before, and the reply lost.
     async fn write(&mut self, groups: Vec<WriteGroup>, claim: Option<ClaimRequest>, again: bool) -> Result<()> {
         let me = self.shared.config.info.id;
@@ -291,7 +292,7 @@ impl Writer {
             let wakes =
                 match timed(&self.shared, Statement::TakeOver, self.timeout, workers::take_over(conn, dead)).await {
                     Ok(wakes) => wakes,
-                    // Somebody's open transaction holds a row of what it ran: at the next beat again, and the heart goes on.
+                    // Somebody's open transaction holds a row of what it ran: tried again at the next heartbeat, and the heartbeats go on.
                     Err(Error::Locked(_) | Error::Conflict(_)) => continue,
                     Err(error) => return Err(error),
                 };

@@ -83,7 +83,7 @@ pub(super) async fn create(scope: &mut Scope<'_>, files: &[&File]) -> Result<()>
 const KEEPS: &str =
     "a function that is there keeps its arguments and its result: a change is a new function, with a name of its own";
 
-/// Other types of arguments make a second function beside the first, and calls would have the choice.
+/// A function with other argument types would be a second one beside the first, and Postgres would choose between them at each call.
 async fn check_overloads(scope: &mut Scope<'_>, file: &File) -> Result<()> {
     let query = sqlx::query_scalar(
         "select count(*) from pg_catalog.pg_proc p where p.pronamespace = 'currant'::regnamespace and p.proname = $1",
@@ -98,7 +98,7 @@ async fn check_overloads(scope: &mut Scope<'_>, file: &File) -> Result<()> {
 /// The server's errors for a result, an argument's name, or a view's column that differs from before.
 const CHANGED: &[&str] = &["42P13", "42P16"];
 
-/// The server's reason for refusing a statement; Err: something else went wrong.
+/// The server's reason for refusing a statement, or an error if something else went wrong.
 pub(super) fn message(error: sqlx::Error) -> std::result::Result<String, Error> {
     match Error::from(error) {
         Error::Data { message, code } => Ok(format!("{message} ({code})")),

@@ -31,7 +31,7 @@ pub struct Migrated {
 const MIGRATION_LOCK: i64 = 0x0063_7572_7261_6e74;
 
 /// Applies the numbered migrations that are missing, each in a transaction of its own, then creates the functions whose text has changed, in
-/// one. All under one lock, so that ten may start at once.
+/// one. All of this is under one lock, so that ten processes may start at the same time.
 pub async fn migrate(conn: &mut Conn) -> Result<Migrated> {
     loop {
         let mut transaction = conn.transaction().await?;
@@ -121,7 +121,7 @@ async fn applied(scope: &mut Scope<'_>) -> Result<Vec<(i32, String)>> {
     Ok(query.persistent(false).fetch_all(scope.conn()).await?)
 }
 
-/// A migration never changes once it is out; one that did was edited or comes from a build that was never released.
+/// A migration never changes once it is released; one that has changed was edited, or comes from a build that was never released.
 fn check_history(applied: &[(i32, String)]) -> Result<()> {
     for (version, theirs) in applied {
         let ours = TABLES.iter().find(|file| file.version() == *version);

@@ -1,7 +1,7 @@
 //! Counts of a worker. `page` writes them in the form of OpenMetrics.
 //!
-//! Counted under the lock of the engine's state, which whoever counts holds anyway; a scrape takes a copy and writes its text beside
-//! it. Labels are bounded: the functions that this worker registered, and enumerations.
+//! The counts change under the lock of the engine's state, which the caller holds anyway; a scrape takes a copy, and writes its text without
+//! the lock. Labels are bounded: the functions that this worker registered, and enumerations.
 pub mod page;
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ const DURATIONS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0,
 const LATENCIES: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 const ROUND_TRIPS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
-/// The pick-up latency of one batch of claims is asked for at most so often.
+/// The shortest time between two queries for the pick-up latency of one batch of claims.
 const SAMPLE_MICROS: Micros = 1_000_000;
 
 /// Counts since the start, for `stats`.
@@ -71,7 +71,8 @@ impl Ending {
         })
     }
 
-    /// The worker hears of a task that was cancelled only that its lease is lost; a workflow is not handed back by its attempt.
+    /// Whether an attempt of this kind can end so. A worker only hears of a cancelled task that its lease is lost, and a workflow's attempt is
+    /// never handed back.
     fn happens_to(self, kind: Kind) -> bool {
         match self {
             Ending::Cancelled | Ending::Held => kind == Kind::Workflow,
@@ -80,7 +81,7 @@ impl Ending {
         }
     }
 
-    /// The execution has ended with it, or stands still until code that fits is deployed.
+    /// Whether the execution has ended with the attempt, or waits until code that fits is deployed.
     fn ends_execution(self) -> bool {
         matches!(self, Ending::Completed | Ending::Failed | Ending::Cancelled | Ending::Held)
     }
@@ -148,7 +149,7 @@ pub struct Metrics {
     round_trips: [Histogram; STATEMENTS.len()],
     errors: [u64; ERRORS.len()],
     connects: u64,
-    /// Claimed together a moment ago; their pick-up latency is to be asked for.
+    /// Executions that were claimed together a moment ago, and whose pick-up latency is to be asked for.
     sample: Vec<uuid::Uuid>,
     sampled: Micros,
 }

@@ -18,7 +18,7 @@ impl Histogram {
     }
 }
 
-/// The page of one scrape: taken under the lock, written without it.
+/// The counts for one scrape: copied under the lock, written as text without it.
 #[derive(Debug)]
 pub struct Page {
     metrics: Metrics,

@@ -102,7 +102,7 @@ impl Run {
     }
 }
 
-/// The lease under which an eager child is inserted: the first.
+/// The lease under which an eager child is inserted: its first.
 fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
     let call = &child.call;
     Claimed {
@@ -127,6 +127,6 @@ fn eager_claim(child: &NewChild, now: Micros) -> Claimed {
         fresh: true,
         poison_suspect: false,
         headers: call.headers.clone(),
-        ready_xid: 0, // it never was
+        ready_xid: 0, // an eager child never was ready
     }
 }

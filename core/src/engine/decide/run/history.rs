@@ -100,7 +100,7 @@ impl Run {
         Ok(())
     }
 
-    /// A step whose outcome was not delivered in this epoch. It may be known all the same, in a run that was retried.
+    /// A step whose outcome was not delivered in this epoch. In a run that was retried the outcome may be known nevertheless.
     fn wait_again(&mut self, history: &mut History, step: &Recorded, asked: Option<&Asked>, outcome: &Outcome) {
         let Some(open) = step.open() else { return };
         match (&open, outcome, asked) {
@@ -138,7 +138,7 @@ impl Run {
         Activation { run: self.claimed.id, key, seq, clock, status, payload }
     }
 
-    /// Takes in what the database has that was not delivered yet (`load_runs` with news only). The run is in memory. An error as by `load`.
+    /// Takes in what the database has that was not delivered yet (`load_runs` with news only). The run is in memory. Errors are as those of `load`.
     pub fn hear(&mut self, rows: Vec<HistorySource>) -> Result<(), String> {
         for row in in_order(rows) {
             match row {

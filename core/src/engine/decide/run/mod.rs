@@ -1,4 +1,4 @@
-//! One workflow in memory: which steps it waits for, which outcomes it was given and how numbered. No I/O, no clock.
+//! One workflow in memory: the steps that it waits for, and the outcomes that were delivered to it, with their numbers. No I/O, no clock.
 mod commands;
 mod history;
 mod outcomes;
@@ -21,20 +21,20 @@ pub const TIMEOUT_KEY: &str = "!timeout";
 pub enum Phase {
     /// The run's history is being read.
     Loading,
-    /// Ready for Python to start or rebuild; not pulled yet.
+    /// The run is ready for Python to start or rebuild, and was not pulled yet.
     Ready,
-    /// In Python's hands; its answer is due.
+    /// Python works on the run; its answer is awaited.
     Active,
-    /// Waits in memory.
+    /// The run waits in memory.
     Idle,
-    /// Python was asked to evict it.
+    /// Python was asked to evict the run.
     Evicting,
 }
 
 /// A step that the run waits for.
 #[derive(Clone, Debug, PartialEq)]
 enum Open {
-    /// With its id: a child of an earlier epoch may end late, under the same key.
+    /// A child, with its id: a child of an earlier epoch may end late, under the same key.
     Child(Uuid),
     Timer {
         due: Micros,
@@ -87,7 +87,7 @@ pub struct Answer {
 /// Facts about the worker that a run needs.
 pub struct Surroundings<'a> {
     pub now: Micros,
-    /// May this child start right here? Asked once per child; a yes takes a slot.
+    /// Whether this child may start in this worker. It is asked once for each child; true takes a slot.
     pub eager: &'a mut dyn FnMut(&Call) -> bool,
 }
 
@@ -169,7 +169,7 @@ impl Run {
         self.touched
     }
 
-    /// The SDK is asked to drop it.
+    /// The SDK is asked to evict the run.
     pub fn evict(&mut self) {
         self.phase = Phase::Evicting;
     }
@@ -179,7 +179,7 @@ impl Run {
         self.wakes_seen += 1;
     }
 
-    /// Whether the database has woken it more often than it knows.
+    /// Whether the database has woken the run more often than this worker knows of.
     pub fn is_behind(&self, wakes: i64) -> bool {
         wakes > self.wakes_seen
     }
@@ -204,7 +204,7 @@ impl Run {
         self.timers().into_iter().map(|(due, _)| due).min()
     }
 
-    /// True when only something later than `horizon`, or a signal, or nothing in sight can wake it.
+    /// Whether the run waits only for signals, for something due after `horizon`, or for nothing that is known here.
     pub fn waits_beyond(&self, horizon: Micros) -> bool {
         self.open.values().all(|open| match open {
             Open::Timer { due } => *due > horizon,
@@ -213,7 +213,7 @@ impl Run {
         })
     }
 
-    /// Hands the run to Python for the first time (here).
+    /// Hands the run to Python for the first time in this worker.
     pub fn start(&mut self) -> (RunItem, Vec<VerbRequest>) {
         self.phase = Phase::Active;
         let (records, outcomes) = self.history.take().unwrap_or_default();
@@ -233,7 +233,7 @@ impl Run {
         self.current.closes
     }
 
-    /// Something that this worker does for the run is under way. What comes of it is nowhere but in memory.
+    /// Whether this worker is doing a verb for the run. Its outcome will first be in memory only.
     pub fn waits_for_verb(&self) -> bool {
         self.open.values().any(|open| *open == Open::Verb)
     }

@@ -7,7 +7,7 @@ use crate::engine::decide::group::WriteGroup;
 use crate::engine::items::Activation;
 
 impl Run {
-    /// A child's outcome came from the database or from this worker. False if the run does not wait for it (any more).
+    /// A child's outcome came from the database or from this worker. Returns false if the run does not wait for it (any more).
     pub fn child_ended(&mut self, key: &str, id: Uuid, status: Status, payload: Vec<u8>) -> bool {
         if !self.waits_for(key, id) || self.inbox.iter().any(|news| news.key == key) {
             return false;
@@ -22,7 +22,7 @@ impl Run {
         }
     }
 
-    /// Something came due. False if it is no longer waited for.
+    /// A timer or a wait became due. Returns false if the run no longer waits for it.
     pub fn fire(&mut self, due: Micros, key: &str) -> bool {
         if key == TIMEOUT_KEY {
             let wanted = !self.timeout_delivered && !self.inbox.iter().any(|news| news.key == TIMEOUT_KEY);
@@ -32,7 +32,7 @@ impl Run {
             return wanted;
         }
         if self.inbox.iter().any(|news| news.key == key) {
-            return false; // a signal was first
+            return false; // a signal came first
         }
         let status = match self.open.get(key) {
             Some(Open::Timer { due: wanted }) if *wanted == due => Status::Fired,
@@ -116,7 +116,7 @@ impl Run {
         Activation { run: self.claimed.id, key: key.into(), seq, clock, status, payload }
     }
 
-    /// True when the outcome of its step `key`, the child `id`, may be handed over here and now.
+    /// Whether the outcome of the run's step `key`, which is the child `id`, may be delivered at once.
     pub fn can_deliver(&self, key: &str, id: Uuid) -> bool {
         self.phase == Phase::Idle && !self.has_news() && self.waits_for(key, id)
     }

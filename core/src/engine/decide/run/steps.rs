@@ -1,5 +1,5 @@
-//! The kinds of steps that are no executions, each said once: how it is recorded when the workflow asks for it, what a replay compares of it,
-//! and how a run waits for it again that is rebuilt from its history.
+//! The kinds of steps that are no executions. For each kind: how it is recorded when the workflow asks for it, what a replay compares of it,
+//! and how a run that is rebuilt from its history waits for it again.
 use super::stored_verb::{read_verb, write_verb};
 use super::{Answer, Open, Run};
 use crate::base::types::*;

@@ -1,5 +1,5 @@
 //! Verbs that workflows ask for, as they are stored: the JSON in `steps.request`. Later releases read what earlier ones wrote, so these
-//! structs change only by fields that have a default; `stored_verbs.golden.jsonl` holds them to it.
+//! structs change only by fields that have a default; a test compares them with `stored_verbs.golden.jsonl`.
 //!
 //! A detached start is stored as its arguments, just as the caller encoded them.
 use serde::{Deserialize, Serialize};
@@ -133,10 +133,10 @@ impl StoredCall {
 }
 
 pub(super) fn write_verb(verb: &Verb) -> Vec<u8> {
-    serde_json::to_vec(&StoredVerb::from(verb)).unwrap_or_default() // no map with keys that are no texts: it cannot fail
+    serde_json::to_vec(&StoredVerb::from(verb)).unwrap_or_default() // cannot fail: all keys of its maps are texts
 }
 
-/// An error says why it cannot be read.
+/// Reads a stored verb. The error says why it cannot be read.
 pub(super) fn read_verb(stored: &[u8]) -> Result<Verb, String> {
     let stored: StoredVerb =
         serde_json::from_slice(stored).map_err(|error| format!("the request of a verb is unknown ({error})"))?;

@@ -1,10 +1,10 @@
-//! When to claim, how much, and what is claimed comes in.
+//! Claims: when to make one and for how many executions, and how this worker takes in what is claimed.
 use crate::base::types::*;
 use crate::engine::decide::attempt::{Attempt, TaskPhase};
 use crate::engine::decide::run::{Phase, Run};
 use crate::engine::decide::state::State;
 
-/// Tasks shorter than this are claimed ahead of their slots, so that none runs dry during a commit.
+/// Tasks shorter than this are claimed ahead of their slots, so that no slot is empty during a commit.
 const SHORT_TASK_MICROS: f64 = 20_000.0;
 
 impl State {
@@ -40,7 +40,7 @@ impl State {
         Some(ClaimRequest { queues, limit: limit as i32, poison_suspect, headers: self.config.tracing, cursors })
     }
 
-    /// The claim was not answered: it is made again.
+    /// The claim got no answer: it is made again.
     pub fn claim_failed(&mut self) {
         self.beat.expect_work();
     }

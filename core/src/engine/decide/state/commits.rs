@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// These are written, or will never be: the next heartbeat hands back what the database still believes to be ours.
+    /// These executions are written, or will never be: the next heartbeat hands back what the database still believes to run here.
     pub(super) fn closed(&mut self, ids: &[Uuid]) {
         for id in ids {
             if let Some(count) = self.closing.get_mut(id) {
@@ -196,7 +196,7 @@ mod tests {
         assert!(state.complete(first.0, 1, b"0".to_vec()).is_some());
         assert_eq!(state.complete(second.0, 1, b"1".to_vec()), None);
         let sent = state.take_groups();
-        // While that is on its way the run goes on from it: nothing of this may be written any more.
+        // While the outcome is on its way the run goes on from it, so nothing of this may be written any more.
         assert!(state.commands(run.id, 1, vec![]).is_some());
         state.commands(run.id, 1, vec![execute("2")]);
         let refused = BatchReply { refused: vec![second.0], ..BatchReply::default() };

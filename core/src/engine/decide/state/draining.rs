@@ -12,7 +12,7 @@ impl State {
         self.sweep();
     }
 
-    /// Each heartbeat says whether this worker is to drain: the scaler asks for it. A worker that leaves drains all the same.
+    /// Each heartbeat says whether this worker is to drain: the scaler asks for it. A worker that leaves drains in any case.
     pub(super) fn asked_to_drain(&mut self, drain: bool) {
         let draining = self.leaving || drain;
         if draining == self.draining {

@@ -1,4 +1,4 @@
-//! Events outside, as the driver reports them, and the work that the driver is to do now.
+//! Events outside the worker, as the driver reports them, and the work that the driver is to do now.
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -16,23 +16,23 @@ pub struct Turn {
     pub rest: Duration,
 }
 
-/// How things are after a turn.
+/// The state after a turn.
 pub struct Turned {
-    /// The SDK has something to pull.
+    /// Whether the SDK has something to pull.
     pub has_items: bool,
-    /// The driver has nothing to do.
+    /// Whether the driver has nothing to do.
     pub quiet: bool,
 }
 
 impl State {
-    /// The database is connected to, or that failed.
+    /// The driver has connected to the database, or could not.
     pub fn connected<T>(&mut self, result: &Result<T>) {
         self.metrics.connected(result);
         // Rule g: what is in memory is compared with the database before anything else.
         self.beat.want();
     }
 
-    /// The database knows this worker, and it holds nothing yet.
+    /// The database knows this worker, which has no execution yet.
     pub fn registered(&mut self) {
         self.is_registered = true;
         self.beat.expect_work();
@@ -120,7 +120,7 @@ impl State {
         !self.groups.is_empty() || (self.beat.expects_work() && self.claim_limit() > 0)
     }
 
-    /// The driver has something to do, without waiting for its next heartbeat.
+    /// Whether the driver has something to do before its next heartbeat.
     pub fn wants_driver(&self) -> bool {
         self.wants_commit() || self.wants_loads() || !self.verbs.is_empty() || self.beat.is_wanted()
     }
@@ -129,7 +129,7 @@ impl State {
         !self.loads.is_empty() || !self.news.is_empty()
     }
 
-    /// How long nothing needs to be done, if nobody calls.
+    /// For how long nothing needs to be done, if nobody calls.
     pub fn idle_time(&self, at: Instant) -> Duration {
         let beat = self.beat.idle_time(at, self.interval());
         let timer = self.dues.next();

@@ -16,7 +16,7 @@ impl State {
         Duration::from_secs_f64(self.config.heartbeat_interval.min(self.config.poll_interval))
     }
 
-    /// Time for a heartbeat.
+    /// Whether it is time for a heartbeat.
     pub fn wants_beat(&self, at: Instant) -> bool {
         self.beat.is_due(at, self.clock.now(), self.interval(), self.claim_limit() > 0)
     }
@@ -62,7 +62,7 @@ impl State {
         self.cursors.forget();
     }
 
-    /// This worker was declared dead: everything in hand belongs to others now. It goes on under the same id with nothing in hand.
+    /// This worker was declared dead: everything in hand belongs to others now. The worker goes on under the same id with nothing in hand.
     pub fn forget_all(&mut self) {
         const REASON: &str = "LeaseLost: this worker was declared dead";
         let runs: Vec<Lease> = self.runs.values().map(|run| run.lease()).collect();

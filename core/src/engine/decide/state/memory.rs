@@ -41,7 +41,8 @@ impl State {
         }
     }
 
-    /// Every slot held by a function that does not end although its attempt is over (rule n): nothing would ever run here again.
+    /// Stops the worker when functions that do not return, although their attempts are over, have all slots (rule n): nothing would ever run here
+    /// again.
     fn stop_if_stuck(&mut self, now: Micros) {
         let long_over = |phase| matches!(phase, TaskPhase::Over { since } if since + STUCK_MICROS <= now);
         let stuck = self.attempts.values().filter(|attempt| long_over(attempt.phase)).count();
@@ -51,7 +52,7 @@ impl State {
         }
     }
 
-    /// Too many workflows in memory: those go that have had nothing to do for longest, a tenth at a time.
+    /// With too many workflows in memory, evicts those that have had nothing to do for the longest time, a tenth at a time.
     /// Claims go on meanwhile: what these workflows wait for may be among what is claimed.
     pub(super) fn evict_excess(&mut self) {
         if self.runs.len() <= self.config.max_hot {
@@ -62,7 +63,7 @@ impl State {
             return;
         }
         let excess = staying - self.config.max_hot * 9 / 10;
-        // One with a verb under way would be claimed again at once.
+        // A run with a verb under way would be claimed again at once.
         let may_go = |run: &&Run| run.phase() == Phase::Idle && !run.has_news() && !run.waits_for_verb();
         let idle = self.runs.values().filter(may_go);
         let mut idle: Vec<(Micros, Uuid)> = idle.map(|run| (run.touched(), run.id())).collect();

@@ -45,7 +45,7 @@ pub struct State {
     draining: bool,
     /// The worker leaves, and will never take anything again.
     leaving: bool,
-    /// The database knows this worker.
+    /// Whether the database knows this worker.
     is_registered: bool,
     attempts: HashMap<Lease, Attempt>,
     in_python: usize,

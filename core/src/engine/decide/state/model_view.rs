@@ -11,7 +11,7 @@ use crate::engine::decide::state::State;
 use crate::engine::items::Item;
 
 impl State {
-    /// All that decides what it does next; not what it counts and measures.
+    /// All that decides what the worker does next, without what it counts and measures.
     pub fn fingerprint(&self) -> String {
         let phase = |phase: TaskPhase| match phase {
             TaskPhase::Reserved => 0,
@@ -50,7 +50,7 @@ impl State {
         self.runs.get(&run).map(|run| run.lease().1)
     }
 
-    /// Whether the SDK has a run in hand: it was given it, and has not been asked to drop it.
+    /// Whether the SDK has a run: it has got the run, and was not asked to drop it.
     pub fn is_in_python(&self, run: Uuid) -> bool {
         self.runs.get(&run).is_some_and(|run| !matches!(run.phase(), Phase::Loading | Phase::Ready))
     }

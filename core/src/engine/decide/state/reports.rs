@@ -39,7 +39,7 @@ impl State {
         Page::new(self.metrics.clone(), self.counts, gauges)
     }
 
-    /// Executions claimed together a moment ago: how long they were ready before is to be asked for. Empty where nobody scrapes.
+    /// Executions claimed together a moment ago: a query is to ask how long they were ready before. Empty while nobody scrapes.
     pub fn take_sample(&mut self) -> Vec<Uuid> {
         if self.config.http_port.is_some() { self.metrics.take_sample() } else { Vec::new() }
     }

@@ -9,7 +9,7 @@ impl State {
         self.is_registered && !self.draining && self.firing.due().is_some_and(|due| due <= self.clock.now())
     }
 
-    /// True when schedules are to be fired now; `fired` ends it.
+    /// Whether schedules are to be fired now. If so, `fired` must follow.
     pub fn begin_fire(&mut self) -> bool {
         let wanted = self.wants_fire();
         if wanted {
@@ -18,7 +18,7 @@ impl State {
         wanted
     }
 
-    /// Schedules were fired, or that failed. The next heartbeat says when the next one is due.
+    /// Schedules were fired, or the firing failed. The next heartbeat says when the next one is due.
     pub fn fired(&mut self, result: Result<Fired>) {
         let now = self.clock.now();
         self.beat.want();

@@ -50,7 +50,7 @@ impl State {
         self.fail_attempt(claimed, error, retryable, true)
     }
 
-    /// The attempt has really ended. One that nobody had ended before is handed back: it costs no attempt.
+    /// The code of an attempt has returned. If its outcome was not decided before, it is handed back, which costs no attempt.
     pub fn release(&mut self, id: Uuid, lease: i64) {
         if let Some(claimed) = self.take_running((id, lease)) {
             self.give_back_started(claimed);
@@ -69,7 +69,7 @@ impl State {
         self.finish(claimed, Action::Fail, Some(error), None, false);
     }
 
-    /// Takes a task out of Python's hands, its slot with it. None when its outcome was decided before.
+    /// Takes a task, and its slot, from Python. None when its outcome was decided before.
     fn take_running(&mut self, lease: Lease) -> Option<Claimed> {
         let now = self.clock.now();
         match self.attempts.get(&lease)?.phase {

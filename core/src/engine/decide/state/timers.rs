@@ -25,7 +25,7 @@ impl State {
         }
     }
 
-    /// Forgets the time-outs of what has ended long before: with short tasks there would be minutes of them in memory.
+    /// Forgets the time-outs of what has ended long before: with short tasks the memory would have those of several minutes.
     pub(super) fn forget_past_dues(&mut self) {
         let (attempts, runs) = (&self.attempts, &self.runs);
         self.dues.forget_some(|due| match due {
@@ -66,7 +66,7 @@ mod tests {
         state.fire_due();
         assert!(matches!(state.pull(10).as_slice(), [Item::Activate(next)] if next.status == Status::Timeout));
         assert_eq!(state.commands(run.id, 1, vec![]), None);
-        // Too late for the second wait.
+        // This signal is too late for the second wait.
         assert!(hear(&mut state, run.id, vec![signal(2, b"2")]).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! Workflows in hand: their commands, their ends, what they hear.
+//! Workflows in hand: their commands, their ends, and the outcomes that they get.
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -37,7 +37,7 @@ impl State {
         None
     }
 
-    /// A workflow's answer to its start or activation; the next outcome for that run, or its parent, if there is one.
+    /// Takes a workflow's answer to its start or activation. Returns the next outcome for that run or for its parent, if there is one.
     pub fn commands(&mut self, id: Uuid, lease: i64, commands: Vec<Command>) -> Option<Activation> {
         let now = self.clock.now();
         let mut room = self.eager_room();
@@ -244,7 +244,7 @@ mod tests {
         commit(&mut state);
         let tasks: Vec<_> = (0..3).map(|_| pulled_task(&mut state)).collect();
         let first = state.complete(tasks[2].0, 1, b"2".to_vec()).unwrap();
-        // While Python works on the first nothing else is handed over.
+        // While Python works on the first outcome it gets no other.
         assert_eq!(state.complete(tasks[0].0, 1, b"0".to_vec()), None);
         assert_eq!(state.complete(tasks[1].0, 1, b"1".to_vec()), None);
         assert!(state.pull(10).is_empty());
@@ -266,7 +266,7 @@ mod tests {
         let next = state.commands(run.id, 1, vec![]).unwrap();
         assert_eq!((next.key.as_str(), next.payload.as_slice()), ("1", &b"2"[..]));
         state.commands(run.id, 1, vec![]);
-        // The same rows again, as a second fetch may give them.
+        // The same rows again, as a second fetch may return them.
         assert!(hear(&mut state, run.id, vec![signal(1, b"1"), signal(2, b"2")]).is_empty());
         let ordinals: Vec<_> = commit(&mut state).step_outcomes.iter().map(|outcome| outcome.ordinal).collect();
         assert_eq!(ordinals, vec![Some(1), Some(2)]);
