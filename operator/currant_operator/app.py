@@ -1,6 +1,6 @@
 """The operator put together: the order in which its parts start, run and end.
 
-Every process watches; the one that leads reconciles too. A follower has everything at hand when its turn comes.
+Every process watches; the one that leads reconciles too. A follower has the whole state when it becomes leader.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Operator:
             await self._list_neighbours()
 
     async def _list_neighbours(self) -> None:
-        """List the other operators; they stay as they were when they cannot be listed."""
+        """List the other operators; what is known of them stays when they cannot be listed."""
         try:
             found = [body async for body in self._api.list(OPERATORS, None)]
         except ApiError as error:
@@ -218,7 +218,7 @@ class Operator:
             self._queue.add(key)
 
     def relist_soon(self, kind: Kind) -> None:
-        """List a kind soon, as its watch has begun again."""
+        """List a kind soon, because its watch has begun again."""
         if self._why_not_ready or kind.name in self._relist:
             return
         self._relist[kind.name] = self._loop.call_later(RELIST_DELAY, self._relist_now, kind)
@@ -272,7 +272,7 @@ class Operator:
         return ""
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str, vital: bool = False) -> None:
-        """Run beside the rest. When it fails that is logged; when it is vital, the process ends."""
+        """Run a task beside the others. A failure is logged; if the task is vital, the process ends."""
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._ended(task, vital))

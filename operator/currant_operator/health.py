@@ -12,9 +12,10 @@ from currant_operator import metrics
 
 
 class HealthServer:
-    """The pages. `alive` and `ready` give "" when all is well, else why not.
+    """The pages. `alive` and `ready` return "" when all is well, else the reason why not.
 
-    They are served by the event loop that reconciles: one that hangs answers no probe, which is the point.
+    The event loop that reconciles also serves the pages. If it hangs, no probe gets an answer, so that the pod is
+    restarted.
     """
 
     def __init__(self, port: int, alive: Callable[[], str], ready: Callable[[], str]) -> None:

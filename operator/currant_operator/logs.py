@@ -1,4 +1,4 @@
-"""Logs on standard error: lines for people, or with CURRANT_OPERATOR_LOG_FORMAT=json an object a line."""
+"""Logs on standard error: text, or with CURRANT_OPERATOR_LOG_FORMAT=json one JSON object a line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def set_up(level: str, form: str) -> None:
 
 
 def _kopf_is_quiet(record: logging.LogRecord) -> bool:
-    """Leave out kopf's remarks about its own ways: what it did with each event, and where its signals go."""
+    """Leave out kopf's messages about its own work: what it did with each event, and where its signals go."""
     if not record.name.startswith("kopf"):
         return True
     return record.levelno >= logging.WARNING and "OS signals are ignored" not in record.getMessage()

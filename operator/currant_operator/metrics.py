@@ -313,7 +313,7 @@ class DatabaseSeries:
         self._schedules = shown
 
     def forget(self) -> None:
-        """Drop them all: nobody asks the database any more."""
+        """Drop all series: nobody asks the database any more."""
         self._forget_queues(self._queues)
         self._forget_pools()
         self._forget_schedules(self._schedules)

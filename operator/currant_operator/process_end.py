@@ -1,4 +1,4 @@
-"""The end of the process: no thread is waited for, as one that hangs in a database would keep it for ever."""
+"""The end of the process: no thread is waited for, because one that hangs in a database would keep it for ever."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _is_canonical = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullm
 
 
 class InvalidId(NotFound, ValueError):
-    """The given text is no id, so there is no such execution."""
+    """The given text is no id, so no execution has it."""
 
 
 class Client:
@@ -78,7 +78,7 @@ class Client:
         raise _restless()
 
     async def stop_engine(self, engine: Engine, limit: float) -> None:
-        """Let a worker's engine hand back, write and say goodbye within `limit` seconds."""
+        """Let a worker's engine hand back, write, and record that it has stopped, within `limit` seconds."""
         await self._replies().call(engine.stop, (limit,))
 
     def _replies(self) -> _Replies:
@@ -208,7 +208,7 @@ class Handle(Generic[R]):
         return _state(self._core.get_execution(self.id))
 
     def cancel(self, force: bool = False) -> Coroutine[object, None, None]:
-        """Cancel it and everything below it; `force`: without giving it the chance to clean up.
+        """Cancel the execution and everything below it; `force`: without the chance to clean up.
 
         Raises `NotFound`, `NotRunning` when it has ended.
         """
@@ -224,7 +224,7 @@ class Handle(Generic[R]):
 
     @property
     def client(self) -> Client:
-        """The client it was made by."""
+        """The client that made the handle."""
         return self._client or default_client()
 
     # Parts
@@ -316,7 +316,7 @@ def _refuse_workflow(verb: str, instead: str) -> None:
 
 
 def _refuse_loop_of_task() -> None:
-    """The loop may be that of the worker which has to run what is waited for: not even a SIGTERM would be heard."""
+    """Refuse to block a loop that may be that of the worker which has to run the execution and hear a SIGTERM."""
     if context.attempt.get(None) is not None and asyncio._get_running_loop() is not None:
         raise CurrantError(
             "result_sync() would block the worker's event loop: in an async task write `await ... result(...)`"

@@ -70,14 +70,14 @@ def current() -> Attempt:
 
 
 async def sleep(seconds: float | timedelta) -> None:
-    """Wait that long. In a workflow the wait is durable (`asyncio.sleep` is the same there), else it is asyncio's."""
+    """Wait. In a workflow the wait is durable (`asyncio.sleep` is the same there), elsewhere it is asyncio's."""
     if seconds is None:
         raise TypeError("sleep takes seconds or a timedelta, not None")
     await asyncio.sleep(waiting_time(seconds, "the time to sleep"))
 
 
 def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
-    """Wait for the next signal of that name and give its payload as `type` (default: plain JSON).
+    """Wait for the next signal of that name, and return its payload as `type` (default: plain JSON).
 
     A signal that came before the wait counts; each is given once, in the order they were sent. Raises `SignalTimeout`
     after `timeout`, seconds or a timedelta (default: never), and `SerializationError` when the payload does not fit
@@ -89,9 +89,9 @@ def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: A
 
 
 def get_version(change_id: str, minimum: int, maximum: int) -> int:
-    """The version of a changed piece of code that this run keeps to, for ever.
+    """The version of a changed piece of code that this run uses: chosen once, then recorded for all replays.
 
-    A run that comes here for the first time records `maximum`; one that passed here before the change gets `minimum`.
+    A run that comes here for the first time records `maximum`; a run that passed here before the change gets `minimum`.
     A run whose version is not between the two becomes incompatible (`NonDeterminismError`). Raises `ValueError` for a
     bad range.
     """
@@ -99,9 +99,9 @@ def get_version(change_id: str, minimum: int, maximum: int) -> int:
 
 
 def side_effect(function: Callable[[], T], type: Any = Any) -> T:
-    """Call a plain `function` once in the run's life and give its value, as `type` (default: plain JSON). Not awaited.
+    """Call a plain `function` once in the run's life; return its value as `type` (default: plain JSON). Not awaited.
 
-    Later (after a crash, an eviction) the recorded value is given. Use it for quick work that is not repeatable:
+    Later (after a crash, an eviction) the recorded value is returned. Use it for quick work that is not repeatable:
     reading a setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and
     later. Raises `SerializationError` when JSON cannot carry the value as `type`.
     """

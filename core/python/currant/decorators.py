@@ -71,7 +71,7 @@ class Function(Generic[P, R]):
         return self._options.queue
 
     def decode_result(self, data: bytes) -> R:
-        """Give a stored result as the annotated type. Raises `SerializationError`."""
+        """Return a stored result as the annotated type. Raises `SerializationError`."""
         result: R = self._signature.decode_result(data)
         return result
 
@@ -94,7 +94,7 @@ class Function(Generic[P, R]):
         return {"function": self.name, "kind": self.kind, **self._options.declaration(self.kind)}
 
     def options(self, **given: Unpack[CallOptions]) -> Self:
-        """Give a copy with the same verbs and other options.
+        """Return a copy with the same verbs and other options.
 
         docs/reference/options.md has them all. `queue`, `priority`, `timeout`, retries and `max_worker_losses` given
         here outrank the function's definition, which outranks its decorator.
@@ -293,7 +293,7 @@ class Workflow(Function[P, R]):
 
 
 class TaskDecorator(Protocol):
-    """The answer of `@task(...)`: applied to a function, it registers it."""
+    """The result of `@task(...)`: a decorator that registers its function."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a coroutine function is the more special case
@@ -304,7 +304,7 @@ class TaskDecorator(Protocol):
 
 
 class WorkflowDecorator(Protocol):
-    """The answer of `@workflow(...)`: applied to an `async def` function, it registers it."""
+    """The result of `@workflow(...)`: a decorator that registers its `async def` function."""
 
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 
@@ -366,7 +366,7 @@ def workflow(
 ) -> Any:
     """Register an `async def` function as a workflow: deterministic code whose `.run` calls are durable steps.
 
-    Parameters as for `task`, except that by default there are no retries (a replay would fail alike) and the time-out
+    Parameters as for `task`, except that by default it is not retried (a replay would fail, too) and the time-out
     is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is that of its code, 1 or more.
     `replay_check`: a run that is rebuilt must ask for the steps that are recorded, with the same `"arguments"` (the
     default), or only by the same `"names"`; else it becomes incompatible (`NonDeterminismError`).

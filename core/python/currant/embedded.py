@@ -89,7 +89,7 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
-        """Start the server, making the database at the first start; give its URL. Blocks until it takes connections."""
+        """Start the server, and make the database at the first start. Returns the URL when it takes connections."""
         binaries = _binaries()
         self._take_lock()
         try:
@@ -112,7 +112,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def take_over(self) -> bool:
-        """Take the directory, with the server that an earlier process left running there, if one does: then True."""
+        """Take the directory and the server that an earlier process left running. Returns whether there was one."""
         self._take_lock()
         self._pid = self._running_server() if self._data.exists() else None
         return self._pid is not None
@@ -255,7 +255,7 @@ class EmbeddedPostgres:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with self.log_path.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal is for us; the server is stopped when its clients are done.
+            # A session of its own: Ctrl-C at the terminal is for us; the server is stopped when its clients have ended.
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -319,7 +319,7 @@ def _binaries() -> Path:
 
 
 def _server_account() -> pwd.struct_passwd | None:
-    """The account to run the server as; None for our own. Postgres refuses to run as root, so root gets another."""
+    """The account to run the server as, or None for our own. Postgres refuses to run as root, so root gets another."""
     if os.geteuid() != 0:
         return None
     try:
@@ -350,7 +350,7 @@ def _make_passable(*paths: Path) -> None:
 
 
 def _is_postgres(pid: int, data: Path) -> bool:
-    """Whether this process is the server of this data directory, not a stranger who got its number."""
+    """Whether this process is the server of this data directory, not another process that got its number."""
     import psutil
 
     try:

@@ -76,7 +76,7 @@ class WorkflowSuspendException(BaseException):
 
 
 def mistake(error: E) -> E:
-    """Mark an error as a mistake in the program: what raised it would fail alike if it were tried again."""
+    """Mark an error as a mistake in the program: what raised it would fail in the same way if it were tried again."""
     error.__currant_mistake__ = True  # type: ignore[attr-defined]
     return error
 

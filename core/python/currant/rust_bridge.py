@@ -94,7 +94,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Verb(Generic[P, R]):
-    """A method that also works on the class, on this process's database: `RustBridge.migrate()`, as in the seed."""
+    """A method that also works on the class, for this process's database: `RustBridge.migrate()`."""
 
     def __init__(self, function: Callable[Concatenate[RustBridge, P], R]) -> None:
         self._function = function
@@ -201,7 +201,7 @@ class RustBridge:
 
     @_Verb
     def fleet(self, pools: list[dict[str, Any]]) -> dict[str, Any]:
-        """How pools of workers stand, in one statement, cheap enough for every few seconds.
+        """The state of pools of workers, in one statement that is cheap enough for every few seconds.
 
         `pools`: `[{"key": "namespace/name", "queues": [...]}]`. Returns `{"now": microseconds since 1970,
         "schema_version", "pools": {key: {"ready", "due", "running", "oldest_ready_seconds"}}, "workers": [...]}`: every
@@ -230,7 +230,7 @@ class RustBridge:
     def end_pods(self, pods: list[tuple[str, str]]) -> None:
         """End the workers of pods, `(uid, reason)`, that are gone: what they ran is taken over at once.
 
-        The reason stands on what they ran. Only `OOMKilled` and `Error` are blamed on it.
+        What they ran gets the reason as its error. Only `OOMKilled` and `Error` are losses that it can have caused.
         """
         self.core.end_pods(pods)
 
@@ -249,7 +249,7 @@ class RustBridge:
 
     @_Verb
     def apply_definitions(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Make these the definitions of their functions, in one transaction; what is there already is left alone.
+        """Make these the definitions of their functions, in one transaction; those that are unchanged are left alone.
 
         An item: `{"function", "owner", "version"?, "queue"?, "priority"?, "timeout"?, "retry"?: {"max_attempts"?,
         "initial"?, "multiplier"?, "max_delay"?, "jitter"?, "non_retryable"?}, "max_worker_losses"?,
@@ -305,8 +305,8 @@ class RustBridge:
 
         Each with `function name owner cron time_zone overlap catch_up starting_deadline jitter suspended last_fire_at
         next_fire_at last_outcome missed`. Durations are in seconds, times ISO 8601; `suspended` also with its
-        definition, it then has no next time. `missed` counts the fire times that started no run as they were too old,
-        or as only the last is caught up.
+        definition, it then has no next time. `missed` counts the fire times that started no run because they were too
+        old, or because only the last is caught up.
         """
         return _rows(self.core.list_schedules())
 
@@ -317,7 +317,7 @@ class RustBridge:
 
     @_Verb
     def cancel_execution(self, id: str, force: bool = False) -> None:
-        """Cancel it and everything below it; `force`: without asking it. Raises `NotRunning` if it has ended."""
+        """Cancel an execution and all below it; `force`: without asking it. Raises `NotRunning` if it has ended."""
         self.core.cancel_execution(id, force)
 
     @_Verb
@@ -334,7 +334,7 @@ class RustBridge:
 
     @_Verb
     def update_heartbeat(self, worker_id: str, name: str = "", queues: list[str] | None = None) -> None:
-        """Say that a worker is alive; the first time registers it."""
+        """Record that a worker is alive; the first call registers it."""
         self.core.update_heartbeat(worker_id, name, queues or [])
 
     @_Verb

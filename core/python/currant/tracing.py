@@ -1,8 +1,8 @@
 """OpenTelemetry: a span for each attempt of a task, and for each workflow in memory with its steps.
 
-Off unless `WORKFLOWS_TRACING=on`; then `opentelemetry-api` is needed (`pip install 'currant[otel]'`), and spans go to
-the tracer provider that the program has set up. The context travels in the headers of calls: a trace begins where a run
-is enqueued, and goes on in whichever worker has it.
+Tracing is off unless `WORKFLOWS_TRACING=on`; then `opentelemetry-api` is needed (`pip install 'currant[otel]'`), and
+spans go to the tracer provider that the program has set up. The context travels in the headers of calls: a trace
+begins where a run is enqueued, and goes on in the worker that has the run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENDS = {"complete": "completed", "fail": "failed", "cancelled": "cancelled", "h
 
 
 def _or(otherwise: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Work goes on without its span where the tracer provider (processors, samplers, exporters: programs' code) raises.
+    """Go on without a span where the tracer provider (processors, samplers, exporters: programs' code) raises.
 
     `otherwise` has the arguments of the function, and returns the answer in its place.
     """
@@ -132,7 +132,7 @@ class Tracing:
         """The spans of a workflow that comes into memory, or None if tracing cannot make them."""
         carrier = _carrier(headers)
         links = []
-        if _RUN in carrier:  # it was in memory before, perhaps in a worker that died
+        if _RUN in carrier:  # the run was in memory before, perhaps in a worker that died
             before = self._trace.get_current_span(self._propagate.extract({"traceparent": carrier[_RUN]}))
             links = [self._trace.Link(before.get_span_context())]
         span = self._tracer.start_span(
@@ -150,13 +150,13 @@ class Tracing:
         return self._propagate.extract(_carrier(headers), Context())
 
     def context_of(self, span: Span) -> Context:
-        """The context in which the span is the current one, and nothing else is."""
+        """A context that has nothing but the span, as the current one."""
         from opentelemetry.context import Context
 
         return self._trace.set_span_in_context(span, Context())
 
     def step(self, name: str, key: str, above: Span, resumed: bool) -> Span:
-        """The span of a step, begun."""
+        """Start the span of a step."""
         attributes: dict[str, Any] = {"currant.step.key": key, "currant.step.resumed": resumed}
         return self._tracer.start_span(name, self.context_of(above), attributes=attributes)
 

@@ -80,7 +80,7 @@ class _Batch:
         return self._new[len(self.ids)] if len(self.ids) < len(self._new) else None
 
     def take(self, answer: str) -> None:
-        """Take over what the database has answered."""
+        """Take the database's answer to the executions of `next`."""
         if answer.startswith("{"):
             _input_schemas.update(f"{{{json.dumps(self._new[len(self.ids)].call.function)}: {answer}}}")
             self._new = _input_schemas.checked(self._new, self._named)
@@ -144,7 +144,7 @@ def _parameters(item: NewExecution) -> tuple[str, bytes, str, str | None]:
 
 
 def _text(found: Any) -> str:
-    """The text in what a driver gave: the value, a row, or SQLAlchemy's result."""
+    """The text in what a driver returned: the value, a row, or SQLAlchemy's result."""
     if hasattr(found, "scalar_one"):
         found = found.scalar_one()
     return str(found[0] if isinstance(found, tuple) else found)

@@ -96,13 +96,13 @@ class Worker:
 
     @property
     def closed(self) -> bool:
-        """Whether it is not running: not yet, or no more."""
+        """Whether the worker does not run: not yet, or no longer."""
         return self._closed
 
     def drain(self) -> None:
         """Stop claiming, and let `run` end when what is in hand is finished or the grace is over.
 
-        To be called in the thread of its event loop.
+        Call this in the thread of the worker's event loop.
         """
         if not self._closed and not self._draining.is_set():
             log.info(
@@ -184,7 +184,7 @@ class Worker:
         self.drain()
 
     async def _finish(self) -> None:
-        """Wait for what is in hand as long as the grace allows, hand the rest back, say goodbye."""
+        """Wait for what is in hand as long as the grace allows, hand the rest back, and record the stop."""
         if self._closed:
             return
         self._note_idle()

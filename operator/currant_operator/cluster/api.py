@@ -42,7 +42,7 @@ class Api:
         await self._client.close()
 
     async def served(self, group_version: str) -> set[str]:
-        """The plural names of the kinds that the server has in a group's version; empty: it does not know the group."""
+        """The plural names of the kinds in a group's version; empty if the server does not know the group."""
         try:
             found = await _answer(self._dynamic.request, "get", f"/apis/{group_version}")
         except ApiError as error:
@@ -98,7 +98,7 @@ class Api:
         )
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
-        """Delete an object, unless another has its name now (`uid`). Does nothing when it is gone."""
+        """Delete an object, unless another has its name now (`uid`). Does nothing when the object is gone."""
         body: Body = {"propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}

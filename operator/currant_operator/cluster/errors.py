@@ -19,7 +19,7 @@ class ApiError(Exception):
 
     @property
     def missing(self) -> bool:
-        """Whether there is no such object."""
+        """Whether the object does not exist."""
         return self.status == 404
 
     @property

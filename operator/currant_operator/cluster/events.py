@@ -1,4 +1,4 @@
-"""Kubernetes events about our objects, for `kubectl describe`. The same one is not written twice within ten minutes."""
+"""Kubernetes events about our objects, for `kubectl describe`. The same one is not written again for ten minutes."""
 
 from __future__ import annotations
 

@@ -23,20 +23,20 @@ Body = dict[str, Any]
 
 
 class LeaseConflict(Exception):
-    """Somebody else has written the lease in between."""
+    """Somebody else has written the Lease in between."""
 
 
 class LeaseStore(Protocol):
-    """The calls that an election makes. Anything but what is listed here may be raised for a failed call."""
+    """The calls that an election makes. For a failed call any other exception may be raised."""
 
     async def get(self, within: float) -> Body | None:
         """The Lease object, or None if it does not exist."""
 
     async def create(self, body: Body, within: float) -> Body:
-        """Make it. Raises `LeaseConflict` when there is one."""
+        """Make the Lease. Raises `LeaseConflict` when it exists already."""
 
     async def replace(self, body: Body, within: float) -> Body:
-        """Write it if its resourceVersion is still current, or raise `LeaseConflict`."""
+        """Write the Lease if its resourceVersion is still current, or raise `LeaseConflict`."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Election:
             _log.warning("the lease was not given back (%s); another leads when it has expired", error)
 
     async def _try(self, within: float) -> bool:
-        """Take or renew the lease, in that many seconds; False also when a call failed."""
+        """Take or renew the lease within that number of seconds. Returns False also when a call failed."""
         try:
             async with asyncio.timeout(within):
                 taken = await (self._take(within) if self._own is None else self._renew(self._own, within))

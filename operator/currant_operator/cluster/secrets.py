@@ -1,7 +1,7 @@
 """The database URLs in the pools' Secrets, read by the API and cached for a while.
 
-Secrets are not watched: that would take the right to list every secret, and most never change. One is read again when
-what is known of it is older than the caller accepts, which is little while its database refuses us.
+Secrets are not watched: that would take the right to list every secret, and most never change. A secret is read again
+when what is known of it is older than the caller accepts. While its database refuses us that is a short time.
 """
 
 from __future__ import annotations

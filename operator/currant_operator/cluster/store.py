@@ -46,7 +46,7 @@ class Store:
     ) -> None:
         """`pod_ended` is called with the last state of each pod that has ended or is gone.
 
-        `container_ended` is called with each pod that goes on though a container of it has ended.
+        `container_ended` is called with each pod that stays although a container of it has ended.
         """
         self._changed, self._pod_ended, self._container_ended = changed, pod_ended, container_ended
         self._objects: dict[str, dict[Name, Body]] = {kind.name: {} for kind in kinds.WATCHED}
@@ -154,7 +154,7 @@ class Store:
 
 
 def slim(kind: Kind, body: Body) -> Body:
-    """The part of an object that is ever read: very little of a pod, as there may be thousands."""
+    """The part of an object that is ever read: very little of a pod, because there may be thousands."""
     if kind is not kinds.POD:
         metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
         if kind is kinds.DEPLOYMENT:
@@ -183,7 +183,7 @@ def identity(body: Body) -> tuple[Name, str]:
 
 
 def last_end(pod: Body) -> Body:
-    """The last end of the worker's container: `reason`, `exitCode`, `finishedAt`; empty if it never has."""
+    """The last end of the worker's container: `reason`, `exitCode`, `finishedAt`; empty if it has never ended."""
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
         if one.get("name") == CONTAINER:
             for state in (one.get("state"), one.get("lastState")):

@@ -26,7 +26,7 @@ class Bridge(Protocol):
         """Every schedule, with its times."""
 
     def scaling(self, pools: list[Row]) -> Row:
-        """Count queues and live workers, and all else that pools are sized by, in one statement."""
+        """Count queues and live workers, and read all else by which pools are sized, in one statement."""
 
     def ask_to_drain(self, pod_uids: list[str], drain: bool) -> None:
         """Ask the workers of these pods to claim nothing more, or to go on."""
@@ -35,7 +35,7 @@ class Bridge(Protocol):
         """Declare the workers of these pods, `(uid, reason)`, dead."""
 
     def end_containers(self, containers: list[tuple[str, str, int]]) -> None:
-        """Declare workers dead whose containers, `(pod's uid, reason, when)`, have ended in pods that go on."""
+        """Declare workers dead whose containers, `(pod's uid, reason, when)`, have ended in pods that stay."""
 
     def wait_for_work(self, queues: list[str], seconds: float) -> bool:
         """Wait until something becomes ready in queues that no worker serves."""

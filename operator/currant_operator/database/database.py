@@ -1,8 +1,8 @@
 """One Postgres, as the operator uses it.
 
 A reconcile awaits nothing here. It says what it wants (`use`, `define`, `undefine`), reads what is known (`state`,
-`queue`, `workers`, `stats` ...), and is called again (`notify`) when that has changed: a database that hangs holds up
-nothing but itself.
+`queue`, `workers`, `stats` ...), and is called again (`notify`) when that has changed: a database that hangs delays
+nothing else.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Database:
 
     @property
     def pools(self) -> dict[Key, tuple[str, ...]]:
-        """The pools that use it, each with its queues."""
+        """The pools that use the database, each with its queues."""
         return self._fleet.pools
 
     def queue(self, pool: Key) -> QueueStats | None:
@@ -115,19 +115,19 @@ class Database:
         return self._definitions.define(key, item)
 
     def undefine(self, key: Key) -> bool:
-        """Have a Workflow's definition removed; True: it is gone."""
+        """Have a Workflow's definition removed. Returns whether it is gone."""
         return self._definitions.undefine(key)
 
     def forget(self, key: Key) -> None:
-        """Know nothing of a Workflow any more; its definition, if there is one, stays."""
+        """Forget a Workflow; its definition, if it has one, stays."""
         self._definitions.forget(key)
 
     def defines(self, key: Key) -> bool:
-        """Whether it may have the definition that this operator wrote for a Workflow."""
+        """Whether the database may have the definition that this operator wrote for a Workflow."""
         return self._definitions.defines(key)
 
     def remember(self, key: Key) -> None:
-        """Note that it may have the definition of a Workflow, as the pool that noted it is gone."""
+        """Note that the database may have a Workflow's definition, because the pool that noted it is gone."""
         self._definitions.remember(key)
 
     @property
@@ -157,7 +157,7 @@ class Database:
         self._wake.set()
 
     def recheck(self) -> None:
-        """Read the definitions again, in case somebody has changed one behind our back."""
+        """Read the definitions again, in case somebody else has changed one."""
         self._definitions.list_due = True
         self._wake.set()
 
@@ -167,7 +167,7 @@ class Database:
             self.fetch_now()
 
     def leave(self, pool: Key) -> None:
-        """Count a pool's queues no more."""
+        """Stop counting a pool's queues."""
         self._fleet.leave(pool)
 
     # The work
@@ -237,7 +237,7 @@ class Database:
         if self._logged:
             self._logged.clear()
             _log.info("database %s is reachable again", self.id)
-        # It may be another database, or an earlier copy of this one, that is reached now.
+        # The URL may lead to another database now, or to an earlier copy of this one.
         self._definitions.list_due = True
         await self._definitions.list(self._connection)
         self._become(DatabaseReachable(version))
@@ -249,7 +249,7 @@ class Database:
     async def _fetch_fleet(self) -> None:
         version = await self._fleet.fetch(self._connection)
         if isinstance(self.state, DatabaseReachable) and version not in (0, self.state.schema_version):
-            # Somebody has migrated it: perhaps to a schema that this operator cannot use.
+            # Somebody has migrated the database, perhaps to a schema that this operator cannot use.
             # Only a new connection finds out.
             self._connection.abandon()
             self._migrated = False

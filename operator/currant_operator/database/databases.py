@@ -1,6 +1,6 @@
-"""Every database in use: one `Database` for each URL, shared by the pools whose secrets hold it.
+"""Every database in use: one `Database` for each URL, shared by the pools whose secrets have it.
 
-A URL holds a password: it is kept in memory, and never logged; logs and metrics know a database by a salted digest.
+A URL has a password: it is kept in memory, and never logged; logs and metrics know a database by a salted digest.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ class Databases:
         return [database for database, _ in self._databases.values() if database.defines(workflow)]
 
     def leave(self, pool: Key) -> None:
-        """A pool is gone; its database is still remembered, for the Workflows that refer to it."""
+        """Note that a pool is gone; its database is still remembered, for the Workflows that refer to it."""
         database = self._of_pool.get(pool)
         if database is not None:
             database.leave(pool)
 
     def release(self, pool: Key) -> None:
-        """A pool is gone or has no URL now, and nobody asks for its database any more."""
+        """Note that a pool is gone or has no URL now, and that nobody asks for its database any more."""
         self.leave(pool)
         self._urls.pop(pool, None)
         self._of_pool.pop(pool, None)
         self._sweep()
 
     def forget(self, workflow: Key) -> None:
-        """A Workflow is gone."""
+        """Note that a Workflow is gone."""
         for database, _ in self._databases.values():
             database.forget(workflow)
         self._sweep()
@@ -122,5 +122,5 @@ class Databases:
 
 
 def _digest(url: str) -> str:
-    """The name of a database in logs. Salted: it says nothing about the URL, and differs from process to process."""
+    """The name of a database in logs. It is salted: it says nothing of the URL, and differs from process to process."""
     return hashlib.blake2b(url.encode(), key=_SALT, digest_size=4).hexdigest()

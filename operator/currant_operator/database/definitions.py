@@ -34,7 +34,7 @@ class Definitions:
         self._rows: dict[str, Row] | None = None  # by owner, as the database has them, or None before they were listed
         self._stats: dict[str, Row] = {}  # by function
         self._requests: dict[Key, _Request] = {}
-        self._removals: dict[Key, bool] = {}  # True: the removal is done
+        self._removals: dict[Key, bool] = {}  # whether the removal is done
         self._ours: set[Key] = set()  # Workflows that may have a definition here, though no pool notes it any more
         self._by_function: dict[str, set[str]] = {}  # function -> owners
         self._rivals: dict[str, set[Key]] = {}  # function -> Workflows that want it while another owner has it
@@ -73,7 +73,7 @@ class Definitions:
         return known.answer
 
     def undefine(self, key: Key) -> bool:
-        """Have a Workflow's definition removed; True: it is gone."""
+        """Have a Workflow's definition removed. Returns whether it is gone."""
         self._requests.pop(key, None)
         if self._removals.get(key):
             return True
@@ -82,7 +82,7 @@ class Definitions:
         return False
 
     def forget(self, key: Key) -> None:
-        """Know nothing of a Workflow any more; its definition, if there is one, stays."""
+        """Forget a Workflow; its definition, if it has one, stays."""
         self._requests.pop(key, None)
         self._removals.pop(key, None)
         self._ours.discard(key)
@@ -92,7 +92,7 @@ class Definitions:
         return key in self._requests or key in self._ours
 
     def remember(self, key: Key) -> None:
-        """Note that the database may have the definition of a Workflow, as the pool that noted it is gone."""
+        """Note that the database may have a Workflow's definition, because the pool that noted it is gone."""
         self._ours.add(key)
 
     @property
@@ -164,7 +164,7 @@ class Definitions:
                 self._notify(_workflow_of(owner))
 
     def _make_way(self, function: str) -> None:
-        """Let the Workflows that were refused a function ask for it again, as its definition is gone."""
+        """Let the Workflows that were refused a function ask for it again, because its definition is gone."""
         for key in self._rivals.pop(function, set()):
             self._requests.pop(key, None)
             self._notify(key)

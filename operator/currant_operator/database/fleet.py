@@ -64,11 +64,11 @@ class Fleet:
         return changed
 
     def leave(self, pool: Key) -> None:
-        """Count a pool's queues no more."""
+        """Stop counting a pool's queues."""
         self._pools.pop(pool, None)
 
     def forget_answers(self) -> None:
-        """Take nothing for known any more: the database does not answer."""
+        """Forget all answers: the database does not answer any more."""
         self._queues = self._workers = self._load = None
 
     # Answers that a reconcile reads
@@ -101,7 +101,7 @@ class Fleet:
     # The work
 
     async def fetch(self, connection: Connection) -> int:
-        """Ask about every pool and notify of what has changed; returns the schema's version (0: not said)."""
+        """Ask about every pool and notify of what has changed. Returns the schema's version, 0 if not known."""
         asked = [
             {"key": _name(pool), "queues": list(known.queues), "horizon": known.horizon or 0.0}
             for pool, known in self._pools.items()

@@ -10,7 +10,7 @@ from currant_operator.database.connection import Connection
 
 
 class PodMessages:
-    """Kept until the database has taken them. Pods are named by UID."""
+    """The messages, kept until the database has taken them. Pods are named by UID."""
 
     def __init__(self) -> None:
         self._ended_pods: dict[str, str] = {}  # why each ended
@@ -22,7 +22,7 @@ class PodMessages:
         self._ended_pods[uid] = reason
 
     def end_container(self, uid: str, reason: str, ended_at: int) -> None:
-        """Say that the container of a pod has ended, why, and when (microseconds); the pod goes on."""
+        """Say that the container of a pod has ended, why, and when (microseconds); the pod stays."""
         self._ended_containers[uid] = reason, ended_at
 
     def ask_to_drain(self, asked: Mapping[str, bool]) -> None:

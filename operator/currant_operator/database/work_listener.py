@@ -1,7 +1,7 @@
 """Listens for work in the queues of pools at zero, in place of the workers that would.
 
-A notification only brings the next fetch of the queues forward. Without one (a pooler with no way past it, a lost
-connection) the queues are fetched all the same, every few seconds.
+A notification only brings the next fetch of the queues forward. Without one (a pooler without a direct
+URL, a lost connection) the queues are still fetched every few seconds.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class WorkListener:
         self._bridge: Waiter | None = None
 
     def listen_on(self, queues: tuple[str, ...]) -> None:
-        """Listen on these queues from now on; to be called after each fetch of the queues."""
+        """Listen on these queues from now on. Call this after each fetch of the queues."""
         self._queues = queues
         self._queues_given.set()
         if queues and self._task is None:
             self._task = asyncio.create_task(self._run(), name="work listener")
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -72,7 +72,7 @@ class WorkListener:
         try:
             loop = asyncio.get_running_loop()
             notified = await loop.run_in_executor(thread, bridge.wait_for_work, queues, PATIENCE)
-        except Exception as error:  # the next fetch fails by the same cause, and reports it
+        except Exception as error:  # the next fetch fails for the same reason, and reports it
             _log.debug("not listening for work: %s", error)
             self._close()
             await asyncio.sleep(PAUSE)

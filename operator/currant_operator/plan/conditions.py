@@ -19,7 +19,7 @@ CALM = frozenset(
     {"Progressing", "Migrating", "Draining", "ScaledToZero", "Paused", "Suspended", "NotYetKnown", "QueuesNotSeen"}
 )
 LONGEST_MESSAGE = 600
-_NEGATIVE = frozenset({"Degraded"})  # True is bad
+_NEGATIVE = frozenset({"Degraded"})  # conditions of which True is bad
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
@@ -35,7 +35,7 @@ class Condition:
 
     @property
     def bad(self) -> bool:
-        """Whether it is worth a warning event."""
+        """Whether the condition is worth a warning event."""
         wrong = "True" if self.type in _NEGATIVE else "False"
         return self.status == wrong and self.reason not in CALM
 
@@ -141,7 +141,7 @@ def rounded(number: int, digits: int) -> int:
 
 
 def next_step(seconds: float) -> float:
-    """The least number of seconds above for which `stepped` gives another number."""
+    """The least number of seconds above for which `stepped` returns another number."""
     return min((step for step in _STEPS if step > seconds), default=(seconds // 3600 + 1) * 3600)
 
 

@@ -10,7 +10,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d*)?")
 
 
 class WrongUrl(Exception):
-    """The URL cannot be one of a database; the message does not hold it."""
+    """The URL cannot be one of a database; the message does not contain it."""
 
 
 def check_url(url: str) -> None:
@@ -27,7 +27,7 @@ def check_url(url: str) -> None:
 
 
 def shown_as(url: str) -> str:
-    """The name of a database in metrics: hosts and database, no user, no password. Two roles' URLs give the same."""
+    """The name of a database in metrics: hosts and database, no user, no password. Two roles' URLs have the same."""
     hosts, slash, name = url.partition("://")[2].partition("?")[0].partition("/")
     return f"{hosts.rpartition('@')[2]}{slash}{name}"
 

@@ -31,7 +31,7 @@ def definition(workflow: Workflow) -> dict[str, Any]:
 
 
 def same(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
-    """Whether the database has the item as it is wanted; it may know more, and gives null for what is left out."""
+    """Whether the database has the item as it is wanted; its item may have more fields, and null for others."""
     return bool(_plain(wanted) == _plain({key: stored.get(key) for key in _ITEM}))
 
 

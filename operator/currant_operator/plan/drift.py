@@ -1,8 +1,8 @@
 """Whether an object that is there differs from its manifest, so that it must be applied again.
 
 Every field of the manifest is compared, its digest among them: another digest means that what we want has changed, and
-server-side apply takes back what we no longer want. The same digest but another value in one of our fields is a hand at
-work, and is put back. Fields that only the object has are ignored: others own them.
+server-side apply takes back what we no longer want. The same digest but another value in one of our fields is a change
+by somebody else, and is undone. Fields that only the object has are ignored: others own them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def labels(pool: WorkerPool) -> dict[str, str]:
 
 
 def service_account(pool: WorkerPool) -> dict[str, Any] | None:
-    """The pool's ServiceAccount, which has no rights; None when the template names another."""
+    """The pool's ServiceAccount, which has no rights, or None when the template names another."""
     if own_account(pool):
         return None
     return _signed({**_head(pool, "v1", "ServiceAccount"), "automountServiceAccountToken": False})
@@ -268,7 +268,7 @@ def manages_replicas(live: Object, manager: str) -> bool:
 
 
 def get(value: Any, *keys: str) -> Any:
-    """The value below nested keys; None where one is missing."""
+    """The value below nested keys, or None where a key is missing."""
     for key in keys:
         if not isinstance(value, Mapping):
             return None

@@ -1,7 +1,7 @@
 """Observations: all that a plan is made from.
 
-Objects of the API server are its dicts, as they came. What could not be read is said to be unknown, and a plan
-never takes the unknown for nothing: what is there is kept.
+Objects of the API server are its dicts, as they came. What could not be read is marked as unknown, and a plan
+never treats the unknown as absent: existing objects are kept.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ SecretState: TypeAlias = (
 
 @dataclass(frozen=True)
 class DatabaseUnknown:
-    """Not asked yet."""
+    """The database was not asked yet."""
 
 
 @dataclass(frozen=True)
 class DatabaseMigrating:
-    """Migrations are under way, by this process or by the one that holds the advisory lock."""
+    """Migrations are under way, by this process or by the one that has the advisory lock."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class WorkerLoad:
-    """A worker: seconds since it started, since it was asked to drain (None: it was not), and its attempts of tasks."""
+    """A worker: seconds since it started, since it was asked to drain (None if never), and its attempts of tasks."""
 
     started_ago: float
     asked_ago: float | None = None
@@ -176,7 +176,7 @@ class ObservedPool:
     `secret` and `admin_secret` are the states of `database.secretRef` and `database.adminSecretRef` (None: the pool has
     no such reference). `queue`, `workers` and `incompatible` (runs that do not fit the code that is deployed, by
     function) are None while the database does not answer, which is not the same as nothing.
-    `rejection` is set in the plan that follows a refused apply. `accepted` holds the digests that `drift.drift_digest`
+    `rejection` is set in the plan that follows a refused apply. `accepted` has the digests that `drift.drift_digest`
     gave for what came back from an apply: differences that are only the API server's way of writing the same.
     `wish` is the scaler's decision, in the mode Native, or None before it has decided.
     """

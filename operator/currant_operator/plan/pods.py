@@ -21,7 +21,7 @@ SLOW_IMPORT = 60.0
 OOM_REMEMBERED = timedelta(minutes=10)
 """How long a pod that was killed for its memory, and runs again, is shown as degraded."""
 
-# The first of these that some pod has is shown: it explains the others, or is the surest.
+# The first of these that some pod has is shown: it explains the others, or is the most certain.
 _ORDER = (
     "ImagePullFailed",
     "ImportFailed",

@@ -43,7 +43,7 @@ def _run(view: PoolView) -> PoolPlan:
 
 
 def _spec_replicas(view: PoolView) -> int | None:
-    """An autoscaler that reads /scale must find a number; the mode Native has none, whatever mode was before."""
+    """The replicas to write to the pool: an autoscaler that reads /scale needs a number; Native has none."""
     spec = view.observed.pool.spec.scaling
     if spec.mode == "External" and spec.replicas is None:
         return scaling.begin_with(view.current)
@@ -117,9 +117,9 @@ def _delete(view: PoolView) -> list[ObjectRef]:
 
 
 def _drain(view: PoolView) -> PoolPlan:
-    """The plan of a pool that is being deleted, while others (a finalizer, `--cascade=foreground`) still hold it.
+    """The plan of a pool that is being deleted, while others (a finalizer, `--cascade=foreground`) still keep it.
 
-    The operator has no finalizer on it: without an operator it would never go. What it owns goes by the owner
+    The operator has no finalizer on a pool: without an operator the pool would never go. What it owns goes by the owner
     references, and its pods drain by their own grace period.
     """
     waiting = view.pods.any or not _at_rest(view.ours)
@@ -134,7 +134,7 @@ def _drain(view: PoolView) -> PoolPlan:
 
 
 def _at_rest(deployment: Object | None) -> bool:
-    """Whether no pod can come of the Deployment any more."""
+    """Whether the Deployment will make no more pods."""
     if deployment is None:
         return True
     asked, there = (manifests.get(deployment, part, "replicas") for part in ("spec", "status"))

@@ -21,7 +21,7 @@ def same_quantity(one: Any, other: Any, path: tuple[str, ...]) -> bool:
 
 
 def amount(value: Any) -> Decimal | None:
-    """The amount that a quantity such as `500m`, `1Gi`, `1e3` or `2` means; None when it is none."""
+    """The amount that a quantity such as `500m`, `1Gi`, `1e3` or `2` means, or None when it is not a quantity."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     match = _QUANTITY.fullmatch(str(value))

@@ -118,7 +118,7 @@ class PoolRef(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class RetryDefaults(Struct, rename="camel", frozen=True, kw_only=True):
-    """When a failed attempt is tried again; what is None is the SDK's default."""
+    """When a failed attempt is tried again. None means the SDK's default."""
 
     max_attempts: int | None = None
     initial_interval: Seconds | None = None
@@ -189,7 +189,7 @@ class Resource(Struct, Generic[Spec], frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """`namespace/name`: what the database knows it by."""
+        """`namespace/name`, the name by which the database knows the resource."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
     @property

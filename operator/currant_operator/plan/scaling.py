@@ -65,7 +65,8 @@ def _wanted(scaling: Scaling, current: int | None, wish: Wish | None) -> Decisio
 def begin_with(current: int | None) -> int:
     """The replicas of a pool in the mode External whose manifest leaves them to an autoscaler that has not written any.
 
-    At least 1: an HPA leaves alone what has none. What is there stays, if a manifest had replicas and no longer does.
+    The number is at least 1, because an HPA leaves a pool without replicas alone. If a manifest had replicas and no
+    longer does, the present number stays.
     """
     return max(1, current or 0)
 

@@ -28,7 +28,7 @@ _NAMES_SHOWN = 5
 def plan_workflow(observed: ObservedWorkflow) -> WorkflowPlan:
     """Everything that is to be done for a workflow now. The same observation gives the same plan.
 
-    One that is being deleted, while others still hold it, loses its definition as one that is gone does.
+    A workflow that is being deleted, while others still keep it, loses its definition like one that is gone.
     """
     if observed.workflow.deleting:
         return WorkflowPlan(delete_definition=True, status=observed.workflow.status)

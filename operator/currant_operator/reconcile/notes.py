@@ -1,8 +1,8 @@
 """Notes in a pool's status: the Workflows whose definitions may be in its database, noted before they are written.
 
-By them a definition goes when its Workflow is gone, also while no operator runs, and without a finalizer: with
-one, a namespace whose operator is deleted with it would never go. Only what is noted is ever removed: another cluster
-may keep the definitions of its own Workflows in the same database.
+With these notes a definition is removed when its Workflow is gone, also while no operator runs, and without a
+finalizer: with a finalizer, a namespace whose operator is deleted with it would never go. Only what is noted is ever
+removed: another cluster may keep the definitions of its own Workflows in the same database.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ends of pods and containers, reported to their database: other workers take over at once, not after a time-out.
 
-Only an observed end counts: a pod that was missed is left to the workers' heartbeats, as nothing must declare a
-worker dead that lives.
+Only an observed end counts: a pod that was missed is left to the workers' heartbeats, because nothing may declare a
+worker dead that is alive.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class PodEnds:
             database.end_pod(str(metadata["uid"]), reason(pod))
 
     def report_container(self, pod: Body) -> None:
-        """Report that the worker's container has ended while the pod goes on, with another container."""
+        """Report that the worker's container has ended while the pod stays, with another container."""
         metadata, end = pod["metadata"], last_end(pod)
         database = self._databases.of(Key(kinds.WORKER_POOL.name, metadata["namespace"], pool_of(pod)))
-        if database is None or not end.get("finishedAt") or end.get("exitCode") == 0:  # a worker that leaves says so
+        if database is None or not end.get("finishedAt") or end.get("exitCode") == 0:  # a leaving worker says so
             return
         why = "OOMKilled" if end.get("reason") == "OOMKilled" else "Error"
         ended_at = int(parse_timestamp(end["finishedAt"]).timestamp() * 1e6)
@@ -87,7 +87,7 @@ def reason(pod: Body) -> str:
 
 
 def _end_of(container: Body) -> Body:
-    """The end of a container; empty for one that runs again or waits to."""
+    """The end of a container; empty for a container that runs again or waits to run."""
     end: Body = (container.get("state") or {}).get("terminated") or {}
     return end
 

@@ -231,7 +231,7 @@ class PoolReconciler:
 
 
 def leave_database(store: Store, databases: Databases, pool: Key) -> None:
-    """Let go of the database of a pool without an object, unless its Workflows or pods that still end need it."""
+    """Release the database of a pool without an object, unless its Workflows or pods that still end need it."""
     if store.workflows(pool.namespace, pool.name) or store.pods(pool.namespace, pool.name):
         databases.leave(pool)
     else:

@@ -51,7 +51,7 @@ class _Endless:
 
 
 class Watcher:
-    """The thread. `start` and `stop` it from another one."""
+    """The thread of the watches. `start` and `stop` it from another thread."""
 
     def __init__(self, settings: Settings, sink: Sink) -> None:
         self._settings = settings
@@ -152,7 +152,7 @@ class Watcher:
         settings.posting.enabled = False
         settings.process.ultimate_exiting_timeout = None
         settings.watching.server_timeout = int(given.watch_timeout)
-        # A connection that went dead in silence: the server will not end that watch.
+        # A connection that broke without notice: the server will not end that watch.
         settings.watching.client_timeout = given.watch_timeout + 30
         settings.watching.inactivity_timeout = given.watch_inactivity
         settings.watching.connect_timeout = REQUEST_TIMEOUT

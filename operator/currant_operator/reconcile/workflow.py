@@ -71,9 +71,9 @@ class WorkflowReconciler:
         return outcome
 
     async def _remove_definition(self, key: Key, pool: str | None) -> str:
-        """Remove a Workflow's definition from all databases but that of the pool which it is for, if there is one.
+        """Remove a Workflow's definition from all databases except that of its pool, if it has one.
 
-        What is not gone yet wakes us when it is: `waiting`.
+        A removal that is not done yet causes a reconcile when it is: `waiting`.
         """
         others = [body for body in notes.noting(self._store, key) if body["metadata"]["name"] != pool]
         kept = None if pool is None else self._databases.of(Key(kinds.WORKER_POOL.name, key.namespace, pool))
@@ -94,7 +94,7 @@ class WorkflowReconciler:
         return notes.noted(body).get(workflow.name)
 
     async def _note(self, workflow: Key, pool: str, function: str | None) -> None:
-        """Note in a pool's status that its database may have a Workflow's definition, or (None) has it no more."""
+        """Note in a pool's status that its database may have a Workflow's definition, or (None) no longer has one."""
         body = self._store.get(kinds.WORKER_POOL, workflow.namespace, pool)
         if body is None or notes.noted(body).get(workflow.name) == function:
             return

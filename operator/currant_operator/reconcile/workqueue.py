@@ -20,16 +20,16 @@ class Observer(Protocol):
     """Called for what the queue does; `metrics.QueueMetrics` is one."""
 
     def depth(self, waiting: int) -> None:
-        """The number of keys that wait has changed."""
+        """Note the new number of keys that wait."""
 
     def added(self) -> None:
-        """A key has begun to wait."""
+        """Note that a key has begun to wait."""
 
     def started(self, waited: float) -> None:
         """Note that work on a key begins, and the seconds for which the key waited."""
 
     def retried(self) -> None:
-        """A key has failed and is to be tried again."""
+        """Note that a key has failed and is to be tried again."""
 
 
 class WorkQueue(Generic[K]):
@@ -55,7 +55,7 @@ class WorkQueue(Generic[K]):
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing is being worked on; keys for later do not count."""
+        """Whether no key waits and none is being worked on; keys for later do not count."""
         return not self._waiting and not self._working
 
     def add(self, key: K) -> None:

@@ -63,7 +63,7 @@ def seconds(value: Any, what: str, range: Range) -> float:
 
 
 def waiting_time(value: Any, what: str) -> Any:
-    """Check how long to wait, and give it in seconds: a number or a timedelta. None and infinity are for ever."""
+    """Check how long to wait, and return it in seconds: a number or a timedelta. None and infinity are for ever."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     try:

@@ -1,4 +1,4 @@
-"""Exceptions of users' code, shown and judged without running into another one.
+"""Exceptions of users' code, shown and classified without raising another one.
 
 Every method of an exception and of its class is users' code (`__str__`, a property `__class__`, a metaclass), and so is
 what a program has given to `logging`. Whatever they raise, also what is not an `Exception`, stops here.
@@ -33,7 +33,7 @@ def type_name(error: BaseException) -> str:
 
 
 def class_names(error: BaseException, qualified: Callable[[type], str]) -> set[str]:
-    """The names of the error's class and its base classes, bare and with their module; `qualified` gives the second."""
+    """The names of the error's class and its base classes, bare and with their module (`qualified` has the second)."""
     names: set[str] = set()
     for kind in _mro(type(error)):
         names |= {str.__str__(_name(kind)), str.__str__(_qualname(kind))}

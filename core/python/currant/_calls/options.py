@@ -221,7 +221,7 @@ class Options:
         return cls()._changed({**given}, DECLARED)
 
     def overriding(self, given: CallOptions) -> Options:
-        """A copy with those of a call or bound copy, which outrank the function's definition. Raises as `declared`."""
+        """A copy with the options of a call, which outrank the function's definition. Raises as `declared`."""
         values = {**given}
         changed = self._changed(values, OPTIONS)
         bits = self.given
@@ -242,12 +242,12 @@ class Options:
         retries = values.pop("retries", None)
         if retries is not None:
             values["retry"] = retries
-        if "delay" in values or "run_at" in values:  # the later word on when it is due replaces the earlier one
+        if "delay" in values or "run_at" in values:  # the later one of `delay` and `run_at` replaces the earlier
             values = {"delay": None, "run_at": None, **values}
         return replace(self, **values)
 
     def policy_for(self, kind: str) -> Policy:
-        """The retry policy given, else that of the settings: a workflow is not tried again, it would fail alike."""
+        """The retry policy given, else that of the settings. A workflow is not retried by default."""
         retry, losses = self.retry, self.max_worker_losses
         if retry is None:
             retry = Retry(max_attempts=settings.load().default_retries + 1 if kind == "task" else 1)
@@ -265,7 +265,7 @@ class Options:
         return self.policy_for(kind), self.timeout_for(kind), self.delay, self.run_at, self.given
 
     def declaration(self, kind: str) -> dict[str, Any]:
-        """By the columns of `currant.functions`, where workers register it for enqueues from SQL and by schedules."""
+        """The values by the columns of `currant.functions`: workers register them for SQL and for schedules."""
         return {
             "queue": self.queue,
             "priority": self.priority,
@@ -279,7 +279,7 @@ def _checked(option: Option, value: Any) -> Any:
 
 
 def sql_options(new: NewExecution) -> dict[str, Any]:
-    """The third argument of `currant.enqueue`: what the call was given itself, and `defaults` for the rest."""
+    """The third argument of `currant.enqueue`: the options that the caller chose, and `defaults` for the others."""
     call = new.call
     retry, losses = call.policy.retry(), call.policy.max_worker_losses
     values = {**call._asdict(), "retry": retry, "max_worker_losses": losses}

@@ -11,7 +11,7 @@ from currant._base.names import class_name
 
 
 class Policy(NamedTuple):
-    """When a failed attempt is tried again. Durations in seconds; `non_retryable` holds names of exception classes.
+    """When a failed attempt is tried again. Durations in seconds; `non_retryable` has names of exception classes.
 
     An attempt that is lost with its worker is no failed one. `max_worker_losses` workers that only this execution can
     have killed may be lost; with the next one it fails as `WorkerLost`. With 0 any lost worker ends the execution.
@@ -30,7 +30,7 @@ class Policy(NamedTuple):
         return {name: value for name, value in self._asdict().items() if name != "max_worker_losses"}
 
     def columns(self) -> dict[str, Any]:
-        """By the columns of `currant.functions`."""
+        """The values by the columns of `currant.functions`."""
         return {name if name in _PLAIN_COLUMNS else f"retry_{name}": value for name, value in self._asdict().items()}
 
 

@@ -133,7 +133,7 @@ def _same_closure(one: FunctionType, other: FunctionType, seen: frozenset[tuple[
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not there yet: the name is defined below the function, or is the function itself
+    except ValueError:  # the name is defined below the function, or is the function itself
         return _MISSING
 
 

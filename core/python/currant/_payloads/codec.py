@@ -44,7 +44,7 @@ def set_payload_limit(limit: int | None) -> None:
 
 
 def encode(value: Any, what: str = "value", limit: int | None = None) -> bytes:
-    """Give `value` as JSON of at most `limit` bytes (default: the configured limit).
+    """Return `value` as JSON of at most `limit` bytes (default: the configured limit).
 
     Raises `SerializationError`, naming `what`, for NaN, infinities, lone surrogates, keys that are not strings, objects
     that JSON cannot carry, and payloads that are too large.
@@ -70,14 +70,14 @@ def to_json(value: Any, what: str) -> bytes:
 
 
 def refuse_no_numbers(value: Any, what: str) -> None:
-    """Raise `SerializationError`, naming `what`, if there is NaN or an infinity in `value`: JSON has null for them."""
+    """Raise `SerializationError`, naming `what`, if `value` contains NaN or an infinity, for which JSON has null."""
     reason = _fault(value, keys=False)
     if reason is not None:
         raise SerializationError(f"{what} cannot be carried as JSON: {reason}")
 
 
 def encode_sorted(value: Any) -> bytes:
-    """Give `value` as JSON with the keys of objects and the members of sets sorted: for comparing, not for storing."""
+    """Return `value` as JSON with sorted keys of objects and members of sets: for comparing, not for storing."""
     _fill_in(value)
     return _sorted_encoder.encode(value)
 
@@ -93,7 +93,7 @@ def check_size(data: bytes, what: str, limit: int | None = None) -> None:
 
 
 def decode(data: bytes, type: Any = Any, what: str = "value") -> Any:
-    """Give the value of the JSON `data` as `type`. Raises `SerializationError`, naming `what`, when it does not fit."""
+    """Decode the JSON `data` as `type`. Raises `SerializationError`, naming `what`, when it does not fit."""
     return decoder(type, what)(data)
 
 
@@ -117,7 +117,7 @@ def decoder(type: Any, what: str = "value") -> Callable[[bytes], Any]:
 
 
 class Carrier:
-    """Carries the values of one annotation: decodes them, and sees that they arrive as they were.
+    """Translates the values of one annotation to JSON and back, and checks that they arrive as they were.
 
     Raises `SerializationError`, naming `what`, for a type that JSON cannot tell apart.
     """
@@ -143,7 +143,7 @@ class Carrier:
             raise SerializationError(f"{self.what} would not arrive as it is: {found}")
 
     def encode(self, value: Any) -> bytes:
-        """Give a value as JSON. Raises `SerializationError` if it would not arrive as it is, or is too large."""
+        """Return a value as JSON. Raises `SerializationError` if it would not arrive as it is, or is too large."""
         data = to_json(value, self.what)
         if len(data) > (_limit or payload_limit()):
             check_size(data, self.what)
@@ -181,7 +181,7 @@ def show_type(type: Any) -> str:
 
 
 def encode_error(error: BaseException, execution_id: str | None = None) -> bytes:
-    """Give an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first.
+    """Return an error as the JSON that is stored. An `ExecutionFailed` still tells of the execution that failed first.
 
     It never raises: parts of the error that cannot be shown are left out.
     """
@@ -193,7 +193,7 @@ def encode_error(error: BaseException, execution_id: str | None = None) -> bytes
 
 
 def _attributes_of(failed: Any) -> dict[str, str] | None:
-    """The attributes of an `ExecutionFailed`; None when users' code has put something else than text there."""
+    """The attributes of an `ExecutionFailed`, or None when users' code has put something else than text into them."""
     try:
         found = {name: getattr(failed, name) for name in ("type", "message", "traceback", "id")}
         return {name: str.encode(text, "utf-8", "backslashreplace").decode() for name, text in found.items()}
@@ -202,7 +202,7 @@ def _attributes_of(failed: Any) -> dict[str, str] | None:
 
 
 def decode_error(data: bytes) -> ExecutionFailed:
-    """Give a stored error as the exception that a caller sees."""
+    """Return a stored error as the exception that a caller sees."""
     stored = decode(data, dict, "error")
     return ExecutionFailed(
         stored.get("id") or "",
@@ -275,7 +275,7 @@ def _typed_decoder(type: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _reason(value: Any, error: Exception) -> str:
-    """Why msgspec refused `value`: the place of the fault where a walk finds it, else its own words."""
+    """Why msgspec refused `value`: the place of the fault where a search finds it, else msgspec's own message."""
     if isinstance(error, RecursionError):
         return _TOO_DEEP
     try:

@@ -1,4 +1,4 @@
-"""Whether a value that has gone through JSON is still the same. Where it would not be, the call that gave it raises.
+"""Whether a value that has gone through JSON is still the same. If it would not be, the call with the value raises.
 
 `difference` compares what was given with what would arrive, types included. Which types need that is decided once for
 each annotation: `certain` and `is_plain`.
@@ -56,7 +56,7 @@ def certain(annotation: Any) -> frozenset[type]:
 
 
 def is_plain(annotation: Any) -> bool:
-    """Whether an annotation has none but JSON's types in it: what is equal then is the same."""
+    """Whether an annotation has only JSON's types in it: equal values are then the same."""
     if certain(annotation) or annotation in (list, dict, tuple):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -69,7 +69,7 @@ def is_plain(annotation: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_plain_struct(kind: Any) -> bool:
-    """Whether its own `==`, which msgspec writes, compares all that it holds, and none but JSON's types."""
+    """Whether its own `==`, which msgspec writes, compares all its fields, and these are only of JSON's types."""
     if kind.__eq__ is not msgspec.Struct.__eq__ or kind.__dictoffset__ or kind in _asked:
         return False
     _asked.append(kind)  # a class that contains itself does not count as plain

@@ -35,7 +35,7 @@ Enqueue = TypeVar("Enqueue", bound=_Enqueue)
 
 
 class InputSchemas:
-    """The input schemas that one client knows. Its database says when they are not the current ones, or no longer."""
+    """The input schemas that one client knows. Its database says when they are out of date."""
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}

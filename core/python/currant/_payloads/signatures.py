@@ -22,7 +22,7 @@ _MOST_CERTAIN = 1_000
 
 
 class Argument(NamedTuple):
-    """One argument of a call. `json`: as it is stored, None for the parameter's default; `value` decodes it."""
+    """One argument of a call. `json`: as it is stored, or None for the parameter's default; `value` decodes it."""
 
     json: bytes | None
     value: Callable[[], Any]
@@ -73,7 +73,7 @@ class Signature:
     # Arguments
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise `TypeError` if the function cannot be called so. A task that was enqueued so is not tried again."""
+        """Raise `TypeError` if the function cannot be called with these arguments; a task is then not tried again."""
         if kwargs or not self._least <= len(args) <= self._most:
             try:
                 self._signature.bind(*args, **kwargs)
@@ -81,7 +81,7 @@ class Signature:
                 raise mistake(TypeError(f"{self.name}(): {error}")) from None
 
     def encode_args(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Give arguments as they are stored. Raises `TypeError`, and `SerializationError` naming the argument."""
+        """Return arguments as they are stored. Raises `TypeError`, and `SerializationError` naming the argument."""
         self.bind(args, kwargs)
         try:
             positional = codec.to_json(args, "")
@@ -120,7 +120,7 @@ class Signature:
             named.get(key, other).check(value, arrived_kwargs[key])
 
     def decode_args(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Give stored arguments as the annotated types. Raises `SerializationError`, naming the argument."""
+        """Return stored arguments as the annotated types. Raises `SerializationError`, naming the argument."""
         try:
             raw = _decode_raw(data)
         except msgspec.MsgspecError as error:
@@ -135,7 +135,7 @@ class Signature:
         return args, {key: named.get(key, other).decode(value) for key, value in raw.kwargs.items()}
 
     def with_own_defaults(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Give `kwargs` with a copy of each list, dict or set that is a default and is not given.
+        """Return `kwargs` with a copy of each list, dict or set that is a default and is not given.
 
         Without a copy, a default that a workflow changes would be the default of the next run, not of its own replay.
         """
@@ -145,7 +145,7 @@ class Signature:
         return kwargs
 
     def arguments(self, data: bytes) -> dict[str, Argument]:
-        """Give stored arguments by parameter, defaults included. Raises `TypeError` if they do not bind."""
+        """Return stored arguments by parameter, defaults included. Raises `TypeError` if they do not bind."""
         raw = _decode_raw(data)
         bound = self._signature.bind(*raw.args, **raw.kwargs).arguments
         found: dict[str, Argument] = {}
@@ -167,7 +167,7 @@ class Signature:
         return Argument(data, lambda: codec.decode(data, self._hint(key)))
 
     def named_arguments(self, data: bytes) -> dict[str, Any]:
-        """Give stored arguments, as plain JSON, by the names of their parameters; defaults are left out."""
+        """Return stored arguments, as plain JSON, by the names of their parameters; defaults are left out."""
         raw = json.loads(data)
         named = dict(self._signature.bind(*raw["args"], **raw["kwargs"]).arguments)
         for key, parameter in self._signature.parameters.items():
@@ -178,11 +178,11 @@ class Signature:
     # Result
 
     def encode_result(self, value: Any) -> bytes:
-        """Give a result as it is stored. Raises `SerializationError` also if it would not come back as it is."""
+        """Return a result as it is stored. Raises `SerializationError` also if it would not come back as it is."""
         return (self._result or self._make_result()).encode(value)
 
     def decode_result(self, data: bytes) -> Any:
-        """Give a stored result as the annotated type. Raises `SerializationError`."""
+        """Return a stored result as the annotated type. Raises `SerializationError`."""
         return (self._result or self._make_result()).decode(data)
 
     # Computed once

@@ -1,4 +1,4 @@
-"""The build: which version of the code a worker runs. An incompatible workflow is tried again by another build only."""
+"""The build: which version of the code a worker runs. Only another build tries an incompatible workflow again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_id(functions: Iterable[Function[..., Any]]) -> str:
 
 
 def _source(workflow: Function[..., Any]) -> bytes:
-    """The file that defines a workflow; what it compiled to where there is no file (an interactive session)."""
+    """The file that defines a workflow, or its compiled code where it has no file (an interactive session)."""
     plain = inspect.unwrap(workflow.plain)
     try:
         with open(inspect.getsourcefile(plain) or "", "rb") as file:

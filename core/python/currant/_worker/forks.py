@@ -30,7 +30,7 @@ _hooked = False
 
 
 def worker_starts(port: int | None) -> None:
-    """A worker runs in this process from now on; it serves health and metrics on `port`."""
+    """Note that a worker runs in this process from now on; it serves health and metrics on `port`."""
     global _workers, _hooked
     _workers += 1
     if port is not None:
@@ -41,7 +41,7 @@ def worker_starts(port: int | None) -> None:
 
 
 def worker_ends(port: int | None) -> None:
-    """One worker less."""
+    """Note that a worker of this process has ended."""
     global _workers
     _workers -= 1
     if port is not None:
@@ -49,7 +49,7 @@ def worker_ends(port: int | None) -> None:
 
 
 def replaces(handlers: dict[int, Handler]) -> None:
-    """A worker has set handlers in the place of these; an empty dictionary: it has put them back."""
+    """Note that a worker has replaced these handlers, or, with an empty dictionary, has put them back."""
     _replaced.clear()
     _replaced.update(handlers)
 

@@ -23,4 +23,4 @@ class Host:
     tracing: Tracing | None
     note_end: Callable[[], None]  # to be called when a task or a workflow has left the memory
     stop: Callable[[str], None]  # to be called with the reason when the worker cannot go on
-    closed: bool = False  # nothing is answered any more
+    closed: bool = False  # whether the worker no longer answers the engine

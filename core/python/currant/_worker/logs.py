@@ -1,4 +1,4 @@
-"""Logs of `currant worker` and `currant dev`: lines for people, or with WORKFLOWS_LOG_FORMAT=json an object a line."""
+"""Logs of `currant worker` and `currant dev`: text, or with WORKFLOWS_LOG_FORMAT=json one JSON object a line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class JsonFormatter(logging.Formatter):
             line["error"] = self.formatException(record.exc_info)
         try:
             text = msgspec.json.encode(line, enc_hook=str).decode()
-        except UnicodeEncodeError:  # a lone surrogate in some text; an escape of it says as much
+        except UnicodeEncodeError:  # a text has a lone surrogate, which json writes as an escape
             text = json.dumps(line, default=str)
         return json_text(text)
 

@@ -23,7 +23,7 @@ _before: dict[int, Any] = {}  # the handlers of before the first worker
 
 @contextlib.contextmanager
 def heard(loop: asyncio.AbstractEventLoop, on_signal: OnSignal) -> Iterator[None]:
-    """Within this, SIGTERM and SIGINT call `on_signal`, and SIGHUP where it would end the process.
+    """In this context SIGTERM and SIGINT call `on_signal`, and so does SIGHUP where it would end the process.
 
     A SIGHUP that is ignored (`nohup`) or that the program handles itself is left alone. Outside of the main thread
     no signal arrives: Python handles signals in the main thread only.

@@ -42,7 +42,7 @@ class RunningTask:
         self.function = function
         self.plain = function.plain
         self.non_retryable = non_retryable
-        self.end_reason = ""  # timeout, cancelled, ...: set when its outcome is no longer wanted, only its end is
+        self.end_reason = ""  # timeout, cancelled, ...: set when the outcome is decided; the code may still run
         self.task: asyncio.Task[None] | None = None  # None if it runs in a thread
         self.span: Any = None  # where tracing is on
 
@@ -106,7 +106,7 @@ class Tasks:
                 self._host.loop.call_later(_STUCK, self._stop_if_all_are_stuck)
 
     def drop(self, id: str, lease: int, reason: str) -> bool:
-        """End an attempt whose lease is lost. False: it does not run here."""
+        """End an attempt whose lease is lost. Returns False if it does not run here."""
         running = self._running.get((id, lease))
         if running is None:
             return False
@@ -122,7 +122,7 @@ class Tasks:
     def _fail_unknown(self, id: str, lease: int, name: str, number: int, queue: str) -> None:
         error = UnknownFunction(f"no task {name} is registered in worker {self._host.name}")
         log_failure(name, id, number, queue, error)
-        # It is retryable: a worker that has the task may be there soon.
+        # The failure is retryable: a worker that has the task may start soon.
         self._deliver(self._host.engine.fail(id, lease, encode_error(error, id), True))
 
     # One attempt
@@ -179,7 +179,7 @@ class Tasks:
             self._ended(running, None, error)
 
     def _ended(self, running: RunningTask, payload: bytes | None, error: BaseException | None) -> None:
-        """The code of an attempt has ended. Answer the engine, whatever the error or the program's hooks do."""
+        """Answer the engine after the code of an attempt has ended, whatever the error or the program's hooks do."""
         if os.getpid() != self._process:
             forks.leave(error)
         host, id = self._host, running.attempt.id
@@ -218,7 +218,7 @@ class Tasks:
         if running.task is not None:
             try:
                 running.task.cancel()
-            except BaseException as error:  # it waits for an object of the program whose `cancel` raises
+            except BaseException as error:  # the task waits for an object of the program whose `cancel` raises
                 _log.failure(error, "task %s %s could not be cancelled", running.function.name, running.attempt.id)
             if not running.began:  # asyncio does not enter a coroutine that is cancelled before its first turn
                 self._ended(running, None, asyncio.CancelledError())
@@ -261,8 +261,9 @@ def _call_plain(running: RunningTask, data: bytes) -> Any:
 def _log_hand_back(running: RunningTask) -> None:
     """Log what ran when the worker stopped. A task that stops workers by a signal costs no attempt, so it must show.
 
-    A lease grows when it is given and when it ends, so half of it is how often the execution was handed back; attempts
-    are the times that cost one. (A `currant retry` sets attempts to 0: then the difference is more than there was.)
+    The number of a lease grows when the lease is given and when it ends, so half of it is how often the execution was
+    claimed. `attempt` counts those that cost an attempt. (`currant retry` sets attempts to 0: the difference is then
+    larger than the number of hand-backs.)
     """
     attempt, name = running.attempt, running.function.name
     extra = {"function": name, "execution_id": attempt.id, "queue": attempt.queue}

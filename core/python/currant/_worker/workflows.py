@@ -107,7 +107,7 @@ class Workflows:
             self._host.engine.suspended(id, hot.lease)
 
     def drop(self, id: str, lease: int, reason: str) -> bool:
-        """Remove a workflow whose lease is lost. False: it is not in memory under this lease."""
+        """Remove a workflow whose lease is lost. Returns False if it is not in memory under this lease."""
         hot = self._runs.get(id)
         if hot is None or hot.lease != lease:
             return False

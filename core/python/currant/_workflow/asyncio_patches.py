@@ -93,7 +93,7 @@ class _AsCompleted:
 
     def _completed(self, future: asyncio.Future[Any]) -> None:
         if future not in self._todo:
-            return  # the time-out was first
+            return  # the time-out came first
         del self._todo[future]
         self._done.put_nowait(future)
         if not self._todo and self._timer is not None:
@@ -172,7 +172,7 @@ class _Gathering:
             self.outer.set_exception(error)
         elif not self._missing:
             if self.outer._cancel_requested:
-                # The gathering was cancelled, and some child may have caught it: it counts all the same.
+                # The gathering was cancelled, and some child may have caught it: the cancel counts nevertheless.
                 self.outer.set_exception(asyncio.CancelledError())
             else:
                 self.outer.set_result([_value(child) for child in self._children])

@@ -54,7 +54,7 @@ class Calls:
     def execute(
         self, call: Call, decode: Callable[[bytes], R], arguments: Arguments | None = None
     ) -> Coroutine[Any, Any, R]:
-        """A child execution; its key is allotted now, it starts when it is awaited or scheduled.
+        """A child execution. Its key is allotted now; the child starts when it is awaited or scheduled.
 
         `arguments` returns stored arguments by parameter, for a replay to compare.
         """
@@ -84,7 +84,7 @@ class Calls:
         return Verb(self, key, "verb", verb, ("verb", key, verb, target_id, name, payload), decode)
 
     def wait_for_signal(self, name: str, timeout: float | None, type: Any) -> Coroutine[Any, Any, Any]:
-        """The payload of the next signal of that name, as `type`; SignalTimeout after `timeout` seconds."""
+        """The payload of the next signal of that name, as `type`. Raises `SignalTimeout` after `timeout` seconds."""
         decode = codec.decoder(type, f"the payload of signal {name!r}")
         return SignalWait(self, self._next_key(), name, timeout, decode)
 
@@ -168,7 +168,7 @@ class Calls:
     # --- what steps and the loop call
 
     def start_step(self, step: Step[Any]) -> StepFuture:
-        """The step is awaited or scheduled: make its command, give the future of its outcome."""
+        """Make the command of a step that is awaited or scheduled, and return the future of its outcome."""
         journal = self._journal
         if journal.unwinding:
             raise WorkflowSuspendException
@@ -190,7 +190,7 @@ class Calls:
         return WorkflowSuspendException()
 
     def abandon(self, key: str) -> None:
-        """The step with this key is no longer waited for."""
+        """Note that the workflow no longer waits for the step with this key."""
         if self._waiting.pop(key, None) is None or self._journal.unwinding:
             return
         if self._journal.records is None or self._journal.frontier:

@@ -17,7 +17,7 @@ _NAMED = frozenset({"task", "workflow", "detach", "signal", "version", "verb"}) 
 
 
 class Record(NamedTuple):
-    """A command of this epoch as the database has it. `value` is of a version or a side effect."""
+    """A command of this epoch as the database has it. `value`: of a version or a side effect."""
 
     kind: str
     name: str
@@ -87,7 +87,7 @@ class Journal:
         return commands
 
     def make(self, kind: str, key: str, name: str, command: Command, arguments: Arguments | None = None) -> bool:
-        """Make a command, or find it in the history. False if the history has something else."""
+        """Make a command, or find it in the history. Returns False if the history has something else."""
         records = self.records
         if records is None:
             self.commands.append(command)
@@ -113,7 +113,8 @@ class Journal:
     def renew(self, step: Step[Any]) -> bool:
         """Make a step anew that failed before this epoch, if the code has been fixed to ask for something else.
 
-        It then has a key of its own, one `~` longer for each time, so that later replays find it. False: nothing to do.
+        It then has a key of its own, one `~` longer for each time, so that later replays find it. Returns False if
+        there is nothing to do.
         """
         records = self.records
         if records is None or step.command[0] != "execute":

@@ -39,7 +39,7 @@ class Host(Protocol):
     """The part of a run that its loop calls."""
 
     def timer_cancelled(self, timer: Timer) -> None:
-        """A timer that had become a command is no longer waited for."""
+        """Note that the workflow no longer waits for a timer that had become a command."""
 
 
 class Handle(asyncio.Handle):
@@ -107,7 +107,7 @@ class Timer(asyncio.TimerHandle):
 class WorkflowFuture(asyncio.Future[Any]):
     """A future whose hash is its number in the run: sets iterate by hash, and `asyncio.wait` returns sets.
 
-    It gets the number when it is first asked for, which few are.
+    It gets the number when its hash is first asked for, which happens to few futures.
     """
 
     __slots__ = ("_number",)
@@ -184,7 +184,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     # --- an activation
 
     def enter(self) -> tuple[Any, ...]:
-        """Make this the thread's running loop; give what `leave` puts back."""
+        """Make this the thread's running loop. Returns what `leave` puts back."""
         outer = _get_running_loop()
         if type(outer) is WorkflowLoop:
             raise RuntimeError("a workflow cannot be run inside another one's activation")
@@ -215,13 +215,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type]
-            except BaseException as error:  # SystemExit too: the task that raised it holds it
+            except BaseException as error:  # SystemExit too: the task that raised it keeps it
                 if interrupted(error):
                     raise
                 self.call_exception_handler({"message": f"in callback {_shown(handle)}", "exception": error})
 
     def fire(self, timer: Timer) -> None:
-        """The timer's time has come."""
+        """Run the callback of a timer that is due."""
         timer.recorded = False
         self._ready.append(timer)
 
@@ -251,7 +251,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return alive
 
     def throw(self) -> bool:
-        """Throw WorkflowSuspendException into every task that waits for something. False if there is none."""
+        """Throw WorkflowSuspendException into every task that waits for something. Returns False if no task does."""
         thrown = False
         for task in self.alive_tasks():
             leaf = task._fut_waiter  # type: ignore[attr-defined]
@@ -271,7 +271,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return agens
 
     def close(self) -> None:
-        """Nothing runs on this loop any more."""
+        """Close the loop: nothing runs on it any more."""
         self._closed = True
         self._ready.clear()
         self.new_timers.clear()
@@ -324,7 +324,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _timer(
         self, due: int, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
     ) -> Timer:
-        # While the run unwinds too: such a timer never becomes a command, and who waits for it is thrown out of there.
+        # Also while the run unwinds: such a timer never becomes a command, and the exception ends the wait for it.
         timer = Timer(min(due, _LATEST), callback, args, contextvars.copy_context() if context is None else context)
         if due <= self.clock:
             self._ready.append(timer)
@@ -398,7 +398,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return False
 
     def set_debug(self, enabled: bool) -> None:
-        """Without effect."""
+        """Do nothing: the loop has no debug mode."""
 
     def get_task_factory(self) -> None:
         return None

@@ -105,7 +105,7 @@ def _different_arguments(recorded: bytes, asked: bytes, arguments: Arguments | N
         if arguments is None:
             raise TypeError
         before, now = arguments(recorded), arguments(asked)
-    except Exception:  # it has other parameters now: what is stored is compared as it is
+    except Exception:  # the function has other parameters now: the stored JSON is compared as it is
         return _different_values("the arguments", _json(recorded), _json(asked))
     for name in [*now, *(name for name in before if name not in now)]:
         one, other = before.get(name), now.get(name)

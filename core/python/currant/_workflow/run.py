@@ -1,6 +1,6 @@
 """One workflow in memory: outcomes go in, commands come out (docs/internals/engine.md).
 
-Pure: no I/O, no clock but what is given.
+It is pure: no I/O, and no clock except the one that it is given.
 
 `start` begins a run or rebuilds it from its history; `activate` delivers one outcome and runs until nothing is ready;
 `evict` removes it from memory. Each is called from a plain callback of the worker's loop, in its thread.
@@ -119,7 +119,7 @@ class WorkflowRun(Calls):
     def evict(self) -> bool:
         """Evict the run (rule j): all that waits gets WorkflowSuspendException, until all tasks have ended.
 
-        False: something did not end. Then the caller must keep a reference to the run for ever.
+        Returns False if a task did not end. The caller must then keep a reference to the run for ever.
         """
         if not self.finished:
             outer = self._loop.enter()
@@ -130,7 +130,7 @@ class WorkflowRun(Calls):
         return not self.endless
 
     def waiting(self) -> list[tuple[str, str, str]]:
-        """Key, kind and name of the steps that it waits for."""
+        """Key, kind and name of the steps that the run waits for."""
         steps = []
         for key, waiting in self._waiting.items():
             kind, name = ("timer", "") if isinstance(waiting, Timer) else (waiting.step.kind, waiting.step.name)
@@ -283,7 +283,7 @@ class WorkflowRun(Calls):
 
 
 def failure(error: BaseException, id: str) -> Command:
-    """The command that ends a run with an error. One that is a mistake in the program is not tried again."""
+    """The command that ends a run with an error. An error that is a mistake in the program is not tried again."""
     command = ("fail", codec.encode_error(error, id))
     return (*command, False) if is_mistake(error) else command
 

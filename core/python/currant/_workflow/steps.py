@@ -87,12 +87,12 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
             self._iterator.close()
 
     def rename(self, key: str) -> None:
-        """Give it another key, before it starts."""
+        """Change the step's key, before it starts."""
         self.key = key
         self.command = (self.command[0], key, *self.command[2:])
 
     def abandoned(self) -> None:
-        """Nobody waits for the outcome any more."""
+        """Note that nobody waits for the outcome any more."""
         self._run.abandon(self.key)
 
     def timed_out(self) -> BaseException:
@@ -156,7 +156,7 @@ class Verb(Step[R]):
 
 
 class StepFuture(WorkflowFuture):
-    """Where the outcome of a step arrives. To cancel it is to stop waiting for the step."""
+    """The future at which the outcome of a step arrives. Whoever cancels it stops waiting for the step."""
 
     __slots__ = ("step",)
     step: Step[Any]  # set by `WorkflowRun.start_step`: a constructor in Python would cost as much as all else here

@@ -114,7 +114,7 @@ def _open_streams() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; give its exit code."""
+    """Run one command. Returns its exit code."""
     try:
         # The result is what a command returns, or the code it exits with.
         code = cli.main(arguments, prog_name="currant", standalone_mode=False)

@@ -44,7 +44,7 @@ def import_module(name: str) -> None:
 
 
 def _try_import(name: str) -> bool:
-    """False when there is no such module; an error inside of it is a `Mistake` that says where."""
+    """Import a module. Returns False when it does not exist; an error inside of it is a `Mistake` that says where."""
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -1,4 +1,4 @@
-"""The look of answers: colour and tables for people, aligned plain text in a pipe, JSON when asked for.
+"""How answers look: colour and tables for people, aligned plain text in a pipe, JSON when asked for.
 
 All that the command line prints goes through this module and `currant._base.printable`: names, results and errors come
 from anybody who may enqueue, and must not act on the terminal that shows them.

@@ -74,7 +74,7 @@ def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLo
 
     asyncio ends a loop when one of its tasks raises SystemExit or KeyboardInterrupt, for which an `exit()` below a
     `gather` is enough, when `loop.stop()` is called, and when a signal's handler raises (an alarm as a time-out).
-    Code that awaits such a task gets the error all the same.
+    Code that awaits such a task gets the error nevertheless.
     """
     main: list[asyncio.Task[None]] = []
 

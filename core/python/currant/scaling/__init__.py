@@ -1,4 +1,4 @@
-"""How many pods a pool of workers should have, and a simulation that shows what comes of it. No I/O."""
+"""How many pods a pool of workers should have, and a simulation that shows the effect. No I/O."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Job:
 class Load:
     """Executions in the order in which they come, and the pool's settings.
 
-    `unseen`: from when to when nobody can see the queue; `no_metrics`: when only those cannot who see it in metrics.
+    `unseen`: from when to when no scaler can see the queue; `no_metrics`: when those that need metrics cannot.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""A discrete-event simulation of pods that work off a queue, under any scaler.
+"""A discrete-event simulation of pods that serve a queue, under any scaler.
 
-A pod takes a while to start, then claims what is ready, oldest first, as long as it has slots. One that must
-drain finishes what it has; one that is deleted does so too, for its grace period, and then its attempts are cut: they
-wait again, from the front.
+A pod takes a while to start, then claims what is ready, oldest first, as long as it has slots. A pod that must
+drain finishes what it has. So does a pod that is deleted, for its grace period; then its attempts are cut: they
+wait again, at the front of the queue.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class View:
 
     @property
     def running(self) -> dict[str, int]:
-        """By function, attempts that run, those in pods that end among them."""
+        """By function, attempts that run, including those in pods that are ending."""
         counts: dict[str, int] = {}
         for pod in self._simulation.pods.values():
             for number in pod.jobs:
@@ -172,7 +172,7 @@ class Simulation:
         return self.lost(self.load.unseen)
 
     def lost(self, period: tuple[float, float] | None) -> bool:
-        """Whether it is in that period now."""
+        """Whether the present time is in that period."""
         return period is not None and period[0] <= self.now < period[1]
 
     def run(self) -> Result:
@@ -209,7 +209,7 @@ class Simulation:
         self.ready_by_function[function] = self.ready_by_function.get(function, 0) + 1
 
     def _claim(self) -> None:
-        """Free slots take what waits; which pod is the quickest is chance."""
+        """Let free slots take what waits; the pod that takes the next is random."""
         if not self.queue:
             return
         slots = self.load.settings.concurrency
@@ -229,7 +229,7 @@ class Simulation:
 
     def _finish(self, about: tuple[SimulatedPod, int, float]) -> None:
         pod, number, began = about
-        if pod.jobs.get(number) != began:  # it was cut
+        if pod.jobs.get(number) != began:  # the attempt was cut
             return
         del pod.jobs[number]
         self._left -= 1

@@ -63,7 +63,7 @@ class LeftBehind(CurrantError):
 
 
 class Stop:
-    """Asks a self-test to end; its waits then end too."""
+    """A request to end a self-test: its waits then end, too."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -105,7 +105,7 @@ class StartTimes:
             self._there.set()
 
     async def wait(self, count: int, seconds: float) -> bool:
-        """Wait until `count` tasks have run; False when they have not within `seconds`."""
+        """Wait until `count` tasks have run. Returns False when they have not within `seconds`."""
         self._wanted = count
         self._there.clear()
         if len(self.times) >= count:
@@ -144,7 +144,7 @@ class Database:
         return msgspec.json.decode(await self._client.call(verb, *values))
 
     async def remove(self, until: str) -> None:
-        """Remove its rows, up to the id `until`; try again while the database is away. Raises `LeftBehind`."""
+        """Remove all rows up to the id `until`; try again while the database is away. Raises `LeftBehind`."""
         limit = time.monotonic() + AWAY
         while True:
             try:
@@ -358,7 +358,7 @@ class Bench:
         return rate(self._enqueued, time.perf_counter() - start)
 
     async def _finish_drain(self) -> None:
-        """Work off the rest when the time is over, so that the worker is idle afterwards."""
+        """Run the rest when the time is over, so that the worker is idle afterwards."""
         limit = 4 * self.report.plan.seconds
         if not await self._stop.unless(self._starts.wait(self._enqueued, limit)):
             raise CurrantError(f"the worker has not drained its queue within {limit:g} s; {await self._standing()}")

@@ -74,7 +74,7 @@ class Measure:
     currant: Figures | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """With the ratio, and without the figures that its unit does not have."""
+        """The measure as JSON, with the ratio, and without the figures that its unit does not have."""
         sides = {"bare": self.bare, "currant": self.currant}
         figures = {
             side: found and {k: v for k, v in asdict(found).items() if v is not None} for side, found in sides.items()
@@ -83,7 +83,7 @@ class Measure:
 
     @property
     def ratio(self) -> float | None:
-        """Currant by bare SQL."""
+        """Currant's figure divided by that of bare SQL."""
         if self.bare is None or self.currant is None or not self.bare.value or self.currant.value is None:
             return None
         return self.currant.value / self.bare.value

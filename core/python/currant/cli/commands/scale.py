@@ -99,7 +99,7 @@ def simulate_(
 def _sources(
     names: Sequence[str], traces: Sequence[Path], days: float | None, queue: str | None, settings: Settings
 ) -> list[Callable[[int], Load]]:
-    """Functions that give a load for a seed; a trace is the same for every seed."""
+    """Functions that return a load for a seed; a trace is the same for every seed."""
     unknown = [name for name in names if name not in loads.NAMED]
     if unknown:
         raise Mistake(
@@ -140,7 +140,7 @@ def _history(days: float, queue: str | None, settings: Settings) -> Load:
 
 
 def _job(row: dict[str, Any], since: datetime) -> Job | None:
-    """A job for a task that has run; None for others: a waiting workflow takes no slot."""
+    """A job for a task that has run, or None for other executions: a waiting workflow takes no slot."""
     if row["kind"] != "task" or not row["started_at"] or not row["finished_at"]:
         return None
     created, started, finished = (
@@ -250,7 +250,7 @@ def explain(pool: str, queues: tuple[str, ...], settings: str | None, as_json: b
 
 
 def _of_workers(workers: list[dict[str, Any]]) -> Settings | None:
-    """The settings that the workers of a pool report; None when they report no concurrency."""
+    """The settings that the workers of a pool report, or None when they report no concurrency."""
     slots = max((worker["concurrency"] for worker in workers), default=0)
     return Settings(concurrency=slots) if slots else None
 
