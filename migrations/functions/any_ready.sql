@@ -1,4 +1,4 @@
--- Whether a worker would find something to claim in these queues, as far as is seen without counting permits.
+-- Whether a worker would find something to claim in these queues, as far as can be seen without counting permits.
 create or replace function currant.any_ready(p_queues text[]) returns boolean language sql stable
 set enable_seqscan = off set jit = off as $$
     select exists (

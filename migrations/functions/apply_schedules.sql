@@ -1,6 +1,6 @@
--- Makes these the schedules of a function, in the caller's transaction: those no longer named go, the others keep their id and what
--- they last did. p_schedules: [{"name", "cron", "time_zone", "args" (JSON as text), "overlap", "catch_up", "starting_deadline",
--- "jitter", "suspended", "next_fire_at" (microseconds, or null)}]. True if that changed anything; then some workers are notified, because
+-- Makes these the schedules of a function, in the caller's transaction: schedules that are no longer named are deleted, the others keep their
+-- id and their last outcome. p_schedules: [{"name", "cron", "time_zone", "args" (JSON as text), "overlap", "catch_up", "starting_deadline",
+-- "jitter", "suspended", "next_fire_at" (microseconds, or null)}]. Returns whether that changed anything. Then some workers are notified, because
 -- the fire times that they know of may be later.
 create or replace function currant.apply_schedules(p_function text, p_owner text, p_definition_suspended boolean, p_schedules jsonb)
 returns boolean language plpgsql as $$

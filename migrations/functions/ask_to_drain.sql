@@ -1,5 +1,5 @@
 -- Asks the workers of these pods to claim nothing more, or to go on. They are notified at once, and see it at their next heartbeat at the latest. A
--- worker that has obeyed says so (`draining`): it writes on one connection, so after that heartbeat it claims nothing.
+-- worker that drains records that (`draining`). It claims on the same connection, so after that heartbeat it claims nothing.
 create or replace function currant.ask_to_drain(p_pod_uids text[], p_drain boolean) returns void language plpgsql as $$
 declare
     v_asked uuid[];

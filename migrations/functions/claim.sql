@@ -1,5 +1,5 @@
--- Claims without claim cursors, from the first of what is ready. Where it took long to find the rows, the last row of the answer has no id, and the
--- microseconds that it took as `lease`.
+-- Claims without claim cursors, from the first of what is ready. If it took long to find the rows, the last row of the answer has no id, and its `lease` is
+-- the number of microseconds that it took.
 create or replace function currant.claim(p_worker uuid, p_queues text[], p_limit integer, p_poison_suspect boolean)
 returns setof currant.claimed language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off

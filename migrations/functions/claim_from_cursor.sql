@@ -1,4 +1,4 @@
--- Claims what is ready beyond the worker's claim cursors (select_claimable has the arguments), and what was open when they passed.
+-- Claims what is ready beyond the worker's claim cursors (select_claimable has the arguments), and what transactions made ready that were open when the cursors passed.
 create or replace function currant.claim_from_cursor(
     p_worker uuid, p_queues text[], p_limit integer, p_poison_suspect boolean,
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}')

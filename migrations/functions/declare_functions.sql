@@ -1,5 +1,5 @@
--- Keeps what a worker's code says of its functions (currant.functions), once it is known. p_code: a hash of that. Nothing is written where
--- that is there already, so that of ten workers that start at once nine only read; rows are written in order, so that none waits in a circle.
+-- Stores the decorators' values of a worker's functions (currant.functions). p_code: a hash of the values. What is stored already is not written
+-- again, so that of ten workers that start together nine only read. Rows are written in order, so that workers do not deadlock.
 -- The values of older versions of the code are deleted, if no worker has those versions any more.
 create or replace function currant.declare_functions(p_worker uuid, p_code text, p_build text, p_functions jsonb) returns void language plpgsql
 set enable_seqscan = off set jit = off as $$

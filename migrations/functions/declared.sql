@@ -1,7 +1,7 @@
--- The values that the code gives a function. While several versions of the code are alive, as in a roll-out, the version counts whose workers came last: the
--- new one from its first worker on, and the old one again after a roll-back, because its workers register again or are the only ones. A worker that restarts
--- while others of its code are alive changes nothing, so two versions do not take turns. If none is alive, the version counts that came last. Null:
--- no worker has ever registered the function.
+-- The values that the code gives a function. While workers of several versions of the code are alive, as in a roll-out, the version that was
+-- registered last counts: the new one from its first worker on, and the old one again after a roll-back, because its workers register again or are the
+-- only ones. A worker that restarts while others of its code are alive changes nothing, so two versions do not take turns. If no worker is alive, the
+-- version that was registered last counts. Null if no worker has ever registered the function.
 create or replace function currant.declared(p_function text) returns currant.functions language sql stable
 set enable_seqscan = off set jit = off as $$
     select f from currant.functions f where f.function = p_function

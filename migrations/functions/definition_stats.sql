@@ -1,4 +1,5 @@
--- Counts the executions of these functions by state, those that were there or came since they were defined; with the times of their schedules. It reads by index alone.
+-- Counts the executions of these functions by state, those that were there or came since they were defined; with the times of their
+-- schedules. It reads by index alone.
 create or replace function currant.definition_stats(p_functions text[]) returns jsonb language plpgsql stable
 set enable_seqscan = off set jit = off as $$
 begin

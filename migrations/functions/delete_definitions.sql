@@ -1,4 +1,4 @@
--- The definitions of these owners go, with their schedules; runs are not touched, and those that awaited a permit may start.
+-- Deletes the definitions of these owners, with their schedules. Runs are not touched, and those that awaited a permit may start.
 -- Returns their functions.
 create or replace function currant.delete_definitions(p_owners text[]) returns setof text language plpgsql as $$
 begin

@@ -1,8 +1,8 @@
 -- Ends the workers of pods that are gone, for the operator, which watches the pods: what they ran is taken over at once instead of after the
 -- heartbeat time-out. Returns whom to wake. A worker's process may live on, for the seconds that it outlives its pod's object or cut off somewhere.
 -- It finds its leases taken (rule b), and gets nothing more: what it claimed would be lost with it a second time.
--- The reason stands as the error of what each ran (take_over_pod). Only a pod that its own work may have ended (OOMKilled, Error) makes that work
--- a suspect; one that was deleted, evicted, preempted or lost with its node does not.
+-- What each worker ran gets the reason as its error (take_over_pod). Only if its own work may have ended the pod (OOMKilled, Error), that work becomes
+-- a suspect; not if the pod was deleted, evicted, preempted or lost with its node.
 create or replace function currant.end_pods(p_pod_uids text[], p_reasons text[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

@@ -1,6 +1,6 @@
--- Enqueues one execution in the caller's transaction; returns its id, or the winner's of its idempotency key. `p_args` is the JSON
--- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. What is not given comes from the function's definition, else from
--- `defaults`, else from the decorator as workers have registered it, else is what stands here. Options, all optional:
+-- Enqueues one execution in the caller's transaction; returns its id, or that of the execution that has its idempotency key. `p_args` is the JSON
+-- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. An option that is not given comes from the function's definition, else
+-- from `defaults`, else from the decorator as workers have registered it, else it is the default below. Options, all optional:
 --   id                 uuid, made by the caller; the same call may then be made again (of two at the same time one gets a unique violation)
 --   queue              text, default 'default'          kind     'task' or 'workflow'; by default what workers registered, else task
 --   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
@@ -9,10 +9,10 @@
 --   retries            a number, or
 --   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
 --   max_worker_losses  how many workers may be lost of which only this execution can be the cause, default 3; 0: never started again after a loss
---   defaults           {queue, priority, timeout, retries, retry, max_worker_losses}: what the caller's code says of the function
+--   defaults           {queue, priority, timeout, retries, retry, max_worker_losses}: the decorator's values, if the caller knows them
 --
--- Callers that check the arguments give p_checked, the hash of the input schema that they did it with, '' for none. Where the
--- definition has another one nothing is stored, and that schema is given instead of an id.
+-- p_checked: from callers that check the arguments, the hash of the input schema that they used, '' if the function has none. If the definition has
+-- another schema, nothing is stored, and that schema is returned instead of an id.
 create or replace function currant.enqueue_checked(p_function text, p_args bytea, p_options jsonb, p_checked text)
 returns table (id uuid, input_hash text, input_schema text) language plpgsql as $$
 declare

@@ -1,4 +1,4 @@
--- One execution as `currant show` and `list` give it. It is for Currant itself: columns come and go with releases.
+-- One execution as `currant show` and `list` print it. This view is for Currant itself: columns come and go with releases.
 create or replace view currant.execution_details as
 select e.id, e.kind, e.function, e.queue, e.priority, e.state, e.attempt, e.max_attempts, e.worker_losses, e.max_worker_losses,
     currant.iso(e.created_at) as created_at, currant.iso(e.run_at) as run_at, currant.iso(e.started_at) as started_at,

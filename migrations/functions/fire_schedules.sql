@@ -1,8 +1,8 @@
--- Carries out what a worker decided for schedules that it holds, each by itself: what goes wrong with one is noted there (`problem`),
--- and it is looked at again in five seconds. p_decisions: [{"id", "fires": [{"fire_time", "run_at"}], "replace", "next_fire_at",
+-- Carries out what a worker decided for schedules that it has locked, each by itself: an error with one of them is noted in its row (`problem`),
+-- and it is tried again in five seconds. p_decisions: [{"id", "fires": [{"fire_time", "run_at"}], "replace", "next_fire_at",
 -- "outcome", "missed"}], times in microseconds. Runs are enqueued as by anybody else, so that their definition is obeyed. Returns whom to wake
 -- because of what was cancelled; enqueuing notifies by itself.
--- `lock_timeout`: a run to be replaced whose row another open transaction holds must not keep the other schedules waiting.
+-- `lock_timeout`: a run to be replaced whose row another open transaction has locked must not keep the other schedules waiting.
 create or replace function currant.fire_schedules(p_decisions jsonb) returns table (
     schedule text, started integer, problem text, queues text[], workers uuid[], ids uuid[]
 ) language plpgsql

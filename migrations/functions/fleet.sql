@@ -1,5 +1,5 @@
--- The state of pools of workers, for what sizes them. It is asked every few seconds, so it counts by index and never more than 100,000 of a kind in a
--- pool: that number means "at least". p_pools: [{"key": text, "queues": [text]}]. `oldest_ready_seconds` is read from those counted and from the
+-- The state of pools of workers, for the scaler. It is asked for every few seconds, so it counts by index and never more than 100,000 of a kind in a
+-- pool: that number means "at least". p_pools: [{"key": text, "queues": [text]}]. `oldest_ready_seconds` is read from the counted ones and from the
 -- first of each priority.
 create or replace function currant.fleet(p_pools jsonb) returns jsonb language sql stable
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$

@@ -1,4 +1,4 @@
--- How many more executions of a function may start now, at most p_most: its permits less those that have started and not ended.
+-- How many more executions of a function may start now, at most p_most: its permits minus the executions that have started and not ended.
 create or replace function currant.free_permits(p_function text, p_most bigint) returns bigint language sql stable as $$
     select coalesce((
         select least(p_most, greatest(0, d.permits - (select count(*) from (

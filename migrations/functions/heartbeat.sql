@@ -1,8 +1,8 @@
 -- A worker's heartbeat, in one statement: notes that it is alive, makes ready what is due, releases incompatible runs that this build may fit, and
 -- returns whether there is ready work, the next due times of work and of schedules, what runs here according to the database, and whether the worker
 -- is asked to drain. `known` is false when this worker was declared dead.
--- p_ids: the answer tells which of these run here, instead of all that run here, and not whether something is ready. For a worker that claims by
--- cursors (claim_from_cursor): the index entries that its claims skip are not walked here either.
+-- p_ids: the answer says which of these run here, instead of all that run here, and does not say whether something is ready. This is for a worker
+-- that claims by cursors (claim_from_cursor), so that the heartbeat does not read the index entries that its claims skip.
 create or replace function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
     next_schedule bigint, sweep_due boolean, drain boolean)

@@ -1,5 +1,5 @@
 -- Whether a child whose function has this definition does not start at once where its parent runs: it may have to await a permit, or
--- is to run otherwise than its call says.
+-- the definition has other options than its call.
 create or replace function currant.holds_back(d currant.rule, p_queue text, p_priority smallint, p_timeout double precision, p_given integer)
 returns boolean language sql immutable as $$
     select ((d).limited or (p_given & 1 = 0 and (d).queue <> p_queue) or (p_given & 2 = 0 and (d).priority <> p_priority)

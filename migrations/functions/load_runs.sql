@@ -1,5 +1,5 @@
 -- The recorded history of runs, or (p_news) only what is not delivered yet. One snapshot: the row of the run itself
--- (source 'run') says how many wakes these rows answer. The rows come in the order of its parts, so no part may run in parallel.
+-- (source 'run') says how many wakes these rows answer. The rows come in the order of the parts of this query, so no part may run in parallel.
 create or replace function currant.load_runs(p_ids uuid[], p_news boolean) returns table (
     run_id uuid, source text, key text, kind text, name text, id uuid, status text, payload bytea, seq bigint, clock bigint,
     due bigint, ordinal bigint, abandoned boolean, lease bigint, asked bytea

@@ -1,4 +1,4 @@
--- One option as a number; null when it is not given. Refuses anything that is not a number in the range.
+-- One option as a number; or null if it is not given. Refuses anything that is not a number in the range.
 create or replace function currant.number_option(p_options jsonb, p_name text, p_least numeric, p_most numeric default null)
 returns numeric language plpgsql immutable as $$
 declare

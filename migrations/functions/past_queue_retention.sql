@@ -1,5 +1,5 @@
--- Runs that are past the retention of their queue, at most p_limit, oldest first. It walks over the primary key, a piece at a time: an index on the
--- time of the end would cost something at each outcome, and the walk costs only databases that use it. The walk begins anew when a twentieth of the
+-- Runs that are past the retention of their queue, at most p_limit, oldest first. It reads the primary key, a piece at a time: an index on the
+-- time of the end would cost something at each outcome, and this walk costs only databases that use it. The walk begins anew when a twentieth of the
 -- shortest retention has passed. `more`: it has not reached the end yet.
 create or replace function currant.past_queue_retention(p_limit integer, out ids uuid[], out more boolean) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$

@@ -1,4 +1,4 @@
--- Sets due rows of these queues ready, oldest due first, at most a thousand of each at a time.
+-- Makes due executions of these queues ready, in the order in which they became due, at most a thousand of each queue at a time.
 create or replace function currant.promote(p_queues text[]) returns void language sql
 set enable_seqscan = off set jit = off as $$
     with due as (

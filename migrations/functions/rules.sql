@@ -1,4 +1,4 @@
--- The definitions of these functions, in one snapshot; without definitions it costs one probe.
+-- The definitions of these functions, in one snapshot; if there are no definitions it costs one look-up.
 create or replace function currant.rules(p_functions text[]) returns currant.rule[] language plpgsql stable as $$
 begin
     if not exists (select 1 from currant.definitions) then return '{}'; end if;

@@ -1,7 +1,7 @@
 -- Selects and locks up to p_limit ready executions for a claim, by priority, then age. The settings are those of the function that calls it.
 --
--- Queues take turns: in a first pass each gives at most its share, in a second the rest goes to those that have more, in the order given (callers
--- rotate it). There is one index scan for each queue, because `queue = any (...) order by priority` sorts the backlog (rule d).
+-- Queues take turns: in a first pass at most its share is taken from each, in a second the rest from those that have more, in the order of p_queues
+-- (callers rotate it). There is one index scan for each queue, because `queue = any (...) order by priority` sorts the backlog (rule d).
 --
 -- Claim cursors (rule d) are for times when a scan from the start is slow: index entries of what was claimed stay while an old snapshot sees them.
 -- m_: the cursor of each priority from 0 to 10 of each queue in turn. The worker has seen what transactions before m_xid made ready, and what
@@ -9,8 +9,8 @@
 -- transaction. Without cursors (empty arrays) all that is ready is read. With them a claim misses what others had locked when the cursor passed,
 -- so a worker claims without them now and then.
 --
--- Limits: of a function whose definition limits how many may have started and not ended, as many start as there are free permits. The others
--- await a permit, apart from what is ready, however many they are. The definitions are locked in the order of their names before anything is
+-- Limits: of a function whose definition has a concurrency limit, as many executions start as there are free permits. The others await a permit, apart
+-- from what is ready. The definitions are locked in the order of their names before anything is
 -- claimed, and permits are counted after that; no lock is waited for later. An execution that is ready and should await a permit, because its
 -- definition is younger, is moved there now.
 --

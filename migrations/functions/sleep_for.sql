@@ -1,4 +1,5 @@
--- Has a caller that is no worker notified, as workers are that sleep, when something becomes ready in these queues: for this number of seconds; 0: no longer.
+-- Has a caller that is no worker notified, like workers that sleep, when something becomes ready in these queues: for p_seconds, or no longer if that
+-- is 0.
 -- After the commit the caller asks currant.any_ready: what became ready before that notified nobody (rule e).
 create or replace function currant.sleep_for(p_id uuid, p_name text, p_queues text[], p_seconds double precision) returns void language sql as $$
     insert into currant.workers as w (id, name, queues, timeout, sleep_until, claims)

@@ -1,4 +1,4 @@
--- The status of executions, for callers that wait for results: of p_ids those that have ended, of p_unseen all that there are. One statement.
+-- The status of executions, for callers that wait for results: of those in p_ids that have ended, and of those in p_unseen that exist. It is one statement.
 create or replace function currant.statuses(p_ids uuid[], p_unseen uuid[]) returns table (id uuid, state text, finished boolean, payload bytea)
 language plpgsql stable
 set enable_seqscan = off set jit = off as $$

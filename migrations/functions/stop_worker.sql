@@ -1,5 +1,5 @@
--- Records that a worker has stopped. What is still leased to it goes back at no cost, because no other worker would find it. Tasks that must not begin twice end
--- instead: they may have begun.
+-- Records that a worker has stopped. What is still leased to it goes back at no cost, because no other worker would find it. Tasks
+-- that must not begin twice end instead: they may have begun.
 create or replace function currant.stop_worker(p_worker uuid) returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql as $$
 declare
     lost uuid[];

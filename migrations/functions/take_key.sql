@@ -1,5 +1,5 @@
--- Takes the key for this execution, unless an execution that is neither failed nor cancelled has it; returns the winner.
--- The winner is looked up in a second statement: ON CONFLICT and SELECT in one see different snapshots and can find no row (rule l).
+-- Takes the key for this execution, unless an execution that is neither failed nor cancelled has it. Returns the execution that has it then.
+-- That one is looked up in a second statement: ON CONFLICT and SELECT in one see different snapshots and can find no row (rule l).
 create or replace function currant.take_key(p_function text, p_key text, p_id uuid) returns uuid language plpgsql as $$
 declare
     held currant.idempotency_keys;

@@ -1,4 +1,4 @@
--- Takes over what the worker of a pod that has ended was running. The end of the pod stands as its error until there is another outcome.
+-- Takes over what the worker of a pod that has ended was running. What it ran gets the end of the pod as its error, until it has another outcome.
 create or replace function currant.take_over_pod(p_dead uuid, p_reason text)
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

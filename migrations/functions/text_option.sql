@@ -1,4 +1,4 @@
--- The text that an option has; null if it is not given. Raises for a value that is no text.
+-- The text of an option, or null if it is not given. Raises for a value that is no text.
 create or replace function currant.text_option(p_options jsonb, p_name text) returns text language plpgsql immutable as $$
 declare
     v_given jsonb := p_options -> p_name;

@@ -1,4 +1,4 @@
--- The queues where other executions await the permits that these finished ones had.
+-- The queues where other executions await the permits that these finished executions had.
 create or replace function currant.wake_waiting(p_ids uuid[])
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$

@@ -34,7 +34,7 @@ registry: dict[str, Function[..., Any]] = {}
 class Function(Generic[P, R]):
     """A registered function. Calling it runs the plain function here and now; its verbs make durable executions."""
 
-    # The verbs give Coroutine[object, None, R]: with Any in it, mypy takes asyncio.gather's overloads for ambiguous.
+    # The verbs return Coroutine[object, None, R]: with Any in it, mypy finds asyncio.gather's overloads ambiguous.
 
     kind: ClassVar[Kind]
     version: int | None = None

@@ -66,7 +66,7 @@ def _url_of(variable: str | None) -> str | None:
 
 
 def database_url() -> str:
-    """The URL of this process's database. Raises `SettingsError` when there is none."""
+    """The URL of this process's database. Raises `SettingsError` when no URL is set."""
     url = _configured_url or _url_of(os.environ.get("WORKFLOWS_DATABASE_URL"))
     if url is None:
         raise settings.SettingsError(

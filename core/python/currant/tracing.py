@@ -279,7 +279,7 @@ def headers() -> str | None:
 
 
 def span_ids() -> dict[str, str]:
-    """The ids of the current span, for logs; empty where there is none."""
+    """The ids of the current span, for logs; empty if there is no span."""
     if _active is None:
         return {}
     span = sys.modules["opentelemetry.trace"].get_current_span().get_span_context()

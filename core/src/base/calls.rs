@@ -52,7 +52,7 @@ fn alike(a: &Call, b: &Call) -> bool {
         && *given == b.given
 }
 
-/// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. What is alike is checked once.
+/// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. Calls with the same options are checked once.
 pub fn check(items: &[NewExecution]) -> Result<()> {
     let mut before: Option<&Call> = None;
     for item in items {
@@ -128,7 +128,7 @@ mod tests {
     fn refusal(change: impl Fn(&mut Call)) -> String {
         let mut changed = call("f", "1");
         change(&mut changed);
-        // Not the first of its batch: nothing may be taken for alike that is not.
+        // Not the first of its batch: different calls must not count as alike.
         let items = [enqueued(call("f", "1")), enqueued(changed)];
         check(&items).expect_err("it should be refused").to_string()
     }

@@ -1,4 +1,4 @@
-//! The range of every value that callers give, each said here once.
+//! The range of every value that callers choose. Each range is written here only.
 //!
 //! A `Range` is for numbers and durations (seconds), a `Length` for names (characters). Every one has the name that users know the value by;
 //! `check_as` is for a value that has a longer name where it is given, as `retry.initial` of a definition.
@@ -45,7 +45,7 @@ pub const RETENTION: Range = range("retention", ABOVE_ZERO, LONGEST);
 pub const DELAY: Range = range("delay", -LONGEST, LONGEST);
 pub const CONCURRENCY_LIMIT: Range = range("concurrency_limit", 1.0, i32::MAX as f64);
 
-/// All ranges, for whoever shows or tests them.
+/// All ranges, for code that shows or tests them.
 pub const RANGES: &[Range] = &[
     PRIORITY,
     MAX_ATTEMPTS,
@@ -67,7 +67,7 @@ pub const IDEMPOTENCY_KEY: Length = Length { name: "idempotency_key", most: 500 
 pub const CLASS_NAME: Length = Length { name: "non_retryable", most: 1_000 };
 pub const OWNER: Length = Length { name: "owner", most: 1_000 };
 
-/// All lengths, for whoever shows or tests them.
+/// All lengths, for code that shows or tests them.
 pub const LENGTHS: &[Length] = &[FUNCTION, QUEUE, SIGNAL_NAME, IDEMPOTENCY_KEY, CLASS_NAME, OWNER];
 
 impl Range {

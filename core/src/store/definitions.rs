@@ -32,7 +32,7 @@ struct Retry {
     non_retryable: Option<Vec<String>>,
 }
 
-/// A definition as it is applied. `owner` is whoever may change or delete it.
+/// A definition as it is applied. Only its `owner` may change or delete it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item {

@@ -72,7 +72,7 @@ class Election:
 
     @property
     def holder(self) -> str:
-        """The last known holder's identity; empty when there is none."""
+        """The identity of the last known holder, or empty without a holder."""
         lease = self._own or self._observed
         return _holder(lease) if lease else ""
 

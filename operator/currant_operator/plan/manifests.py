@@ -240,7 +240,7 @@ def database_of(live: Object | None) -> str | None:
 
 
 def controller(live: Object) -> Mapping[str, Any] | None:
-    """The owner reference of whoever manages the object."""
+    """The owner reference of the object's controller."""
     for reference in get(live, "metadata", "ownerReferences") or ():
         if reference.get("controller"):
             return dict(reference)

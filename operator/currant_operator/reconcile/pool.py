@@ -288,5 +288,5 @@ def _doubtful(state: DatabaseState) -> bool:
 
 
 def state_of(database: Database | None) -> DatabaseState:
-    """The state of a database; unknown when there is none."""
+    """The state of a database, or unknown if the pool has no database."""
     return DatabaseUnknown() if database is None else database.state

@@ -48,7 +48,7 @@ def for_people() -> bool:
 
 
 def say(text: str = "", *, label: str = "", colour: str | None = None, err: bool = False) -> None:
-    """Print one line, on standard error with `err`. The colour is that of the label, or of all where there is none."""
+    """Print one line, on standard error with `err`. The colour is that of the label, else of the whole line."""
     shown = one_line(text)
     if label:
         shown = f"{click.style(label, fg=colour)} {shown}"

@@ -1,4 +1,4 @@
-"""How many pods a pool should have. Pure: a snapshot and the memory of earlier decisions give a decision and a memory.
+"""How many pods a pool should have. It is pure: from a snapshot and a memory to a decision and a memory.
 
 Little's law gives the load (attempts that run, on average), the latency target gives how fast a backlog must go, and
 the time that a pod takes to start gives what it is worth to keep one: docs/operate/autoscaling.md derives the rules.

@@ -21,11 +21,11 @@ pub enum Without {
     Done,
     /// A worker is declared dead although its heartbeat is not overdue.
     Expiry,
-    /// Rule g: whoever was declared dead goes on claiming.
+    /// Rule g: a worker that was declared dead goes on claiming.
     DeadClaimNothing,
     /// Rule a: a history gives the outcomes of children in the order of their calls, not in that of their delivery.
     ReplayOrder,
-    /// max_worker_losses = 0: what a lost worker ran is given to another all the same.
+    /// max_worker_losses = 0: what a lost worker ran is nevertheless given to another worker.
     AtMostOnce,
 }
 

@@ -143,7 +143,7 @@ fn failed(migration: &File, error: sqlx::Error) -> Error {
     }
 }
 
-/// The schema's version; 0 where there is none.
+/// The schema's version, or 0 if there is no schema.
 pub async fn schema_version(conn: &mut Conn) -> Result<i32> {
     let mut scope = conn.run().await?;
     let version = version(&mut scope).await?;

@@ -112,7 +112,7 @@ fn class(error: &Error) -> usize {
     }
 }
 
-/// Counts by upper bound. Not cumulative; the last one is what lies above every bound.
+/// Counts by upper bound, not cumulative. The last count is of values above every bound.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     bounds: &'static [f64],

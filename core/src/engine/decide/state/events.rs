@@ -8,7 +8,7 @@ use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::State;
 use crate::engine::items::Item;
 
-/// The driver's work in one turn, and how long it may rest if there is none.
+/// The driver's work in one turn, and how long it may rest if it has none.
 pub struct Turn {
     pub commit: bool,
     pub load: bool,
