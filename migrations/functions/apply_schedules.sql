@@ -27,7 +27,8 @@ begin
         is distinct from (excluded.owner, excluded.cron, excluded.time_zone, excluded.args, excluded.overlap, excluded.catch_up,
             excluded.starting_deadline, excluded.jitter, excluded.suspended, excluded.definition_suspended, excluded.next_fire_at);
     get diagnostics v_changed = row_count;
-    -- One worker that listens is enough, so of a large fleet not all are woken. Those that cannot be notified see it at their next heartbeat.
+    -- One worker that listens is enough, so not all workers of a large fleet are notified. Workers that cannot be notified see the change at their next
+    -- heartbeat.
     if v_changed > 0 and coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
         perform pg_notify('currant_w_' || w.id, 'schedules') from (
             select o.id from currant.workers o where o.stopped_at is null and not o.draining order by o.last_heartbeat desc limit 20) w;

@@ -7,7 +7,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         select next.queue from lane cross join lateral (
             select e.queue from currant.executions e where e.awaiting_permit and e.queue > lane.queue order by e.queue limit 1) next
     )
-    -- With a limit, so that the planner probes and does not read all that awaits a permit to join it.
+    -- The limit makes the planner look rows up instead of reading all executions that await a permit.
     select lane.queue from lane cross join lateral (
         select 1 from currant.executions e where e.awaiting_permit and e.queue = lane.queue and e.function = p_function limit 1) there
 $$;

@@ -24,7 +24,7 @@ begin
         return next; return;
     end if;
     if p_force then
-        -- By id first: by the index of what runs all that runs would be read, where that was little when this was planned.
+        -- Found by id: a plan that was made while few executions ran would read all running ones by their index.
         select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
         from (select e.worker_id, e.id, e.state from currant.executions e where e.id = any (tree) offset 0) e where e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,

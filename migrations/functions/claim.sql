@@ -16,7 +16,7 @@ begin
         return query select t.* from
             currant.mark_claimed(p_worker, p_queues, picked.ids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
     end if;
-    -- To find rows takes a fraction of the time that it takes to write them, on any machine.
+    -- On any machine rows are found in a fraction of the time that it takes to write them.
     if v_looked > greatest(interval '2 ms', clock_timestamp() - v_began - v_looked) then
         late.lease := extract(epoch from v_looked) * 1000000;
         return next late;

@@ -67,7 +67,7 @@ begin
     if cardinality(f_ids) > 0 then
         -- 1. Which rows this concerns: the workflows that end or start anew, the parents of what ends, the children to cancel.
         if not true = all (o_tasks) then
-            -- Neither changes under our lease; under another's everything here is refused.
+            -- Neither changes while the lease is this worker's; if it is another's, everything here is refused.
             select coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action in ('complete', 'fail', 'cancel')), '{}'),
                 coalesce(array_agg(e.id) filter (where e.kind = 'workflow' and o.action = 'retry'), '{}'),
                 coalesce(array_agg(e.parent_id) filter (where e.parent_id is not null and o.action in ('complete', 'fail', 'cancel')), '{}')
@@ -165,8 +165,8 @@ begin
                 offset 0) k on k.place = c.call
             left join unnest(v_rules) d on d.function = k.function
             cross join lateral (select c.eager and k.held_back is not true as eager) go
-            -- Only the holder of the lock on the run's row writes its children: what is not there now does not come meanwhile. `on
-            -- conflict` would probe each index first, and write each row twice into the log.
+            -- Only the holder of the lock on the run's row writes its children: a child that does not exist now is not inserted meanwhile. `on
+            -- conflict` would search each index first, and write a second WAL record for each row.
             where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
             if cardinality(v_rules) > 0 then  -- read from what is there: this batch may have been written before
                 return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
@@ -228,7 +228,7 @@ begin
                 run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
                     when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
                 incompatible = o.action = 'hold',
-                -- A workflow starts anew, time-out and clock included; signals are its input, they come again.
+                -- A workflow starts anew, with a new time-out and clock; signals are its input, so it gets them again.
                 epoch = e.epoch + (e.id = any (again))::integer,
                 started_at = case when not e.id = any (again) then e.started_at end,
                 deadline = case when not e.id = any (again) then e.deadline end,
@@ -240,7 +240,7 @@ begin
                 o(id, action, payload, due, wakes, run, seq, clock)
             where e.id = o.id and not o.id = any (refused);
         end if;
-        -- After the outcomes: a child may have ended in this very batch.
+        -- This comes after the outcomes, because a child may have ended in this very batch.
         if cardinality(v_ids) > 0 then
             update currant.executions e set seq = v.seq, clock = v.clock
             from unnest(v_runs, v_ids, v_seqs, v_clocks) v(run, id, seq, clock)
@@ -287,7 +287,7 @@ begin
         if (had_permit and cardinality(ended) > 0) or cardinality(dropped) > 0 then
             return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(ended || dropped) w;
         end if;
-        -- The queues of what is ready now or due some day: `wake` tells whether anybody sleeps past it.
+        -- The queues of what is ready now or becomes due later: `wake` finds the workers that would sleep too long.
         if o_actions && array['retry', 'handback', 'suspend', 'hold'] then
             return query select distinct 'queue', e.queue, null::uuid, null::uuid, (null::currant.claimed).* from currant.executions e
                 where e.id = any (o_ids) and (e.state = 'pending' or (e.state = 'suspended' and e.run_at is not null));

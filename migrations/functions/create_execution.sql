@@ -33,7 +33,7 @@ begin
             return;
         end if;
     end if;
-    -- It has a key, or its function a definition, or it is there already. One snapshot decides which, so that nothing is lost between two.
+    -- The execution has a key, or its function has a definition, or it exists already. One snapshot decides which, so that nothing is lost between two.
     select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
     from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
         array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],

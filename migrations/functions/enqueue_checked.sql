@@ -35,7 +35,7 @@ begin
         'retries', 'retry', 'max_worker_losses', 'defaults'], 'the options');
     v_options := coalesce(nullif(v_given -> 'defaults', 'null'), '{}');
     perform currant.check_options(v_options, array['queue', 'priority', 'timeout', 'retries', 'retry', 'max_worker_losses'], 'option defaults');
-    -- Null takes a word back; as a time-out it is a value.
+    -- An option that is null counts as not given, except the time-out, for which null is a value (none).
     v_given := v_given - 'defaults' - array(
         select o.key from jsonb_each(v_given) o where o.value = 'null'
             and o.key in ('queue', 'priority', 'retries', 'retry', 'max_worker_losses'));

@@ -20,7 +20,7 @@ begin
                 when e.function = any (p_workflows) or (e.kind = 'workflow' and not e.function = any (p_tasks)) then coalesce(e.deadline,
                     v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
         where e.id = any (p_ids)
-        -- Only the columns that are wanted: whole rows would be copied, and taken apart again.
+        -- Only the columns that are needed: whole rows would be copied, and taken apart again.
         returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.worker_losses, e.args, e.timeout,
             currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
             e.retry_jitter, e.non_retryable, e.max_worker_losses, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,

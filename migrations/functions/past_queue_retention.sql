@@ -19,7 +19,7 @@ begin
         v_upkeep.walk_began_at := clock_timestamp();
         v_upkeep.walked_to := '00000000-0000-0000-0000-000000000000';
     end if;
-    -- The piece is read only as far as it takes to find p_limit: where most of it is past, that is not far.
+    -- The piece is read only until p_limit runs are found. If most of it is past its retention, that is soon.
     ids := array(
         select p.id from (
             select e.id, e.queue, e.function, e.parent_id, e.finished_at from currant.executions e

@@ -17,8 +17,8 @@ begin
         timeout = excluded.timeout, last_heartbeat = clock_timestamp(), stopped_at = null,
         pool = excluded.pool, pod_name = excluded.pod_name, pod_uid = excluded.pod_uid
         where not w.pod_gone;
-    -- A pod has one worker: the one that was here before has died, however fresh its last heartbeat is. Only a new worker says so:
-    -- one that registers again may itself have been declared dead by mistake, and two would do it to each other for ever.
+    -- A pod has one worker: the earlier one has died, however recent its last heartbeat is. Only a new worker declares it dead: a worker that
+    -- registers again may itself have been declared dead by mistake, and two would declare each other dead for ever.
     if v_new and p_pod_uid is not null then
         v_before := array(
             select w.id from currant.workers w where w.pod_uid = p_pod_uid and w.id <> p_id and w.stopped_at is null

@@ -129,7 +129,7 @@ begin
             end loop;
             exit when v_lanes = 1;
         end loop;
-        -- 3. What should await a permit is moved apart, and the selection is made again.
+        -- 3. Make what should await a permit do so, and select again.
         exit when cardinality(v_permitless) = 0;
         perform currant.await_permits(v_permitless, p_queues);
         v_awaiting := true;
@@ -142,7 +142,7 @@ begin
                 where x.queue = t.queue and (x.refused_builds is null or not my_build = any (x.refused_builds))
                 order by x.priority desc, x.id limit 1
             ) e order by t.place limit 1);
-        -- Locked apart: of one candidate a queue only the first is wanted.
+        -- Locked in a second step: each queue has one candidate, and only the first of these is wanted.
         v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
     end if;
     ids := v_ids;

@@ -41,7 +41,7 @@ begin
     select coalesce(array_agg(b.top), '{}'), coalesce(array_agg(b.id), '{}') into v_tops, v_below from currant.below(v_roots) b;
     v_steps := array(select e.id from currant.executions e where e.id = any (v_below) for update skip locked);
     v_kept := array(select distinct b.top from unnest(v_tops, v_below) b(top, id) where not b.id = any (v_steps));
-    -- A session that has a key locked may want its execution next: keys come first in the order of locks, so this waits for none.
+    -- A session that has locked a key may lock its execution next. Keys come before executions in the order of locks, so this waits for no key.
     v_keyed := array(select k.execution_id from currant.idempotency_keys k where k.execution_id = any (v_roots) for update skip locked);
     v_kept := v_kept || array(
         select k.execution_id from currant.idempotency_keys k

@@ -10,14 +10,14 @@ declare
     v_asleep uuid[] := '{}';
     v_ready text[];  -- the queues where something is to be had now
 begin
-    -- One question a statement, so that none is paid for that does not come up. The workers that sleep come first: one that falls
-    -- asleep after that checks after that as well.
+    -- Each query is a statement of its own, so that those that are not needed cost nothing. The query for sleeping workers comes first: a worker that
+    -- falls asleep after it also checks after it.
     if cardinality(p_queues) > 0 then
         v_asleep := array(select w.id from currant.workers w
             where w.queues && p_queues and w.sleep_until > now() and w.stopped_at is null);
     end if;
     if cardinality(v_asleep) > 0 then
-        -- The limits keep the planner from reading all that is ready to answer whether anything is.
+        -- The limits keep the planner from reading all that is ready, only to find out whether anything is.
         if p_since is null then
             v_ready := array(select lane.queue from unnest(p_queues) lane(queue) cross join lateral (
                 select 1 from currant.ready_executions e where e.queue = lane.queue limit 1) any_ready);
