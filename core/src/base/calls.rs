@@ -14,7 +14,7 @@ pub struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    /// From pairs of a call and the hash of its input schema.
+    /// Groups pairs of a call and the hash of its input schema.
     pub fn of(items: impl Iterator<Item = (&'a Call, Option<&'a str>)>) -> Calls<'a> {
         let mut calls = Calls::default();
         for (call, checked) in items {
@@ -38,7 +38,7 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Everything but the arguments, and the headers, which go another way.
+/// Whether two calls are equal, apart from their arguments and headers, which are sent for each item.
 fn alike(a: &Call, b: &Call) -> bool {
     let Call { kind, function, queue, priority, args: _, policy, timeout, delay, run_at, given, headers: _ } = a;
     *kind == b.kind

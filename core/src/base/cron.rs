@@ -160,9 +160,9 @@ pub struct Fire {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Oldest first.
+    /// The runs to start, oldest first.
     pub fires: Vec<Fire>,
-    /// Cancel the earlier runs first.
+    /// Whether to cancel the earlier runs first.
     pub replace: bool,
     pub next_fire_at: Option<Micros>,
     /// The fate of the fire times up to now, in words, or None if there were no fire times.
@@ -183,7 +183,7 @@ pub fn decide(schedule: &Schedule, now: Micros) -> Decision {
         CatchUp::None | CatchUp::All => kept,
         CatchUp::Last => younger(limit.min(IN_TIME)).max(kept.min(1)),
     };
-    // Where runs must not overlap, only one of several that are due at once can run: the newest.
+    // If runs must not overlap, only one of several fire times that are due at once can get a run: the newest.
     let (started, replace) = match schedule.overlap {
         Overlap::Allow => (wanted, false),
         Overlap::Forbid if schedule.busy => (0, false),
@@ -207,20 +207,20 @@ fn fire(schedule: &Schedule, fire_time: Micros, now: Micros) -> Fire {
     Fire { fire_time, run_at: Some(run_at).filter(|at| *at > now) }
 }
 
-/// Evenly in 0..1, the same at every try: by the schedule and the fire time.
+/// A number in 0..1, evenly distributed, that depends only on the schedule and the fire time.
 fn spread(id: Uuid, fire_time: Micros) -> f64 {
     let hash = Md5::new().chain_update(id.as_bytes()).chain_update(fire_time.to_be_bytes()).finalize();
     let bits = hash.iter().take(4).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// How many fire times had which end.
+/// The number of fire times by what became of them.
 struct Counts {
     started: usize,
     skipped: usize,
     superseded: usize,
     missed: usize,
-    /// Older ones too, that were not examined.
+    /// Whether there are older fire times, too, that were not examined.
     more: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Errors, by what the caller should do about them.
 
-/// Messages are one line, for people, and never hold a password.
+/// Messages are one line, for people, and never contain a password.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The database does not answer or dropped the connection: try again later. Whether the write was committed is not known.
@@ -12,7 +12,7 @@ pub enum Error {
     /// The schema is missing, too old or too new. The message says what to run.
     #[error("{0}")]
     SchemaMismatch(String),
-    /// Somebody holds a lock on a row for longer than we wait: nothing was written, try again later.
+    /// Another session has a lock on a row for longer than we wait: nothing was written, try again later.
     #[error("{0}")]
     Locked(String),
     /// A deadlock, a serialization failure, or the same enqueue at the same time: nothing was written, try again now.
@@ -31,7 +31,7 @@ pub enum Error {
     /// A bad argument.
     #[error("{0}")]
     Invalid(String),
-    /// The request does not fit the state of things.
+    /// Any other error: the request does not fit the state of the execution, or something that should not happen has happened.
     #[error("{0}")]
     Other(String),
 }
@@ -44,7 +44,7 @@ impl Error {
         matches!(self, Error::Unavailable(_) | Error::Conflict(_) | Error::Locked(_))
     }
 
-    /// An error of connecting. No value and nothing of the schema has been asked for yet, so it is about the database or its URL.
+    /// An error of connecting. No value and nothing of the schema has been used yet, so the error is about the database or its URL.
     pub fn of_connecting(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) => from_door(inner.code().as_deref().unwrap_or(""), inner.message()),
@@ -59,7 +59,7 @@ const MISSING_OBJECT: &[&str] = &["3F000", "42P01", "42703", "42704", "42883", "
 /// Deadlock, serialization failure.
 const CONFLICT: &[&str] = &["40001", "40P01"];
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of something.
+/// Read-only (a standby after a fail-over), statement cancelled, administrator's shutdown, out of memory, disk or connections.
 const PASSING: &[&str] =
     &["25006", "57014", "57P01", "57P02", "57P03", "57P05", "53000", "53100", "53200", "53300", "58000", "58030"];
 
@@ -121,7 +121,7 @@ fn from_door(code: &str, message: &str) -> Error {
         return Error::Unavailable(format!("the database is not available: {}", one_line(message)));
     }
     match from_server(code, message) {
-        // A setting in `options` of the URL, for one.
+        // For example a setting in `options` of the URL.
         Error::Data { .. } | Error::SchemaMismatch(_) => {
             Error::Refused(format!("the database refused the connection: {}", one_line(message)))
         }

@@ -41,7 +41,7 @@ async fn connection(stream: TcpStream, pages: Pages) {
         let response = respond(&request, &pages);
         async move { Ok::<_, Infallible>(response) }
     });
-    // A client that goes away is its own business.
+    // An error here means that the client has gone: nothing is to be done.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

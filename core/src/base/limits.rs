@@ -81,7 +81,7 @@ impl Range {
         if self.holds(value) { Ok(()) } else { Err(Error::Invalid(format!("{what} must be {self}, not {value}"))) }
     }
 
-    /// False for NaN, too.
+    /// Whether the number is in the range; false for NaN, too.
     pub fn holds(&self, value: f64) -> bool {
         (self.least..=self.most).contains(&value)
     }
@@ -106,7 +106,7 @@ impl Length {
         if value.contains('\0') {
             return Err(Error::Invalid(format!("{what} must not hold a NUL: {value:?}")));
         }
-        // Most names are short: the number of bytes is then enough to know.
+        // Most names are short: the number of bytes then suffices.
         if value.is_empty() || (value.len() > self.most && value.chars().count() > self.most) {
             let length = value.chars().count();
             return Err(Error::Invalid(format!("{what} must have 1 to {} characters, not {length}", self.most)));

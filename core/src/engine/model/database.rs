@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
 use crate::base::types::*;
 
-/// A rule taken out on purpose, to see that the model needs it.
+/// A rule that is taken out on purpose, to see that the model needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Without {
     Nothing,
@@ -17,7 +17,7 @@ pub enum Without {
     Wakes,
     /// The parent of what ended is not woken.
     WakeParents,
-    /// Rule f: what is done already is written once more.
+    /// Rule f: what is recorded already is written once more.
     Done,
     /// A worker is declared dead although its heartbeat is not overdue.
     Expiry,
@@ -49,7 +49,7 @@ pub struct Row {
     signal_seq: i64,
     /// Not a column: how often an outcome was recorded.
     pub endings: u8,
-    /// Not a column: how often it was started.
+    /// Not a column: how often the execution was started.
     pub starts: u8,
 }
 
@@ -69,7 +69,7 @@ pub struct StepRow {
 pub struct SignalRow {
     pub name: String,
     pub consumed_by: Option<String>,
-    /// Not a column: a second step took it.
+    /// Not a column: whether a second step took the signal.
     pub taken_again: bool,
 }
 
@@ -358,7 +358,7 @@ impl Database {
         rows
     }
 
-    /// Under which number a history has the outcome of a child.
+    /// The number under which a history has the outcome of a child.
     fn number(&self, row: &Row) -> Option<i64> {
         let before = |other: &&Row| other.parent == row.parent && other.seq.is_some() && other.step_key <= row.step_key;
         let in_order_of_calls = || self.executions.values().filter(before).count() as i64;

@@ -44,7 +44,7 @@ impl Small {
                 break;
             };
             if !path.insert(here.fingerprint) || path.len() > LONGEST {
-                return false; // in a circle, perhaps with leases that grow
+                return false; // the schedule goes in a circle, perhaps with leases that grow
             }
             here = next;
         }
@@ -128,7 +128,7 @@ const DEAD: Setting = (&[Program::One], Budget { mistakes: 1, crashes: 1, ..NONE
 const AT_MOST_ONCE: Setting = (&[Program::Once], Budget { crashes: 1, mistakes: 1, ..NONE });
 const TWO_RUNS: Setting = (&[Program::FanOut, Program::Listens], Budget { crashes: 1, signals: 1, ..NONE });
 
-/// Explores everything there is, and prints how much that is.
+/// Explores all states of a world, and prints their number.
 fn explore(name: &str, (programs, budget): Setting) {
     let began = std::time::Instant::now();
     let checker = Small::new(programs, budget, Without::Nothing).checker().threads(2).spawn_bfs().join();
@@ -189,7 +189,7 @@ fn two_workers_share_two_runs_and_one_of_them_crashes() {
     explore("two runs", TWO_RUNS);
 }
 
-/// The model sees what a rule is for: without it some property breaks.
+/// The model shows why a rule is needed: without it a property breaks.
 fn breaks(without: Without, (programs, budget): Setting) {
     let small = Small::new(programs, budget, without);
     let checker = small.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();

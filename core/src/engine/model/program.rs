@@ -14,10 +14,10 @@ pub const LATER: Micros = START + 2_000_000;
 pub const TASK: &str = "f";
 pub const SIGNAL: &str = "s";
 
-/// The commands of a run: which follow from the outcomes delivered to it so far, (key, status) in their order.
+/// The program of a run: its commands follow from the outcomes delivered to it so far, (key, status) in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// A task and, at the same time, a signal or its time-out. Ends when it has heard of both.
+    /// A task and, at the same time, a signal or its time-out. The run ends when both outcomes were delivered.
     Both,
     /// A signal or its time-out.
     Waits,
@@ -68,7 +68,7 @@ impl Program {
         matches!(self, Program::Both | Program::Waits)
     }
 
-    /// All keys that it has asked for so far.
+    /// All step keys that the program has used so far.
     pub fn asked(self, delivered: &[(String, Status)]) -> BTreeSet<String> {
         let commands = (0..=delivered.len()).flat_map(|length| self.commands(&delivered[..length]));
         commands

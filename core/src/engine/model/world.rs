@@ -1,5 +1,5 @@
-//! A small world: one database, two places for workers, workflows with a fixed program, and faults that are used up. A worker's memory is
-//! the engine's own `State`; `step` is one thing that happens.
+//! A small world: one database, two places for workers, workflows with a fixed program, and a limited number of faults. A worker's memory is
+//! the engine's own `State`; `step` makes one event happen.
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::decide::group::WriteGroup;
 use crate::engine::decide::state::State;
 use crate::engine::items::{Activation, Command, Item, RunItem};
 
-/// How often what may still happen.
+/// How often each fault may still happen.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Budget {
     pub crashes: u8,
@@ -56,16 +56,16 @@ struct Worker {
     engine: State,
     python: Python,
     sent: Option<Sent>,
-    /// Sent, and nobody knows whether it was committed (rule f).
+    /// A request that was sent, and of which the worker does not know whether it was committed (rule f).
     unknown: Vec<WriteGroup>,
     /// A hash of all that decides what it does next, or None if that has changed.
     fingerprint: Option<u64>,
 }
 
-/// One thing that happens; numbers are places of workers.
+/// One event; numbers are places of workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A new process.
+    /// A new worker process starts.
     Start(usize),
     Pull(usize),
     Finish(usize, Uuid, i64),
@@ -83,7 +83,7 @@ pub enum Step {
     Signal(Uuid),
     /// Timers are due from now on.
     TimePasses,
-    /// A request that nobody waits for any more reaches the database after all.
+    /// A request that nobody waits for any more reaches the database nevertheless.
     Stray(usize),
 }
 
@@ -91,7 +91,7 @@ pub enum Step {
 pub struct World {
     pub db: Database,
     programs: BTreeMap<Uuid, Program>,
-    /// Shared with the world before while it is as it was there.
+    /// Shared with the world before this one while it is unchanged.
     workers: [Option<Arc<Worker>>; 2],
     born: u8,
     late: bool,
@@ -151,7 +151,7 @@ impl World {
         }));
     }
 
-    /// Everything that may happen now.
+    /// All events that may happen now.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (place, worker) in self.workers.iter().enumerate() {
@@ -269,7 +269,7 @@ impl World {
         changed(self.workers[place].as_mut().expect("a step of a worker that is there"))
     }
 
-    /// Notifications come at once or, to whom is not there, never.
+    /// Notifications come at once, or never if the worker does not run.
     fn notify(&mut self, wakes: Wakes) {
         for (to, about) in wakes.workers {
             let worker = self.workers.iter_mut().flatten().find(|worker| worker.id == to);
@@ -395,7 +395,7 @@ impl World {
         }
     }
 
-    /// Nothing starts before what it follows from is committed; nothing starts again whose outcome is recorded.
+    /// Nothing starts before its cause is committed, and nothing starts again whose outcome is recorded.
     fn check_start(&mut self, task: &Claimed) {
         let Some(row) = self.db.executions.get_mut(&task.id) else {
             self.violations.insert("a step started that is not committed");
@@ -467,7 +467,7 @@ impl World {
         self
     }
 
-    /// The next step of a fair world, in which everything goes on and nothing fails. None at its end.
+    /// The next event of a fair world, in which everything goes on and nothing fails, or None at its end.
     pub fn fair_step(&self) -> Option<World> {
         if self.ended() {
             return None;
@@ -520,7 +520,7 @@ fn engine(id: Uuid, now: Micros) -> State {
     State::new(config(id, 2), Clock::standing(now))
 }
 
-/// All of a worker that decides what it does; not what it counts and measures.
+/// All of a worker that decides what it does, without what it counts and measures.
 fn print(worker: &Worker) -> String {
     let memory = worker.engine.fingerprint();
     format!("{:?} {memory} {:?} {:?} {:?}", worker.id, worker.sent, worker.unknown, worker.python)
