@@ -96,8 +96,8 @@ bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
 .PHONY: map
-map: ## every source file, with the first line of its own description
-	@python3 scripts/map.py
+map: ## every source file, with the first line of its own description; WORD=claim: those that have the word
+	@python3 scripts/map.py "$(WORD)"
 
 .PHONY: model
 model: ## every order of events in small worlds, with the number of states

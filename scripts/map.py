@@ -1,14 +1,15 @@
-"""`make map`: every source file, with the first line of its own description."""
+"""`make map [WORD=...]`: every source file, or those with the word, each with the first line of its description."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCES = (".py", ".pyi", ".rs", ".sh", ".sql")
-BEGIN = re.compile(r'(?:#!.*\n)?(?:#(?!!)|"""|//!|--)\s*(\S.*)')
+BEGIN = re.compile(r'(?:#!.*\n)?(?:# (?:mypy|shellcheck)\b.*\n)*(?:#(?!!)|"""|//!|--)\s*(\S.*)')
 
 
 def first_line(text: str) -> str:
@@ -24,17 +25,20 @@ def source_files() -> list[Path]:
     return [path for path in paths if path.suffix in SOURCES and "tests" not in path.parts]
 
 
-def main() -> None:
-    """Print a directory, then its files."""
+def main(word: str = "") -> None:
+    """Print a directory, then its files: those that have the word in their path or first line, in any case."""
     room = None
     for path in sorted(source_files(), key=lambda path: (path.parent, path.name)):
         if not (CHECKOUT / path).is_file():
             continue
+        line = first_line((CHECKOUT / path).read_text(encoding="utf-8"))
+        if word.lower() not in f"{path} {line}".lower():
+            continue
         if path.parent != room:
             room = path.parent
             print(f"\n{room}/")
-        print(f"  {path.name:24} {first_line((CHECKOUT / path).read_text(encoding='utf-8'))}")
+        print(f"  {path.name:24} {line}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -1,4 +1,4 @@
-"""Builds the dashboard; `make generate` writes it to charts/currant/files/dashboards/currant.json.
+"""Builds the dashboard from `panels`; `make generate` writes it to charts/currant/files/dashboards/currant.json.
 
 The result is committed, since Helm cannot run Python. A test of the operator runs every query.
 """

@@ -1,4 +1,4 @@
-"""Conditions, events and the other parts of a status that must not change when nothing has happened."""
+"""The form of conditions and events in a status, steady while nothing happens. `pool_status` has those of a pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status of a pool: its conditions, and the counts and numbers beside them."""
+"""The status of a pool: which conditions it has and when each is true, and the counts and numbers beside them."""
 
 from __future__ import annotations
 

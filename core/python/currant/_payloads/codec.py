@@ -1,4 +1,4 @@
-"""Payloads are JSON: plain values as they are, richer types by the annotations of the function they belong to."""
+"""Payloads are JSON of limited size: plain values as they are, richer types by the annotations of their function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of one run: those that its code makes, and in a replay those that are recorded, to compare with."""
+"""The commands of one run, made by its code or recorded; in a replay also the message about the first that differs."""
 
 from __future__ import annotations
 

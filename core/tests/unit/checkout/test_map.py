@@ -6,8 +6,10 @@ import configparser
 import re
 from pathlib import Path
 
+import pytest
+
 from pages import CHECKOUT, files, text
-from scripts.map import first_line, source_files
+from scripts.map import first_line, main, source_files
 
 ROW = re.compile(r"^\| `([\w./-]+/)(\*\*)?` \| (.+) \|$", re.MULTILINE)
 SECTION = text(Path("CONTRIBUTING.md")).partition("\n## The map\n")[2].partition("\n## ")[0]
@@ -84,3 +86,15 @@ def test_every_source_file_begins_with_what_it_is() -> None:
     sources = {path: text(path) for path in source_files()}
     assert len(sources) > 200
     assert [str(path) for path, found in sources.items() if found and not first_line(found)] == []
+
+
+def test_a_line_for_a_tool_is_not_what_a_file_says_of_itself() -> None:
+    assert first_line('# mypy: disable-error-code="x"\n"""A peer."""\n') == "A peer."
+    assert first_line("# shellcheck shell=bash\n# Images.\n") == "Images."
+
+
+def test_a_word_chooses_the_files_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    main("Select_Claimable")
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert any(row.split()[0] == "select_claimable.sql" for row in rows)
+    assert [row for row in rows if "select_claimable" not in row.lower()] == []
