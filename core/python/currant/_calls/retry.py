@@ -14,7 +14,8 @@ class Policy(NamedTuple):
     """When a failed attempt is tried again. Durations in seconds; `non_retryable` has names of exception classes.
 
     An attempt that is lost with its worker is no failed one. `max_worker_losses` workers that only this execution can
-    have killed may be lost; with the next one it fails as `WorkerLost`. With 0 any lost worker ends the execution.
+    have killed may be lost; with the next one it fails as `WorkerLost`. With 0 it fails so when any worker is lost that
+    has claimed it, and a task also when its worker stops before the task has ended.
     """
 
     max_attempts: int

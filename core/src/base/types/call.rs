@@ -7,8 +7,9 @@ use crate::base::types::names::Kind;
 
 /// When a failed attempt is tried again. Durations in seconds; `non_retryable` has names of exception classes.
 ///
-/// An attempt that ends with its worker is no failed attempt: `max_attempts` does not count it. `max_worker_losses` is the number of
-/// lost workers, of which only this execution can be the cause, that are allowed. With 0 it is not started again after any worker is lost.
+/// An attempt that is lost with its worker is no failed attempt: `max_attempts` does not count it. `max_worker_losses` is the allowed number
+/// of lost workers of which only this execution can be the cause; the next such loss fails it as `WorkerLost`. With 0 the execution fails when
+/// any worker is lost that has claimed it, and a task also when a worker that stops would hand it back after it has begun.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub max_attempts: i32,
