@@ -1,9 +1,9 @@
-"""Measure how long a worker's pod takes from its creation to Ready, and each step of it.
+"""Measure the seconds from the creation of a worker's pod until it is Ready, in total and for each step.
 
     start_time.py --namespace N --secret S [--image I] [--pods 10] [--arguments "worker -q q -m module"]
 
-Makes pods, one after another, on the cluster of KUBECONFIG, in a namespace that has a secret with the URL of a migrated
-database under `url`. The clocks of this machine and of the node are taken to agree: run it on the node.
+It creates pods, one after another, on the cluster of KUBECONFIG. The namespace has a Secret with the key `url`: the URL
+of a migrated database. Times of this machine and of the node are subtracted from each other, so run it on the node.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ begin
     insert into currant.functions as f
     select n.* from jsonb_array_elements(p_functions) item(value) cross join lateral jsonb_populate_record(null::currant.functions,
         item.value || jsonb_build_object('code', p_code, 'build', p_build, 'registered_at', clock_timestamp())) n
-    -- An equal hash means that the rest is equal. After a roll-back the row exists, but is no longer the last that was registered.
+    -- A row with the hash of this code has the same values, so it is not written again, with one exception: the newest row of a function counts, and
+    -- after a roll-back another version's row is newer. The first worker of the returning version (v_returns) therefore makes its row the newest.
     where not exists (select 1 from currant.functions o where o.function = n.function and o.code = p_code
         and not (v_returns and exists (
             select 1 from currant.functions x where x.function = n.function and x.registered_at > o.registered_at)))

@@ -1,4 +1,5 @@
--- Makes a worker known. Returns whom to wake when that ended an earlier worker of the same pod (see take_over).
+-- Registers a worker. If it is new and its pod had another worker before, that one is ended, and its executions are taken over. Then the rows say, as
+-- those of take_over do, which queues have ready executions and which workers have runs to look at, so that the caller notifies them.
 create or replace function currant.register_worker(
     p_id uuid, p_name text, p_host text, p_pid integer, p_build text, p_queues text[], p_tasks text[], p_workflows text[],
     p_concurrency integer, p_timeout double precision, p_pool text default null, p_pod_name text default null,

@@ -79,10 +79,10 @@ async def sleep(seconds: float | timedelta) -> None:
 def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
     """Wait for the next signal of that name, and return its payload as `type` (default: plain JSON).
 
-    A signal that came before the wait counts; each is given once, in the order they were sent. Raises `SignalTimeout`
-    after `timeout`, seconds or a timedelta (default: never), and `SerializationError` when the payload does not fit
-    `type`. At the call: `TypeError` or `ValueError` for a name or a time-out that cannot be, `SerializationError` for a
-    `type` that JSON cannot carry.
+    A signal that was sent before the wait is not lost. Signals are returned in the order in which they were sent, each
+    to one wait. Raises `SignalTimeout` when `timeout` (seconds or a timedelta; default: none) is over, and
+    `SerializationError` when the payload does not fit `type`. Raises at the call, before anything is awaited:
+    `TypeError` or `ValueError` for a wrong name or time-out, `SerializationError` for a `type` that JSON cannot carry.
     """
     run = _run("wait_for_signal")
     return run.wait_for_signal(signal_name(name), waiting_time(timeout, "timeout"), type)

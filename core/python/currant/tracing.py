@@ -150,7 +150,7 @@ class Tracing:
         return self._propagate.extract(_carrier(headers), Context())
 
     def context_of(self, span: Span) -> Context:
-        """A context that has nothing but the span, as the current one."""
+        """Return a new context in which the span is the current one; nothing of the caller's context is in it."""
         from opentelemetry.context import Context
 
         return self._trace.set_span_in_context(span, Context())

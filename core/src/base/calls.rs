@@ -52,7 +52,8 @@ fn alike(a: &Call, b: &Call) -> bool {
         && *given == b.given
 }
 
-/// Refuses what no execution may be (core/tests/invariants.sql): the tables do not check it again. Calls with the same options are checked once.
+/// Refuses executions with values outside their ranges: an error says which. The tables have no such constraints (tests check the rows with
+/// core/tests/invariants.sql). Of several calls one after another with the same options only the first is checked.
 pub fn check(items: &[NewExecution]) -> Result<()> {
     let mut before: Option<&Call> = None;
     for item in items {

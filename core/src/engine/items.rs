@@ -37,7 +37,8 @@ pub struct RunItem {
     pub outcomes: Vec<Activation>,
 }
 
-/// A command of this epoch that is in the database; `value` for versions and side effects, `asked` what a replay compares.
+/// A command of this epoch that is in the database. `value`: for versions and side effects. `asked`: what Python compares in a replay
+/// (`_workflow/replay_check.py`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub key: String,
@@ -46,7 +47,8 @@ pub struct Record {
     pub name: String,
     pub value: Option<Vec<u8>>,
     pub asked: Option<Asked>,
-    /// The step failed, or was cancelled, in an earlier epoch: it is to be done again, and the code may ask for something else.
+    /// Whether the step failed or was cancelled before `currant retry` opened this epoch. It runs again, and the code may have been fixed since, so
+    /// it may ask for something else at this step.
     pub retried: bool,
 }
 

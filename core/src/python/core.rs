@@ -1,4 +1,5 @@
-//! `currant._core.Core`: translation of `client::Client`, see `docs/internals/engine.md`.
+//! The Python class `currant._core.Core`: a method converts its arguments, calls `client::Client`, and converts the answer. See
+//! `docs/internals/engine.md`.
 use std::time::Duration;
 
 use pyo3::prelude::*;

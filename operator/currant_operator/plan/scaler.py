@@ -28,7 +28,7 @@ class Scaler:
         self._known: frozenset[str] = frozenset()
 
     def horizon(self, spec: WorkerPoolSpec) -> float:
-        """Seconds ahead in which work that comes due is to be counted."""
+        """Seconds from now within which work that becomes due counts: a pod requested now has started by then."""
         return scaling.horizon(settings(spec), self._memory)
 
     def decide(

@@ -68,7 +68,7 @@ def one_leads():
 
 
 def database_answers():
-    """The database of the release's Secret can be reached, and has the schema that some pool asked for, if any."""
+    """The database of the release's Secret answers. It has no schema before the first WorkerPool: no failure."""
     from currant.rust_bridge import RustBridge
 
     version = RustBridge(os.environ["DATABASE_URL"]).schema_version()

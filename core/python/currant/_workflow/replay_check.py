@@ -63,9 +63,10 @@ def asked_by(command: tuple[Any, ...]) -> Asked:
 
 
 def find_difference(name: str, recorded: Asked, asked: Asked, arguments: Arguments | None) -> Difference | None:
-    """How what a step asks for differs from what is recorded of it, or None if it does not differ.
+    """Compare what the code asks for at a step with what the history has: the first difference, or None if they agree.
 
-    `name` is that of the verb, for a verb. `arguments` knows the function's parameters; without it JSON is compared.
+    `name`: for a step that is a verb, the verb's name; otherwise not used. `arguments` reads stored arguments by the
+    function's parameters; if it is None, the stored JSON is compared as it is.
     """
     if recorded == asked:
         return None

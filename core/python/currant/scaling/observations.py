@@ -12,7 +12,7 @@ WORKFLOW_SERVICE = 0.05
 """Seconds of a slot that a ready workflow needs: it runs until it waits for something."""
 
 COUNTED = 2000
-"""How many executions of a queue `FunctionLoad.ready` counts at most; in a longer queue they are a sample."""
+"""How many ready executions of a queue are counted by function. Of a longer queue, they are a sample."""
 
 CONNECTIONS_PER_POD = 6
 """Connections that a worker may have open: its writer, its listener, its clients."""
@@ -25,8 +25,10 @@ Service = Mapping[str, tuple[int, float]]
 class FunctionLoad:
     """The executions of one function in a pool's queues; `kind` is `task` or `workflow`.
 
-    `ready`: those among the first `COUNTED` of each queue. `spare`: others that are ready and were not counted there.
-    `due`: those that become ready within the horizon. `seconds`: for how long the running attempts have run, in total.
+    `ready`: those among the first `COUNTED` ready executions of each queue. `spare`: more work that could start now,
+    though no row of it is ready yet: overdue (no worker was there to make it ready), or run by a dead worker.
+    `due`: those that become ready within the next seconds, up to `scaling.horizon()`.
+    `seconds`: for how long the running attempts have run, in total.
     """
 
     function: str

@@ -51,7 +51,7 @@ impl Rights {
     }
 }
 
-/// The objects that a migration changes belong to the role that migrated before: only that role, or a member of it, may change it.
+/// Refuses a role that may not change the tables: only the role that made them (by an earlier migration), or a member of it, may do that.
 pub(super) async fn check_owner(scope: &mut Scope<'_>, role: &str) -> Result<()> {
     let query = sqlx::query_scalar(
         "select pg_get_userbyid(c.relowner)::text from pg_class c
@@ -69,7 +69,7 @@ pub(super) async fn check_owner(scope: &mut Scope<'_>, role: &str) -> Result<()>
 /// The roles of least privilege; `currant roles` prints it.
 const ROLES: &str = include_str!("../../../python/currant/roles.sql");
 
-/// Where the roles are in use in this database, what a migration made or made anew belongs to them as it should when it is committed.
+/// If this database uses the roles of `currant roles`, gives them their rights on everything that the migration has made, in its transaction.
 pub(super) async fn keep_rights(scope: &mut Scope<'_>) -> Result<()> {
     let query = sqlx::query_scalar(
         "select exists (select 1 from pg_catalog.pg_roles r

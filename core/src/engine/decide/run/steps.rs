@@ -1,5 +1,5 @@
-//! The kinds of steps that are no executions. For each kind: how it is recorded when the workflow asks for it, what a replay compares of it,
-//! and how a run that is rebuilt from its history waits for it again.
+//! The kinds of steps that are no executions. For each kind: how it is recorded when the workflow asks for it, what of the record Python gets
+//! to compare in a replay, and how a run that is rebuilt from its history waits for it again.
 use super::stored_verb::{read_verb, write_verb};
 use super::{Answer, Open, Run};
 use crate::base::types::*;
@@ -25,7 +25,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// The request of the step besides its name, for a replay to compare. An error if that cannot be read.
+    /// The request of the step besides its name; Python compares it in a replay. An error if the stored request cannot be read.
     pub fn asked(&self) -> Result<Option<Asked>, String> {
         Ok(match self.kind {
             StepKind::Timer | StepKind::Signal => Some(Asked::Due(self.due)),
