@@ -3,7 +3,7 @@
 --   first 2,000 of a queue: the shares of `fleet`'s `ready`. What is overdue and was not made ready, because no worker is there to do it,
 --   and what a dead worker ran, is ready. `due` comes due within the pool's `horizon` seconds, schedules too. Of what runs only tasks
 --   count: a workflow that waits takes no slot of a worker.
---   `spare` are those that are ready and fleet does not count so: overdue, or run by a dead worker.
+--   `spare` is work that could start now, though fleet's `ready` does not count it: it is overdue and was not made ready, or a dead worker ran it.
 -- A pool's `running` is that of tasks, too, and `hot` are the workflows in its workers' memory; a worker's `running` is all that it has.
 -- and by function `service`: how many attempts of tasks ended lately and the seconds that they took, among the newest thousand
 -- executions and the three hundred before the first that waits in a pool; and `connections`: how many the server has left.
