@@ -95,6 +95,14 @@ bench: ## the benchmark suite, beside bare SQL
 bench-steps: .venv/.built
 	@.venv/bin/python -m bench
 
+.PHONY: docs
+docs: ## the pages as a site in .site; fails at a dead link, an unknown anchor, or a page outside the order
+	@$(TIMED) docs $(MAKE) docs-steps
+# Everything is read again (-E -a): a page that is not read gives no warning.
+docs-steps: .venv/.docs
+	@.venv/bin/python -m sphinx -c docs/site -b html -E -a -W --keep-going -q . .site
+	@echo "docs: the site is file://$(CURDIR)/.site/index.html"
+
 .PHONY: map
 map: ## every source file, with the first line of its own description; WORD=claim: those that have the word
 	@python3 scripts/map.py "$(WORD)"
@@ -125,7 +133,7 @@ clean: ## remove what was built, installed, and run here
 	@for server in .currant .currant/demo .currant/sqlx; do \
 		if [ -d $$server/data ]; then .venv/bin/python -m currant.embedded stop $$server; fi; \
 	done
-	@rm -rf .venv core/target .currant .cluster worker-image/.cache core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf .venv .site core/target .currant .cluster worker-image/.cache core/python/currant/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/.created:
 	@$(NEED) python compiler cargo
@@ -141,6 +149,11 @@ clean: ## remove what was built, installed, and run here
 	@$(NEED) compiler cargo
 	@echo "building the extension (about two minutes the first time) ..."
 	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --quiet --extras embedded 2>&1) || { echo "$$log"; exit 1; }
+	@touch $@
+
+.venv/.docs: .venv/.created core/pyproject.toml
+	@echo "installing what the site needs ..."
+	@.venv/bin/pip install --quiet --disable-pip-version-check --group core/pyproject.toml:docs
 	@touch $@
 
 .venv/.operator: .venv/.built operator/pyproject.toml

@@ -127,7 +127,7 @@ def test_every_alert_has_a_page_that_says_what_to_do() -> None:
         assert url.startswith(f"{DOCS}/operate/alerts.md#"), alert["alert"]
         assert exists(url), url
     assert not exists(f"{DOCS}/operate/alerts.md#nothing-of-the-kind")
-    described = re.findall(r"(?m)^### (\w+)$", (CHECKOUT / "docs" / "operate" / "alerts.md").read_text())
+    described = re.findall(r"(?m)^## (\w+)$", (CHECKOUT / "docs" / "operate" / "alerts.md").read_text())
     assert sorted(described) == sorted(alert["alert"] for alert in alerts())
 
 

@@ -11,6 +11,7 @@ import pytest
 from pages import CHECKOUT, anchors, files, links, pages, text
 
 ORDER = Path("docs/README.md")
+PARTS_IN_DOCS = ("learn", "use", "operate", "reference", "internals")
 WRITTEN = {"LONG.md": "`make bench-soak` writes it"}
 INVENTING = {Path("scripts/generate/tests/test_outputs.py"): "its pages are those of a directory that it makes"}
 
@@ -22,12 +23,17 @@ def target_of(page: Path, link: str) -> tuple[Path, str]:
 
 
 def test_every_page_is_in_the_order_to_read_them_in_once() -> None:
-    numbered = re.findall(r"^\d+\. \[([^]]+)\]\(([^)]+)\)", text(ORDER), re.MULTILINE)
-    assert [name for name, link in numbered if name != link] == []
-    listed = [Path("docs") / link for _, link in numbered]
-    assert sorted(listed) == [page for page in pages() if page.parts[0] == "docs" and page != ORDER]
-    rooms = [page.parts[1] for page in listed]
-    assert list(dict.fromkeys(rooms)) == ["learn", "use", "operate", "reference", "internals"]
+    parts = text(ORDER).split("\n## ")[1:]
+    numbered = {
+        part.partition(":")[0]: re.findall(r"^\d+\. \[([^]]+)\]\(([^)]+)\)", part, re.MULTILINE) for part in parts
+    }
+    assert list(numbered) == ["Learn", "Use", "Operate", "Reference", "Internals", "The repository"]
+    assert [name for entries in numbered.values() for name, link in entries if name != link] == []
+    listed = [target_of(ORDER, link)[0] for entries in numbered.values() for _, link in entries]
+    on_the_site = {page for page in pages() if "tests" not in page.parts and page.parts[0] != ".github"}
+    assert sorted(listed) == sorted(on_the_site - {ORDER, Path("README.md")})
+    for part in PARTS_IN_DOCS:
+        assert {link.split("/")[0] for _, link in numbered[part.capitalize()]} == {part}
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
