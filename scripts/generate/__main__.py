@@ -20,6 +20,7 @@ from scripts.generate import (
     options_page,
     pod_template,
     scaling_charts,
+    settings_page,
     sqlx_answers,
 )
 from scripts.generate.outputs import CHECKOUT, HOW, Generator, Missing, Texts
@@ -30,6 +31,7 @@ GENERATORS: tuple[Generator, ...] = (
     Texts("core-stub", core_stub.outputs),
     Texts("limits", limits.outputs),
     Texts("options", options_page.outputs),
+    Texts("settings", settings_page.outputs),
     Texts("commands", commands.outputs),
     Texts("crds", crds.outputs, owned=("charts/currant/files/crds/*.yaml",)),
     Texts("dashboards", dashboards.outputs, owned=("charts/currant/files/dashboards/*.json",)),

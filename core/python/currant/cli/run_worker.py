@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 from currant import tracing
 from currant._base.user_errors import SafeLogger, interrupted
@@ -56,17 +57,36 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+class LogSetting(NamedTuple):
+    """A setting of the command line's logs: its variable, its values, its default, and what it is (Markdown)."""
+
+    variable: str
+    known: tuple[str, ...]
+    default: str
+    about: str
+
+
+LOG_LEVEL = LogSetting(
+    "WORKFLOWS_LOG_LEVEL", logs.LEVELS, "INFO", "The least level of what `currant worker` and `currant dev` log."
+)
+LOG_FORMAT = LogSetting(
+    "WORKFLOWS_LOG_FORMAT",
+    logs.FORMATS,
+    "text",
+    "The form of logs; `json`: one JSON object in each line, with execution, attempt and queue.",
+)
+
+
 def _configure_logging() -> None:
-    level = _choice("WORKFLOWS_LOG_LEVEL", logs.LEVELS, "INFO")
-    logs.set_up(level, _choice("WORKFLOWS_LOG_FORMAT", logs.FORMATS, "text"))
+    logs.set_up(_choice(LOG_LEVEL), _choice(LOG_FORMAT))
 
 
-def _choice(variable: str, known: tuple[str, ...], default: str) -> str:
-    given = os.environ.get(variable, "").strip() or default
-    for each in known:
+def _choice(setting: LogSetting) -> str:
+    given = os.environ.get(setting.variable, "").strip() or setting.default
+    for each in setting.known:
         if given.lower() == each.lower():
             return each
-    raise Mistake(f"{variable} cannot be {given!r}: write one of {', '.join(known)}")
+    raise Mistake(f"{setting.variable} cannot be {given!r}: write one of {', '.join(setting.known)}")
 
 
 def run_alone(worker: Worker, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
