@@ -12,7 +12,6 @@ from currant.rust_bridge import RustBridge
 from support import CHECKOUT, WorkerProcess, eventually
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-SETTINGS = (CHECKOUT / "docs/reference/settings.md").read_text(encoding="utf-8")
 FIRST_PROGRAM = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,19 +41,3 @@ def test_a_large_order_of_it_waits_for_its_signal(
     assert bridge.get_execution(id)["state"] in ("running", "suspended")
     assert run_currant("signal", id, "approved").returncode == 0
     eventually(lambda: bridge.get_execution(id)["state"] == "completed")
-
-
-def test_every_setting_of_the_reference_exists_and_has_that_default() -> None:
-    from currant.settings import Settings, load
-
-    documented = dict(re.findall(r"^\| `(WORKFLOWS_\w+)` \| (\S*)", SETTINGS, re.MULTILINE))
-    for variable in ("WORKFLOWS_LOG_LEVEL", "WORKFLOWS_LOG_FORMAT"):
-        del documented[variable]  # of the command line, not of the library
-    defaults = load({})
-    known = {
-        field.metadata["variable"]: getattr(defaults, name) for name, field in Settings.__dataclass_fields__.items()
-    }
-    assert documented.keys() == known.keys()
-    for variable, default in known.items():
-        shown = documented[variable]
-        assert (None if shown in ("", "|", "off", "none") else float(shown)) == (default or None), variable
