@@ -39,7 +39,11 @@ class InvalidId(NotFound, ValueError):
 
 
 class Client:
-    """The connections of one process to one database, made at the first use, and made anew in a forked process."""
+    """The connections of one process to one database, made at the first use, and made anew in a forked process.
+
+    `database_url`: default that of `configure`, else `WORKFLOWS_DATABASE_URL`. Give it to a `Worker` or a `Handle` that
+    is to use another database than the rest of the process.
+    """
 
     def __init__(self, database_url: str | None = None) -> None:
         self._url = database_url
@@ -130,14 +134,15 @@ _default = Client()
 
 
 def default_client() -> Client:
-    """This process's client: the database of `configure`, else `WORKFLOWS_DATABASE_URL`."""
+    """Return this process's client: the database of `configure`, else `WORKFLOWS_DATABASE_URL`."""
     return _default
 
 
 def configure(database_url: str | None = None, max_payload_bytes: int | None = None) -> Client:
-    """Replace this process's client; handles made before keep the one they have.
+    """Set this process's database, and the largest payload in bytes; return its new client.
 
-    Values that are not given come from the settings. Raises `SettingsError` for a value that cannot be used.
+    Values that are not given come from the settings. Handles made before keep the client they have. Raises
+    `SettingsError` for a value that cannot be used.
     """
     global _default
     if max_payload_bytes is not None:
@@ -149,7 +154,10 @@ def configure(database_url: str | None = None, max_payload_bytes: int | None = N
 
 
 class Handle(Generic[R]):
-    """One execution. `str(handle)` is its id, a UUID as text. Raises `ValueError` (a `NotFound` too) for another."""
+    """One execution. `id` and `str(handle)` are its id, a UUID as text; two handles on one execution are equal.
+
+    `.queue()` and `get_handle` make it. Raises `ValueError` (also a `NotFound`) for a text that is no id.
+    """
 
     __slots__ = ("_client", "_decode", "id")
 
@@ -171,10 +179,10 @@ class Handle(Generic[R]):
         return hash(self.id)
 
     def result(self, timeout: float | timedelta | None = None) -> Coroutine[object, None, R]:
-        """Wait for the end, up to `timeout` (seconds or a timedelta); returns what the function returned.
+        """Wait for the end; awaiting returns what the function returned.
 
-        Raises `TimeoutError`, `ExecutionFailed`, `ExecutionCancelled`, `NotFound`. In a workflow it is a durable step
-        and takes no time-out: use `asyncio.timeout`.
+        `timeout`: seconds or a timedelta; default: none. In a workflow this is a durable step and takes no time-out:
+        use `asyncio.timeout`. Raises `TimeoutError`, `ExecutionFailed`, `ExecutionCancelled`, `NotFound`.
         """
         active = context.active_run()
         if active is not None:
@@ -196,7 +204,10 @@ class Handle(Generic[R]):
             self._check(limit, seconds, state)
 
     def status(self) -> Coroutine[object, None, str]:
-        """The state: `pending running suspended completed failed cancelled`. Raises `NotFound`."""
+        """Return, when awaited, its state. Raises `NotFound`.
+
+        It is one of `pending`, `running`, `suspended`, `completed`, `failed`, `cancelled`.
+        """
         active = context.active_run()
         if active is not None:
             return active.verb("status", self.id, "", b"null", codec.decode)
@@ -208,9 +219,10 @@ class Handle(Generic[R]):
         return _state(self._core.get_execution(self.id))
 
     def cancel(self, force: bool = False) -> Coroutine[object, None, None]:
-        """Cancel the execution and everything below it; `force`: without the chance to clean up.
+        """Cancel the execution and everything below it.
 
-        Raises `NotFound`, `NotRunning` when it has ended.
+        A workflow gets an `asyncio.CancelledError` and may clean up; with `force` it does not. Raises, when awaited,
+        `NotFound`, and `NotRunning` when it has ended.
         """
         active = context.active_run()
         if active is not None:
@@ -261,7 +273,7 @@ class Handle(Generic[R]):
 
 
 def get_handle(execution_id: str | UUID, function: Any = None) -> Handle[Any]:
-    """A handle on an execution by its id; with its `function` the result comes as its annotated type.
+    """Return a handle on an execution by its id; with its `function` the result comes as its annotated type.
 
     Raises `ValueError` (also a `NotFound`) when the id is not one; whether it exists shows at the first verb.
     """
@@ -270,7 +282,9 @@ def get_handle(execution_id: str | UUID, function: Any = None) -> Handle[Any]:
 
 
 def send_signal(target: Handle[Any] | str | UUID, name: str, payload: Any = None) -> Coroutine[object, None, None]:
-    """Send a workflow a signal; it is kept until a wait for `name` consumes it. Exactly once inside a workflow.
+    """Send a workflow a signal: a name and a payload, JSON. It is kept until a wait for `name` consumes it.
+
+    `target` is a handle or an id. Inside a workflow it is sent exactly once.
 
     Raises `SerializationError` for the payload; when awaited `NotFound`, `NotRunning` when the workflow has ended.
     """

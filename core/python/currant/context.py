@@ -36,7 +36,15 @@ __all__ = [
 
 @dataclass(slots=True)
 class Attempt:
-    """The attempt of a task that is running. `cancelled` turns True when it is no longer wanted."""
+    """The attempt of a task that is running.
+
+    - `id`: the id of the execution: the idempotency key for what the task does in other systems.
+    - `attempt`: the number of the attempt, from 1.
+    - `workflow_id`: the id of the workflow whose step it is, or None.
+    - `queue`: the queue from which it was claimed.
+    - `cancelled`: turns True when the attempt is no longer wanted (cancelled, timed out, its lease lost): a `def` task,
+      which cannot be interrupted, may look at it and return.
+    """
 
     id: str
     attempt: int
@@ -62,7 +70,7 @@ def _run(what: str) -> WorkflowRun:
 
 
 def current() -> Attempt:
-    """The attempt of the task that calls. Raises `NotRunning` outside a task."""
+    """Return the attempt of the task that calls this. Raises `NotRunning` outside a task."""
     try:
         return attempt.get()
     except LookupError:
@@ -70,59 +78,72 @@ def current() -> Attempt:
 
 
 async def sleep(seconds: float | timedelta) -> None:
-    """Wait. In a workflow the wait is durable (`asyncio.sleep` is the same there), elsewhere it is asyncio's."""
+    """Wait for seconds or a timedelta. In a workflow the wait is durable, elsewhere it is `asyncio.sleep`.
+
+    In a workflow `asyncio.sleep` is durable, too. Raises `TypeError` or `ValueError` for a wrong time.
+    """
     if seconds is None:
         raise TypeError("sleep takes seconds or a timedelta, not None")
     await asyncio.sleep(waiting_time(seconds, "the time to sleep"))
 
 
 def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: Any = Any) -> Coroutine[Any, Any, Any]:
-    """Wait for the next signal of that name, and return its payload as `type` (default: plain JSON).
+    """Wait in a workflow for the next signal of that name; awaiting returns its payload.
+
+    - `timeout`: seconds or a timedelta. Default: no time-out.
+    - `type`: the type as which the payload is returned. Default: plain JSON.
 
     A signal that was sent before the wait is not lost. Signals are returned in the order in which they were sent, each
-    to one wait. Raises `SignalTimeout` when `timeout` (seconds or a timedelta; default: none) is over, and
-    `SerializationError` when the payload does not fit `type`. Raises at the call, before anything is awaited:
-    `TypeError` or `ValueError` for a wrong name or time-out, `SerializationError` for a `type` that JSON cannot carry.
+    to one wait.
+
+    Raises at the call `NotRunning` outside a workflow, `TypeError` or `ValueError` for a wrong name or time-out,
+    `SerializationError` for a `type` that JSON cannot carry. When awaited it raises `SignalTimeout` when the time is
+    over, and `SerializationError` when the payload does not fit `type`.
     """
     run = _run("wait_for_signal")
     return run.wait_for_signal(signal_name(name), waiting_time(timeout, "timeout"), type)
 
 
 def get_version(change_id: str, minimum: int, maximum: int) -> int:
-    """The version of a changed piece of code that this run uses: chosen once, then recorded for all replays.
+    """Return the version of a piece of a workflow's code that this run uses: chosen once, and recorded.
 
-    A run that comes here for the first time records `maximum`; a run that passed here before the change gets `minimum`.
-    A run whose version is not between the two becomes incompatible (`NonDeterminismError`). Raises `ValueError` for a
-    bad range.
+    `change_id` names the change. A run that comes here for the first time records `maximum`; a run that passed here
+    before the change gets `minimum`. A run whose version is not between the two becomes incompatible
+    (`NonDeterminismError`). Raises `ValueError` for a bad range, `NotRunning` outside a workflow.
     """
     return _run("get_version").get_version(change_id, minimum, maximum)
 
 
 def side_effect(function: Callable[[], T], type: Any = Any) -> T:
-    """Call a plain `function` once in the run's life; return its value as `type` (default: plain JSON). Not awaited.
+    """Call a plain `function` once in the life of a workflow's run, and return its value. It is not awaited.
 
-    Later (after a crash, an eviction) the recorded value is returned. Use it for quick work that is not repeatable:
-    reading a setting, a real clock. `function` cannot call steps. If it raises, `ExecutionFailed` is raised, then and
-    later. Raises `SerializationError` when JSON cannot carry the value as `type`.
+    In a replay (after a crash, an eviction) the recorded value is returned, as `type` (default: plain JSON). Use it for
+    quick work whose value may differ at the next call: reading a setting, the real clock. `function` cannot call steps.
+
+    Raises `ExecutionFailed` if `function` raises, then and in each replay; `SerializationError` when JSON cannot carry
+    the value as `type`; `NotRunning` outside a workflow.
     """
     return _run("side_effect").side_effect(function, type)  # type: ignore[no-any-return]
 
 
 def is_replaying() -> bool:
-    """True while the workflow does again what was recorded: use it to log things once, never to decide anything."""
+    """Return whether the workflow is doing again what was recorded.
+
+    Use it to log things once, never to decide anything. Raises `NotRunning` outside a workflow.
+    """
     return _run("is_replaying").is_replaying()
 
 
 def now() -> datetime:
-    """The time of the outcome at hand, UTC; the same in every replay."""
+    """Return the workflow's time, UTC: that of its last outcome, the same in every replay. Raises `NotRunning`."""
     return _run("now").now()
 
 
 def random() -> float:
-    """A random number, 0 <= number < 1, that is the same in every replay."""
+    """Return a random number, 0 <= number < 1, that is the same in every replay. Raises `NotRunning`."""
     return _run("random").random()
 
 
 def uuid4() -> uuids.UUID:
-    """A random UUID that is the same in every replay."""
+    """Return a random UUID that is the same in every replay. Raises `NotRunning` outside a workflow."""
     return _run("uuid4").uuid4()

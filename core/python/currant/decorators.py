@@ -29,10 +29,15 @@ Item = tuple[Any, ...] | Mapping[str, Any]  # one call of `queue_many`: position
 _GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 registry: dict[str, Function[..., Any]] = {}
+"""Every task and workflow of this process by its name, as the decorators put them there."""
 
 
 class Function(Generic[P, R]):
-    """A registered function. Calling it runs the plain function here and now; its verbs make durable executions."""
+    """A registered task or workflow, as `@task` and `@workflow` make it of a plain function.
+
+    Calling it runs the plain function here and now; `run` and `queue` make durable executions. `name` is the name under
+    which it is stored, `kind` is `"task"` or `"workflow"`, `plain` is the function itself.
+    """
 
     # The verbs return Coroutine[object, None, R]: with Any in it, mypy finds asyncio.gather's overloads ambiguous.
 
@@ -243,7 +248,7 @@ def _called(verb: Coroutine[Any, Any, R], name: str) -> Coroutine[object, None, 
 
 
 class Task(Function[P, R]):
-    """A registered `async def` task."""
+    """A registered `async def` task; the worker runs it in its event loop."""
 
     kind = "task"
 
@@ -265,7 +270,7 @@ class SyncTask(Function[P, R]):
 
 
 class Workflow(Function[P, R]):
-    """A registered workflow."""
+    """A registered workflow. `version` and `replay_check` are those of its decorator."""
 
     kind = "workflow"
 
@@ -330,9 +335,11 @@ def task(
 ) -> Any:
     """Register a function, `async def` or `def` (run in a thread), as a task: one unit of work, any I/O allowed.
 
-    `name`: how it is stored, default `module.qualname`. `options`: `DeclaredOptions`, such as `queue`, `timeout` or
-    `retries`; docs/reference/options.md says what each means, and its default.
-    Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
+    - `name`: the name under which it is stored. Default: `module.qualname`.
+    - `options`: such as `queue`, `timeout` or `retries`; docs/reference/options.md has them all, with their defaults.
+
+    Raises `TypeError` or `ValueError` for a bad parameter, for a function that could never run, or for a name that is
+    taken.
     """
     checked = Options.declared(options)
     names = sys._getframe(1).f_locals
@@ -366,11 +373,14 @@ def workflow(
 ) -> Any:
     """Register an `async def` function as a workflow: deterministic code whose `.run` calls are durable steps.
 
-    Parameters as for `task`, except that by default it is not retried (a replay would fail, too) and the time-out
-    is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start. `version` is that of its code, 1 or more.
-    `replay_check`: a run that is rebuilt must ask for the steps that are recorded, with the same `"arguments"` (the
-    default), or only by the same `"names"`; else it becomes incompatible (`NonDeterminismError`).
-    Raises `TypeError` or `ValueError` for a bad parameter or a name that is taken.
+    - `name`: the name under which it is stored. Default: `module.qualname`.
+    - `version`: the version of its code, 1 or more.
+    - `replay_check`: a run that is rebuilt must ask for the steps that are recorded, with the same `"arguments"`, or
+      only by the same `"names"`; else it becomes incompatible (`NonDeterminismError`).
+    - `options`: as for `task`, with other defaults: a workflow is not retried (a replay would fail, too), and its
+      time-out is `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`, counted from its first start.
+
+    Raises `TypeError` or `ValueError` for a bad parameter, or for a name that is taken.
     """
     checked = Options.declared(options)
     whole_number(version, "version", Range(1, 2**31 - 1))

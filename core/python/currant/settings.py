@@ -13,7 +13,10 @@ from currant.errors import CurrantError
 
 
 class SettingsError(CurrantError, ValueError):
-    """A setting has a value that cannot be used; the message names the variable and says what to write."""
+    """A setting has a value that cannot be used, or `WORKFLOWS_DATABASE_URL` is not set.
+
+    To do: write what the message says; it names the variable (docs/reference/settings.md).
+    """
 
 
 def _seconds(text: str) -> float:

@@ -34,17 +34,26 @@ _GOODBYE = 5.0  # seconds for the last writes; within them, what still runs is h
 
 
 class WorkerStopped(CurrantError):
-    """The worker had to stop by itself; the message says why."""
+    """The worker had to stop by itself: it was declared dead, the schema does not fit, or its HTTP port is taken.
+
+    To do: read the message, and start a new worker.
+    """
 
 
 class Worker:
-    """Runs the registered functions for some queues.
+    """Runs the registered functions for some queues, in the event loop of the program.
 
-    `concurrency`: tasks at a time, default `WORKFLOWS_WORKER_MAX_CONCURRENT`; workflows that wait do not count. `name`:
-    how `currant workers` calls it, default host and process id. `functions`: serve only these, default all registered.
-    Use it as `async with Worker(...)`, which drains at the end of the block, or `await worker.run()`.
+    - `queues`: the names of the queues, at least one.
+    - `concurrency`: how many tasks run at a time, 1 to 100,000. Default: `WORKFLOWS_WORKER_MAX_CONCURRENT`. Workflows
+      do not count.
+    - `name`: what `currant workers` calls it. Default: host and process id.
+    - `functions`: serve only these tasks and workflows. Default: all that are registered.
+    - `client`: the database. Default: that of `configure`, else `WORKFLOWS_DATABASE_URL`.
 
-    Tasks and workflows see no context variables (`contextvars`) of the program: each attempt has a fresh context.
+    Use it as `async with Worker(...)`, which drains at the end of the block, or `await worker.run()`. Tasks and
+    workflows see no context variables (`contextvars`) of the program: each attempt has a fresh context.
+
+    Raises `TypeError` or `ValueError` for a wrong argument, or if no function is registered; `SettingsError`.
     """
 
     def __init__(
@@ -83,9 +92,10 @@ class Worker:
     async def run(self, signals: bool = True) -> None:
         """Work until `drain` is called or, with `signals`, SIGTERM, SIGINT or SIGHUP comes; then end within the grace.
 
-        A SIGHUP that is ignored or has a handler of the program's is not the worker's. All workers of an event loop
-        get a signal. The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE`; a second signal ends it at once. Work that is
-        not finished by then is handed back, at no cost. Raises `WorkerStopped` when the engine ended the worker.
+        The grace is `WORKFLOWS_WORKER_SHUTDOWN_GRACE` (30 s by default); a second signal ends it at once. Work that is
+        not finished by then is handed back, and costs no retry. All workers of an event loop get a signal. A SIGHUP is
+        left alone where it is ignored or the program has a handler for it.
+        Raises `WorkerStopped` when the worker had to stop by itself.
         """
         async with self:
             with stop_signals.heard(self._loop, self._on_signal) if signals else contextlib.nullcontext():

@@ -42,9 +42,14 @@ _PLAIN_COLUMNS = ("max_attempts", "non_retryable", "max_worker_losses")
 class Retry:
     """When a failed attempt is tried again.
 
-    The delay before attempt n + 1 is `initial * multiplier ** (n - 1)` seconds, at most `max_delay`, made longer or
-    shorter at random by up to the fraction `jitter`. Exceptions of the classes in `non_retryable` (or their names, such
-    as `"ValueError"` or `"shop.CardDeclined"`) fail the execution at once. Raises `TypeError` or `ValueError`.
+    - `max_attempts`: how many attempts there are, the first one counted.
+    - `initial`, `multiplier`, `max_delay`: the delay before attempt n + 1 is `initial * multiplier ** (n - 1)` seconds,
+      at most `max_delay` seconds.
+    - `jitter`: the fraction, 0 to 1, by which a delay is made longer or shorter at random, at most.
+    - `non_retryable`: exceptions of these classes fail the execution at once. Classes, or their names, such as
+      `"ValueError"` or `"shop.CardDeclined"`.
+
+    Raises `TypeError` or `ValueError` for a value out of range.
     """
 
     max_attempts: int = 4
