@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ORDER = "docs/README"
 PART = re.compile(r"^## ([^:\n]+)")
 PAGE = re.compile(r"^\d+\. \[[^]]+\]\(([^)#]+)\.md\)")
+TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+FILE_NAME = re.compile(r"[\w./-]+\.md")
 
 project = "Currant"
 author = "the authors of Currant"
@@ -50,6 +53,7 @@ html_theme_options: dict[str, Any] = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
+    "navbar_persistent": [],  # the search is in the side bar
 }
 pygments_style = "friendly"
 
@@ -71,31 +75,47 @@ def parts(order: str) -> dict[str, list[str]]:
     return found
 
 
+@cache
+def short_title(page: str) -> str:
+    """The title of a page as far as the first colon, for tables of contents and links."""
+    title = TITLE.search((CHECKOUT / f"{page}.md").read_text(encoding="utf-8"))
+    return title[1].partition(":")[0].replace("`", "") if title else page
+
+
 def add_order(_app: Sphinx, name: str, source: list[str]) -> None:
     """Give the first page the table of contents that the side bar shows. A page outside of it is an error."""
     if name != root_doc:
         return
     order = parts((CHECKOUT / f"{ORDER}.md").read_text(encoding="utf-8"))
-    for part, pages in {"": [ORDER], **order}.items():
-        options = [":hidden:", *([f":caption: {part}"] if part else [])]
-        source[0] += "\n\n```{toctree}\n" + "\n".join([*options, "", *pages]) + "\n```\n"
+    for part, pages in order.items():
+        lines = [":hidden:", f":caption: {part}", "", *(f"{short_title(page)} <{page}>" for page in pages)]
+        source[0] += "\n\n```{toctree}\n" + "\n".join(lines) + "\n```\n"
+    source[0] += f"\n\n```{{toctree}}\n:hidden:\n\nAll pages in their order </{ORDER}>\n```\n"
 
 
-def link_directories(app: Sphinx, document: nodes.document) -> None:
-    """Let a link to a directory lead to its README, or to the map of all directories where it has none."""
+def adapt_links(app: Sphinx, document: nodes.document) -> None:
+    """Let links lead to pages by their titles, and to directories by their READMEs."""
     for link in document.findall(addnodes.pending_xref):
-        if link["reftype"] != "myst" or link["refdomain"] is not None:
+        if link["reftype"] != "myst":
             continue
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(link["refdoc"]), link["reftarget"]))
-        if not (CHECKOUT / path).is_dir():
-            continue
-        described = f"{path}/README" in app.env.found_docs
-        link["refdomain"] = "doc"
-        link["reftarget"], link["reftargetid"] = (f"{path}/README", None) if described else ("CONTRIBUTING", "the-map")
+        if link["refdomain"] is None:
+            lead_to_page(app, link)
+        if link["refdomain"] == "doc" and not link["reftargetid"] and FILE_NAME.fullmatch(link.astext()):
+            link[0].children = [nodes.Text(short_title(link["reftarget"]))]
+
+
+def lead_to_page(app: Sphinx, link: addnodes.pending_xref) -> None:
+    """Let a link to a directory lead to its README, or to the map of all directories where it has none."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(link["refdoc"]), link["reftarget"]))
+    if not (CHECKOUT / path).is_dir():
+        return
+    described = f"{path}/README" in app.env.found_docs
+    link["refdomain"] = "doc"
+    link["reftarget"], link["reftargetid"] = (f"{path}/README", None) if described else ("CONTRIBUTING", "the-map")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("source-read", add_order)
-    app.connect("doctree-read", link_directories)
+    app.connect("doctree-read", adapt_links)
     return {"parallel_read_safe": True}

@@ -32,7 +32,7 @@ def sources() -> Outputs:
 def reference() -> str:
     """The page that has every field of both resources."""
     lines = [
-        "# Reference: the fields of WorkerPool and Workflow",
+        "# WorkerPool and Workflow: every field",
         "",
         f"<!-- {WRITTEN}: change the descriptions there. -->",
         "",
