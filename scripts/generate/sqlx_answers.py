@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,10 +45,11 @@ class SqlxAnswers:
 
     def write(self) -> None:
         """Ask a database with the schema of `migrations/` for all of them. Raises `Missing` without sqlx-cli."""
-        if shutil.which("cargo-sqlx") is None:
+        path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"  # make has it there, a shell need not
+        if shutil.which("cargo-sqlx", path=path) is None:
             raise Missing("core/.sqlx", "scripts/need.sh sqlx installs sqlx-cli")
         with migrated() as url:
-            environment = {**os.environ, "DATABASE_URL": url}
+            environment = {**os.environ, "PATH": path, "DATABASE_URL": url}
             environment.pop("SQLX_OFFLINE", None)
             run("cargo", "sqlx", "prepare", "--", "--all-targets", directory=CORE, environment=environment)
 
