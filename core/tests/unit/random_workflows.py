@@ -41,6 +41,12 @@ BRANCHES = [
     "cancel",
     "generator",
     "event",
+    "condition",
+    "semaphore",
+    "barrier",
+    "reschedule",
+    "cancel_self",
+    "cancel_again",
 ]
 RETURN_WHEN = [asyncio.FIRST_COMPLETED, asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.ALL_COMPLETED]
 
@@ -234,6 +240,105 @@ class Player:
             await self.play(children[0])
         finally:
             event.set()
+
+    async def play_condition(self, number: int, children: list[Node]) -> Any:
+        condition = asyncio.Condition()
+
+        async def follow(child: Node) -> None:
+            async with condition:
+                await condition.wait()
+                await self.play(child)
+
+        followers = [asyncio.create_task(follow(child)) for child in children]
+        self.tasks += followers
+        await self.play(children[0])
+        async with condition:
+            condition.notify(1 + number % 2)
+            if number > 1:  # who is notified is cancelled before it goes on
+                followers[0].cancel()
+        await asyncio.sleep(0)
+        async with condition:
+            condition.notify()
+
+    async def play_semaphore(self, number: int, children: list[Node]) -> Any:
+        """More tasks than permits, of which some are cancelled while they wait."""
+        permits = asyncio.Semaphore(number)
+
+        async def guarded(child: Node) -> None:
+            async with permits:
+                await self.play(child)
+
+        tasks = [asyncio.create_task(guarded(child)) for child in children * 2]
+        self.tasks += tasks
+        await self.play(children[0])
+        for _ in range(3 - number):
+            permits.release()
+        tasks[number % len(tasks)].cancel()
+        await asyncio.sleep(0)
+        permits.release()
+        done, _ = await asyncio.wait(tasks, timeout=number or None)
+        return len(done)
+
+    async def play_barrier(self, number: int, children: list[Node]) -> Any:
+        barrier = asyncio.Barrier(len(children))
+
+        async def meet(child: Node) -> Any:
+            await self.play(child)
+            return await barrier.wait()
+
+        return await asyncio.wait_for(asyncio.gather(*map(meet, children)), number or None)
+
+    async def play_reschedule(self, number: int, children: list[Node]) -> Any:
+        now = asyncio.get_running_loop().time()
+        async with asyncio.timeout_at(now + 1) as scope:
+            for child in children:
+                await self.play(child)
+                scope.reschedule(None if number == 3 else now + number)
+        return scope.expired()
+
+    async def play_cancel_self(self, number: int, children: list[Node]) -> Any:
+        """A task that cancels itself, and may take it back before it waits or afterwards."""
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if number == 0:
+            task.uncancel()
+        try:
+            for child in children:
+                await self.play(child)
+        except asyncio.CancelledError:
+            self.saw("cancelled", task.cancelling())
+            if number > 1:
+                task.uncancel()
+            await self.play(children[0])
+
+    async def play_cancel_again(self, number: int, children: list[Node]) -> Any:
+        """A group or a time-out in a task that is cancelled once more while it ends."""
+
+        async def fall(child: Node) -> None:
+            try:
+                await self.play(child)
+            finally:
+                raise ValueError(self.name())
+
+        async def group() -> None:
+            try:
+                async with asyncio.timeout(number or None), asyncio.TaskGroup() as group:
+                    for child in children:
+                        group.create_task(fall(child))
+            except* ValueError as error:
+                self.saw("fell", len(error.exceptions))
+            for child in children:
+                await self.play(child)
+
+        task = asyncio.create_task(group())
+        self.tasks.append(task)
+        await self.play(children[0])
+        task.cancel()
+        await self.play(children[-1])
+        if number > 1:
+            task.cancel()
+        return show(*await asyncio.gather(task, return_exceptions=True))
 
     async def play_shield(self, number: int, children: list[Node]) -> Any:
         task = asyncio.create_task(self.play(children[0]))

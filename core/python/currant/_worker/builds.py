@@ -15,9 +15,10 @@ from currant.decorators import Function
 def build_id(functions: Iterable[Function[..., Any]]) -> str:
     """`WORKFLOWS_BUILD_ID` if it is set, else a hash of the source files that define workflows; and the Python version.
 
-    The minor version of Python is part of it: asyncio's order of callbacks may differ between two of them.
+    Python's patch version is part of it: a change of the standard library may be what makes a run incompatible, or what
+    makes it fit again.
     """
-    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    python = f"py{'.'.join(map(str, sys.version_info[:3]))}"
     given = settings.load().build_id
     if given is not None:
         return f"{given}-{python}"

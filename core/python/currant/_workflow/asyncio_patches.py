@@ -1,15 +1,18 @@
-"""`asyncio.wait_for`, `as_completed`, `gather` where the loop is a workflow's; on any other loop they are as they were.
+"""Functions and methods of asyncio where the loop is a workflow's; on any other loop they are as they were.
 
 asyncio's own differ between Python versions (3.11's `wait_for` starts a task, its `gather` takes a turn of the loop for
-what is done already) or go through sets of coroutines, which iterate by address (`as_completed`).
+what is done already) or go through sets of coroutines, which iterate by address (`as_completed`). Functions are in this
+file, methods of classes in `asyncio_methods`.
 
-Importing this changes nothing. `install` gives asyncio's three functions another code while a worker runs, `uninstall`
-gives them their own back. The function objects stay, so a module that said `from asyncio import gather` has ours too.
+Importing this changes nothing. `install` gives asyncio's three functions another code, and its classes other methods,
+while a worker runs; `uninstall` gives them their own back. The function objects and the classes stay, so a module that
+said `from asyncio import gather` has ours too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 from asyncio import _get_running_loop
@@ -17,6 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import CodeType, FunctionType
 from typing import Any
 
+from currant._workflow import asyncio_methods
 from currant._workflow.loop import WorkflowLoop
 
 _PlainGathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
@@ -213,6 +217,28 @@ class _Codes:
         return asyncio_patches.gather(*coros_or_futures, return_exceptions=return_exceptions)
 
 
+_METHODS: list[tuple[type, str, Callable[..., Any]]] = [
+    (asyncio.Timeout, "reschedule", asyncio_methods.reschedule_timeout),
+    (asyncio.Timeout, "__aenter__", asyncio_methods.enter_timeout),
+    (asyncio.Timeout, "__aexit__", asyncio_methods.exit_timeout),
+    (asyncio.TaskGroup, "__aexit__", asyncio_methods.exit_group),
+    (asyncio.Condition, "wait", asyncio_methods.wait_for_notification),
+    (asyncio.Semaphore, "acquire", asyncio_methods.acquire_semaphore),
+]
+
+
+def _either(plain: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:
+    """The method that is `own` in a workflow, and `plain` elsewhere."""
+
+    @functools.wraps(plain)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return (own if isinstance(_get_running_loop(), WorkflowLoop) else plain)(self, *args, **kwargs)
+
+    return method
+
+
+_asyncios_methods = [vars(kind)[name] for kind, name, _ in _METHODS]
+_our_methods = [_either(plain, own) for plain, (_, _, own) in zip(_asyncios_methods, _METHODS, strict=True)]
 _asyncios_codes = [function.__code__ for function in _functions]
 _our_codes = [getattr(_Codes, function.__name__).__code__ for function in _functions]
 _users = 0
@@ -220,21 +246,21 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Replace the code of asyncio's functions until `uninstall` has been called as often."""
+    """Put our functions and methods in place of asyncio's until `uninstall` has been called as often."""
     global _users
     with _lock:
         _users += 1
         if _users == 1:
-            _put(_our_codes)
+            _put(_our_codes, _our_methods)
 
 
 def uninstall() -> None:
-    """Give asyncio's functions their own code back, if nobody else has called `install`."""
+    """Put asyncio's own functions and methods back, if nobody else has called `install`."""
     global _users
     with _lock:
         _users -= 1
         if _users == 0:
-            _put(_asyncios_codes)
+            _put(_asyncios_codes, _asyncios_methods)
 
 
 def installed() -> bool:
@@ -242,6 +268,8 @@ def installed() -> bool:
     return _users > 0
 
 
-def _put(codes: list[CodeType]) -> None:
+def _put(codes: list[CodeType], methods: list[Callable[..., Any]]) -> None:
     for function, code in zip(_functions, codes, strict=True):
         function.__code__ = code
+    for (kind, name, _), method in zip(_METHODS, methods, strict=True):
+        setattr(kind, name, method)

@@ -134,9 +134,13 @@ class Branch:
 
 
 class WorkflowTask(asyncio.Task[Any]):
-    """A branch of a workflow. Its path comes from the branch that made it; its hash is its number in the run."""
+    """A branch of a workflow. Its path comes from the branch that made it; its hash is its number in the run.
 
-    __slots__ = ("_number", "branch")
+    It counts its cancels itself: from Python 3.13 on, asyncio's `uncancel` also takes back a cancel that the task has
+    not seen yet. On this loop it never does; a TaskGroup, which relies on that, calls `cancel_again` instead.
+    """
+
+    __slots__ = ("_cancels", "_number", "branch")
 
     def __init__(
         self,
@@ -147,6 +151,7 @@ class WorkflowTask(asyncio.Task[Any]):
         context: contextvars.Context | None,
     ) -> None:
         self._number = loop.next_number()
+        self._cancels = 0
         self.branch = Branch(path)
         super().__init__(coro, loop=loop, name=name or path or "main", context=context)
 
@@ -158,7 +163,28 @@ class WorkflowTask(asyncio.Task[Any]):
         # WorkflowSuspendException on the way, which a CancelledError must not replace.
         if self.get_loop().evicting:  # type: ignore[attr-defined]
             return False
-        return super().cancel(msg)
+        cancelled = super().cancel(msg)
+        self._cancels += cancelled
+        return cancelled
+
+    def cancelling(self) -> int:
+        return self._cancels
+
+    def uncancel(self) -> int:
+        self._cancels = max(0, self._cancels - 1)
+        return self._cancels
+
+    def cancel_again(self) -> None:
+        """Cancel what the task waits for next, if it is cancelled already and `uncancel` does not take that back first.
+
+        A TaskGroup that ends with errors does this: the errors hide a cancel that came meanwhile from outside.
+        """
+        if self._cancels:
+            self.get_loop().call_soon(self._cancel_again)
+
+    def _cancel_again(self) -> None:
+        if self._cancels and not self.get_loop().evicting:  # type: ignore[attr-defined]
+            super().cancel()
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import platform
 import threading
 
 import pytest
@@ -43,7 +43,7 @@ def test_the_build_is_of_the_workflows_sources_their_versions_and_python(monkeyp
     monkeypatch.setattr(quadruple, "version", 2)
     assert build_id(FLOWS) != one
     monkeypatch.setenv("WORKFLOWS_BUILD_ID", "v7")
-    assert build_id(FLOWS) == f"v7-py3.{sys.version_info.minor}"
+    assert build_id(FLOWS) == f"v7-py{platform.python_version()}"
 
 
 async def test_work_waits_for_a_thread_where_the_system_allows_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
+import platform
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -56,7 +56,7 @@ async def test_the_engine_is_told_what_the_worker_serves(engine: Engine) -> None
     assert (engine.name, engine.queues, engine.concurrency) == ("w", ["jobs"], 2)
     assert engine.tasks == [function.name for function in OWN]
     assert engine.workflows == [function.name for function in FLOWS]
-    assert engine.build.endswith(f"py3.{sys.version_info.minor}")
+    assert engine.build.endswith(f"py{platform.python_version()}")
     assert json.loads(engine.functions) == sorted(
         (function.declaration() for function in [*OWN, *FLOWS]), key=lambda said: str(said["function"])
     )
