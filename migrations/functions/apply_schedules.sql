@@ -30,7 +30,7 @@ begin
     -- One worker that listens is enough, so not all workers of a large fleet are notified. Workers that cannot be notified see the change at their next
     -- heartbeat.
     if v_changed > 0 and coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
-        perform pg_notify('currant_w_' || w.id, 'schedules') from (
+        perform pg_notify('currant_w_' || w.id, 'control') from (
             select o.id from currant.workers o where o.stopped_at is null and not o.draining order by o.last_heartbeat desc limit 20) w;
     end if;
     return v_gone + v_changed > 0;

@@ -10,6 +10,6 @@ begin
     )
     select coalesce(array_agg(asked.id), '{}') into v_asked from asked;
     if coalesce(current_setting('currant.notify', true), 'on') not in ('off', 'false', 'no', '0') then
-        perform pg_notify('currant_w_' || u.id, 'orders') from unnest(v_asked) u(id);
+        perform pg_notify('currant_w_' || u.id, 'control') from unnest(v_asked) u(id);
     end if;
 end $$;

@@ -3,6 +3,9 @@ create or replace function currant.signal(id uuid, name text, payload jsonb defa
 declare
     sent record;
 begin
+    if length(coalesce(name, '')) not between 1 and 200 then
+        raise exception 'the name of a signal must have 1 to 200 characters, not %', length(coalesce(name, '')) using errcode = 'invalid_parameter_value';
+    end if;
     select * into sent from currant.signal_send(id, name, convert_to(coalesce(payload, 'null')::text, 'UTF8'), null);
     if sent.status = 'unknown' then
         raise exception 'there is no execution %', id using errcode = 'no_data_found';

@@ -14,7 +14,8 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from currant import context, rust_bridge, settings
-from currant._base.checks import signal_name, waiting_time
+from currant._base import limits
+from currant._base.checks import text, waiting_time
 from currant._calls.options import NewExecution
 from currant._payloads import codec
 from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
@@ -316,7 +317,7 @@ _TERMINAL = ("completed", "failed", "cancelled")
 
 
 def _signal(target: Handle[Any] | str | UUID, name: str, payload: Any) -> tuple[str, bytes]:
-    signal_name(name)
+    text(name, "the name of a signal", limits.SIGNAL_NAME_CHARACTERS)
     return checked_id(target), codec.encode_untyped(payload, f"the payload of signal {name!r}")
 
 

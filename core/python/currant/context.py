@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from currant._base.checks import signal_name, waiting_time
+from currant._base import limits
+from currant._base.checks import text, waiting_time
 from currant._workflow.loop import WorkflowLoop
 from currant._workflow.run import WorkflowRun
 from currant.errors import NotRunning, mistake
@@ -101,7 +102,9 @@ def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: A
     over, and `SerializationError` when the payload does not fit `type`.
     """
     run = _run("wait_for_signal")
-    return run.wait_for_signal(signal_name(name), waiting_time(timeout, "timeout"), type)
+    return run.wait_for_signal(
+        text(name, "the name of a signal", limits.SIGNAL_NAME_CHARACTERS), waiting_time(timeout, "timeout"), type
+    )
 
 
 def get_version(change_id: str, minimum: int, maximum: int) -> int:

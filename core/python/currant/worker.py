@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from currant import settings, tracing
+from currant._base import limits
 from currant._base.checks import Range, text, whole_number
 from currant._base.user_errors import SafeLogger, interrupted
 from currant._worker import forks, stop_signals
@@ -66,7 +67,7 @@ class Worker:
     ) -> None:
         if isinstance(queues, str):
             raise TypeError(f"queues is a list of names: write queues=[{queues!r}]")
-        self.queues = list(dict.fromkeys(text(queue, "a queue's name") for queue in queues))
+        self.queues = list(dict.fromkeys(text(queue, "a queue's name", limits.QUEUE_CHARACTERS) for queue in queues))
         if not self.queues:
             raise ValueError("a worker serves at least one queue: give queues=[...]")
         self.settings = settings.load()

@@ -62,7 +62,7 @@ pub const RANGES: &[Range] = &[
 
 pub const FUNCTION: Length = Length { name: "function", most: 500 };
 pub const QUEUE: Length = Length { name: "queue", most: 200 };
-pub const SIGNAL_NAME: Length = Length { name: "name", most: 500 };
+pub const SIGNAL_NAME: Length = Length { name: "signal_name", most: 200 };
 pub const IDEMPOTENCY_KEY: Length = Length { name: "idempotency_key", most: 500 };
 pub const CLASS_NAME: Length = Length { name: "non_retryable", most: 1_000 };
 pub const OWNER: Length = Length { name: "owner", most: 1_000 };

@@ -32,28 +32,35 @@ pub async fn ask_to_drain(conn: &mut Conn, pod_uids: &[String], drain: bool) -> 
 }
 
 /// Ends the workers of pods that are gone, so that what they ran is taken over at once, with the reason in its error. Returns whom to wake.
-pub async fn end_pods(conn: &mut Conn, pod_uids: &[String], reasons: &[String]) -> Result<Wakes> {
+/// `pods`: (UID, reason).
+pub async fn end_pods(conn: &mut Conn, pods: &[(String, String)]) -> Result<Wakes> {
+    let (uids, reasons): (Vec<&str>, Vec<&str>) =
+        pods.iter().map(|(uid, reason)| (uid.as_str(), reason.as_str())).unzip();
     let mut scope = conn.run().await?;
-    let query = sqlx::query_as!(Wake, "select queue, worker_id, id from currant.end_pods($1, $2)", pod_uids, reasons);
+    let query = sqlx::query_as!(
+        Wake,
+        "select queue, worker_id, id from currant.end_pods($1, $2)",
+        &uids as &[&str],
+        &reasons as &[&str]
+    );
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;
     Ok(wakes_of(rows))
 }
 
-/// As `end_pods`, for containers that ended at these times (microseconds) in pods that stay. Workers that began later are left alone.
-pub async fn end_containers(
-    conn: &mut Conn,
-    pod_uids: &[String],
-    reasons: &[String],
-    ended: &[Micros],
-) -> Result<Wakes> {
+/// As `end_pods`, for containers that ended in pods that stay. Workers that began later are left alone.
+/// `containers`: (UID of the pod, reason, end).
+pub async fn end_containers(conn: &mut Conn, containers: &[(String, String, Micros)]) -> Result<Wakes> {
+    let uids: Vec<&str> = containers.iter().map(|(uid, _, _)| uid.as_str()).collect();
+    let reasons: Vec<&str> = containers.iter().map(|(_, reason, _)| reason.as_str()).collect();
+    let ends: Vec<Micros> = containers.iter().map(|(_, _, end)| *end).collect();
     let mut scope = conn.run().await?;
     let query = sqlx::query_as!(
         Wake,
         "select queue, worker_id, id from currant.end_containers($1, $2, $3)",
-        pod_uids,
-        reasons,
-        ended
+        &uids as &[&str],
+        &reasons as &[&str],
+        &ends
     );
     let rows = query.fetch_all(scope.conn()).await?;
     scope.done().await?;

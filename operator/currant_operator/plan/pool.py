@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from currant_operator.plan import conditions, manifests, pods, scaling
+from currant_operator.plan import conditions, manifests, pods, replicas
 from currant_operator.plan.conditions import Condition
 from currant_operator.plan.drift import needs_apply
 from currant_operator.plan.observations import Object, ObservedPool
@@ -46,7 +46,7 @@ def _spec_replicas(view: PoolView) -> int | None:
     """The replicas to write to the pool: an autoscaler that reads /scale needs a number; Native has none."""
     spec = view.observed.pool.spec.scaling
     if spec.mode == "External" and spec.replicas is None:
-        return scaling.begin_with(view.current)
+        return replicas.begin_with(view.current)
     return None if spec.mode == "Native" and spec.replicas is not None else UNCHANGED
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from currant_operator.plan import manifests, pods, scaling
+from currant_operator.plan import manifests, pods, replicas
 from currant_operator.plan.drift import needs_apply
 from currant_operator.plan.observations import DatabaseReachable, Object, ObservedPool, SecretFound
 from currant_operator.plan.pods import Pods
-from currant_operator.plan.scaling import Decision
+from currant_operator.plan.replicas import Decision
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def view_of(observed: ObservedPool) -> PoolView:
     ours = live if live is not None and manifests.belongs(pool, live) else None
     current = None if ours is None else int(manifests.get(ours, "spec", "replicas") or 0)
     can_work = isinstance(observed.secret, SecretFound) and isinstance(observed.database, DatabaseReachable)
-    decision = scaling.decide(pool.spec.scaling, current, can_work, observed.wish)
+    decision = replicas.decide(pool.spec.scaling, current, can_work, observed.wish)
     return PoolView(observed, pods.count(observed.pods, observed.now), decision, ours)
 
 

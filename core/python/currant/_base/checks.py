@@ -73,8 +73,3 @@ def waiting_time(value: Any, what: str) -> Any:
     if not is_number:
         raise ValueError(f"{what} is seconds or a timedelta, not {value!r}")
     return value
-
-
-def signal_name(value: Any) -> str:
-    """Check the name of a signal."""
-    return text(value, "the name of a signal")

@@ -82,18 +82,12 @@ macro_rules! for_each_verb {
                 = |conn| quiet(fleet::ask_to_drain(conn, pod_uids, *drain).await);
 
             /// `pods`: (UID, reason).
-            EndPods = end_pods(pods: Vec<(String, String)>) -> () = |conn| {
-                let (uids, reasons): (Vec<_>, Vec<_>) = pods.iter().cloned().unzip();
-                waking(fleet::end_pods(conn, &uids, &reasons).await)
-            };
+            EndPods = end_pods(pods: Vec<(String, String)>) -> ()
+                = |conn| waking(fleet::end_pods(conn, pods).await);
 
             /// `containers`: (UID of the pod, reason, end in microseconds since 1970).
-            EndContainers = end_containers(containers: Vec<(String, String, i64)>) -> () = |conn| {
-                let ends: Vec<_> = containers.iter().map(|(_, _, end)| *end).collect();
-                let (uids, reasons): (Vec<_>, Vec<_>) =
-                    containers.iter().map(|(uid, reason, _)| (uid.clone(), reason.clone())).unzip();
-                waking(fleet::end_containers(conn, &uids, &reasons, &ends).await)
-            };
+            EndContainers = end_containers(containers: Vec<(String, String, i64)>) -> ()
+                = |conn| waking(fleet::end_containers(conn, containers).await);
 
             QueueRetentions = queue_retentions() -> Json = |conn| quiet(retention::list(conn).await);
 

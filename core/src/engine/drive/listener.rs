@@ -57,9 +57,12 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
     }
 }
 
+/// The payload of a notification about what a heartbeat reads: schedules, and whether to drain.
+const CONTROL: &str = "control";
+
 fn pass_on(shared: &Shared, payload: &str) {
     let mut state = shared.state();
-    if matches!(payload, "schedules" | "orders") {
+    if payload == CONTROL {
         return state.notified_control();
     }
     match payload.parse::<uuid::Uuid>() {

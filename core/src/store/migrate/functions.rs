@@ -2,6 +2,8 @@
 //!
 //! A release's functions are a set. The set in the database belongs to the newest release that has migrated: `currant.schema_info` has its number
 //! and its digest. An older release leaves a newer set alone, because what newer pods call must stay (rule p).
+use std::sync::LazyLock;
+
 use md5::{Digest, Md5};
 use sqlx::Row;
 
@@ -10,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::store::conn::Scope;
 
 /// This release, as it is kept with the functions.
-const RELEASE: &str = env!("CARGO_PKG_VERSION");
+pub(super) const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// The set of functions that a database has: of which release it is, and a hash of all texts.
 #[derive(Debug, PartialEq)]
@@ -21,9 +23,8 @@ pub(super) struct FunctionSet {
 
 impl FunctionSet {
     /// The set of this build.
-    pub(super) fn ours() -> FunctionSet {
-        let texts: Vec<_> = FUNCTIONS.iter().map(|file| format!("{} {}", file.name, file.checksum())).collect();
-        FunctionSet { release: RELEASE.into(), digest: format!("{:x}", Md5::digest(texts.join("\n"))) }
+    pub(super) fn ours() -> &'static FunctionSet {
+        &OURS
     }
 
     /// None if the database has no functions yet.
@@ -45,6 +46,11 @@ impl FunctionSet {
         Ok(())
     }
 }
+
+static OURS: LazyLock<FunctionSet> = LazyLock::new(|| {
+    let texts: Vec<_> = FUNCTIONS.iter().map(|file| format!("{} {}", file.name, file.checksum())).collect();
+    FunctionSet { release: RELEASE.into(), digest: format!("{:x}", Md5::digest(texts.join("\n"))) }
+});
 
 /// The numbers of a release, to compare by: `0.10.2` is newer than `0.9`.
 fn numbers(release: &str) -> Vec<u64> {

@@ -190,7 +190,7 @@ pub async fn check_schema(conn: &mut Conn) -> Result<i32> {
         Some(there) => Err(Error::SchemaMismatch(format!(
             "the database's functions are those of Currant {}, this Currant ({}) has others: run `currant migrate`",
             there.release,
-            FunctionSet::ours().release
+            functions::RELEASE
         ))),
         None => Err(Error::SchemaMismatch(
             "the database has the tables of Currant and not its functions: run `currant migrate`".into(),

@@ -312,6 +312,12 @@ def test_sql_cancels_and_refuses_what_is_not_there_or_has_ended(db: Db) -> None:
             db.execute(f"select {call}(gen_random_uuid(){rest})")
 
 
+@pytest.mark.parametrize("name", [None, "", "x" * 201])
+def test_sql_refuses_a_signal_whose_name_no_workflow_can_wait_for(db: Db, name: str | None) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"1 to 200 characters, not {len(name or '')}"):
+        db.execute("select currant.signal(%s, %s)", [enqueue(db), name])
+
+
 async def test_the_view_runs_shows_roots_with_their_payloads_as_text(db: Db) -> None:
     async with Worker(queues=["letters"]):
         waiting = await letters.correspond.queue("dear")

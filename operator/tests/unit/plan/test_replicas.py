@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from currant_operator.plan.observations import Wish
+from currant_operator.plan.replicas import decide
 from currant_operator.plan.resources import Mode, Scaling
-from currant_operator.plan.scaling import decide
 
 WISH = Wish(desired=5, replicas=7, reason="because", limited_by="maxReplicas")
 
