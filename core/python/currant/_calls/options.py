@@ -176,8 +176,8 @@ class CallOptions(DeclaredOptions, total=False):
     idempotency_key: Annotated[
         str | None,
         Option(
-            "Unique per function while an execution with this key exists that is not failed or cancelled: a second "
-            "enqueue with it returns a handle on the first execution.",
+            "Unique per function, for 30 days, while an execution with this key exists that is not failed or "
+            "cancelled: a second enqueue with it returns a handle on the first execution.",
             lambda value: text(value, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARACTERS),
         ),
     ]
