@@ -3,10 +3,10 @@
 # 12's Python 3.11.2, because it differs between patch versions, too. The extension is abi3, so one build serves all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-show_version='import sys; print("%d.%d.%d" % sys.version_info[:3])'
+show_version='import sys, venv, ensurepip; print("%d.%d.%d" % sys.version_info[:3])'
 tested=" $(.venv/bin/python -c "$show_version") " # by `make test-python`
 
-# The first Python here of a version like 3.12 or 3.11.2.
+# The first Python here of a version like 3.12 or 3.11.2 that can make a venv.
 find_python() {
     local candidate minor
     minor=$(cut -d . -f 1,2 <<<"$1")
@@ -35,7 +35,7 @@ for version in 3.11 3.12 3.13 3.11.2; do
     case $tested in *" $version".* | *" $version "*) continue ;; esac
     python=$(find_python "$version")
     if [ -z "$python" ]; then
-        scripts/leave-out.sh "the loop on Python $version" "put python$(cut -d . -f 1,2 <<<"$version") of that version on the PATH"
+        scripts/leave-out.sh "the loop on Python $version" "put python$(cut -d . -f 1,2 <<<"$version") of that version, with its venv module, on the PATH"
         continue
     fi
     exact=$("$python" -c "$show_version")
