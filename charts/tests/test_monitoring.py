@@ -13,11 +13,12 @@ from helm import CHART, CHECKOUT, Object, objects, one, render
 METRIC = re.compile(r"currant_[a-z_]+")
 DOCS = "https://currant.dev/docs"
 GUIDE = (CHECKOUT / "docs" / "operate" / "observability.md").read_text()
+REFERENCE = (CHECKOUT / "docs" / "reference" / "metrics.md").read_text()
 
 
 def workers_metrics() -> set[str]:
-    """The metrics of a worker's page, from docs/operate/observability.md; a test compares that with a real page."""
-    rows = re.findall(r"(?m)^\| `(currant_worker_\w+)` \| (\w+) \|", GUIDE)
+    """The metrics of a worker's page, from docs/reference/metrics.md, which is made of a real page."""
+    rows = re.findall(r"(?m)^\| `(currant_worker_\w+)` \| (\w+) \|", REFERENCE)
     return {name for family, kind in rows for name in series(family.removesuffix("_total"), kind)}
 
 

@@ -1,4 +1,4 @@
--- Cancels an execution and all below it, for callers in SQL; those that must act on it are notified.
+-- Cancels an execution and all below it, in the caller's transaction. A workflow may clean up; with `force` it does not.
 create or replace function currant.cancel(id uuid, force boolean default false) returns void language plpgsql as $$
 declare
     answer record;

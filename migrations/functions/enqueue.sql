@@ -1,5 +1,5 @@
--- Enqueues an execution, for callers in SQL with JSON at hand; returns its id. jsonb rewrites numbers and the order of keys, and cannot hold NUL:
--- where that matters, enqueue_bytes takes the text. enqueue_checked lists the options.
+-- Enqueues an execution of a task or workflow in the caller's transaction; returns its id. `args` is `{"args": [...], "kwargs": {...}}`, each of which
+-- may be left out. jsonb rewrites numbers and the order of keys, and cannot hold NUL: where that matters, enqueue_bytes takes the text.
 create or replace function currant.enqueue(function text, args jsonb default '{}', options jsonb default '{}') returns uuid language plpgsql as $$
 declare
     v_args jsonb := coalesce(args, '{}');

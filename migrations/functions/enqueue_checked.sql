@@ -1,15 +1,18 @@
 -- Enqueues one execution in the caller's transaction; returns its id, or that of the execution that has its idempotency key. `p_args` is the JSON
 -- {"args": [...], "kwargs": {...}} in UTF-8, kept byte for byte. An option that is not given comes from the function's definition, else
 -- from `defaults`, else from the decorator as workers have registered it, else it is the default below. Options, all optional:
---   id                 uuid, made by the caller; the same call may then be made again (of two at the same time one gets a unique violation)
---   queue              text, default 'default'          kind     'task' or 'workflow'; by default what workers registered, else task
---   priority           0..10, default 5                  timeout  seconds; by default 300 for a task, none for a workflow
---   delay or run_at    seconds, or a time as text (ISO 8601, with its zone) or as microseconds since 1970
---   idempotency_key    text, unique per function while an execution with it exists that is not failed or cancelled
---   retries            a number, or
---   retry              {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}
---   max_worker_losses  how many workers may be lost of which only this execution can be the cause, default 3; 0: never started again after a loss
---   defaults           {queue, priority, timeout, retries, retry, max_worker_losses}: the decorator's values, if the caller knows them
+--   id: uuid, made by the caller. The same call may then be made again; of two at the same time one gets a unique violation.
+--   queue: text, at most 200 characters. Default: 'default'.
+--   kind: 'task' or 'workflow'. Default: what workers have registered, else 'task'.
+--   priority: a whole number from 0 to 10; a higher one starts first. Default: 5.
+--   timeout: seconds above 0, or null for none. Default: 300 for a task, none for a workflow.
+--   delay: seconds until it becomes ready; not together with run_at.
+--   run_at: when it becomes ready: text (ISO 8601, with its zone), or microseconds since 1970.
+--   idempotency_key: text, unique per function while an execution with it exists that is not failed or cancelled. A second enqueue returns its id.
+--   retries: how often it is tried again after its first attempt; not together with retry.
+--   retry: an object {max_attempts, initial, multiplier, max_delay, jitter, non_retryable}, delays in seconds.
+--   max_worker_losses: how many workers may be lost of which only this execution can be the cause. Default: 3. With 0 it is never started again after a loss.
+--   defaults: an object {queue, priority, timeout, retries, retry, max_worker_losses}: the decorator's values, if the caller knows them.
 --
 -- p_checked: from callers that check the arguments, the hash of the input schema that they used, '' if the function has none. If the definition has
 -- another schema, nothing is stored, and that schema is returned instead of an id.

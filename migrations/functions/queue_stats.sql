@@ -1,6 +1,13 @@
--- The counts of each queue, for people and dashboards; a stable view. It counts by index, so history does not slow it. `ready` is claimable now,
--- `delayed` later (its time has not come, or a retry waits), `blocked` awaits a permit, and its function has none free (concurrency limit, suspended).
--- `held` are incompatible runs.
+-- The counts of each queue, for people and dashboards; a stable view. It counts by index, so history does not slow it.
+--   queue: the name of the queue
+--   ready: executions that a worker can claim now
+--   delayed: executions whose time has not come, or whose retry waits
+--   running: executions that run
+--   suspended: workflows that wait, and are only rows
+--   held: incompatible runs
+--   oldest_ready_seconds: for how long the oldest of the ready ones has been so
+--   workers: how many live workers serve the queue
+--   blocked: executions that await a permit, and their function has none free (concurrency limit, suspended)
 create or replace view currant.queue_stats as
 with waiting as (
     select e.queue, count(*) as number, currant.free_permits(e.function, count(*)) as open, min(e.ready_at) as oldest

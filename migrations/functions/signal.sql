@@ -1,4 +1,4 @@
--- Sends a signal to a run, for callers in SQL, in any language and any transaction. Workers are notified with the caller's commit (notify_later).
+-- Sends a signal to a workflow, in the caller's transaction: the workflow hears of it when that commits (notify_later).
 create or replace function currant.signal(id uuid, name text, payload jsonb default 'null') returns void language plpgsql as $$
 declare
     sent record;

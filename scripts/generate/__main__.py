@@ -18,11 +18,13 @@ from scripts.generate import (
     dashboards,
     error_page,
     limits,
+    metrics_page,
     options_page,
     pod_template,
     python_pages,
     scaling_charts,
     settings_page,
+    sql_page,
     sqlx_answers,
 )
 from scripts.generate.outputs import CHECKOUT, HOW, Generator, Missing, Texts
@@ -35,6 +37,8 @@ GENERATORS: tuple[Generator, ...] = (
     Texts("options", options_page.outputs),
     Texts("python", python_pages.outputs),
     Texts("errors", error_page.outputs),
+    Texts("sql", sql_page.outputs),
+    Texts("metrics", metrics_page.outputs),
     Texts("settings", settings_page.outputs),
     Texts("commands", commands.outputs),
     Texts("crds", crds.outputs, owned=("charts/currant/files/crds/*.yaml",)),
