@@ -13,6 +13,9 @@ from pages import CHECKOUT, anchors, files, links, pages, text
 ORDER = Path("docs/README.md")
 PARTS_IN_DOCS = ("learn", "use", "operate", "reference", "internals")
 WRITTEN = {"LONG.md": "`make bench-soak` writes it"}
+COMPARISON = "comparison.md"  # names files of other systems
+# Files that the reader of a page makes.
+ELSEWHERE = {("README.md", "shop.py"), ("tutorial.md", "shop.py"), ("CONTRIBUTING.md", "NNNN_what.sql")}
 INVENTING = {Path("scripts/generate/tests/test_outputs.py"): "its pages are those of a directory that it makes"}
 
 
@@ -65,6 +68,15 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     places = (CHECKOUT, CHECKOUT / page.parent)
     names = {name: name.rstrip("/") for name in sorted(paths_named(page))}
     assert [name for name, each in names.items() if not any(any(place.glob(each)) for place in places)] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`(?:[\w./-]*/)?([\w-]+\.(?:rs|py|pyi|sql|sh|toml))(?:::\w+)?`", text(page)))
+    there = {path.name for path in files()}
+    assert [
+        name for name in sorted(named - there) if (page.name, name) not in ELSEWHERE and page.name != COMPARISON
+    ] == []
 
 
 def test_no_file_has_the_marks_of_a_conflict() -> None:
