@@ -15,7 +15,6 @@ from currant_operator.plan.observations import (
     DatabaseUnreachable,
     DatabaseUrlInvalid,
     MigrationFailed,
-    QueueStats,
     Rejection,
     SchemaTooNew,
     SecretKeyMissing,
@@ -24,17 +23,26 @@ from currant_operator.plan.observations import (
     SecretUnknown,
 )
 from currant_operator.plan.pool import plan_pool
-from worlds import NOW, World, at, condition, converged, crashed, later, pod, pool_body, waiting
+from worlds import (
+    NOW,
+    World,
+    assert_in_order,
+    at,
+    condition,
+    converged,
+    crashed,
+    importing,
+    later,
+    pod,
+    pool_body,
+    rolling,
+    waiting,
+    with_pods,
+)
 
 Body = dict[str, Any]
 QUOTA = 'pods "orders-5f-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2'
 POLICY = 'pods "orders-5f-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
-
-
-def with_pods(*pods: Body, **changes: Any) -> World:
-    world = converged(**changes)
-    world.pods = list(pods)
-    return world
 
 
 def with_failure(kind: str, status: str, reason: str, message: str) -> World:
@@ -44,27 +52,6 @@ def with_failure(kind: str, status: str, reason: str, message: str) -> World:
     failure = {"type": kind, "status": status, "reason": reason, "message": message}
     world.deployment["status"]["conditions"] = [failure]
     return world
-
-
-def rolling(world: World, updated: int) -> World:
-    """In the middle of a roll-out: the old pods are ready, and so many of the new ones have been made."""
-    live = world.deployment
-    assert live is not None
-    wanted = live["spec"]["replicas"]
-    world.pods = [pod(f"orders-{number}") for number in range(wanted)]
-    live["status"] |= {
-        "replicas": wanted + updated,
-        "updatedReplicas": updated,
-        "availableReplicas": wanted,
-    }
-    return world
-
-
-def importing(seconds: float, name: str = "orders-a") -> Body:
-    """A pod whose container runs, and whose worker has not begun to serve."""
-    running = {"running": {"startedAt": at(later(-seconds))}}
-    changes = {"status__containerStatuses__0__state": running, "status__containerStatuses__0__started": False}
-    return pod(name, ready=False, **changes)
 
 
 def without(attribute: str, value: Any) -> World:
@@ -246,13 +233,6 @@ def test_what_is_the_matter_is_said_with_what_to_do(
         assert condition(plan.status, "Degraded")[1:] == (reason, message)
 
 
-def assert_in_order(message: str, parts: list[str]) -> None:
-    place = 0
-    for part in parts:
-        place = message.find(part, place)
-        assert place >= 0, f"{part!r} is not in: {message}"
-
-
 @pytest.mark.parametrize(("world", "reason", "parts", "degraded"), NOT_READY.values(), ids=NOT_READY.keys())
 def test_each_problem_is_one_warning_and_only_once(world: World, reason: str, parts: list[str], degraded: bool) -> None:
     plan = world.plan()
@@ -404,80 +384,6 @@ def test_several_pods_are_shown_by_their_worst_problem() -> None:
     )
 
 
-def test_a_rollout_whose_new_pods_crash_is_not_ready_though_the_old_ones_are() -> None:
-    world = converged()
-    world.pods.append(crashed("error: no module shop.orders", name="orders-new"))
-    assert world.deployment is not None
-    world.deployment["status"] = {"observedGeneration": 99, "replicas": 3, "updatedReplicas": 1}
-    assert condition(world.plan().status, "Ready")[1] == "ImportFailed"
-
-
-def test_a_rollout_on_its_way_counts_the_new_pods_and_the_old_ones() -> None:
-    world = rolling(converged(), updated=1)
-    assert condition(world.plan().status, "Ready") == (
-        "False",
-        "Progressing",
-        "1 of 2 pods are of the newest template, and 2 of an older one are kept until these are ready",
-    )
-    assert not world.plan().rolled_out
-
-
-def one_pod(new: Body, **status: int) -> World:
-    """A pool of one pod whose old pod is ready, while the new one is there."""
-    world = converged(spec__scaling={"mode": "Fixed", "replicas": 1})
-    world.pods = [pod("orders-old"), new]
-    assert world.deployment is not None
-    world.deployment["status"] |= {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1, **status}
-    return world
-
-
-def test_a_pool_of_one_pod_is_not_ready_while_its_new_pod_is_not() -> None:
-    """The one of the newest template is there, and so are as many ready ones as wanted: an old one."""
-    for new, reason in [
-        (importing(5, "orders-new"), "Progressing"),
-        (importing(130, "orders-new"), "ImportSlow"),
-        (crashed("", exit_code=3, name="orders-new"), "CrashLooping"),
-    ]:
-        plan = one_pod(new).plan()
-        assert condition(plan.status, "Ready")[:2] == ("False", reason)
-        assert not plan.rolled_out
-
-
-@pytest.mark.parametrize(
-    ("status", "done"),
-    [
-        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
-        ({"replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, False),  # an old one is there
-        ({"replicas": 1, "updatedReplicas": 0, "availableReplicas": 1}, False),  # no new one is
-        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 0}, False),  # it is not available
-        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 0}, False),
-    ],
-)
-def test_ready_means_what_kubectl_rollout_status_means(status: dict[str, int], done: bool) -> None:
-    plan = one_pod(pod("orders-new"), **status).plan()
-    assert plan.rolled_out == done
-    assert condition(plan.status, "Ready")[0] == str(done)
-    assert plan.status["observedGeneration"] == plan.status["conditions"][0]["observedGeneration"] == 1
-
-
-def test_a_slow_import_is_shown_in_steps_and_it_is_counted_again_for_each() -> None:
-    assert with_pods(importing(20)).plan().requeue_after == 40
-    world = with_pods(importing(60))
-    world.carry_out(world.plan())
-    world.pods = [importing(60)]
-    assert world.plan().requeue_after == 60
-    world.now = later(59)
-    assert world.plan().status_write == "none"
-    world.now = later(61)
-    assert "for 2m" in condition(world.plan().status, "Ready")[2]
-
-
-def test_a_change_that_is_not_applied_yet_is_not_ready() -> None:
-    world = converged()
-    world.body["spec"]["image"] = "registry.example/shop-worker:2"
-    assert condition(world.plan().status, "Ready")[:2] == ("False", "Progressing")
-
-
 def test_a_pod_that_runs_again_after_an_oom_kill_is_shown_for_ten_minutes() -> None:
     killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": at(NOW)}}
     world = with_pods(pod(status__containerStatuses__0__lastState=killed), pod("orders-b"))
@@ -495,110 +401,3 @@ def test_an_operator_that_has_just_started_does_not_withdraw_what_was_known() ->
     assert world.plan().status_write == "none"
     new = World(pool_body(), secret=SecretUnknown(), database=DatabaseUnknown())
     assert condition(new.plan().status, "Ready")[:2] == ("Unknown", "NotYetKnown")
-
-
-def test_a_pool_that_others_hold_while_it_is_being_deleted_says_which_pods_it_waits_for() -> None:
-    world = converged()
-    world.body["metadata"]["deletionTimestamp"] = at(NOW)
-    for each in world.pods:
-        each["metadata"]["deletionTimestamp"] = at(NOW)
-    plan = world.plan()
-    assert plan.replicas == 0
-    assert condition(plan.status, "Ready") == (
-        "False",
-        "Draining",
-        "2 pods finish what they run (orders-0, orders-1), for up to 300 s",
-    )
-    assert plan.status["drainingReplicas"] == 2
-
-
-def test_the_message_of_a_database_is_shown_as_it_is_and_never_longer_than_a_line() -> None:
-    world = converged()
-    world.database = DatabaseUnreachable("no\nanswer " + "x" * 5000)
-    message = condition(world.plan().status, "DatabaseReachable")[2]
-    assert message.startswith("the database does not answer: no answer xxx")
-    assert len(message) <= 600
-
-
-def test_counts_alone_are_not_written_in_a_hurry() -> None:
-    world = converged()
-    world.queue = QueueStats(ready=12345, due=3, running=101, oldest_ready_seconds=44.4)
-    plan = world.plan()
-    assert plan.status["queue"] == {"ready": 12000, "due": 3, "running": 100, "oldestReadySeconds": 30}
-    assert plan.status_write == "later"
-    world.carry_out(plan)
-    world.queue = QueueStats(ready=12399, due=3, running=104, oldest_ready_seconds=59)
-    assert world.plan().status_write == "none"
-
-
-def test_the_counts_of_before_stay_until_they_are_counted_again_and_go_when_the_database_is_away() -> None:
-    world = converged()
-    world.queue = QueueStats(5, 0, 0, 1)
-    world.carry_out(world.plan())
-    world.queue = None
-    assert world.plan().status["queue"]["ready"] == 5
-    world.database = DatabaseUnreachable("x")
-    assert "queue" not in world.plan().status
-
-
-def test_another_number_of_pods_is_an_event_and_a_time() -> None:
-    world = converged()
-    world.body["spec"]["scaling"]["replicas"] = 5
-    world.now = later(100)
-    plan = world.plan()
-    assert plan.replicas == 5
-    assert [event.message for event in plan.events] == ["from 2 to 5 pods: scaling.replicas is 5 (mode Fixed)"]
-    assert plan.status["scaling"] == {
-        "desired": 5,
-        "reason": "scaling.replicas is 5 (mode Fixed)",
-        "lastScaleTime": at(later(100)),
-    }
-
-
-def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
-    world = converged()
-    world.now = later(100)
-    world.database = DatabaseUnreachable("a")
-    world.carry_out(world.plan())
-    world.now = later(200)
-    world.database = MigrationFailed("b")
-    times = {item["type"]: item["lastTransitionTime"] for item in world.plan().status["conditions"]}
-    assert times["Ready"] == at(later(100))  # False all the time, of another reason
-    assert times["DatabaseReachable"] == at(later(200))
-    assert times["ScalingActive"] == at(NOW)
-
-
-# Runs that do not fit the code
-
-
-def test_incompatible_runs_are_counted_shown_and_an_event_until_they_are_gone() -> None:
-    world = converged()
-    world.incompatible = {}
-    world.settle()
-    assert condition(world.body["status"], "RunsCompatible") == (
-        "True",
-        "AllFit",
-        "every run fits the code that is deployed",
-    )
-    world.incompatible = {"shop.g": 1, "shop.f": 2}
-    plan = world.plan()
-    assert plan.status["incompatibleRuns"] == 3
-    status, reason, message = condition(plan.status, "RunsCompatible")
-    assert (status, reason) == ("False", "IncompatibleRuns")
-    assert_in_order(
-        message,
-        [
-            "3 runs do not fit the code that is deployed (2 of shop.f, 1 of shop.g)",
-            "kubectl -n shop exec deploy/orders -- currant list --incompatible",
-            "while the pool has no pods, exec deploy/currant-cli",
-        ],
-    )
-    assert [(event.type, event.reason) for event in plan.events] == [("Warning", "IncompatibleRuns")]
-    assert condition(plan.status, "Ready")[0] == "True", "its pods are"
-    world.carry_out(plan)
-    world.incompatible = None  # the database does not tell
-    assert world.plan().status["incompatibleRuns"] == 3
-    assert condition(world.plan().status, "RunsCompatible")[0] == "False"
-    world.incompatible = {}
-    assert condition(world.plan().status, "RunsCompatible")[0] == "True"
-    assert world.plan().status["incompatibleRuns"] == 0

@@ -234,6 +234,34 @@ def converged(**changes: Any) -> World:
     return world
 
 
+def with_pods(*pods: Body, **changes: Any) -> World:
+    """A pool that has all it needs, with these pods."""
+    world = converged(**changes)
+    world.pods = list(pods)
+    return world
+
+
+def rolling(world: World, updated: int) -> World:
+    """In the middle of a roll-out: the old pods are ready, and so many of the new ones have been made."""
+    live = world.deployment
+    assert live is not None
+    wanted = live["spec"]["replicas"]
+    world.pods = [pod(f"orders-{number}") for number in range(wanted)]
+    live["status"] |= {
+        "replicas": wanted + updated,
+        "updatedReplicas": updated,
+        "availableReplicas": wanted,
+    }
+    return world
+
+
+def importing(seconds: float, name: str = "orders-a") -> Body:
+    """A pod whose container runs, and whose worker has not begun to serve."""
+    running = {"running": {"startedAt": at(later(-seconds))}}
+    changes = {"status__containerStatuses__0__state": running, "status__containerStatuses__0__started": False}
+    return pod(name, ready=False, **changes)
+
+
 def observed_workflow(**given: Any) -> ObservedWorkflow:
     """A workflow whose pool serves it, with nothing in the database yet; `given` are fields."""
     defaults: Body = {
@@ -313,3 +341,11 @@ def condition(status: Body, kind: str) -> tuple[str, str, str]:
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+def assert_in_order(message: str, parts: list[str]) -> None:
+    """Fail unless the message has all these parts, in this order."""
+    place = 0
+    for part in parts:
+        place = message.find(part, place)
+        assert place >= 0, f"{part!r} is not in: {message}"
