@@ -67,7 +67,7 @@ generate: ## write all that is generated: .sqlx, the chart's copies, references,
 generate-steps:
 	@$(NEED) python compiler cargo go openssl sqlx
 	@[ -e .venv/.built ] || $(MAKE) .venv/.built
-	@$(GENERATE) sqlx
+	@$(GENERATE) version sqlx
 	@$(MAKE) .venv/.operator cluster-binaries
 	@$(GENERATE) --except sqlx
 generate-check: ## fail where something generated is not what `make generate` writes

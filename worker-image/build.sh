@@ -63,7 +63,7 @@ with_their_bases() {
     done | awk '!seen[$0]++'
 }
 
-version() { sed -n 's/^version = "\(.*\)"/\1/p' "$top/core/pyproject.toml" | head -1; }
+version() { sed -n 's/^version = "\(.*\)"/\1/p' "$top/core/Cargo.toml" | head -1; }
 revision() { git -C "$top" describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown; }
 
 # The build arguments, one NAME=VALUE a line.

@@ -105,14 +105,21 @@ account() {
     echo "$1:x:$2:" >>"$4/etc/group"
 }
 
+# requirements FILE [EXTRA]: the packages that a pyproject.toml asks for, with those of an extra.
 requirements() {
-    "$python" -c 'import sys, tomllib; print(*tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"], sep="\n")' "$1"
+    "$python" - "$@" <<'PYTHON'
+import sys, tomllib
+
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+extra = project["optional-dependencies"][sys.argv[2]] if sys.argv[2:] else []
+print(*project["dependencies"], *extra, sep="\n")
+PYTHON
 }
 
-# The Python packages that Currant needs, and its account.
+# The Python packages that a worker needs, and its account.
 native_packages() {
     local key wanted
-    mapfile -t wanted < <(requirements "$top/core/pyproject.toml")
+    mapfile -t wanted < <(requirements "$top/core/pyproject.toml" worker)
     key=$({ cat "$cache/base.key"; printf '%s\n' "${wanted[@]}"; declare -f native_packages python_tree account; } | hash_of)
     ! kept packages "$key" || return 0
     echo "installing ${wanted[*]} ..."

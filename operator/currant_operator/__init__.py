@@ -3,7 +3,3 @@
 `plan` decides, without I/O. `cluster` (the API server) and `database` (Postgres) do I/O, and know nothing of each
 other. `reconcile` observes, has the plan made, and carries it out. `app` starts and ends the process.
 """
-
-from __future__ import annotations
-
-__version__ = "0.1.0"

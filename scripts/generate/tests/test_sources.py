@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.generate import crds, schemas, values_file
+from scripts.generate import crds, schemas, values_file, version
 from scripts.generate.schemas import NOTHING, Field
 from scripts.generate.values_file import Value, flow
 
@@ -106,3 +106,18 @@ def test_a_message_that_names_a_default_names_the_schemas() -> None:
     (scaling,) = [entry for entry in schemas.fields("workerpools", "spec") if entry.path == "scaling"]
     message = scaling.schema["x-kubernetes-validations"][0]["message"]
     assert f"({scaling.schema['properties']['maxReplicas']['default']} if left out)" in message
+
+
+def test_the_version_is_written_wherever_the_place_for_it_is_found() -> None:
+    manifest = '[project]\nname = "x"\nversion = "1.0.0"\ndependencies = ["currant[schemas]==1.0.0"]\n'
+    changed = version.replaced("p", manifest, '\nversion = "', '"', "1.2.0")
+    assert changed == manifest.replace('version = "1.0.0"', 'version = "1.2.0"')
+    assert version.replaced("p", changed, "[schemas]==", '"', "1.2.0") == manifest.replace("1.0.0", "1.2.0")
+
+
+def test_a_place_for_the_version_that_is_gone_or_there_twice_is_named() -> None:
+    for text, times in (("name: x\n", 0), ("\nversion: 1\n\nversion: 2\n", 2)):
+        with pytest.raises(
+            ValueError, match=f"Chart.yaml has {times} places for the version after 'version:', not one"
+        ):
+            version.replaced("Chart.yaml", text, "\nversion: ", "\n", "1.2.0")

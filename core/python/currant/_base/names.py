@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
 _MAIN = ("__main__", "__mp_main__")  # the second is a script's module in a child of multiprocessing
 
@@ -19,12 +19,11 @@ def real_module(module: str) -> str:
     file = getattr(main, "__file__", None)
     if not file:  # an interactive session
         return module
-    path = Path(file).resolve()
-    parts = [path.stem]
-    for directory in path.parents:
-        if not (directory / "__init__.py").exists():
-            break
-        parts.insert(0, directory.name)
+    directory, name = os.path.split(os.path.realpath(file))
+    parts = [os.path.splitext(name)[0]]
+    while name and os.path.exists(os.path.join(directory, "__init__.py")):
+        directory, name = os.path.split(directory)
+        parts.insert(0, name)
     return ".".join(parts)
 
 

@@ -5,12 +5,10 @@ The annotations of `DeclaredOptions` and `CallOptions` are the declaration. Type
 follow from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple, TypedDict, get_type_hints
+from typing import Annotated, Any, NamedTuple, Self, TypedDict
 
 from currant import settings
 from currant._base import limits
@@ -191,8 +189,8 @@ class CallOptions(DeclaredOptions, total=False):
 
 
 def _declared(options: Any) -> dict[str, Option]:
-    hints = get_type_hints(options, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+    # The annotations of this module are no strings: to evaluate strings would take a third of the import.
+    return {name: hint.__metadata__[0] for name, hint in options.__annotations__.items()}
 
 
 OPTIONS = _declared(CallOptions)
@@ -216,11 +214,11 @@ class Options:
     given: int = 0  # what `.options()` was given, as in `Call`: it outranks the function's definition
 
     @classmethod
-    def declared(cls, given: DeclaredOptions) -> Options:
+    def declared(cls, given: DeclaredOptions) -> Self:
         """Check a decorator's options. Raises `TypeError` for an unknown option, a wrong type, or both of a pair."""
         return cls()._changed({**given}, DECLARED)
 
-    def overriding(self, given: CallOptions) -> Options:
+    def overriding(self, given: CallOptions) -> Self:
         """A copy with the options of a call, which outrank the function's definition. Raises as `declared`."""
         values = {**given}
         changed = self._changed(values, OPTIONS)
@@ -231,7 +229,7 @@ class Options:
                 bits = bits & ~option.bit if value is None and option.none == "nothing" else bits | option.bit
         return replace(changed, given=bits)
 
-    def _changed(self, given: dict[str, Any], known: dict[str, Option]) -> Options:
+    def _changed(self, given: dict[str, Any], known: dict[str, Option]) -> Self:
         unknown = sorted(given.keys() - known.keys())
         if unknown:
             raise TypeError(f"there is no option {unknown[0]!r}; there are {', '.join(known)}")

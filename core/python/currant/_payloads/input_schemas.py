@@ -75,32 +75,36 @@ def keyword_arguments(args: bytes) -> dict[str, Any]:
 
 
 def schema_problem(schema: Any) -> str | None:
-    """Why this is not a JSON Schema, in one line; None if it is one."""
+    """Why this is not a JSON Schema, in one line; None if it is one. Raises `CurrantError` without jsonschema."""
+    kind = _kind(schema)
     from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
 
     try:
-        validator_for(schema, default=_dialect()).check_schema(schema)
+        kind.check_schema(schema)
     except SchemaError as error:
         return f"input_schema is not a JSON Schema: {_place(error)}{error.message}"
     return None
 
 
-def _dialect() -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator
+def _kind(schema: Any) -> Any:
+    """The class of jsonschema's validators that the schema asks for. It is imported only when there is a schema."""
+    try:
+        from jsonschema import Draft202012Validator
+        from jsonschema.validators import validator_for
+    except ModuleNotFoundError:
+        raise CurrantError(
+            "a definition has an input schema, but jsonschema is not installed: pip install 'currant[schemas]'"
+        ) from None
+    return validator_for(schema, default=Draft202012Validator)
 
 
 def _validator(function: str, schema: Any) -> Any:
-    # jsonschema is imported only when there is a schema. The registry is empty: no schema makes a program fetch a URL.
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
     problem = schema_problem(schema)
     if problem is not None:
         raise CurrantError(f"{function} cannot be enqueued: in its definition {problem}")
-    return validator_for(schema, default=_dialect())(schema, registry=Registry())
+    from referencing import Registry
+
+    return _kind(schema)(schema, registry=Registry())  # the registry is empty: no schema makes a program fetch a URL
 
 
 def _check(function: str, arguments: dict[str, Any], validator: Any) -> None:

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, NoReturn, Protocol
 
 from currant._base.user_errors import SafeLogger, interrupted, is_a
+from currant._workflow.active import ActiveLoop
 from currant._workflow.blocking_guard import install_blocking_guard
 from currant.errors import WorkflowSuspendException
 
@@ -187,7 +188,7 @@ class WorkflowTask(asyncio.Task[Any]):
             super().cancel()
 
 
-class WorkflowLoop(asyncio.AbstractEventLoop):
+class WorkflowLoop(ActiveLoop):
     """The deterministic loop of one run. `clock` is in microseconds since 1970, UTC."""
 
     def __init__(self, run_id: str, host: Host) -> None:
