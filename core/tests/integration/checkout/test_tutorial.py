@@ -76,7 +76,9 @@ class Terminals:
                 stderr=file,
                 start_new_session=True,
             )
-        eventually(lambda: re.search(r"worker \S+ \(\S+\) serves ", log.read_text()), timeout=60)
+        first = self.first
+        eventually(lambda: " serves " in log.read_text() or first.poll() is not None, timeout=120)
+        assert first.poll() is None, log.read_text()
         (url,) = re.findall(r"export WORKFLOWS_DATABASE_URL=(\S+)", log.read_text())
         self.environment["WORKFLOWS_DATABASE_URL"] = url
 
@@ -118,7 +120,7 @@ def test_every_block_of_the_tutorial_says_what_becomes_of_it() -> None:
     assert [role for role in roles if not re.fullmatch(r"file: [\w.]+|terminal [12]|output|skip: .+", role)] == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_tutorial_can_be_followed_word_by_word(terminals: Terminals) -> None:
     for role, text in blocks():
         if role.startswith("file: "):
