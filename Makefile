@@ -12,6 +12,7 @@ unexport PYTHONPATH PYTHONHOME
 # The sources of the extension; a change of one of them builds it again.
 RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/build.rs core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
+SIDE_BY_SIDE := scripts/side-by-side.sh
 GENERATE := .venv/bin/python -m scripts.generate
 # Missing tools are installed, or named in one line, before anything else is done.
 NEED := scripts/need.sh
@@ -22,10 +23,10 @@ PROCESSES ?= 3
 CARGO := cargo
 MANIFEST := --manifest-path core/Cargo.toml --locked
 
-.PHONY: help build demo demo-k8s test test-rust test-python test-versions test-kubernetes e2e lint bench clean
+.PHONY: help build demo demo-k8s test-quick test test-rust test-python test-units test-kubernetes e2e lint bench clean
 
 help: ## what there is
-	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
 build: ## the extension and everything around it, in .venv
 	@$(TIMED) build $(MAKE) .venv/.built
@@ -35,23 +36,59 @@ demo: ## 2,000 orders through the order workflow, with a worker killed half way
 demo-steps: .venv/.built
 	@.venv/bin/python -m examples.demo
 
-test: ## lint, what is generated, then every test of every language
-	@$(TIMED) test $(MAKE) test-needs lint-steps cluster-binaries generate-check-steps test-rust test-python test-versions test-kubernetes
-# This target comes first, so that a missing tool is named within a second.
-test-needs:
+test-quick: ## within three minutes, whether a change is sound: lint, and the unit tests of every language
+	@$(TIMED) test-quick $(MAKE) test-quick-steps
+test-quick-steps:
+	@$(NEED) python compiler cargo rustfmt clippy
+	@$(MAKE) .venv/.created
+	@$(SIDE_BY_SIDE) "$(MAKE) lint-python test-units" "$(MAKE) test-rust-units lint-rust"
+test-units: .venv/.operator
+	@PROCESSES=$(PROCESSES) scripts/test-units.sh
+test-rust-units:
+	@$(CARGO) test $(MANIFEST) --quiet --lib --test layers
+
+test: ## lint, what is generated, and every test that needs no nodes and no second version of anything
+	@$(TIMED) test $(MAKE) test-steps
+# A missing tool is named within a second. The API server takes minutes to build the first time, at the lowest priority: it gets
+# the time in which the others wait.
+test-steps:
 	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
+	@$(MAKE) .venv/.created
+	@$(SIDE_BY_SIDE) "$(MAKE) test-core" "$(MAKE) cluster-binaries"
+	@$(MAKE) generate-check-steps test-kubernetes
+# What has to be compiled first; then the tests of Rust, at a lower priority, in the time in which those of Python wait.
+test-core:
+	@$(SIDE_BY_SIDE) "$(MAKE) .venv/.operator lint-python" "$(MAKE) build-rust-tests lint-rust"
+	@$(SIDE_BY_SIDE) "$(MAKE) test-python" "nice $(MAKE) test-rust"
+build-rust-tests:
+	@$(CARGO) test $(MANIFEST) --quiet --no-run
 test-rust: .venv/.built
 	@$(WITH_SERVER) $(CARGO) test $(MANIFEST)
 test-python: .venv/.built
 	@$(WITH_SERVER) scripts/pytest.sh --numprocesses $(PROCESSES) core/tests
-test-versions: .venv/.built
-	@scripts/test-versions.sh
 # The resources, the operator and the chart against a real API server without nodes; the images' tools.
 test-kubernetes: .venv/.operator
-	@scripts/test-kubernetes.sh
+	@PROCESSES=$(PROCESSES) scripts/test-kubernetes.sh
 # The API server of those tests is built well before them, because the build may fail.
-cluster-binaries: .venv/.operator
+cluster-binaries: .venv/.created
 	@scripts/test-kubernetes.sh build
+
+.PHONY: test-all test-versions test-postgres15 test-cluster
+test-all: ## make test, and the rest: Postgres 15, Python 3.12 and 3.13, the chaos suite in short, a cluster with nodes
+	@$(TIMED) test-all $(MAKE) test-all-steps
+test-all-steps:
+	@$(NEED) pgbouncer faketime postgres15
+	@$(MAKE) test-steps test-postgres15
+	@$(MAKE) chaos-steps SEEDS=3 SECONDS_EACH=20
+	@$(SIDE_BY_SIDE) "$(MAKE) test-cluster" "nice -n 19 $(MAKE) test-versions"
+# The tests on a node mostly wait.
+test-cluster:
+	@if [ -n "$(KUBECONFIG)" ] || { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; }; then $(MAKE) e2e-steps; \
+		else scripts/leave-out.sh "a cluster with nodes" "run make e2e as root on Debian"; fi
+test-versions: .venv/.built
+	@scripts/test-versions.sh
+test-postgres15: .venv/.built
+	@PROCESSES=$(PROCESSES) scripts/test-postgres15.sh
 
 e2e: ## the tests on a real Kubernetes with nodes and pods: brings one up, tests, takes it down
 	@$(TIMED) e2e $(MAKE) e2e-steps
@@ -89,6 +126,10 @@ lint-steps:
 	@$(NEED) python compiler cargo rustfmt clippy
 	@$(MAKE) .venv/.operator
 	@scripts/lint.sh
+lint-python: .venv/.operator
+	@scripts/lint.sh python
+lint-rust: .venv/.created
+	@scripts/lint.sh rust
 
 bench: ## the benchmark suite, beside bare SQL
 	@$(TIMED) bench $(MAKE) bench-steps

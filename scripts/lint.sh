@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every check that needs no database. All of them run, so that one call shows everything that needs fixing.
+# lint.sh [python|rust]: every check that needs no database, or those of one language. All of them run, so that one call shows
+# everything that needs fixing. What has not changed since the last call takes no time: ruff, mypy and cargo remember it.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 
@@ -23,15 +24,25 @@ stubtest() { (cd core/python && MYPYPATH=. ../../.venv/bin/stubtest currant._cor
 
 operator_imports() { (cd operator && ../.venv/bin/lint-imports); }
 
-check "ruff check" .venv/bin/ruff check
-check "ruff format" .venv/bin/ruff format --check
-check "mypy" .venv/bin/mypy
-check "import-linter" .venv/bin/lint-imports
-check "import-linter, operator" operator_imports
-check "stubtest" stubtest
-rust_check rustfmt "rustfmt" cargo fmt --manifest-path core/Cargo.toml --check
-rust_check clippy "clippy" cargo clippy --manifest-path core/Cargo.toml --locked --all-targets --quiet -- -D warnings
-rust_check clippy "clippy, feature python" cargo clippy --manifest-path core/Cargo.toml --locked --features python --quiet -- -D warnings
+lint_python() {
+    check "ruff check" .venv/bin/ruff check
+    check "ruff format" .venv/bin/ruff format --check
+    check "mypy" .venv/bin/mypy
+    check "import-linter" .venv/bin/lint-imports
+    check "import-linter, operator" operator_imports
+    check "stubtest" stubtest
+}
+
+lint_rust() {
+    rust_check rustfmt "rustfmt" cargo fmt --manifest-path core/Cargo.toml --check
+    rust_check clippy "clippy" cargo clippy --manifest-path core/Cargo.toml --locked --all-targets --quiet -- -D warnings
+    rust_check clippy "clippy, feature python" cargo clippy --manifest-path core/Cargo.toml --locked --features python --quiet -- -D warnings
+}
+
+case ${1:-} in
+    python | rust) "lint_$1" ;;
+    *) lint_python; lint_rust ;;
+esac
 
 if [ ${#failed[@]} -gt 0 ]; then
     echo "lint: ${#failed[@]} of the checks failed:$(printf ' %s;' "${failed[@]}")"

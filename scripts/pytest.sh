@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # pytest. In CI, where other processes may block the machine for seconds, a failed test runs a second time: if it passes then, it is
-# listed as FLAKY, to be fixed; if it fails twice, the run fails.
+# FLAKY, and the last line of the whole run names it, to be fixed; if it fails twice, the run fails.
 set -uo pipefail
 here=$(dirname "$0")
+# Without it each process of the tests would compile every module again.
+unset PYTHONDONTWRITEBYTECODE
 "$here/../.venv/bin/pytest" "$@"
 code=$?
 [ "$code" -eq 1 ] && [ "${CI:-}" = true ] || exit "$code"
 printf '\n=== SOME TESTS FAILED. Those that pass now are FLAKY and need fixing:\n'
-"$here/../.venv/bin/pytest" --last-failed --last-failed-no-failures none -v "$@"
+passed=$(mktemp)
+trap 'rm -f "$passed"' EXIT
+"$here/../.venv/bin/pytest" --last-failed --last-failed-no-failures none -v -rA "$@" | tee "$passed"
+code=$?
+sed -n 's/^PASSED //p' "$passed" | while read -r test; do "$here/leave-out.sh" --flaky "$test"; done
+exit "$code"

@@ -19,8 +19,8 @@ trap stop EXIT
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 (
     cd /
-    "${as_server[@]}" "$binaries/initdb" -D "$directory/data" -U currant --auth=trust --encoding=UTF8 --no-locale >/dev/null
+    "${as_server[@]}" "$binaries/initdb" -D "$directory/data" -U currant --auth=trust --encoding=UTF8 --no-locale --no-sync >/dev/null
     "${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -w -l "$directory/log" start >/dev/null \
-        -o "-p $port -k '' -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off"
+        -o "-p $port -k '' -c listen_addresses=127.0.0.1 -c max_connections=300 -c shared_buffers=256MB -c fsync=off -c full_page_writes=off"
 )
 WORKFLOWS_TEST_DATABASE_URL="postgresql://currant@127.0.0.1:$port/postgres" "$@"

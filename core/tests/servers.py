@@ -91,7 +91,7 @@ class OwnPostgres:
             embedded._make_passable(binaries)
             os.chown(self._data, account.pw_uid, account.pw_gid)
         if primary is None:
-            self._run("initdb", "-U", "currant", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D")
+            self._run("initdb", "-U", "currant", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D")
         else:
             source = f"host={HOST} port={primary.port} user=currant application_name={STAND_BY}"
             self._run("pg_basebackup", "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D")
