@@ -47,7 +47,7 @@ test-units: .venv/.operator
 test-rust-units:
 	@$(CARGO) test $(MANIFEST) --quiet --lib --test layers
 
-test: ## lint, what is generated, and every test that needs no nodes and no second version of anything
+test: ## lint, what is generated, the site, and every test that needs no nodes and no second version of anything
 	@$(TIMED) test $(MAKE) test-steps
 # A missing tool is named within a second. The API server takes minutes to build the first time, at the lowest priority: it gets
 # the time in which the others wait.
@@ -55,10 +55,10 @@ test-steps:
 	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
 	@$(MAKE) .venv/.created
 	@$(SIDE_BY_SIDE) "$(MAKE) test-core" "$(MAKE) cluster-binaries"
-	@$(MAKE) generate-check-steps test-kubernetes
+	@$(SIDE_BY_SIDE) "$(MAKE) test-kubernetes" "$(MAKE) generate-check-steps docs-steps"
 # What has to be compiled first; then the tests of Rust, at a lower priority, in the time in which those of Python wait.
 test-core:
-	@$(SIDE_BY_SIDE) "$(MAKE) .venv/.operator lint-python" "$(MAKE) build-rust-tests lint-rust"
+	@$(SIDE_BY_SIDE) "$(MAKE) .venv/.operator .venv/.docs lint-python" "$(MAKE) build-rust-tests lint-rust"
 	@$(SIDE_BY_SIDE) "$(MAKE) test-python" "nice $(MAKE) test-rust"
 build-rust-tests:
 	@$(CARGO) test $(MANIFEST) --quiet --no-run

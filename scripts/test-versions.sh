@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # The unit tests on the other supported Pythons, because asyncio differs between versions; those of workflows also on Debian
-# 12's Python 3.11.2, because it differs between patch versions, too. The extension is abi3, so one build serves all of them.
+# 12's Python 3.11.2, because it differs between patch versions, too. The extension is abi3, so one build serves all of them. The
+# tests of the checkout (its pages, scripts, benchmark and chaos suites) run on one Python only: nobody gets these in a package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # each process of the tests would compile every module again
 show_version='import sys, venv, ensurepip; print("%d.%d.%d" % sys.version_info[:3])'
 tested=" $(.venv/bin/python -c "$show_version") " # by `make test-python`
 
@@ -28,7 +30,7 @@ run_tests() {
         touch "$venv/.installed"
     fi
     echo "test-versions: $tests on Python $1"
-    PYTHONPATH=core/python "$venv/bin/python" -m pytest -q --numprocesses 2 "$tests"
+    PYTHONPATH=core/python "$venv/bin/python" -m pytest -q --numprocesses 2 --ignore core/tests/unit/checkout "$tests"
 }
 
 for version in 3.11 3.12 3.13 3.11.2; do
