@@ -79,6 +79,10 @@ def test_every_source_file_that_a_page_names_exists(page: Path) -> None:
     ] == []
 
 
+def test_the_readme_can_be_read_in_five_minutes() -> None:
+    assert len(text(Path("README.md")).splitlines()) < 200
+
+
 def test_no_file_has_the_marks_of_a_conflict() -> None:
     mark = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
     assert [str(path) for path in files() if mark.search(text(path))] == []
