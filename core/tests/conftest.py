@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-# A shell that starts us in the background has us, and so what we start, ignore Ctrl-C, which some tests send.
+# A shell that starts us in the background has us, and so what we start, ignore Ctrl-C, and `nohup` the end of the terminal. Some
+# tests send these signals.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

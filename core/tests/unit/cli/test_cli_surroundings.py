@@ -43,13 +43,13 @@ def test_standard_streams_that_are_closed_are_open_to_nowhere_before_anything_ge
     assert (tmp_path / "seen").read_text().split() == ["/dev/null"] * 5 + ["int"]
 
 
-@pytest.mark.parametrize("command", ["roles", "scale simulate --json"])
+@pytest.mark.parametrize("command", ["roles", "scale simulate steady --seeds 1 --json"])
 def test_a_command_whose_output_is_closed_goes_on(command: str, tmp_path: Path) -> None:
     done = shell(f"{command} >&-", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", ["roles", "--help", "scale simulate --json"])
+@pytest.mark.parametrize("command", ["roles", "--help", "scale simulate steady --seeds 1 --json"])
 def test_output_that_cannot_be_written_is_one_line(command: str, tmp_path: Path) -> None:
     done = shell(f"{command} >/dev/full", tmp_path)
     assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
