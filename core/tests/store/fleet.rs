@@ -120,18 +120,14 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
     enqueue(&mut conn, Kind::Task, "q").await;
     let claimed = claim_one(&mut conn, lost.id, "q").await;
 
-    let wakes =
-        end_pods(&mut conn, &["u1".into(), "never-there".into()], &["Deleted".into(), "Deleted".into()]).await.unwrap();
+    let deleted = |uid: &str| (uid.to_string(), "Deleted".to_string());
+    let wakes = end_pods(&mut conn, &[deleted("u1"), deleted("never-there")]).await.unwrap();
 
     assert_eq!(wakes.queues, ["q"]);
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
     assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
     assert!(workers::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
-    assert_eq!(
-        end_pods(&mut conn, &["u1".into()], &["Deleted".into()]).await.unwrap(),
-        Wakes::default(),
-        "again: nothing is left"
-    );
+    assert_eq!(end_pods(&mut conn, &[deleted("u1")]).await.unwrap(), Wakes::default(), "again: nothing is left");
     // Its process may live on for some seconds: what it claimed would die with it a second time.
     enqueue(&mut conn, Kind::Task, "q").await;
     workers::register(&mut conn, &lost).await.unwrap();
@@ -151,11 +147,10 @@ async fn what_a_container_ran_is_taken_over_when_it_ends_and_its_successor_in_th
     let micros = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text";
     let ended: Micros = text(&mut conn, micros).await.parse().unwrap();
 
-    let end = |at| ([String::from("u1")], [String::from("OOMKilled")], [at]);
-    let (uids, reasons, before) = end(ended - 3_600_000_000);
-    assert!(end_containers(&mut conn, &uids, &reasons, &before).await.unwrap().is_empty(), "one of an hour ago");
-    let (_, _, now) = end(ended);
-    assert_eq!(end_containers(&mut conn, &uids, &reasons, &now).await.unwrap().queues, ["q"]);
+    let end = |at| [("u1".to_string(), "OOMKilled".to_string(), at)];
+    let an_hour_ago = end(ended - 3_600_000_000);
+    assert!(end_containers(&mut conn, &an_hour_ago).await.unwrap().is_empty(), "one of an hour ago");
+    assert_eq!(end_containers(&mut conn, &end(ended)).await.unwrap().queues, ["q"]);
 
     assert_eq!(state(&mut conn, id).await, "pending");
     let said = format!("select convert_from(error, 'UTF8') from currant.executions where id = '{id}'");
@@ -163,7 +158,7 @@ async fn what_a_container_ran_is_taken_over_when_it_ends_and_its_successor_in_th
     // The same pod has another worker now.
     let successor = WorkerInfo { pod, ..info(&["q"]) };
     workers::register(&mut conn, &successor).await.unwrap();
-    assert!(end_containers(&mut conn, &uids, &reasons, &now).await.unwrap().is_empty());
+    assert!(end_containers(&mut conn, &end(ended)).await.unwrap().is_empty());
     assert_eq!(claim_one(&mut conn, successor.id, "q").await.id, id);
 }
 
@@ -336,7 +331,8 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         claim_one(&mut conn, lost.id, "q").await;
         run(&mut conn, format!("update currant.executions set suspect_losses = {most}")).await;
 
-        let wakes = end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap();
+        let ended = [("u1".to_string(), reason.to_string())];
+        let wakes = end_pods(&mut conn, &ended).await.unwrap();
 
         let expected = if blamed || most == 0 { "failed" } else { "pending" };
         assert_eq!(state(&mut conn, once.id).await, expected, "{reason} {most}");
@@ -346,6 +342,6 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         assert_eq!(error["type"], "WorkerLost");
         assert!(error["message"].as_str().unwrap().contains(&format!("worker pod {reason}: p-1")), "{error}");
         assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
-        assert!(end_pods(&mut conn, &["u1".into()], &[reason.into()]).await.unwrap().is_empty(), "again");
+        assert!(end_pods(&mut conn, &ended).await.unwrap().is_empty(), "again");
     }
 }
