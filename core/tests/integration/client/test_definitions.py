@@ -217,8 +217,8 @@ async def test_sql_without_options_has_what_the_decorator_says_once_a_worker_has
 
     assert by_sql() == ("default", 5, 300.0, 4, 1.0)
     async with Worker(["nothing"], functions=[defined.described]):
-        known = "select 1 from currant.workers where stopped_at is null"
-        await eventually_async(lambda: db.execute(known).fetchone())
+        said = "select 1 from currant.functions where function = %s"  # a moment after the worker is there
+        await eventually_async(lambda: db.execute(said, [NAME + "described"]).fetchone())
         assert by_sql() == CODED
     assert by_sql() == CODED, "also when nobody serves it any more"
     define("described", queue="defined", retry={"max_attempts": 9})
