@@ -193,7 +193,10 @@ class Handle(Generic[R]):
         return self._result(waiting_time(timeout, "timeout"))
 
     def result_sync(self, timeout: float | timedelta | None = None) -> R:
-        """As `result`, from code without an event loop. Raises `CurrantError` in an `async def` task."""
+        """As `result`, from code without an event loop: block until the end, and return what the function returned.
+
+        Raises as `result` does, and `CurrantError` inside a workflow or an `async def` task.
+        """
         _refuse_workflow("result_sync", "result")
         _refuse_loop_of_task()
         seconds = waiting_time(timeout, "timeout")
@@ -215,7 +218,7 @@ class Handle(Generic[R]):
         return self._status()
 
     def status_sync(self) -> str:
-        """As `status`, from code without an event loop."""
+        """As `status`, from code without an event loop. Raises `NotFound`, and `CurrantError` inside a workflow."""
         _refuse_workflow("status_sync", "status")
         return _state(self._core.get_execution(self.id))
 
@@ -231,7 +234,7 @@ class Handle(Generic[R]):
         return self.client.call("cancel_execution", self.id, force)
 
     def cancel_sync(self, force: bool = False) -> None:
-        """As `cancel`, from code without an event loop."""
+        """As `cancel`, from code without an event loop. Raises as `cancel` does; `CurrantError` inside a workflow."""
         _refuse_workflow("cancel_sync", "cancel")
         self._core.cancel_execution(self.id, force)
 
@@ -297,7 +300,7 @@ def send_signal(target: Handle[Any] | str | UUID, name: str, payload: Any = None
 
 
 def send_signal_sync(target: Handle[Any] | str | UUID, name: str, payload: Any = None) -> None:
-    """As `send_signal`, from code without an event loop."""
+    """As `send_signal`, from code without an event loop. Raises as it does, and `CurrantError` inside a workflow."""
     _refuse_workflow("send_signal_sync", "send_signal")
     id, data = _signal(target, name, payload)
     _client_of(target).core.send_signal(id, name, data)

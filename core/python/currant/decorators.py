@@ -99,10 +99,11 @@ class Function(Generic[P, R]):
         return {"function": self.name, "kind": self.kind, **self._options.declaration(self.kind)}
 
     def options(self, **given: Unpack[CallOptions]) -> Self:
-        """Return a copy with the same verbs and other options.
+        """Return a copy with the same verbs and other options: `await fn.options(delay=60).queue(...)`.
 
-        docs/reference/options.md has them all. `queue`, `priority`, `timeout`, retries and `max_worker_losses` given
-        here outrank the function's definition, which outranks its decorator.
+        docs/reference/options.md has them all. `queue`, `priority`, `timeout`, `retry`, `retries` and
+        `max_worker_losses` given here outrank the function's definition, which outranks its decorator.
+
         Raises `TypeError` for an unknown option or a wrong type, `ValueError` for a value out of range or two options
         that contradict each other (`retry` and `retries`, `delay` and `run_at`).
         """
@@ -133,9 +134,11 @@ class Function(Generic[P, R]):
         """Start a durable execution; awaiting returns its `Handle` once it is committed.
 
         With `options(connection=...)` it commits with that connection's transaction. Inside a workflow it is detached
-        from it, and started exactly once. Raises `TypeError` and `SerializationError` for the arguments; when awaited,
-        `InvalidInput` if they do not fit the input schema of the function's definition (not checked inside a workflow),
-        `DatabaseUnavailable` and `SchemaMismatch`.
+        from the workflow, and started exactly once.
+
+        Raises `TypeError` and `SerializationError` for the arguments; when awaited, `InvalidInput` if they do not fit
+        the input schema of the function's definition (not checked inside a workflow), `DatabaseUnavailable` and
+        `SchemaMismatch`.
         """
         active = context.active_run()
         if active is not None:
@@ -152,15 +155,19 @@ class Function(Generic[P, R]):
         return _called(self._one(ids), f"{self.name}.queue")
 
     def queue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """As `queue`, from code without an event loop: blocks until the execution is committed."""
+        """As `queue`, from code without an event loop: block until the execution is committed, and return its `Handle`.
+
+        Raises as `queue` does, and `CurrantError` inside a workflow.
+        """
         self._refuse_workflow("queue_sync", "queue")
         new = self._new([self.call(args, kwargs)])
         return self._handles(self._enqueue_sync(new))[0]
 
     def queue_many(self, items: Iterable[Item]) -> Coroutine[object, None, list[Handle[R]]]:
-        """Start one execution per item, together: a tuple of positional, or a mapping of keyword arguments.
+        """Start one execution for each item, in one commit. Awaiting returns their handles in the order of the items.
 
-        Awaiting returns the handles in the order of the items. Raises as `queue` does, before anything is enqueued.
+        An item is a tuple of positional arguments, or a mapping of keyword arguments. Raises as `queue` does, before
+        anything is enqueued, and names the item.
         """
         active = context.active_run()
         calls = self._calls(items, None if active is None else active.queue)
@@ -175,7 +182,7 @@ class Function(Generic[P, R]):
         return _called(self._many(ids), f"{self.name}.queue_many")
 
     def queue_many_sync(self, items: Iterable[Item]) -> list[Handle[R]]:
-        """As `queue_many`, from code without an event loop."""
+        """As `queue_many`, from code without an event loop. Raises `CurrantError` inside a workflow."""
         self._refuse_workflow("queue_many_sync", "queue_many")
         return self._handles(self._enqueue_sync(self._new(self._calls(items, None))))
 
