@@ -100,7 +100,7 @@ def adapt_links(app: Sphinx, document: nodes.document) -> None:
             continue
         if link["refdomain"] is None:
             lead_to_page(app, link)
-        if link["refdomain"] == "doc" and not link["reftargetid"] and FILE_NAME.fullmatch(link.astext()):
+        if link["refdomain"] == "doc" and FILE_NAME.fullmatch(link.astext()):
             link[0].children = [nodes.Text(short_title(link["reftarget"]))]
 
 
