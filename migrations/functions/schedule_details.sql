@@ -1,4 +1,4 @@
--- Schedules as `currant schedules` shows them, for people and dashboards; a stable view.
+-- Schedules as `currant schedules` shows them.
 --   function: the name of the function that it starts
 --   name: the name of the schedule
 --   owner: who defined it; in Kubernetes namespace/name of the Workflow

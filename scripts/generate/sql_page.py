@@ -39,7 +39,7 @@ registered it, else it is the default below.
 |---|---|"""
 # An option for clients that know the decorators themselves.
 OWN_OPTIONS = ("defaults",)
-VIEWS = ("runs", "queue_stats", "schedule_details")
+VIEWS = ("runs", "queue_stats")
 ITEM = re.compile(r"^ {2}(\w+): (.*)$")
 SIGNATURE = re.compile(r"create or replace function (currant\.\w+\(.*?\)) returns (\w+)", re.DOTALL)
 
