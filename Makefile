@@ -120,6 +120,14 @@ demo-k8s-steps:
 	@$(MAKE) .venv/.operator
 	@examples/kubernetes/demo.sh
 
+.PHONY: dist
+dist: ## what a release needs, in dist/, tested in empty environments: wheels, sdist, chart, images, SBOM, checksums
+	@$(TIMED) dist $(MAKE) dist-steps
+dist-steps:
+	@$(NEED) python compiler cargo go
+	@$(MAKE) .venv/.installed
+	@.venv/bin/python -m scripts.release
+
 lint: ## ruff, mypy, rustfmt, clippy, import-linter, stubtest
 	@$(TIMED) lint $(MAKE) lint-steps
 lint-steps:

@@ -11,6 +11,7 @@ usage: worker-image/build.sh [OPTION]... worker|operator|shop|postgres|all
   --out DIR                  write DIR/currant-NAME.tar, for `e2e/cluster load-image`, `kind load image-archive` or
                              `docker load`; with engine none .cluster/images is the default, with docker no archive is
   --repository R, --tag T    the name is R/currant-NAME:T; by default currant.local/currant-NAME:dev
+  --wheel FILE               with engine none: put this wheel of Currant into the images, and build none
   --fresh                    with engine none: take the newest Debian and Python packages, not those kept from last time
 operator and shop are built on worker, so they build it too. With docker, base images are $RUST_IMAGE and $PYTHON_IMAGE
 when these are set, and $DOCKER_BUILD_OPTIONS goes to `docker build`.
@@ -19,14 +20,15 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 1; }
 
-engine=auto out="" repository=currant.local tag=dev fresh="" images=()
+engine=auto out="" repository=currant.local tag=dev wheel="" fresh="" images=()
 while [ $# -gt 0 ]; do
     case $1 in
-        --engine | --out | --repository | --tag) [ $# -ge 2 ] || fail "$1 needs a value" ;;&
+        --engine | --out | --repository | --tag | --wheel) [ $# -ge 2 ] || fail "$1 needs a value" ;;&
         --engine) engine=$2; shift ;;
         --out) out=$2; shift ;;
         --repository) repository=$2; shift ;;
         --tag) tag=$2; shift ;;
+        --wheel) wheel=$2; shift ;;
         --fresh) fresh=yes ;;
         -h | --help) usage; exit ;;
         worker | operator | shop | postgres) images+=("$1") ;;

@@ -5,7 +5,7 @@
 # mmdebstrap), then Python packages (by pip for Debian's own Python), then ours. Layers are kept by the hash of what they
 # are made from, so that only what changed is made again. Entry point, user, environment and labels are those of the
 # Dockerfile's last stage: see dockerfile.py.
-# shellcheck disable=SC2154  # here, top, out come from build.sh
+# shellcheck disable=SC2154  # here, top, out, wheel come from build.sh
 
 cache=$here/.cache
 trees=$cache/trees
@@ -130,9 +130,14 @@ native_packages() {
     keep packages "$key"
 }
 
-# Currant itself: the wheel of this checkout, built in its cargo target.
+# Currant itself: the wheel that was given, or that of this checkout, built in its cargo target.
 native_currant() {
     rm -rf "$cache/wheels"
+    if [ -n "$wheel" ]; then
+        python_tree currant --no-deps "$wheel"
+        layer currant
+        return
+    fi
     (cd "$top/core" && SQLX_OFFLINE=true VIRTUAL_ENV=$top/.venv "$top/.venv/bin/maturin" build --release --locked --quiet \
         --compatibility linux --interpreter "$python" --out "$cache/wheels") >"$cache/maturin.log" 2>&1 || { cat "$cache/maturin.log" >&2; fail "the wheel cannot be built"; }
     python_tree currant --no-deps "$cache"/wheels/currant-*.whl

@@ -38,12 +38,20 @@ def binaries() -> None:
         say("building Kubernetes (about five minutes the first time) ...")
         with step("built Kubernetes, etcd, CoreDNS"):
             _go_build(_version_flags(), *(f"./{name}" for name in OURS))
-        with step("built helm"):
-            _go_build(LINKED, HELM)
+        helm()
         for name in COMPONENTS:
             if not (BIN / name).is_symlink():
                 (BIN / name).symlink_to("hyperkube")
         (BIN / ".built").write_text(wanted)
+
+
+def helm() -> Path:
+    """Build helm, which a release needs without a cluster. Raises ClusterError as `binaries` does."""
+    check_go()
+    BIN.mkdir(parents=True, exist_ok=True)
+    with step("built helm"):
+        _go_build(LINKED, HELM)
+    return BIN / "helm"
 
 
 def up_to_date() -> bool:

@@ -1,4 +1,4 @@
-"""What a client-only installation needs: Currant and msgspec. Other packages, and the machinery of workers, wait."""
+"""A client-only installation needs Currant and msgspec. Other packages, and the machinery of workers, wait."""
 
 from __future__ import annotations
 
