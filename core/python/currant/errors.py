@@ -77,7 +77,7 @@ class UncheckedInput(CurrantError):
 
 
 class NotFound(CurrantError):
-    """No execution has that id, or the text is no id.
+    """No execution has that id, or the text is no id (then it is a `ValueError`, too).
 
     To do: check the id. A run is deleted when its retention is over.
     """

@@ -100,8 +100,8 @@ class DeclaredOptions(TypedDict, total=False):
     queue: Annotated[
         str | None,
         Option(
-            "The queue in which the execution waits. Default: for a step of a workflow the workflow's queue, otherwise "
-            "`default`.",
+            f"The queue in which the execution waits: a name of at most {limits.QUEUE_CHARACTERS} characters. Default: "
+            "for a step of a workflow the workflow's queue, otherwise `default`.",
             lambda value: text(value, "queue", limits.QUEUE_CHARACTERS),
             bit=1,
         ),
@@ -109,7 +109,8 @@ class DeclaredOptions(TypedDict, total=False):
     priority: Annotated[
         int,
         Option(
-            "An execution with a higher priority starts first, within a queue. Default: 5.",
+            f"{limits.PRIORITY.least} to {limits.PRIORITY.most}: an execution with a higher priority starts first, "
+            "within a queue. Default: 5.",
             lambda value: whole_number(value, "priority", limits.PRIORITY),
             bit=2,
             none="refused",
@@ -119,8 +120,8 @@ class DeclaredOptions(TypedDict, total=False):
         float | timedelta | Default | None,
         Option(
             "The longest time that one attempt of a task may take, and a workflow from its first start to its end: "
-            "seconds or a timedelta, or None for no time-out. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, for a workflow "
-            "`WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
+            "seconds above 0 or a timedelta, or None for no time-out. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, for a "
+            "workflow `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
             lambda value: seconds(value, "timeout", limits.TIMEOUT),
             bit=4,
             none="value",
@@ -139,14 +140,16 @@ class DeclaredOptions(TypedDict, total=False):
     retries: Annotated[
         int | None,
         Option(
-            "How many attempts follow the first: short for `retry=Retry(max_attempts=retries + 1)`.", _retries, bit=8
+            "How many attempts follow the first, 0 or more: short for `retry=Retry(max_attempts=retries + 1)`.",
+            _retries,
+            bit=8,
         ),
     ]
     max_worker_losses: Annotated[
         int | None,
         Option(
-            "How many lost workers, which only this execution can have killed, are allowed: with the next one it "
-            "fails as `WorkerLost`. An attempt that is lost with its worker costs no retry. With 0 the execution is "
+            "How many lost workers, which only this execution can have killed, are allowed, 0 or more: with the next "
+            "one it fails as `WorkerLost`. An attempt that is lost with its worker costs no retry. With 0 the execution is "
             "not started again after any worker that ran it is lost; together with `retries=0` it then runs at most "
             "once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
             lambda value: whole_number(value, "max_worker_losses", limits.MAX_WORKER_LOSSES),
@@ -161,7 +164,8 @@ class CallOptions(DeclaredOptions, total=False):
     delay: Annotated[
         float | timedelta | None,
         Option(
-            "The execution becomes ready after this time: seconds or a timedelta; not together with `run_at`.",
+            "The execution becomes ready after this time: seconds or a timedelta, 0 or more; not together with "
+            "`run_at`.",
             lambda value: seconds(value, "delay", limits.DELAY._replace(least=0)),
         ),
     ]
@@ -174,8 +178,8 @@ class CallOptions(DeclaredOptions, total=False):
     idempotency_key: Annotated[
         str | None,
         Option(
-            "Unique per function, for 30 days, while an execution with this key exists that is not failed or "
-            "cancelled: a second enqueue with it returns a handle on the first execution.",
+            f"A text of at most {limits.IDEMPOTENCY_KEY_CHARACTERS} characters. Unique per function, for 30 days, "
+            "while an execution with this key exists that is not failed or cancelled: a second enqueue with it returns a handle on the first execution.",
             lambda value: text(value, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARACTERS),
         ),
     ]
