@@ -82,39 +82,45 @@ def _is_cancel(kind: type[BaseException] | None) -> bool:
 
 async def exit_group(
     group: Any, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-) -> bool | None:
+) -> bool:
     """See `asyncio.TaskGroup`."""
-    try:
-        return await _exit_group(group, kind, error)
-    finally:
-        group._parent_task = group._errors = group._base_error = error = (
-            None  # an error refers to its frames, and they to the error
-        )
-
-
-async def _exit_group(group: Any, kind: type[BaseException] | None, error: BaseException | None) -> bool:
     group._exiting = True
     if isinstance(error, (SystemExit, KeyboardInterrupt)) and group._base_error is None:
         group._base_error = error
     if kind is not None and not group._aborting:
         group._abort()
     cancel, late_cancel = await _join_group(group)
-    if _is_cancel(kind):
-        cancel = error
+    outcome = _group_outcome(group, error, error if _is_cancel(kind) else cancel, late_cancel)
+    try:
+        if outcome is not None:
+            raise outcome
+        return True
+    finally:
+        # An error refers to this frame, so the frame must not refer to the error: nobody would collect the two.
+        group._parent_task = group._errors = group._base_error = None
+        error = cancel = late_cancel = outcome = None
+
+
+def _group_outcome(
+    group: Any, error: BaseException | None, cancel: BaseException | None, late_cancel: BaseException | None
+) -> BaseException | None:
+    """What a group raises whose body ended with `error` and whose tasks have ended."""
     if group._base_error is not None:
-        raise group._base_error
+        return group._base_error  # type: ignore[no-any-return]
     if group._parent_cancel_requested:  # by the group itself, when a task failed
         cancel = None if group._parent_task.uncancel() == 0 else cancel or late_cancel
     if cancel is not None and not group._errors:
-        raise cancel
-    if error is not None and not _is_cancel(kind):
+        return cancel
+    if error is not None and not _is_cancel(type(error)):
         group._errors.append(error)
-    if group._errors:
-        group._parent_task.cancel_again()
-        if isinstance(error, GeneratorExit) and len(group._errors) == 1:
-            raise error  # of an asynchronous generator that is closed
-        raise BaseExceptionGroup("unhandled errors in a TaskGroup", group._errors) from None
-    return True
+    if not group._errors:
+        return None
+    group._parent_task.cancel_again()
+    if isinstance(error, GeneratorExit) and len(group._errors) == 1:
+        return error  # an asynchronous generator is closed
+    errors = BaseExceptionGroup("unhandled errors in a TaskGroup", group._errors)
+    errors.__suppress_context__ = True
+    return errors
 
 
 async def _join_group(group: Any) -> tuple[BaseException | None, BaseException | None]:
@@ -167,8 +173,11 @@ async def _acquire_again(condition: Any) -> None:
             break
         except CancelledError as error:
             cancel = error
-    if cancel is not None:
-        raise cancel
+    try:
+        if cancel is not None:
+            raise cancel
+    finally:
+        cancel = None  # as in `exit_group`
 
 
 def _notify_next(condition: Any) -> None:

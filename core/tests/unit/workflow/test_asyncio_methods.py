@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -255,7 +256,7 @@ async def test_on_another_loop_methods_are_asyncio_s_own(monkeypatch: pytest.Mon
         raise AssertionError("a workflow's method on another loop")
 
     monkeypatch.setattr(asyncio_methods, "_stop_timer", refuse)
-    monkeypatch.setattr(asyncio_methods, "_exit_group", refuse)
+    monkeypatch.setattr(asyncio_methods, "_group_outcome", refuse)
     monkeypatch.setattr(asyncio_methods, "_acquire_again", refuse)
     monkeypatch.setattr(asyncio_methods, "_give_permits", refuse)
     permits, condition = asyncio.Semaphore(), asyncio.Condition()
@@ -270,3 +271,40 @@ async def test_on_another_loop_methods_are_asyncio_s_own(monkeypatch: pytest.Mon
         assert await waiter
     assert task.result() == "x"
     assert not scope.expired()
+
+
+def test_what_a_group_raises_leaves_nothing_to_the_garbage_collector() -> None:
+    async def main() -> Any:
+        kept: list[weakref.ref[BaseException]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail("x"))
+        except ExceptionGroup as error:
+            kept.append(weakref.ref(error))
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            async with asyncio.TaskGroup():
+                await forever()
+        except asyncio.CancelledError as error:
+            kept.append(weakref.ref(error))
+        await asyncio.sleep(0)  # asyncio has the cancel until the task waits
+        return [each() is None for each in kept]
+
+    assert running(main).result == [True, True]
+
+
+def test_a_run_that_is_evicted_inside_a_group_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> Any:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(forever_in_a_group())
+
+    async def forever_in_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step("a"))
+
+    engine = running(main)
+    assert engine.evict()
+    assert [record.getMessage() for record in caplog.records] == []
