@@ -149,9 +149,9 @@ class DeclaredOptions(TypedDict, total=False):
         int | None,
         Option(
             "How many lost workers, which only this execution can have killed, are allowed, 0 or more: with the next "
-            "one it fails as `WorkerLost`. An attempt that is lost with its worker costs no retry. With 0 the execution is "
-            "not started again after any worker that ran it is lost; together with `retries=0` it then runs at most "
-            "once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
+            "one it fails as `WorkerLost`. An attempt that is lost with its worker costs no retry. With 0 the "
+            "execution is not started again after any worker that ran it is lost; together with `retries=0` it then "
+            "runs at most once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
             lambda value: whole_number(value, "max_worker_losses", limits.MAX_WORKER_LOSSES),
             bit=16,
         ),
@@ -179,7 +179,8 @@ class CallOptions(DeclaredOptions, total=False):
         str | None,
         Option(
             f"A text of at most {limits.IDEMPOTENCY_KEY_CHARACTERS} characters. Unique per function, for 30 days, "
-            "while an execution with this key exists that is not failed or cancelled: a second enqueue with it returns a handle on the first execution.",
+            "while an execution with this key exists that is not failed or cancelled: a second enqueue with it "
+            "returns a handle on the first execution.",
             lambda value: text(value, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARACTERS),
         ),
     ]
