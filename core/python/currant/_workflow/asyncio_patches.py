@@ -232,7 +232,7 @@ def _either(plain: Callable[..., Any], own: Callable[..., Any]) -> Callable[...,
 
     @functools.wraps(plain)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return (own if isinstance(_get_running_loop(), WorkflowLoop) else plain)(self, *args, **kwargs)
+        return (own if type(_get_running_loop()) is WorkflowLoop else plain)(self, *args, **kwargs)
 
     return method
 
