@@ -25,13 +25,10 @@ async fn fire(conn: &mut Conn) -> Fired {
     schedules::fire(conn).await.unwrap().0
 }
 
-/// As if the next fire time had been so long ago, on a whole second.
-async fn come_due(conn: &mut Conn, ago: &str) {
-    let sql = format!(
-        "update currant.schedules set next_fire_at = date_trunc('second', now()) - interval '{ago}',
-            due_at = date_trunc('second', now()) - interval '{ago}'"
-    );
-    run(conn, sql).await;
+/// As if the schedule had not fired in this hour.
+async fn come_due(conn: &mut Conn) {
+    let hour = "date_trunc('hour', now())";
+    run(conn, format!("update currant.schedules set next_fire_at = {hour}, due_at = {hour}")).await;
 }
 
 async fn count(conn: &mut Conn, what: &str) -> i64 {
@@ -52,12 +49,13 @@ async fn a_due_schedule_starts_a_run_with_its_arguments_as_any_enqueue_does() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let args = r#"{"shop": "a", "price": 12345678901234567890123.10}"#;
-    let with_args = Spec { args: Some(serde_json::from_str(args).unwrap()), ..spec("each", "* * * * * *") };
+    let args_of_it = Some(serde_json::from_str(args).unwrap());
+    let with_args = Spec { args: args_of_it, starting_deadline: Some(4000.0), ..spec("each", hourly()) };
     assert!(apply(&mut conn, &[with_args]).await);
     assert_eq!(fire(&mut conn).await.taken, 0, "nothing is due yet");
-    come_due(&mut conn, "0 seconds").await;
+    come_due(&mut conn).await;
     let due = text(&mut conn, "select due_at from currant.schedules").await;
-    assert!(fire(&mut conn).await.started >= 1);
+    assert_eq!(fire(&mut conn).await.started, 1);
 
     let me = register(&mut conn, &["default"]).await;
     let run = claim_one(&mut conn, me, "default").await;
