@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests of the resources, the operator, the chart and the cluster tool, against a real API server without nodes. Where none can
+# The tests of the resources, the operator, the chart and the cluster tool, against real API servers without nodes. Where none can
 # be built, only the tests without one run. With `build` only the API server is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,11 +11,13 @@ for tool in go openssl; do scripts/need.sh --is-there $tool || api_server=; done
 [ "${1:-}" != build ] || exit 0
 
 scripts/need.sh prometheus
-scripts/pytest.sh -c operator/pyproject.toml operator/tests # skips the tests that need an API server where there is none
-scripts/pytest.sh -c worker-image/pytest.ini worker-image/tests/unit
-if [ -n "$api_server" ]; then
-    scripts/pytest.sh -c charts/tests/pytest.ini charts/tests # with the helm that is built beside the API server
-    scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit e2e/cluster_tool/tests/control_plane
-else
-    scripts/pytest.sh -c e2e/pytest.ini e2e/cluster_tool/tests/unit
-fi
+pytest=scripts/pytest.sh
+# The tests of a file share an operator, so that they stay in one process. Each process has an API server of its own, which takes
+# memory and time: two processes, or none for PROCESSES=0. Those with an API server begin, as they take longest.
+[ "${PROCESSES:-0}" = 0 ] && processes=0 || processes=2
+operator="$pytest --numprocesses $processes --dist loadfile --no-loadscope-reorder -c operator/pyproject.toml operator/tests"
+units="$pytest -c worker-image/pytest.ini worker-image/tests/unit; $pytest -c e2e/pytest.ini e2e/cluster_tool/tests/unit"
+# The chart's tests take the helm that is built beside the API server.
+charts="$pytest -c charts/tests/pytest.ini charts/tests; $pytest -c e2e/pytest.ini e2e/cluster_tool/tests/control_plane"
+# Without an API server, the operator's tests skip those that need one.
+scripts/side-by-side.sh "$operator" "set -e; $units; ${api_server:+$charts}"
