@@ -104,7 +104,7 @@ async def exit_group(
 def _group_outcome(
     group: Any, error: BaseException | None, cancel: BaseException | None, late_cancel: BaseException | None
 ) -> BaseException | None:
-    """What a group raises whose body ended with `error` and whose tasks have ended."""
+    """The exception of a group whose body ended with `error` and whose tasks have ended."""
     if group._base_error is not None:
         return group._base_error  # type: ignore[no-any-return]
     if group._parent_cancel_requested:  # by the group itself, when a task failed
