@@ -36,6 +36,7 @@ exclude_patterns = [".*", "**/.*", "**/tests", "core/migrations", "core/target",
 nitpicky = True
 myst_heading_anchors = 6
 myst_fence_as_directive = ["mermaid"]
+myst_enable_extensions = ["tasklist"]
 # JSON with an ellipsis is no JSON: it is shown without colours.
 suppress_warnings = ["misc.highlighting_failure"]
 
