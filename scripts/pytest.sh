@@ -11,7 +11,7 @@ code=$?
 printf '\n=== SOME TESTS FAILED. Those that pass now are FLAKY and need fixing:\n'
 passed=$(mktemp)
 trap 'rm -f "$passed"' EXIT
-"$here/../.venv/bin/pytest" --last-failed --last-failed-no-failures none -v -rA "$@" | tee "$passed"
+"$here/../.venv/bin/pytest" --last-failed --last-failed-no-failures none -v -rpfE "$@" | tee "$passed"
 code=$?
 sed -n 's/^PASSED //p' "$passed" | while read -r test; do "$here/leave-out.sh" --flaky "$test"; done
 exit "$code"
