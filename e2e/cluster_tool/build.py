@@ -73,6 +73,9 @@ def _go_build(flags: str, *packages: str) -> None:
         "CGO_ENABLED": "0",
         "GOFLAGS": "-trimpath -buildvcs=false -mod=readonly",
         "GOTOOLCHAIN": "local",
+        # The compilers are short-lived processes: without collecting garbage they take a sixth less processor time.
+        "GOGC": "off",
+        "GOMEMLIMIT": "1536MiB",
     }
     # At the lowest priority: `make test` builds it beside tests that must not wait for it.
     command = ["nice", "-n", "19", "go", "build", "-ldflags", flags, "-o", f"{BIN}/", *packages]
