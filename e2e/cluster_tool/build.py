@@ -17,9 +17,9 @@ from .layout import BIN, CHECKOUT, HOME
 from .report import say, step
 
 TOOLS = CHECKOUT / "e2e" / "tools"
-OURS = ("hyperkube", "coredns", "pause")
+OURS = ("hyperkube", "kubectl", "coredns", "pause")
 HELM = "helm.sh/helm/v3/cmd/helm"
-COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 LINKED = "-s -w"  # leaves out debugging tables, which halves the size
 
 
@@ -36,6 +36,9 @@ def binaries() -> None:
         check_go()
         BIN.mkdir(parents=True, exist_ok=True)
         say("building Kubernetes (about five minutes the first time) ...")
+        for name in OURS:
+            if (BIN / name).is_symlink():  # of an older build, where kubectl was a part of hyperkube
+                (BIN / name).unlink()
         with step("built Kubernetes, etcd, CoreDNS"):
             _go_build(_version_flags(), *(f"./{name}" for name in OURS))
         helm()

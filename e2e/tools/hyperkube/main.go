@@ -1,4 +1,4 @@
-// Hyperkube is every Kubernetes component, etcd and kubectl in one binary: linking one takes a fifth of the time, memory and disk
+// Hyperkube is every Kubernetes component and etcd in one binary: linking one takes a fifth of the time, memory and disk
 // that seven take. The component is the name it is called by, or its first argument.
 package main
 
@@ -14,8 +14,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -41,10 +39,6 @@ func main() {
 	switch name {
 	case "etcd":
 		etcdmain.Main(os.Args)
-	case "kubectl":
-		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-			kubectlutil.CheckErr(err)
-		}
 	default:
 		command, known := components[name]
 		if !known {

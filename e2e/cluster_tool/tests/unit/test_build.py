@@ -37,7 +37,7 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
     monkeypatch.setattr(build, "_go_build", made.go_build)
     monkeypatch.setattr(build, "check_go", lambda: None)
     build.binaries()
-    assert made.done == [("./hyperkube", "./coredns", "./pause"), ("helm.sh/helm/v3/cmd/helm",)]
+    assert made.done == [("./hyperkube", "./kubectl", "./coredns", "./pause"), ("helm.sh/helm/v3/cmd/helm",)]
     made.done.clear()
     return made
 
@@ -75,3 +75,11 @@ def test_a_build_that_failed_is_tried_again(builds: Builds, monkeypatch: pytest.
 def test_every_component_is_the_one_binary(builds: Builds) -> None:
     assert {path.resolve().name for path in builds.bin.iterdir() if path.is_symlink()} == {"hyperkube"}
     assert (builds.bin / "kubectl").exists()
+
+
+def test_a_link_of_an_older_build_is_not_written_through(builds: Builds) -> None:
+    (builds.bin / "kubectl").unlink()
+    (builds.bin / "kubectl").symlink_to("hyperkube")
+    (builds.bin / ".built").write_text("an older build")
+    build.binaries()
+    assert not (builds.bin / "kubectl").is_symlink()
