@@ -22,7 +22,7 @@ The decorators also take `name`, the registered name ([functions.md](../use/func
 `version`, the version of its code, and `replay_check` ([engine.md](../internals/engine.md)). `non_retryable` is a field
 of `Retry` ([retries.md](../use/retries.md)).
 """
-ROW = "| `{name}` | {type} | {about} | {outranks} |"
+ROW = "| `{name}` | {type} | {about} |"
 
 
 def outputs() -> Outputs:
@@ -47,11 +47,14 @@ def _kinds(options: Any) -> tuple[Any, Any]:
 
 
 def _table(hints: dict[str, Any]) -> Iterator[str]:
-    yield "| option | type | what it does | outranks a definition |"
-    yield "|---|---|---|---|"
+    """The options; with a last column where some of them outrank a definition."""
+    outrank = any(hint.__metadata__[0].bit for hint in hints.values())
+    yield f"| option | type | what it does |{' outranks a definition |' if outrank else ''}"
+    yield f"|---|---|---|{'---|' if outrank else ''}"
     for name, hint in hints.items():
         kind, option = get_args(hint)[0], hint.__metadata__[0]
-        yield ROW.format(name=name, type=_type(kind), about=option.about, outranks="yes" if option.bit else "")
+        last = f" {'yes' if option.bit else ''} |" if outrank else ""
+        yield ROW.format(name=name, type=_type(kind), about=option.about) + last
 
 
 def _type(kind: Any) -> str:
