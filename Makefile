@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-MAKEFLAGS += --no-print-directory
+MAKEFLAGS += --no-print-directory --silent
 
 export SQLX_OFFLINE := true
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(HOME)/.cargo/bin
