@@ -62,7 +62,7 @@ RULES = (
     Rule(
         "at most once: what may lose no worker is taken over like the rest",
         "lose_worker",
-        "e.max_worker_losses = 0 or",
+        "most.losses = 0 or",
         "false or",
         ("at most once",),
     ),

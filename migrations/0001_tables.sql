@@ -36,7 +36,6 @@ create table currant.executions (
     worker_losses integer not null default 0, -- attempts that ended with their worker; they cost no retry
     -- The losses since it last made progress that only it can have caused: it ran alone, or as a poison suspect.
     suspect_losses integer not null default 0,
-    max_worker_losses integer not null default 3, -- the most suspect_losses that it may have; 0: it is not started again after any loss
     priority smallint not null default 5,  -- 0..10
     cancel_requested boolean not null default false,
     incompatible boolean not null default false,   -- its code did not fit its history: it waits for another build
@@ -67,13 +66,9 @@ create table currant.executions (
     abandoned bigint,                      -- the parent's counter when it stopped waiting for this step
 
     -- The call, as the caller gave it. bytea, since jsonb rewrites numbers and the order of keys.
-    timeout double precision,
-    retry_initial double precision not null default 1,
-    retry_multiplier double precision not null default 2,
-    retry_max_delay double precision not null default 300,
-    retry_jitter double precision not null default 0.1,
-    max_attempts integer not null default 1,
-    non_retryable text[] not null default '{}',
+    -- The options that no index and no claim needs: time-out, retry policy, max_worker_losses. As JSON of the form that callers in SQL write them in;
+    -- what is not there has the default of its kind (default_options), so most executions have null.
+    options jsonb,
     encoding text not null default 'json',
     args bytea not null,
 
@@ -193,8 +188,6 @@ create index idempotency_keys_execution on currant.idempotency_keys (execution_i
 
 create type currant.claimed as (
     id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, worker_losses integer,
-    args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
-    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
-    non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
+    args bytea, options text, deadline bigint, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
     started bigint, fresh boolean, poison_suspect boolean, ready_xid bigint
 );

@@ -9,14 +9,7 @@ create table currant.functions (
     kind text not null check (kind in ('task', 'workflow')),
     queue text,                            -- null: the code names none
     priority smallint not null,
-    timeout double precision,              -- null: no time-out
-    max_attempts integer not null,
-    retry_initial double precision not null,
-    retry_multiplier double precision not null,
-    retry_max_delay double precision not null,
-    retry_jitter double precision not null,
-    non_retryable text[] not null,
-    max_worker_losses integer not null,
+    options jsonb,                         -- as in currant.executions
     registered_at timestamptz not null default clock_timestamp(), -- when workers of this code came, after there were none
     primary key (function, code)
 );
@@ -28,14 +21,7 @@ create table currant.definitions (
     version integer,
     queue text check (length(queue) between 1 and 200),
     priority smallint check (priority between 0 and 10),
-    timeout double precision check (timeout > 0),
-    max_attempts integer check (max_attempts >= 1),
-    retry_initial double precision check (retry_initial >= 0),
-    retry_multiplier double precision check (retry_multiplier >= 1),
-    retry_max_delay double precision check (retry_max_delay >= 0),
-    retry_jitter double precision check (retry_jitter between 0 and 1),
-    non_retryable text[],
-    max_worker_losses integer check (max_worker_losses >= 0),
+    options jsonb,                         -- as in currant.executions, but what is not there is not said
     concurrency_limit integer check (concurrency_limit >= 1),
     suspended boolean not null default false,
     -- False until the executions that were there before the definition are marked (mark_runs). Meanwhile nothing starts if there is a limit.
@@ -71,9 +57,7 @@ insert into currant.upkeep (swept_at, walk_began_at) values ('-infinity', '-infi
 
 -- The fields of a definition that an enqueue needs.
 create type currant.rule as (
-    function text, queue text, priority smallint, timeout double precision, max_attempts integer, retry_initial double precision,
-    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision, non_retryable text[],
-    max_worker_losses integer, limited boolean, input_hash text
+    function text, queue text, priority smallint, options jsonb, limited boolean, input_hash text
 );
 
 -- When functions run by themselves. One row is one schedule; it fires while a worker is there, any worker.

@@ -16,9 +16,9 @@ from bench.candidates import base
 KILLED = {"WORKFLOWS_WORKER_HEARTBEAT_TIMEOUT": "2", "WORKFLOWS_WORKER_HEARTBEAT_INTERVAL": "0.5"}
 
 # W7: rows as `queue_many` and a worker leave them; every column that they set.
-NEW = "id, root_id, kind, function, queue, args, timeout, max_attempts"
+NEW = "id, root_id, kind, function, queue, args"
 TASK = """c.id, c.id, 'task', 'bench.functions.noop', $2::text,
-    convert_to(format('{"args":[%s],"kwargs":{}}', c.i), 'UTF8'), 300, 4"""
+    convert_to(format('{"args":[%s],"kwargs":{}}', c.i), 'UTF8')"""
 MANY = "(select currant.new_id() as id, i from generate_series(0, $1::bigint - 1) i) c"
 BACKLOG = f"insert into currant.executions ({NEW}) select {TASK} from {MANY}"
 HISTORY = f"""insert into currant.executions ({NEW}, state, attempt, lease, worker_id, build, result,

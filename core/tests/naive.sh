@@ -59,9 +59,9 @@ m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|
 9, bystanders;takeover;a_bystander;lose_worker|culprit is null or s.id = culprit|true
 9, shared losses are not counted;takeover;losses_shared;lose_worker|(e.id is not distinct from culprit)::integer|ran.suspect::integer
 9, suspects are isolated;takeover;losses_shared;lose_worker|ran.suspect and (e.loss_suspected or|ran.suspect and (false or
-9, so many losses are tolerated;takeover;one_that_alone_loses;lose_worker|e.suspect_losses >= e.max_worker_losses|e.suspect_losses + 1 >= e.max_worker_losses
-9, at most once;takeover;may_not_be_started_twice_ends;lose_worker|e.max_worker_losses = 0 or|false or
-9, at most once, at a good-bye;takeover;not_handed_back_by_a_good_bye;stop_worker|and e.kind = 'task' and e.max_worker_losses = 0|and false
+9, so many losses are tolerated;takeover;one_that_alone_loses;lose_worker|e.suspect_losses >= most.losses|e.suspect_losses + 1 >= most.losses
+9, at most once;takeover;may_not_be_started_twice_ends;lose_worker|most.losses = 0 or|false or
+9, at most once, at a good-bye;takeover;not_handed_back_by_a_good_bye;stop_worker|and e.kind = 'task' and currant.option('task', e.options, '{max_worker_losses}') = '0'|and false
 9, a pod that was taken away is nobody's fault;fleet;not_blamed_for_a_pod;take_over_pod|p_reason in ('OOMKilled', 'Error')|true
 9, worker lost;takeover;one_that_alone_loses;lose_worker|e.id = any (lost) then 'failed'|false then 'failed'
 14, children of what ended;commits;leaves_no_child;commit_batch|and e.state in ('pending', 'running', 'suspended') and not e.cancel_requested|and false
@@ -87,20 +87,22 @@ limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;
 limits, what was ready before;definitions;suspended_starts_nothing_new;select_claimable|and c.function = any (v_limited) as needs_permit|and false as needs_permit
 limits, what ran before;definitions;counts_what_ran_before;mark_runs|has_permit = e.has_permit or (not e.defined|has_permit = e.has_permit or (false
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|has_permit = false, |
-limits, eager steps;definitions;eager_steps_of_a_function;holds_back|((d).limited or |(
+limits, eager steps;definitions;eager_steps_of_a_function;holds_back|(d).limited or |
 limits, a next step waits for its place;commits;a_next_step_whose_function;commit_step|if v_defined and|if false and
 limits, a next step's place is counted;commits;a_next_step_whose_function;commit_step|v_defined, v_defined, v_now|v_defined, false, v_now
 limits, a next step passes the place on;commits;a_next_step_tells_those_who_wait;commit_step|if v_permit_of is not null|if false
 limits, what waits is out of the way;definitions;a_backlog_that_waits;mark_runs|awaiting_permit = e.awaiting_permit or (d.permits is not null|awaiting_permit = e.awaiting_permit or (false
-definitions, the call overrules everywhere;definitions;the_call_overrules;ruled|when p_given & p_option = 0 then|when true then
-definitions, the call overrules;definitions;the_call_overrules;create_by_rules|currant.ruled(c.given, 1, d.queue, c.queue)|coalesce(d.queue, c.queue)
-definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|currant.ruled(k.given, 1, d.queue, k.queue)|k.queue
-definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|currant.ruled(k.given, 1, d.queue, k.queue)|k.queue
+definitions, the call overrules everywhere;definitions;the_call_overrules;ruled|when p_option = any (string_to_array(p_given, ',')) then p_call|when false then p_call
+definitions, the call overrules;definitions;the_call_overrules;create_by_rules|currant.ruled(c.given, 'queue', d.queue, c.queue)|coalesce(d.queue, c.queue)
+definitions, the call overrules with what is stored together;definitions;the_call_overrules;ruled_options|p_definition - string_to_array(p_given, ',')|p_definition
+definitions, the queue to wake;definitions;the_call_overrules;create_by_rules|currant.ruled(k.given, 'queue', d.queue, k.queue)|k.queue
+definitions, steps;definitions;steps_and_what_a_workflow_starts;commit_batch|currant.ruled(k.given, 'queue', d.queue, k.queue)|k.queue
 definitions, an owner keeps its function;definitions;wrong_or_taken;apply_definition|where d.owner = excluded.owner|
 definitions, unchecked arguments;definitions;not_checked_against;create_by_rules|d.input_hash <> k.checked|false
 declared, what the decorator says;declared;without_options;enqueue_checked|v_code := currant.declared(p_function);|v_code := null;
 declared, a kind of its own;declared;name_of_another_kind;enqueue_checked|if v_code.kind <> v_options ->> 'kind' then v_code := null; end if;|
-declared, null takes a word back;declared;without_options;enqueue_checked|where o.value = 'null' and o.key <> 'timeout'|where false
+claims, another kind keeps its options;claims;enqueued_as_a_workflow;mark_claimed|currant.merge_options(currant.default_options('workflow'), e.options)|e.options
+declared, null takes a word back;declared;without_options;checked_options|o where o.value = 'null'|o where false
 declared, only what lives counts;declared;in_a_roll_out;declared|then currant.is_live(f.code) end|then true end
 declared, a restart changes nothing;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := true
 declared, a roll-back;declared;in_a_roll_out;declare_functions|v_returns boolean := not currant.is_live(p_code, p_worker)|v_returns boolean := false

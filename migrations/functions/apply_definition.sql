@@ -4,16 +4,13 @@ create or replace function currant.apply_definition(p_item jsonb) returns text l
 declare
     v_owner text;
 begin
-    insert into currant.definitions as d (function, owner, version, queue, priority, timeout, max_attempts, retry_initial, retry_multiplier,
-        retry_max_delay, retry_jitter, non_retryable, max_worker_losses, concurrency_limit, suspended, retention, input_schema, input_hash, item)
-    select n.function, n.owner, n.version, n.queue, n.priority, n.timeout, n.max_attempts, n.retry_initial, n.retry_multiplier,
-        n.retry_max_delay, n.retry_jitter, n.non_retryable, n.max_worker_losses, n.concurrency_limit, n.suspended, n.retention, n.input_schema, n.input_hash, n.item
+    insert into currant.definitions as d (function, owner, version, queue, priority, options, concurrency_limit, suspended, retention,
+        input_schema, input_hash, item)
+    select n.function, n.owner, n.version, n.queue, n.priority, n.options, n.concurrency_limit, n.suspended, n.retention,
+        n.input_schema, n.input_hash, n.item
     from jsonb_populate_record(null::currant.definitions, p_item) n
     on conflict (function) do update set
-        version = excluded.version, queue = excluded.queue, priority = excluded.priority, timeout = excluded.timeout,
-        max_attempts = excluded.max_attempts, retry_initial = excluded.retry_initial, retry_multiplier = excluded.retry_multiplier,
-        retry_max_delay = excluded.retry_max_delay, retry_jitter = excluded.retry_jitter, non_retryable = excluded.non_retryable,
-        max_worker_losses = excluded.max_worker_losses,
+        version = excluded.version, queue = excluded.queue, priority = excluded.priority, options = excluded.options,
         runs_marked = d.runs_marked and (d.permits is not null or (excluded.concurrency_limit is null and not excluded.suspended)),
         concurrency_limit = excluded.concurrency_limit, suspended = excluded.suspended, retention = excluded.retention,
         input_schema = excluded.input_schema, input_hash = excluded.input_hash, item = excluded.item, updated_at = clock_timestamp()

@@ -21,9 +21,7 @@ create or replace function currant.commit_batch(
     f_ids uuid[], f_leases bigint[], f_parents uuid[],
     c_runs uuid[], c_ids uuid[], c_roots uuid[], c_parents uuid[], c_epochs integer[], c_keys text[], c_after bigint[],
     c_args bytea[], c_run_ats bigint[], c_eager boolean[], c_calls integer[],
-    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
-    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
-    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_given integer[],
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_options text[], k_given text[],
     s_runs uuid[], s_epochs integer[], s_keys text[], s_kinds text[], s_names text[], s_dues bigint[], s_after bigint[],
     s_statuses text[], s_payloads bytea[], s_seqs bigint[], s_clocks bigint[],
     d_runs uuid[], d_epochs integer[], d_keys text[], d_statuses text[], d_payloads bytea[], d_seqs bigint[],
@@ -38,9 +36,7 @@ create or replace function currant.commit_batch(
     tag text, queue_name text, worker_id uuid, ref uuid,
     -- as currant.claimed
     id uuid, lease bigint, kind text, function text, queue text, priority smallint, attempt integer, worker_losses integer,
-    args bytea, timeout double precision, deadline bigint, max_attempts integer, retry_initial double precision,
-    retry_multiplier double precision, retry_max_delay double precision, retry_jitter double precision,
-    non_retryable text[], max_worker_losses integer, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
+    args bytea, options text, deadline bigint, parent_id uuid, step_key text, root_id uuid, epoch integer, wakes bigint,
     started bigint, fresh boolean, poison_suspect boolean, ready_xid bigint
 ) language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
@@ -126,42 +122,31 @@ begin
             v_rules := currant.rules(k_functions);
             if cardinality(v_rules) > 0 then
                 select array_agg(u.queue order by u.place), array_agg(u.held_back order by u.place) into v_queues, v_held_back from (
-                    select k.place, currant.ruled(k.given, 1, d.queue, k.queue) as queue,
-                        currant.holds_back(d, k.queue, k.priority, k.timeout, k.given) as held_back
-                    from unnest(k_functions, k_queues, k_priorities, k_timeouts, k_given)
-                        with ordinality k(function, queue, priority, timeout, given, place)
+                    select k.place, currant.ruled(k.given, 'queue', d.queue, k.queue) as queue,
+                        currant.holds_back(d, k.queue, k.priority, k.options::jsonb, k.given) as held_back
+                    from unnest(k_functions, k_queues, k_priorities, k_options, k_given)
+                        with ordinality k(function, queue, priority, options, given, place)
                     left join unnest(v_rules) d on d.function = k.function) u;
             end if;
             insert into currant.executions (
-                id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
-                retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, run_at,
-                state, worker_id,
-                lease, attempt, started_at, attempt_at, build, deadline, defined, has_permit, awaiting_permit, ready_xid, created_at, ready_at)
+                id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, options, run_at,
+                state, worker_id, lease, attempt, started_at, attempt_at, build, deadline, defined, has_permit, awaiting_permit, ready_xid, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
-                k.kind, k.function, k.queue, currant.ruled(k.given, 2, d.priority, k.priority), c.args,
-                currant.ruled(k.given, 8, d.max_attempts, k.max_attempts),
-                currant.ruled(k.given, 8, d.retry_initial, k.initial),
-                currant.ruled(k.given, 8, d.retry_multiplier, k.multiplier),
-                currant.ruled(k.given, 8, d.retry_max_delay, k.max_delay),
-                currant.ruled(k.given, 8, d.retry_jitter, k.jitter),
-                currant.ruled(k.given, 8, d.non_retryable, k.names),
-                currant.ruled(k.given, 16, d.max_worker_losses, k.max_worker_losses),
-                currant.ruled(k.given, 4, d.timeout, k.timeout),
+                k.kind, k.function, k.queue, currant.ruled(k.given, 'priority', d.priority, k.priority), c.args,
+                currant.ruled_options(k.given, d.options, k.options),
                 currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
                 case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
                 case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
-                case when go.eager and k.kind = 'workflow' then v_now + k.timeout * interval '1 second' end,
+                case when go.eager and k.kind = 'workflow' then v_now + currant.option(k.kind, k.options, '{timeout}')::double precision * interval '1 second' end,
                 d.function is not null, d.function is not null and go.eager, coalesce(d.limited, false) and c.run_at is null,
                 v_xid, v_now, v_now
             from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
                 c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
             join (
-                select x.*, case when x.non_retryable = '[]' then '{}' else currant.names(x.non_retryable) end as names
-                from unnest(k_kinds, k_functions, v_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays,
-                    k_jitters, k_non_retryables, k_max_worker_losses, k_timeouts, k_given, v_held_back) with ordinality
-                    x(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable,
-                      max_worker_losses, timeout, given, held_back, place)
+                select x.kind, x.function, x.queue, x.priority, x.options::jsonb as options, x.given, x.held_back, x.place
+                from unnest(k_kinds, k_functions, v_queues, k_priorities, k_options, k_given, v_held_back) with ordinality
+                    x(kind, function, queue, priority, options, given, held_back, place)
                 offset 0) k on k.place = c.call
             left join unnest(v_rules) d on d.function = k.function
             cross join lateral (select c.eager and k.held_back is not true as eager) go

@@ -5,8 +5,7 @@ create or replace function currant.commit_step(
     p_worker uuid, p_run uuid, p_lease bigint, p_seq bigint, p_clock bigint,
     d_id uuid, d_lease bigint, d_completed boolean, d_payload bytea,
     c_id uuid, c_root uuid, c_epoch integer, c_key text, c_args bytea, c_function text, c_queue text, c_priority smallint,
-    c_max_attempts integer, c_initial double precision, c_multiplier double precision, c_max_delay double precision,
-    c_jitter double precision, c_non_retryable text, c_max_worker_losses integer, c_timeout double precision, c_given integer
+    c_options text, c_given text
 ) returns boolean language plpgsql
 set lock_timeout = '500ms' set enable_seqscan = off set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan set jit = off as $$
@@ -17,7 +16,7 @@ declare
     v_rules currant.rule[] := currant.rules(array[c_function]);
     v_defined boolean := cardinality(v_rules) > 0;
 begin
-    if v_defined and currant.holds_back(v_rules[1], c_queue, c_priority, c_timeout, c_given) then return false; end if;
+    if v_defined and currant.holds_back(v_rules[1], c_queue, c_priority, c_options::jsonb, c_given) then return false; end if;
     select count(*), max(ours.function) filter (where ours.has_permit) into v_ours, v_permit_of from (
         select e.function, e.has_permit from currant.executions e
         where e.id = any (array[p_run, d_id]) and e.worker_id = p_worker and e.state = 'running'
@@ -26,13 +25,10 @@ begin
     if v_ours < 2 then return false; end if;
     if v_permit_of is not null and exists (select 1 from currant.awaiting_queues(v_permit_of)) then return false; end if;
     insert into currant.executions (
-        id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, max_attempts,
-        retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, timeout, state, worker_id,
+        id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, options, state, worker_id,
         lease, attempt, started_at, attempt_at, build, defined, has_permit, created_at, ready_at)
     values (
-        c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_max_attempts,
-        c_initial, c_multiplier, c_max_delay, c_jitter, case when c_non_retryable = '[]' then '{}' else currant.names(c_non_retryable) end,
-        c_max_worker_losses, c_timeout, 'running', p_worker, 1, 1, v_now, v_now,
+        c_id, c_root, p_run, c_epoch, c_key, p_seq, 'task', c_function, c_queue, c_priority, c_args, c_options::jsonb, 'running', p_worker, 1, 1, v_now, v_now,
         (select coalesce(w.build, '') from currant.workers w where w.id = p_worker), v_defined, v_defined, v_now, v_now);
     update currant.executions e set
         state = case when d_completed then 'completed' else 'failed' end, finished_at = clock_timestamp(),

@@ -1,9 +1,7 @@
 -- Enqueues one execution, as most enqueues do. It does what create_executions does for many, with a third of the plan's nodes and without arrays.
 create or replace function currant.create_execution(
-    p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_max_attempts integer,
-    p_initial double precision, p_multiplier double precision, p_max_delay double precision, p_jitter double precision,
-    p_non_retryable text, p_max_worker_losses integer, p_timeout double precision, p_delay double precision, p_run_at bigint, p_given integer, p_checked text,
-    p_notify boolean,
+    p_id uuid, p_args bytea, p_key text, p_kind text, p_function text, p_queue text, p_priority smallint, p_options text,
+    p_delay double precision, p_run_at bigint, p_given text, p_checked text, p_notify boolean,
     out effective_id uuid, out queue text, out input_hash text, out input_schema text, out notified boolean, out since bigint
 ) language plpgsql
 set enable_seqscan = off set jit = off as $$
@@ -15,10 +13,8 @@ begin
     since := currant.xid();
     if p_key is null then
         insert into currant.executions (
-            id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-            retry_jitter, non_retryable, max_worker_losses, timeout, run_at, ready_xid, created_at, ready_at)
-        select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_max_attempts, p_initial, p_multiplier, p_max_delay,
-            p_jitter, case when p_non_retryable = '[]' then '{}' else currant.names(p_non_retryable) end, p_max_worker_losses, p_timeout,
+            id, root_id, kind, function, queue, priority, args, options, run_at, ready_xid, created_at, ready_at)
+        select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_options::jsonb,
             case when v_due > v_now then v_due end, since, v_now, v_now
         where not exists (select 1 from currant.definitions d where d.function = p_function offset 0)
             and not exists (select 1 from currant.executions e where e.id = p_id offset 0);
@@ -36,7 +32,6 @@ begin
     -- The execution has a key, or its function has a definition, or it exists already. One snapshot decides which, so that nothing is lost between two.
     select r.effective_id, r.queue, r.input_hash, r.input_schema into effective_id, queue, input_hash, input_schema
     from currant.create_by_rules(currant.rules(array[p_function]), array[p_id], array[p_args], array[1], array[p_key], array[p_kind],
-        array[p_function], array[p_queue], array[p_priority], array[p_max_attempts], array[p_initial], array[p_multiplier],
-        array[p_max_delay], array[p_jitter], array[p_non_retryable], array[p_max_worker_losses], array[p_timeout], array[p_delay], array[p_run_at],
+        array[p_function], array[p_queue], array[p_priority], array[p_options], array[p_delay], array[p_run_at],
         array[p_given], array[p_checked]) r;
 end $$;

@@ -1,8 +1,8 @@
 -- Enqueues items. Clients make the ids, so the same call may be made again when its reply was lost. What many items have in common comes once, in
 -- the k_ arrays: for each item p_calls has the index there, from 1 on. p_keys is empty where no item has an idempotency key; keys are taken in order,
 -- so that two callers with the same keys do not deadlock.
--- k_given: a bit mask of the options that the caller itself chose: 1 queue, 2 priority, 4 timeout, 8 retry, 16 max_worker_losses. In the others the
--- definition outranks the call.
+-- k_options: as in currant.executions. k_given: the names of the options that the caller itself chose, with commas between them (queue, priority, and
+-- the keys of k_options). In the others the definition outranks the call.
 -- k_checked: the hash of the input schema that the arguments were checked against, '' if there was no schema, null if no check is wanted. An item
 -- whose definition has another schema is not stored, and that schema is returned instead of an id.
 --
@@ -16,10 +16,8 @@
 -- meanwhile; `since` is for that.
 create or replace function currant.create_executions(
     p_ids uuid[], p_args bytea[], p_calls integer[], p_keys text[],
-    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_max_attempts integer[],
-    k_initials double precision[], k_multipliers double precision[], k_max_delays double precision[], k_jitters double precision[],
-    k_non_retryables text[], k_max_worker_losses integer[], k_timeouts double precision[], k_delays double precision[], k_run_ats bigint[], k_given integer[],
-    k_checked text[], p_notify boolean
+    k_kinds text[], k_functions text[], k_queues text[], k_priorities smallint[], k_options text[],
+    k_delays double precision[], k_run_ats bigint[], k_given text[], k_checked text[], p_notify boolean
 ) returns table (
     ordinal bigint, effective_id uuid, queue text, input_hash text, input_schema text, notified boolean, since bigint
 ) language plpgsql
@@ -32,22 +30,18 @@ begin
     since := currant.xid();
     if cardinality(v_rules) > 0 or cardinality(p_keys) > 0 then
         return query select r.*, since from currant.create_by_rules(v_rules, p_ids, p_args, p_calls, p_keys, k_kinds, k_functions, k_queues,
-            k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters, k_non_retryables, k_max_worker_losses, k_timeouts,
-            k_delays, k_run_ats, k_given, k_checked) r;
+            k_priorities, k_options, k_delays, k_run_ats, k_given, k_checked) r;
         return;
     end if;
     insert into currant.executions (
-        id, root_id, kind, function, queue, priority, args, max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable, max_worker_losses, timeout, run_at, ready_xid, created_at, ready_at)
-    select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.max_attempts, k.initial, k.multiplier, k.max_delay,
-        k.jitter, k.names, k.max_worker_losses, k.timeout, case when k.due > v_now then k.due end, since, v_now, v_now
+        id, root_id, kind, function, queue, priority, args, options, run_at, ready_xid, created_at, ready_at)
+    select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.options,
+        case when k.due > v_now then k.due end, since, v_now, v_now
     from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
-        select c.*, case when c.non_retryable = '[]' then '{}' else currant.names(c.non_retryable) end as names,
+        select c.place, c.kind, c.function, c.queue, c.priority, c.options::jsonb as options,
             coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due
-        from unnest(k_kinds, k_functions, k_queues, k_priorities, k_max_attempts, k_initials, k_multipliers, k_max_delays, k_jitters,
-            k_non_retryables, k_max_worker_losses, k_timeouts, k_delays, k_run_ats) with ordinality
-            c(kind, function, queue, priority, max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses,
-              timeout, delay, run_at, place)
+        from unnest(k_kinds, k_functions, k_queues, k_priorities, k_options, k_delays, k_run_ats) with ordinality
+            c(kind, function, queue, priority, options, delay, run_at, place)
         offset 0) k on k.place = u.call
     where not exists (select 1 from currant.executions e where e.id = u.id offset 0);
     if p_notify and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then

@@ -27,8 +27,10 @@ begin
     else
         select (array_agg(e.id))[1] into culprit from currant.executions e where e.id = any (suspects) and e.poison_suspect having count(*) = 1;
     end if;
-    lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
-        and (e.max_worker_losses = 0 or (e.id = culprit and e.suspect_losses >= e.max_worker_losses)));
+    lost := array(select e.id from currant.executions e
+        cross join lateral (select currant.option(e.kind, e.options, '{max_worker_losses}')::integer as losses) most
+        where e.worker_id = p_worker and e.state = 'running'
+            and (most.losses = 0 or (e.id = culprit and e.suspect_losses >= most.losses)));
     return query
     with taken as (
         update currant.executions e set
@@ -36,13 +38,14 @@ begin
             worker_losses = e.worker_losses + 1,
             suspect_losses = e.suspect_losses + (e.id is not distinct from culprit)::integer,
             loss_suspected = e.loss_suspected or ran.suspect,
-            poison_suspect = e.poison_suspect or (ran.suspect and (e.loss_suspected or e.max_worker_losses = 1)),
+            poison_suspect = e.poison_suspect or (ran.suspect and (e.loss_suspected or ran.max_losses = 1)),
             state = case when e.id = any (lost) then 'failed' else 'pending' end,
             ready_at = clock_timestamp(), ready_xid = currant.xid(),
             finished_at = case when e.id = any (lost) then clock_timestamp() end,
-            error = case when e.id = any (lost) then currant.worker_lost(e.id, e.suspect_losses + 1, e.max_worker_losses) else e.error end,
+            error = case when e.id = any (lost) then currant.worker_lost(e.id, e.suspect_losses + 1, ran.max_losses) else e.error end,
             run_at = null
-        from (select s.id, s.id = any (suspects) and (culprit is null or s.id = culprit) as suspect
+        from (select s.id, s.id = any (suspects) and (culprit is null or s.id = culprit) as suspect,
+                  currant.option(s.kind, s.options, '{max_worker_losses}')::integer as max_losses
               from currant.executions s where s.worker_id = p_worker and s.state = 'running') ran
         where e.id = ran.id
         returning e.id, e.queue

@@ -14,16 +14,17 @@ begin
             -- The worker's registry decides the kind. A task of a SQL client, which cannot know, that turns out to be a workflow is not retried, and
             -- loses the default time-out of tasks.
             kind = case when e.function = any (p_workflows) then 'workflow' when e.function = any (p_tasks) then 'task' else e.kind end,
-            max_attempts = case when e.kind = 'task' and e.function = any (p_workflows) then 1 else e.max_attempts end,
-            timeout = case when e.kind = 'task' and e.function = any (p_workflows) then nullif(e.timeout, 300) else e.timeout end,
+            -- Options mean the same after the change of kind.
+            options = case when e.kind = 'task' and e.function = any (p_workflows) then e.options #- '{retry,max_attempts}'
+                when e.kind = 'workflow' and e.function = any (p_tasks) then currant.merge_options(currant.default_options('workflow'), e.options)
+                else e.options end,
             deadline = case
                 when e.function = any (p_workflows) or (e.kind = 'workflow' and not e.function = any (p_tasks)) then coalesce(e.deadline,
-                    v_now + (case when e.kind = 'task' then nullif(e.timeout, 300) else e.timeout end) * interval '1 second') end
+                    v_now + currant.option('workflow', e.options, '{timeout}')::double precision * interval '1 second') end
         where e.id = any (p_ids)
         -- Only the columns that are needed: whole rows would be copied, and taken apart again.
-        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.worker_losses, e.args, e.timeout,
-            currant.micros(e.deadline), e.max_attempts, e.retry_initial, e.retry_multiplier, e.retry_max_delay,
-            e.retry_jitter, e.non_retryable, e.max_worker_losses, e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
+        returning e.id, e.lease, e.kind, e.function, e.queue, e.priority, e.attempt, e.worker_losses, e.args,
+            e.options::text, currant.micros(e.deadline), e.parent_id, e.step_key, e.root_id, e.epoch, e.wakes,
             currant.micros(e.started_at), e.lease = 1 and e.wakes = 0, e.poison_suspect, e.ready_xid
     )
     select * from taken t

@@ -3,7 +3,6 @@ create or replace function currant.rules(p_functions text[]) returns currant.rul
 begin
     if not exists (select 1 from currant.definitions) then return '{}'; end if;
     return array(
-        select row(d.function, d.queue, d.priority, d.timeout, d.max_attempts, d.retry_initial, d.retry_multiplier, d.retry_max_delay,
-            d.retry_jitter, d.non_retryable, d.max_worker_losses, d.permits is not null, d.input_hash)::currant.rule
+        select row(d.function, d.queue, d.priority, d.options, d.permits is not null, d.input_hash)::currant.rule
         from (select distinct u.function from unnest(p_functions) u(function)) asked join currant.definitions d on d.function = asked.function);
 end $$;

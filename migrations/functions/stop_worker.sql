@@ -11,7 +11,7 @@ begin
         select r.parent_id from currant.executions r where r.worker_id = p_worker and r.state = 'running' and r.parent_id is not null)
         order by e.id for update;
     lost := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
-        and e.kind = 'task' and e.max_worker_losses = 0);
+        and e.kind = 'task' and currant.option('task', e.options, '{max_worker_losses}') = '0');
     if cardinality(lost) > 0 then
         update currant.executions e set state = 'failed', finished_at = clock_timestamp(), lease = e.lease + 1,
             worker_losses = e.worker_losses + 1, error = currant.worker_lost(e.id, 0, 0)

@@ -48,12 +48,12 @@ def _kinds(options: Any) -> tuple[Any, Any]:
 
 def _table(hints: dict[str, Any]) -> Iterator[str]:
     """The options; with a last column where some of them outrank a definition."""
-    outrank = any(hint.__metadata__[0].bit for hint in hints.values())
+    outrank = any(hint.__metadata__[0].given for hint in hints.values())
     yield f"| option | type | what it does |{' outranks a definition |' if outrank else ''}"
     yield f"|---|---|---|{'---|' if outrank else ''}"
     for name, hint in hints.items():
         kind, option = get_args(hint)[0], hint.__metadata__[0]
-        last = f" {'yes' if option.bit else ''} |" if outrank else ""
+        last = f" {'yes' if option.given else ''} |" if outrank else ""
         yield ROW.format(name=name, type=_type(kind), about=option.about) + last
 
 

@@ -3,7 +3,6 @@
 from typing import Any, final
 
 from currant._calls.options import NewExecution
-from currant._calls.retry import Policy
 
 __all__ = [
     "Core",
@@ -14,7 +13,6 @@ __all__ = [
     "lengths",
     "new_id",
     "ranges",
-    "retry_delay",
     "verb_signatures",
 ]
 
@@ -131,7 +129,6 @@ class Engine:
     def stop(self, timeout: float, reply: _Reply | None = None) -> None: ...
     def stats(self) -> dict[str, int]: ...
 
-def retry_delay(policy: Policy, attempt: int, random: float) -> float: ...
 def new_id() -> str: ...
 def derive_id(run_id: str, key: str) -> str: ...
 def after_fork() -> None: ...

@@ -84,7 +84,7 @@ class Function(Generic[P, R]):
         """The durable call as it is stored. Raises `TypeError` and `SerializationError`."""
         options = self._options
         if self._stored is None:  # the settings are read at the first call, not at import
-            self._stored = options.stored(self.kind)
+            self._stored = options.fields(self.kind)
         return Call(
             self.kind,
             self.name,

@@ -26,7 +26,7 @@ end $$;
 
 do $$
 declare
-    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'names', 'new_id', 'below', 'free_permits', 'awaiting_functions', 'fleet', 'definition_stats',
+    c_reads constant text[] := array['micros', 'from_micros', 'iso', 'payload_text', 'option', 'merge_options', 'default_options', 'new_id', 'below', 'free_permits', 'awaiting_functions', 'fleet', 'definition_stats',
         'schedule_times', 'scaling', 'any_ready', 'statuses', 'declared', 'is_live', 'is_alive'];
     c_client constant text[] := array['create_executions', 'create_execution', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal',
         'signal_send', 'cancel', 'cancel_tree', 'retry_run', 'resume', 'wake'];

@@ -15,8 +15,7 @@ import msgspec
 
 from currant import _core, settings
 from currant._calls.options import Call, NewExecution
-from currant._calls.retry import Policy
-from currant._core import Core, Engine, Mailbox, derive_id, new_id, retry_delay
+from currant._core import Core, Engine, Mailbox, derive_id, new_id
 from currant._payloads.input_schemas import schema_problem
 from currant.errors import LeaseLost, NotFound
 
@@ -26,12 +25,10 @@ __all__ = [
     "Engine",
     "Mailbox",
     "NewExecution",
-    "Policy",
     "RustBridge",
     "database_url",
     "derive_id",
     "new_id",
-    "retry_delay",
     "set_database_url",
     "shared_core",
 ]

@@ -36,17 +36,21 @@ impl<'a> Calls<'a> {
     pub fn column<T>(&self, value: impl Fn(&'a Call) -> T) -> Vec<T> {
         self.distinct.iter().map(|(call, _)| value(call)).collect()
     }
+
+    /// The options that the calls store, and the names of those that their callers chose.
+    pub fn options(&self) -> (Vec<Option<String>>, Vec<String>) {
+        (self.column(|call| call.options.stored(call.kind)), self.column(|call| call.given.join(",")))
+    }
 }
 
 /// Whether two calls are equal, apart from their arguments and headers, which are sent for each item.
 fn alike(a: &Call, b: &Call) -> bool {
-    let Call { kind, function, queue, priority, args: _, policy, timeout, delay, run_at, given, headers: _ } = a;
+    let Call { kind, function, queue, priority, args: _, options, delay, run_at, given, headers: _ } = a;
     *kind == b.kind
         && *function == b.function
         && *queue == b.queue
         && *priority == b.priority
-        && *policy == b.policy
-        && *timeout == b.timeout
+        && *options == b.options
         && *delay == b.delay
         && *run_at == b.run_at
         && *given == b.given
@@ -70,19 +74,11 @@ pub fn check(items: &[NewExecution]) -> Result<()> {
 }
 
 fn check_call(call: &Call) -> Result<()> {
-    let policy = &call.policy;
     limits::FUNCTION.check(&call.function)?;
     limits::QUEUE.check(&call.queue)?;
     limits::PRIORITY.check(call.priority)?;
-    limits::MAX_ATTEMPTS.check(policy.max_attempts)?;
-    limits::MAX_WORKER_LOSSES.check(policy.max_worker_losses)?;
-    limits::RETRY_INITIAL.check(policy.initial)?;
-    limits::RETRY_MULTIPLIER.check(policy.multiplier)?;
-    limits::RETRY_MAX_DELAY.check(policy.max_delay)?;
-    limits::RETRY_JITTER.check(policy.jitter)?;
-    call.timeout.map_or(Ok(()), |timeout| limits::TIMEOUT.check(timeout))?;
-    call.delay.map_or(Ok(()), |delay| limits::DELAY.check(delay))?;
-    policy.non_retryable.iter().try_for_each(|name| limits::CLASS_NAME.check(name))
+    call.options.check()?;
+    call.delay.map_or(Ok(()), |delay| limits::DELAY.check(delay))
 }
 
 #[cfg(test)]
@@ -138,21 +134,21 @@ mod tests {
     fn each_value_out_of_its_range_is_refused_by_name() {
         assert_eq!(check(&[enqueued(call("f", "1")), enqueued(call("f", "2"))]), Ok(()));
         assert_eq!(refusal(|call| call.priority = 11), "priority must be a number from 0 to 10, not 11");
-        assert_eq!(refusal(|call| call.timeout = Some(0.0)), "timeout must be more than 0, not 0");
+        assert_eq!(refusal(|call| call.options.timeout = Some(0.0)), "timeout must be more than 0, not 0");
         assert_eq!(refusal(|call| call.queue = "q".repeat(201)), "queue must have 1 to 200 characters, not 201");
         assert_eq!(refusal(|call| call.function = "a\0b".into()), r#"function must not hold a NUL: "a\0b""#);
         assert_eq!(refusal(|call| call.args = vec![0xff]), "args must be JSON in UTF-8");
         for wrong in [f64::NAN, f64::INFINITY, -1.0] {
-            assert!(refusal(|call| call.timeout = Some(wrong)).starts_with("timeout must be"));
-            assert!(refusal(|call| call.policy.initial = wrong).starts_with("initial must be"));
-            assert!(refusal(|call| call.policy.multiplier = wrong).starts_with("multiplier must be"));
-            assert!(refusal(|call| call.policy.max_delay = wrong).starts_with("max_delay must be"));
-            assert!(refusal(|call| call.policy.jitter = wrong).starts_with("jitter must be"));
+            assert!(refusal(|call| call.options.timeout = Some(wrong)).starts_with("timeout must be"));
+            assert!(refusal(|call| call.options.retry.initial = wrong).starts_with("retry.initial must be"));
+            assert!(refusal(|call| call.options.retry.multiplier = wrong).starts_with("retry.multiplier must be"));
+            assert!(refusal(|call| call.options.retry.max_delay = wrong).starts_with("retry.max_delay must be"));
+            assert!(refusal(|call| call.options.retry.jitter = wrong).starts_with("retry.jitter must be"));
         }
         assert!(refusal(|call| call.delay = Some(f64::NAN)).starts_with("delay must be"));
-        assert!(refusal(|call| call.policy.max_attempts = 0).starts_with("max_attempts must be"));
+        assert!(refusal(|call| call.options.retry.max_attempts = 0).starts_with("retry.max_attempts must be"));
         for wrong in [-1, 1_000_001] {
-            assert!(refusal(|call| call.policy.max_worker_losses = wrong).starts_with("max_worker_losses must be"));
+            assert!(refusal(|call| call.options.max_worker_losses = wrong).starts_with("max_worker_losses must be"));
         }
         assert!(refusal(|call| call.queue.clear()).starts_with("queue must have"));
     }

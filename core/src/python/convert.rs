@@ -1,4 +1,5 @@
-//! Python's named tuples (`Call`, `Policy`, `NewExecution`) to the core's types.
+//! Python's named tuples (`Call`, `NewExecution`) to the core's types.
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -7,7 +8,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyTuple;
 
 use super::values::{FromPython, PythonType, to_id};
-use crate::base::types::{Call, Kind, NewExecution, Policy};
+use crate::base::types::{Call, Kind, Micros, NewExecution, Options};
 
 /// Makes a struct of the core from the NamedTuple that has the same fields in the same order. Their names are compared once, with the first
 /// value.
@@ -34,8 +35,54 @@ macro_rules! named_tuple {
     };
 }
 
-named_tuple!(Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses });
-named_tuple!(Call { kind, function, queue, priority, args, policy, timeout, delay, run_at, given, headers });
+/// `Call` as Python has it: its options are the JSON of `options_of`.
+struct PythonCall {
+    kind: Kind,
+    function: String,
+    queue: String,
+    priority: i16,
+    args: Vec<u8>,
+    options: String,
+    delay: Option<f64>,
+    run_at: Option<Micros>,
+    given: Vec<String>,
+    headers: Option<String>,
+}
+
+named_tuple!(PythonCall { kind, function, queue, priority, args, options, delay, run_at, given, headers });
+
+impl PythonType for Call {
+    fn python_type() -> String {
+        "Call".into()
+    }
+}
+
+impl FromPython for Call {
+    fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Call> {
+        let PythonCall { kind, function, queue, priority, args, options, delay, run_at, given, headers } =
+            PythonCall::from_python(value)?;
+        let options = options_of(kind, options)?;
+        Ok(Call { kind, function, queue, priority, args, options, delay, run_at, given, headers })
+    }
+}
+
+thread_local! {
+    /// The options that were read last: most calls of a thread have those of the one before.
+    static LAST_OPTIONS: RefCell<Option<(Kind, String, Options)>> = const { RefCell::new(None) };
+}
+
+/// Reads options in the form in which they are stored.
+fn options_of(kind: Kind, json: String) -> PyResult<Options> {
+    LAST_OPTIONS.with_borrow_mut(|last| match last {
+        Some((of, text, options)) if (*of, &*text) == (kind, &json) => Ok(options.clone()),
+        _ => {
+            let options =
+                Options::parse(kind, Some(&json)).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            *last = Some((kind, json, options.clone()));
+            Ok(options)
+        }
+    })
+}
 
 fn compare_fields(tuple: &Bound<'_, PyTuple>, names: &[&str]) -> PyResult<()> {
     let fields: Vec<String> = tuple.getattr("_fields")?.extract()?;

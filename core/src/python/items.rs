@@ -33,8 +33,8 @@ fn task_tuple<'py>(py: Python<'py>, task: &Claimed) -> PyResult<Bound<'py, PyTup
         &task.queue,
         task.parent.map(|parent| parent.to_string()),
         PyBytes::new(py, &task.args),
-        task.timeout,
-        &task.policy.non_retryable,
+        task.options.timeout,
+        &task.options.retry.non_retryable,
         &task.headers,
     )
         .into_pyobject(py)

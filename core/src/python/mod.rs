@@ -11,16 +11,8 @@ mod verbs;
 
 use pyo3::prelude::*;
 
-use self::values::FromPython;
 use self::values::to_id;
 use crate::base::limits::{LENGTHS, RANGES};
-use crate::base::types::Policy;
-
-/// Seconds until a failed attempt is tried again; `attempt` counts from 1, `random` is in 0..1.
-#[pyfunction]
-fn retry_delay(#[pyo3(from_py_with = Policy::from_python)] policy: Policy, attempt: i32, random: f64) -> f64 {
-    crate::base::retry::retry_delay(&policy, attempt, random)
-}
 
 /// The ranges of numbers, (name, least, most): `currant._base.limits` is made of them.
 #[pyfunction]
@@ -57,7 +49,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<mailbox::Mailbox>()?;
     module.add_class::<core::Core>()?;
     module.add_class::<engine::PyEngine>()?;
-    module.add_function(wrap_pyfunction!(retry_delay, module)?)?;
     module.add_function(wrap_pyfunction!(new_id, module)?)?;
     module.add_function(wrap_pyfunction!(derive_id, module)?)?;
     module.add_function(wrap_pyfunction!(after_fork, module)?)?;

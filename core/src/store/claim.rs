@@ -4,35 +4,27 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, Policy, Snapshot};
+use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, Kind, Options, Snapshot};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::{Conn, Scope};
 
 /// One row `currant.claimed` as a `Claimed`: sqlx makes a type of its own for each query.
 macro_rules! claimed {
-    ($row:expr) => {{
+    ($row:expr, $read:expr) => {{
         let row = $row;
+        let kind = kind(there(row.kind)?.as_str())?;
         Claimed {
             id: there(row.id)?,
             lease: there(row.lease)?,
-            kind: kind(there(row.kind)?.as_str())?,
+            kind,
             function: there(row.function)?,
             queue: there(row.queue)?,
             priority: there(row.priority)?,
             attempt: there(row.attempt)?,
             worker_losses: there(row.worker_losses)?,
             args: there(row.args)?,
-            timeout: row.timeout,
+            options: $read.options(kind, row.options)?,
             deadline: row.deadline,
-            policy: Policy {
-                max_attempts: there(row.max_attempts)?,
-                initial: there(row.retry_initial)?,
-                multiplier: there(row.retry_multiplier)?,
-                max_delay: there(row.retry_max_delay)?,
-                jitter: there(row.retry_jitter)?,
-                non_retryable: row.non_retryable.unwrap_or_default(),
-                max_worker_losses: there(row.max_worker_losses)?,
-            },
             parent: row.parent_id,
             step_key: row.step_key,
             root: there(row.root_id)?,
@@ -47,6 +39,20 @@ macro_rules! claimed {
     }};
 }
 pub(crate) use claimed;
+
+/// Reads the stored options of what a claim returns. Most rows have those of the row before: each distinct text is read once.
+#[derive(Default)]
+pub(crate) struct ReadOptions(Option<(Kind, Option<String>, Options)>);
+
+impl ReadOptions {
+    pub(crate) fn options(&mut self, kind: Kind, stored: Option<String>) -> Result<Options> {
+        if !self.0.as_ref().is_some_and(|(of, text, _)| (*of, text) == (kind, &stored)) {
+            let options = Options::parse(kind, stored.as_deref())?;
+            self.0 = Some((kind, stored, options));
+        }
+        Ok(self.0.as_ref().map_or_else(|| Options::of(kind), |(_, _, options)| options.clone()))
+    }
+}
 
 /// The trace contexts of what has just been claimed.
 pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed]) -> Result<()> {
@@ -68,10 +74,8 @@ pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed])
 pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
-        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
-            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
-            root_id, epoch, wakes,
-            started, fresh, poison_suspect, ready_xid
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, options, deadline, parent_id,
+            step_key, root_id, epoch, wakes, started, fresh, poison_suspect, ready_xid
         from currant.claim($1, $2, $3, $4)"#,
         worker,
         &request.queues,
@@ -81,10 +85,11 @@ pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest)
     .fetch_all(scope.conn())
     .await?;
     let mut reply = BatchReply::default();
+    let mut read = ReadOptions::default();
     for row in rows {
         match row.id {
             None => reply.slow = row.lease,
-            Some(_) => reply.claimed.push(claimed!(row)),
+            Some(_) => reply.claimed.push(claimed!(row, read)),
         }
     }
     if request.headers {
@@ -104,10 +109,8 @@ pub(crate) async fn claim_from_cursors(
     // The snapshot is taken before the claim, so that what the claim does not see is looked at again.
     let snapshot = snapshot(&mut scope).await?;
     let rows = sqlx::query!(
-        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts,
-            retry_initial, retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key,
-            root_id, epoch, wakes,
-            started, fresh, poison_suspect, ready_xid
+        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, options, deadline, parent_id,
+            step_key, root_id, epoch, wakes, started, fresh, poison_suspect, ready_xid
         from currant.claim_from_cursor(
             p_worker => $1, p_queues => $2, p_limit => $3, p_poison_suspect => $4, m_xids => $5, m_ids => $6, o_places => $7,
             o_xids => $8)"#,
@@ -123,8 +126,9 @@ pub(crate) async fn claim_from_cursors(
     .fetch_all(scope.conn())
     .await?;
     let mut claimed = Vec::with_capacity(rows.len());
+    let mut read = ReadOptions::default();
     for row in rows {
-        claimed.push(claimed!(row));
+        claimed.push(claimed!(row, read));
     }
     if request.headers {
         read_headers(&mut scope, &mut claimed).await?;

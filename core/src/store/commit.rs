@@ -3,8 +3,8 @@ use uuid::Uuid;
 
 use crate::base::calls::Calls;
 use crate::base::error::Result;
-use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Policy, Status};
-use crate::store::claim::{self, claimed, read_headers};
+use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Status};
+use crate::store::claim::{self, ReadOptions, claimed, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
@@ -32,25 +32,24 @@ pub async fn commit_batch(
         headers: _,
     } = batch;
     let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
+    let (options, given) = calls.options();
     let headers = headers_to_write(batch);
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
-            id, lease, kind, function, queue, priority, attempt, worker_losses, args, timeout, deadline, max_attempts, retry_initial,
-            retry_multiplier, retry_max_delay, retry_jitter, non_retryable, max_worker_losses, parent_id, step_key, root_id, epoch, wakes, started, fresh,
-            poison_suspect, ready_xid
+            id, lease, kind, function, queue, priority, attempt, worker_losses, args, options, deadline, parent_id, step_key, root_id,
+            epoch, wakes, started, fresh, poison_suspect, ready_xid
         from currant.commit_batch(
             p_worker => $1, f_ids => $2, f_leases => $3, f_parents => $4, c_runs => $5, c_ids => $6, c_roots => $7,
             c_parents => $8, c_epochs => $9, c_keys => $10, c_after => $11, c_args => $12, c_run_ats => $13, c_eager => $14,
-            c_calls => $15, k_kinds => $16, k_functions => $17, k_queues => $18, k_priorities => $19, k_max_attempts => $20,
-            k_initials => $21, k_multipliers => $22, k_max_delays => $23, k_jitters => $24, k_non_retryables => $25,
-            k_max_worker_losses => $26, k_timeouts => $27, k_given => $28, s_runs => $29, s_epochs => $30, s_keys => $31,
-            s_kinds => $32, s_names => $33, s_dues => $34, s_after => $35, s_statuses => $36, s_payloads => $37, s_seqs => $38,
-            s_clocks => $39, d_runs => $40, d_epochs => $41, d_keys => $42, d_statuses => $43, d_payloads => $44, d_seqs => $45,
-            d_clocks => $46, d_ordinals => $47, v_runs => $48, v_ids => $49, v_seqs => $50, v_clocks => $51, o_ids => $52,
-            o_actions => $53, o_payloads => $54, o_dues => $55, o_wakes => $56, o_runs => $57, o_seqs => $58, o_clocks => $59,
-            o_tasks => $60, x_runs => $61, x_epochs => $62, x_keys => $63, x_seqs => $64, x_abandon => $65, p_ids => $66,
-            q_queues => $67, q_limit => $68, q_poison_suspect => $69)"#,
+            c_calls => $15, k_kinds => $16, k_functions => $17, k_queues => $18, k_priorities => $19, k_options => $20,
+            k_given => $21, s_runs => $22, s_epochs => $23, s_keys => $24, s_kinds => $25, s_names => $26, s_dues => $27,
+            s_after => $28, s_statuses => $29, s_payloads => $30, s_seqs => $31, s_clocks => $32, d_runs => $33,
+            d_epochs => $34, d_keys => $35, d_statuses => $36, d_payloads => $37, d_seqs => $38, d_clocks => $39,
+            d_ordinals => $40, v_runs => $41, v_ids => $42, v_seqs => $43, v_clocks => $44, o_ids => $45, o_actions => $46,
+            o_payloads => $47, o_dues => $48, o_wakes => $49, o_runs => $50, o_seqs => $51, o_clocks => $52, o_tasks => $53,
+            x_runs => $54, x_epochs => $55, x_keys => $56, x_seqs => $57, x_abandon => $58, p_ids => $59, q_queues => $60,
+            q_limit => $61, q_poison_suspect => $62)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -72,15 +71,8 @@ pub async fn commit_batch(
         calls.column(|call| call.function.as_str()) as _,
         calls.column(|call| call.queue.as_str()) as _,
         &calls.column(|call| call.priority),
-        &calls.column(|call| call.policy.max_attempts),
-        &calls.column(|call| call.policy.initial),
-        &calls.column(|call| call.policy.multiplier),
-        &calls.column(|call| call.policy.max_delay),
-        &calls.column(|call| call.policy.jitter),
-        &calls.column(|call| call.policy.names_as_json()),
-        &calls.column(|call| call.policy.max_worker_losses),
-        calls.column(|call| call.timeout) as _,
-        &calls.column(|call| call.given),
+        options as _,
+        &given,
         // s_
         &column(steps, |s| s.run),
         &column(steps, |s| s.epoch),
@@ -134,11 +126,12 @@ pub async fn commit_batch(
     .await?;
 
     let mut reply = BatchReply::default();
+    let mut read = ReadOptions::default();
     for row in rows {
         match row.tag.as_str() {
             "refused" => reply.refused.extend(row.reference),
             "postponed" => reply.postponed.extend(row.reference),
-            "claimed" => reply.claimed.push(claimed!(row)),
+            "claimed" => reply.claimed.push(claimed!(row, read)),
             "since" => reply.wakes.since = row.lease,
             "slow" => reply.slow = row.lease,
             _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
@@ -203,8 +196,7 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
         r#"select currant.commit_step(
             p_worker => $1, p_run => $2, p_lease => $3, p_seq => $4, p_clock => $5, d_id => $6, d_lease => $7, d_completed => $8,
             d_payload => $9, c_id => $10, c_root => $11, c_epoch => $12, c_key => $13, c_args => $14, c_function => $15,
-            c_queue => $16, c_priority => $17, c_max_attempts => $18, c_initial => $19, c_multiplier => $20, c_max_delay => $21,
-            c_jitter => $22, c_non_retryable => $23, c_max_worker_losses => $24, c_timeout => $25, c_given => $26) as "written!""#,
+            c_queue => $16, c_priority => $17, c_options => $18, c_given => $19) as "written!""#,
         worker,
         run.0,
         run.1,
@@ -222,15 +214,8 @@ async fn commit_step(conn: &mut Conn, worker: Uuid, step: NextStep<'_>) -> Resul
         call.function,
         call.queue,
         call.priority,
-        call.policy.max_attempts,
-        call.policy.initial,
-        call.policy.multiplier,
-        call.policy.max_delay,
-        call.policy.jitter,
-        call.policy.names_as_json(),
-        call.policy.max_worker_losses,
-        call.timeout,
-        call.given
+        call.options.stored(call.kind),
+        call.given.join(",")
     )
     .fetch_one(scope.conn())
     .await?;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
 use crate::base::limits;
-use crate::base::types::Wakes;
+use crate::base::types::{Options, Wakes};
 use crate::store::conn::{Conn, Scope};
 use crate::store::schedules::{self, Spec};
 
@@ -20,31 +20,15 @@ const SETTLED_AT_ONCE: usize = 2_000;
 const SETTLE_TRIES: usize = 20;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Durations in seconds. What is not given is left to the call, the code and the settings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Retry {
-    max_attempts: Option<i32>,
-    initial: Option<f64>,
-    multiplier: Option<f64>,
-    max_delay: Option<f64>,
-    jitter: Option<f64>,
-    non_retryable: Option<Vec<String>>,
-}
-
-/// A definition as it is applied. Only its `owner` may change or delete it.
+/// A definition as it is applied. Only its `owner` may change or delete it. Durations are in seconds; what is not given is left to the call, the
+/// code and the settings. `options`: all other fields, of the form in which executions store them.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Item {
     function: String,
     owner: String,
     version: Option<i32>,
     queue: Option<String>,
     priority: Option<i16>,
-    timeout: Option<f64>,
-    #[serde(default)]
-    retry: Option<Retry>,
-    max_worker_losses: Option<i32>,
     concurrency_limit: Option<i32>,
     retention: Option<f64>,
     input_schema: Option<Value>,
@@ -52,6 +36,8 @@ struct Item {
     suspended: bool,
     #[serde(default)]
     schedules: Vec<Spec>,
+    #[serde(flatten)]
+    options: Map<String, Value>,
 }
 
 /// The columns of `currant.definitions`.
@@ -62,14 +48,7 @@ struct Row<'a> {
     version: Option<i32>,
     queue: Option<&'a str>,
     priority: Option<i16>,
-    timeout: Option<f64>,
-    max_attempts: Option<i32>,
-    retry_initial: Option<f64>,
-    retry_multiplier: Option<f64>,
-    retry_max_delay: Option<f64>,
-    retry_jitter: Option<f64>,
-    non_retryable: Option<Vec<String>>,
-    max_worker_losses: Option<i32>,
+    options: Option<Value>,
     concurrency_limit: Option<i32>,
     suspended: bool,
     retention: Option<f64>,
@@ -87,13 +66,6 @@ fn number(what: &str, value: Option<impl Into<f64>>, range: limits::Range) -> st
     value.map_or(Ok(()), |value| said(range.check_as(what, value)))
 }
 
-fn above_zero(what: &str, value: Option<f64>, range: limits::Range) -> std::result::Result<(), String> {
-    match value {
-        Some(value) if !range.holds(value) => Err(format!("{what} must be more than 0 seconds, not {value}")),
-        _ => Ok(()),
-    }
-}
-
 impl Item {
     fn parse(raw: &RawValue) -> std::result::Result<Item, String> {
         let mut item: Item = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
@@ -105,19 +77,12 @@ impl Item {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
-        let retry = self.retry.clone().unwrap_or_default();
         said(limits::FUNCTION.check(&self.function))?;
         said(limits::OWNER.check(&self.owner))?;
         self.queue.as_ref().map_or(Ok(()), |queue| said(limits::QUEUE.check(queue)))?;
         number("priority", self.priority, limits::PRIORITY)?;
-        above_zero("timeout", self.timeout, limits::TIMEOUT)?;
-        above_zero("retention", self.retention, limits::RETENTION)?;
-        number("retry.max_attempts", retry.max_attempts, limits::MAX_ATTEMPTS)?;
-        number("retry.initial", retry.initial, limits::RETRY_INITIAL)?;
-        number("retry.multiplier", retry.multiplier, limits::RETRY_MULTIPLIER)?;
-        number("retry.max_delay", retry.max_delay, limits::RETRY_MAX_DELAY)?;
-        number("retry.jitter", retry.jitter, limits::RETRY_JITTER)?;
-        number("max_worker_losses", self.max_worker_losses, limits::MAX_WORKER_LOSSES)?;
+        number("retention", self.retention, limits::RETENTION)?;
+        self.options()?;
         number("concurrency_limit", self.concurrency_limit, limits::CONCURRENCY_LIMIT)?;
         if self.input_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
             return Err("input_schema must be a JSON Schema: an object".into());
@@ -125,22 +90,18 @@ impl Item {
         schedules::check(&self.schedules)
     }
 
+    fn options(&self) -> std::result::Result<Option<Value>, String> {
+        Options::of_definition(self.options.clone()).map_err(|error| error.to_string())
+    }
+
     fn row<'a>(&'a self, raw: &'a RawValue) -> Row<'a> {
-        let retry = self.retry.clone().unwrap_or_default();
         Row {
             function: &self.function,
             owner: &self.owner,
             version: self.version,
             queue: self.queue.as_deref(),
             priority: self.priority,
-            timeout: self.timeout,
-            max_attempts: retry.max_attempts,
-            retry_initial: retry.initial,
-            retry_multiplier: retry.multiplier,
-            retry_max_delay: retry.max_delay,
-            retry_jitter: retry.jitter,
-            non_retryable: retry.non_retryable,
-            max_worker_losses: self.max_worker_losses,
+            options: self.options().unwrap_or_default(), // checked before
             concurrency_limit: self.concurrency_limit,
             suspended: self.suspended,
             retention: self.retention,

@@ -31,6 +31,7 @@ pub(crate) async fn create_all(
         return create_one(conn, item, notify).await;
     }
     let calls = Calls::of(items.iter().map(|item| (&item.call, item.checked.as_deref())));
+    let (options, given) = calls.options();
     let keyed = items.iter().any(|item| item.idempotency_key.is_some());
     let keys = if keyed { column(items, |n| n.idempotency_key.as_deref()) } else { Vec::new() };
     let headers: Vec<_> = items.iter().filter_map(|n| Some((n.id, n.call.headers.as_deref()?))).collect();
@@ -39,9 +40,8 @@ pub(crate) async fn create_all(
         r#"select ordinal, effective_id, queue, input_hash, input_schema, notified as "notified!",
             since as "since!" from currant.create_executions(
             p_ids => $1, p_args => $2, p_calls => $3, p_keys => $4, k_kinds => $5, k_functions => $6, k_queues => $7,
-            k_priorities => $8, k_max_attempts => $9, k_initials => $10, k_multipliers => $11, k_max_delays => $12,
-            k_jitters => $13, k_non_retryables => $14, k_max_worker_losses => $15, k_timeouts => $16, k_delays => $17,
-            k_run_ats => $18, k_given => $19, k_checked => $20, p_notify => $21)"#,
+            k_priorities => $8, k_options => $9, k_delays => $10, k_run_ats => $11, k_given => $12, k_checked => $13,
+            p_notify => $14)"#,
         &column(items, |n| n.id),
         column(items, |n| n.call.args.as_slice()) as _,
         &calls.places,
@@ -50,17 +50,10 @@ pub(crate) async fn create_all(
         calls.column(|call| call.function.as_str()) as _,
         calls.column(|call| call.queue.as_str()) as _,
         &calls.column(|call| call.priority),
-        &calls.column(|call| call.policy.max_attempts),
-        &calls.column(|call| call.policy.initial),
-        &calls.column(|call| call.policy.multiplier),
-        &calls.column(|call| call.policy.max_delay),
-        &calls.column(|call| call.policy.jitter),
-        &calls.column(|call| call.policy.names_as_json()),
-        &calls.column(|call| call.policy.max_worker_losses),
-        calls.column(|call| call.timeout) as _,
+        options as _,
         calls.column(|call| call.delay) as _,
         calls.column(|call| call.run_at) as _,
-        &calls.column(|call| call.given),
+        &given,
         calls.distinct.iter().map(|(_, checked)| *checked).collect::<Vec<_>>() as _,
         notify
     )
@@ -92,9 +85,7 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, notify: bool) -> Resul
     let row = sqlx::query!(
         r#"select effective_id, queue, input_hash, input_schema, notified as "notified!", since as "since!" from currant.create_execution(
             p_id => $1, p_args => $2, p_key => $3, p_kind => $4, p_function => $5, p_queue => $6, p_priority => $7,
-            p_max_attempts => $8, p_initial => $9, p_multiplier => $10, p_max_delay => $11, p_jitter => $12,
-            p_non_retryable => $13, p_max_worker_losses => $14, p_timeout => $15, p_delay => $16, p_run_at => $17,
-            p_given => $18, p_checked => $19, p_notify => $20)"#,
+            p_options => $8, p_delay => $9, p_run_at => $10, p_given => $11, p_checked => $12, p_notify => $13)"#,
         item.id,
         call.args,
         item.idempotency_key,
@@ -102,17 +93,10 @@ async fn create_one(conn: &mut Conn, item: &NewExecution, notify: bool) -> Resul
         call.function,
         call.queue,
         call.priority,
-        call.policy.max_attempts,
-        call.policy.initial,
-        call.policy.multiplier,
-        call.policy.max_delay,
-        call.policy.jitter,
-        call.policy.names_as_json(),
-        call.policy.max_worker_losses,
-        call.timeout,
+        call.options.stored(call.kind),
         call.delay,
         call.run_at,
-        call.given,
+        call.given.join(","),
         item.checked,
         notify
     )

@@ -1,12 +1,15 @@
 //! The verbs for one item: batches of one, each with its lease. A worker that uses them is known by its heartbeats
 //! (`update_heartbeat`) or its first claim.
+use std::collections::HashMap;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::base::error::Result;
-use crate::base::limits::{DEFAULT_MAX_WORKER_LOSSES, check_payload};
+use crate::base::limits::check_payload;
 use crate::base::retry::retry_delay;
-use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Outcome, Policy, Wakes};
+use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Options, Outcome, Wakes};
+use crate::store::columns::kind;
 use crate::store::conn::Conn;
 use crate::store::read::{json, to_json};
 use crate::store::{commit, schedules, workers};
@@ -39,7 +42,7 @@ fn claimed_json(claimed: &Claimed) -> Result<Vec<u8>> {
         queue: &claimed.queue,
         priority: claimed.priority,
         attempt: claimed.attempt,
-        timeout: claimed.timeout,
+        timeout: claimed.options.timeout,
         parent_id: claimed.parent,
         root_id: claimed.root,
         args: Some(claimed.args.clone()),
@@ -133,7 +136,7 @@ pub async fn fail_executions(
     let ids: Vec<Uuid> = items.iter().map(|item| item.0).collect();
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
-        r#"select id, attempt - worker_losses as "attempt!", max_attempts, retry_initial, retry_multiplier, retry_max_delay, retry_jitter,
+        r#"select id, kind, attempt - worker_losses as "attempt!", options::text as options,
             currant.micros(clock_timestamp()) as "now!"
         from currant.executions where id = any($1)"#,
         &ids
@@ -141,18 +144,14 @@ pub async fn fail_executions(
     .fetch_all(scope.conn())
     .await?;
     scope.done().await?;
+    let mut policies = HashMap::new();
+    for row in rows {
+        let options = Options::parse(kind(&row.kind)?, row.options.as_deref())?;
+        policies.insert(row.id, (row.attempt, row.now, options.retry));
+    }
     let due = |id: Uuid| {
-        let row = rows.iter().find(|row| row.id == id).filter(|row| row.attempt < row.max_attempts)?;
-        let policy = Policy {
-            max_attempts: row.max_attempts,
-            initial: row.retry_initial,
-            multiplier: row.retry_multiplier,
-            max_delay: row.retry_max_delay,
-            jitter: row.retry_jitter,
-            non_retryable: Vec::new(),
-            max_worker_losses: DEFAULT_MAX_WORKER_LOSSES, // does not matter for the delay of a retry
-        };
-        Some(row.now + (retry_delay(&policy, row.attempt, random) * 1e6) as i64)
+        let (attempt, now, policy) = policies.get(&id).filter(|(attempt, _, policy)| *attempt < policy.max_attempts)?;
+        Some(now + (retry_delay(policy, *attempt, random) * 1e6) as i64)
     };
     let outcomes = items.iter().map(|(id, _, error, again)| match Some(*id).filter(|_| *again).and_then(due) {
         Some(at) => Outcome { due: Some(at), ..Outcome::new(*id, Action::Retry, Some(error.clone())) },

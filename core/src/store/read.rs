@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
+use crate::base::types::{Kind, Options};
 use crate::store::conn::Conn;
 
 /// One execution as `get_execution`, `show` and `list_executions` return it (docs/internals/engine.md). A view's columns are all nullable to sqlx.
@@ -17,9 +18,7 @@ struct Details {
     priority: Option<i16>,
     state: Option<String>,
     attempt: Option<i32>,
-    max_attempts: Option<i32>,
     worker_losses: Option<i32>,
-    max_worker_losses: Option<i32>,
     created_at: Option<String>,
     run_at: Option<String>,
     started_at: Option<String>,
@@ -33,7 +32,8 @@ struct Details {
     worker_id: Option<Uuid>,
     worker: Option<String>,
     build: Option<String>,
-    timeout: Option<f64>,
+    #[serde(flatten, serialize_with = "shown")]
+    options: Option<String>,
     cancel_requested: Option<bool>,
     held: Option<bool>,
     #[serde(serialize_with = "json")]
@@ -42,6 +42,15 @@ struct Details {
     args: Option<Vec<u8>>,
     #[serde(serialize_with = "json")]
     result: Option<Vec<u8>>,
+}
+
+/// Each option under its name; of the retry policy only `max_attempts`.
+fn shown<S: Serializer>(options: &Option<String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let options = Options::parse(Kind::Task, options.as_deref()).map_err(serde::ser::Error::custom)?;
+    let mut shown = options.as_map();
+    shown.remove("retry");
+    shown.insert("max_attempts".into(), options.retry.max_attempts.into());
+    shown.serialize(serializer)
 }
 
 /// A payload becomes part of the answer as the JSON that it is, digit for digit; what is not JSON becomes null.

@@ -68,11 +68,25 @@ async fn the_claimers_registry_decides_the_kind() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
-    let unknown = Call { function: "f.workflow".into(), timeout: Some(300.0), ..call(Kind::Task, "q") };
+    let unknown = Call { function: "f.workflow".into(), options: Options::of(Kind::Task), ..call(Kind::Task, "q") };
     create_executions(&mut conn, &[new(unknown)]).await.unwrap();
     let claimed = claim_one(&mut conn, me, "q").await;
-    assert_eq!((claimed.kind, claimed.policy.max_attempts, claimed.timeout), (Kind::Workflow, 1, None));
+    assert_eq!((claimed.kind, claimed.options), (Kind::Workflow, Options::of(Kind::Workflow)));
     assert_eq!(claimed.deadline, None);
+}
+
+#[tokio::test]
+async fn what_was_enqueued_as_a_workflow_and_is_a_task_keeps_what_it_was_stored_with() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let once = Options { max_worker_losses: 1, ..Options::of(Kind::Workflow) };
+    for options in [Options::of(Kind::Workflow), once] {
+        let unknown = Call { function: "f.task".into(), options: options.clone(), ..call(Kind::Workflow, "q") };
+        create_executions(&mut conn, &[new(unknown)]).await.unwrap();
+        let claimed = claim_one(&mut conn, me, "q").await;
+        assert_eq!((claimed.kind, claimed.options), (Kind::Task, options));
+    }
 }
 
 #[tokio::test]
@@ -80,7 +94,12 @@ async fn a_workflows_time_out_runs_from_its_first_start() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
-    create_executions(&mut conn, &[new(Call { timeout: Some(60.0), ..call(Kind::Workflow, "q") })]).await.unwrap();
+    create_executions(
+        &mut conn,
+        &[new(Call { options: Options { timeout: Some(60.0), ..options(4) }, ..call(Kind::Workflow, "q") })],
+    )
+    .await
+    .unwrap();
     let first = claim_one(&mut conn, me, "q").await;
     let deadline = first.deadline.expect("a deadline");
     assert!((deadline - first.started - 60_000_000).abs() < 1_000_000);

@@ -6,11 +6,16 @@ use currant::store::workers;
 use serde_json::{Value, json};
 
 /// What a decorator says of `f.task`, but for these.
-fn declaration(changes: Value) -> String {
+fn declaration(mut changes: Value) -> String {
     let mut said = json!({
-        "function": "f.task", "kind": "task", "queue": "main", "priority": 7, "timeout": 7, "max_attempts": 1, "retry_initial": 2,
-        "retry_multiplier": 3, "retry_max_delay": 9, "retry_jitter": 0.5, "non_retryable": ["Fatal"], "max_worker_losses": 0,
+        "function": "f.task", "kind": "task", "queue": "main", "priority": 7, "options": {
+            "timeout": 7, "max_worker_losses": 0,
+            "retry": {"max_attempts": 1, "initial": 2, "multiplier": 3, "max_delay": 9, "jitter": 0.5, "non_retryable": ["Fatal"]},
+        },
     });
+    if let Some(timeout) = changes.as_object_mut().unwrap().remove("timeout") {
+        said["options"]["timeout"] = timeout;
+    }
     said.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     json!([said]).to_string()
 }
@@ -29,8 +34,15 @@ async fn stop(conn: &mut Conn, info: &WorkerInfo) {
 /// What an enqueue in SQL with these options is stored with.
 async fn enqueued(conn: &mut Conn, options: &str) -> String {
     let id = text(conn, &format!("select currant.enqueue('f.task', '{{}}', '{options}')")).await;
-    let columns = "kind, queue, priority, coalesce(timeout::text, '-'), max_attempts, retry_initial, retry_multiplier, retry_max_delay,
-        retry_jitter, non_retryable::text, max_worker_losses";
+    let retry = ["max_attempts", "initial", "multiplier", "max_delay", "jitter"].map(|part| format!("retry,{part}"));
+    let retry = stored(&retry.each_ref().map(String::as_str));
+    let columns = format!(
+        "kind, queue, priority, coalesce(nullif({}, ''), '-'), {retry},
+        (select array(select jsonb_array_elements_text({}::jsonb)))::text, {}",
+        stored(&["timeout"]),
+        stored(&["retry,non_retryable"]),
+        stored(&["max_worker_losses"])
+    );
     text(conn, &format!("select concat_ws(' ', {columns}) from currant.executions where id = '{id}'")).await
 }
 
@@ -64,6 +76,23 @@ async fn a_registered_workflow_is_enqueued_as_one_and_a_name_of_another_kind_say
     start(&mut conn, json!({"kind": "workflow", "timeout": null, "queue": null})).await;
     assert_eq!(enqueued(&mut conn, "{}").await, "workflow default 7 - 1 2 3 9 0.5 {Fatal} 0");
     assert_eq!(enqueued(&mut conn, r#"{"kind": "task"}"#).await, "task default 5 300 4 1 2 300 0.1 {} 3");
+}
+
+#[tokio::test]
+async fn sql_and_rust_have_the_same_defaults() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    for kind in [Kind::Task, Kind::Workflow] {
+        let defaults = format!("select currant.default_options('{}')", kind.as_str());
+        let defaults: Value = serde_json::from_str(&text(&mut conn, &defaults).await).unwrap();
+        let options = Options::read(kind, defaults.as_object().unwrap().clone()).unwrap();
+        assert_eq!(options, Options::of(kind));
+        let known =
+            text(&mut conn, "select array_to_json(array(select distinct k.path[1] from currant.known_options() k))")
+                .await;
+        let known: std::collections::BTreeSet<String> = serde_json::from_str(&known).unwrap();
+        assert_eq!(known, options.as_map().into_iter().map(|(name, _)| name).collect());
+    }
 }
 
 async fn queue(conn: &mut Conn) -> String {

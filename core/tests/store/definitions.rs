@@ -83,30 +83,35 @@ async fn the_call_overrules_the_definition_which_overrules_the_code() {
     let retry = json!({"max_attempts": 9, "initial": 7});
     let said = json!({"queue": "defined", "priority": 8, "timeout": 77, "retry": retry, "max_worker_losses": 5});
     define(&mut conn, said).await;
-    let given = |given| NewExecution {
-        call: Call { given, timeout: Some(5.0), ..call(Kind::Task, "q") },
-        ..new(call(Kind::Task, "q"))
-    };
-    for (bits, expected) in [
-        (0, "defined 8 77 9 7 5"),
-        (GIVEN_QUEUE, "q 8 77 9 7 5"),
-        (GIVEN_PRIORITY, "defined 5 77 9 7 5"),
-        (GIVEN_TIMEOUT, "defined 8 5 9 7 5"),
-        (GIVEN_RETRY, "defined 8 77 4 1 5"),
-        (GIVEN_MAX_WORKER_LOSSES, "defined 8 77 9 7 3"),
+    let options = Options { timeout: Some(5.0), ..options(4) };
+    let given = |names: &[&str]| new(Call { given: given(names), options: options.clone(), ..call(Kind::Task, "q") });
+    let columns = format!(
+        "concat_ws(' ', queue, priority, {})",
+        stored(&["timeout", "retry,max_attempts", "retry,initial", "max_worker_losses"])
+    );
+    for (names, expected) in [
+        (&[] as &[&str], "defined 8 77 9 7 5"),
+        (&["queue"], "q 8 77 9 7 5"),
+        (&["priority"], "defined 5 77 9 7 5"),
+        (&["timeout"], "defined 8 5.0 9 7 5"),
+        (&["retry"], "defined 8 77 4 1 5"),
+        (&["max_worker_losses"], "defined 8 77 9 7 3"),
     ] {
-        let item = given(bits);
+        let item = given(names);
         let created = create(&mut conn, std::slice::from_ref(&item)).await.unwrap();
         let queue = expected.split(' ').next().map(str::to_string);
         assert_eq!(created, [Created::Stored { id: item.id, queue }], "the queue to be woken is the one it went to");
-        let row = format!(
-            "select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial, max_worker_losses) from currant.executions where id = '{}'",
-            item.id
-        );
+        let row = format!("select {columns} from currant.executions where id = '{}'", item.id);
         assert_eq!(text(&mut conn, &row).await, expected);
     }
-    run(&mut conn, "create function enqueued(o jsonb) returns text language plpgsql as $$ declare i uuid := currant.enqueue('f.task', '{}', o);
-        begin return (select concat_ws(' ', queue, priority, timeout, max_attempts, retry_initial, max_worker_losses) from currant.executions where id = i); end $$".into()).await;
+    run(
+        &mut conn,
+        format!(
+            "create function enqueued(o jsonb) returns text language plpgsql as $$ declare i uuid := currant.enqueue('f.task', '{{}}', o);
+            begin return (select {columns} from currant.executions where id = i); end $$"
+        ),
+    )
+    .await;
     for (options, expected) in [
         ("{}", "defined 8 77 9 7 5"),
         (r#"{"queue": "q", "timeout": null}"#, "q 8 9 7 5"),
@@ -134,7 +139,7 @@ async fn steps_and_what_a_workflow_starts_obey_and_are_woken_where_they_went() {
     enqueue(&mut conn, Kind::Workflow, "q").await;
     let run = claim_one(&mut conn, me, "q").await;
     let step = child(&run, "0", call(Kind::Task, "q"), true);
-    let own = child(&run, "1", Call { given: GIVEN_QUEUE | GIVEN_PRIORITY, ..call(Kind::Task, "q") }, true);
+    let own = child(&run, "1", Call { given: given(&["queue", "priority"]), ..call(Kind::Task, "q") }, true);
     let batch = starts(&run, vec![step.clone(), own.clone()]);
     let reply = commit(&mut conn, me, &batch).await;
     assert_eq!((reply.postponed, reply.wakes.queues), (vec![step.id], vec!["defined".to_string()]));
@@ -211,9 +216,8 @@ async fn a_cancel_and_a_lost_worker_give_places_back_and_wake() {
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q"]).await;
     define(&mut conn, json!({"concurrency_limit": 1})).await;
-    let once = Policy { max_worker_losses: 0, ..policy(1) };
     let mut items: Vec<NewExecution> =
-        (0..4).map(|_| new(Call { policy: once.clone(), ..call(Kind::Task, "q") })).collect();
+        (0..4).map(|_| new(Call { options: may_lose(0), ..call(Kind::Task, "q") })).collect();
     items.sort_by_key(|item| item.id);
     items[3].call.queue = "elsewhere".into();
     create_executions(&mut conn, &items).await.unwrap();

@@ -325,8 +325,7 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         let lost = WorkerInfo { pod, ..info(&["q"]) };
         workers::register(&mut conn, &lost).await.unwrap();
         // `blamed`: this one is a loss too many.
-        let policy = Policy { max_worker_losses: most, ..policy(1) };
-        let once = new(Call { policy, ..call(Kind::Task, "q") });
+        let once = new(Call { options: may_lose(most), ..call(Kind::Task, "q") });
         create_executions(&mut conn, std::slice::from_ref(&once)).await.unwrap();
         claim_one(&mut conn, lost.id, "q").await;
         run(&mut conn, format!("update currant.executions set suspect_losses = {most}")).await;

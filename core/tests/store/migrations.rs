@@ -144,8 +144,9 @@ async fn a_function_that_is_there_keeps_its_arguments_and_its_result() {
     for (file, earlier) in [
         ("iso", "create function currant.iso(at timestamp) returns text language sql as $$ select '' $$"),
         (
-            "names",
-            "drop function currant.names; create function currant.names(p_other text) returns text[] language sql as $$ select null::text[] $$",
+            "check_options",
+            "drop function currant.check_options; create function currant.check_options(p_options jsonb, p_known text[], p_other text)
+            returns void language sql as ''",
         ),
         ("wake", "drop function currant.wake; create function currant.wake(uuid[]) returns void language sql as ''"),
         (

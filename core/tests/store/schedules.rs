@@ -60,7 +60,7 @@ async fn a_due_schedule_starts_a_run_with_its_arguments_as_any_enqueue_does() {
     let me = register(&mut conn, &["default"]).await;
     let run = claim_one(&mut conn, me, "default").await;
     assert_eq!(
-        (run.function.as_str(), run.priority, run.policy.max_attempts, run.timeout),
+        (run.function.as_str(), run.priority, run.options.retry.max_attempts, run.options.timeout),
         ("f.task", 5, 4, Some(300.0))
     );
     assert_eq!(String::from_utf8(run.args).unwrap(), format!(r#"{{"args": [], "kwargs": {args}}}"#), "digit for digit");

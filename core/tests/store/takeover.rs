@@ -69,8 +69,8 @@ async fn ten_that_take_over_the_same_worker_do_it_once() {
 }
 
 /// A call whose own failures are final, and of which so many workers may be lost.
-fn may_lose(max_worker_losses: i32) -> Call {
-    Call { policy: Policy { max_worker_losses, ..policy(1) }, ..call(Kind::Task, "q") }
+fn fragile(max_worker_losses: i32) -> Call {
+    Call { options: may_lose(max_worker_losses), ..call(Kind::Task, "q") }
 }
 
 async fn enqueue_call(conn: &mut Conn, call: Call) -> Uuid {
@@ -89,7 +89,7 @@ async fn one_that_alone_loses_more_workers_than_it_may_fails_as_worker_lost_and_
         let home = register(&mut conn, &["home"]).await;
         let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
         let run = claim_one(&mut conn, home, "home").await;
-        let step = child(&run, "0", may_lose(most), false);
+        let step = child(&run, "0", fragile(most), false);
         commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
         for death in 1..=most + 1 {
             assert_eq!(state(&mut conn, step.id).await, "pending", "before death {death} of {most}");
@@ -109,8 +109,8 @@ async fn what_may_not_be_started_twice_ends_with_its_worker_whoever_is_to_blame(
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let victim = register(&mut conn, &["q"]).await;
-    let (once, bystander) = (enqueue_call(&mut conn, may_lose(0)).await, enqueue_call(&mut conn, may_lose(1)).await);
-    let untouched = enqueue_call(&mut conn, may_lose(0)).await;
+    let (once, bystander) = (enqueue_call(&mut conn, fragile(0)).await, enqueue_call(&mut conn, fragile(1)).await);
+    let untouched = enqueue_call(&mut conn, fragile(0)).await;
     assert_eq!(claim(&mut conn, victim, &["q"], 2).await.len(), 2);
     die(&mut conn, victim).await;
     let states =
@@ -128,9 +128,9 @@ async fn a_workflow_that_may_lose_no_worker_ends_with_it_though_it_made_progress
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let victim = register(&mut conn, &["q"]).await;
-    let id = enqueue_call(&mut conn, Call { kind: Kind::Workflow, function: "f.workflow".into(), ..may_lose(0) }).await;
+    let id = enqueue_call(&mut conn, Call { kind: Kind::Workflow, function: "f.workflow".into(), ..fragile(0) }).await;
     let run = claim_one(&mut conn, victim, "q").await;
-    let step = child(&run, "0", Call { queue: "elsewhere".into(), ..may_lose(3) }, false);
+    let step = child(&run, "0", Call { queue: "elsewhere".into(), ..fragile(3) }, false);
     commit(&mut conn, victim, &starts(&run, vec![step.clone()])).await;
     die(&mut conn, victim).await;
     assert_eq!(state(&mut conn, id).await, "failed");
@@ -142,8 +142,7 @@ async fn losses_shared_with_others_isolate_and_are_not_counted() {
     for (most, shared) in [(1, 1), (2, 2), (3, 2), (100, 2)] {
         let database = Database::new().await;
         let mut conn = database.connect().await;
-        let (one, other) =
-            (enqueue_call(&mut conn, may_lose(most)).await, enqueue_call(&mut conn, may_lose(most)).await);
+        let (one, other) = (enqueue_call(&mut conn, fragile(most)).await, enqueue_call(&mut conn, fragile(most)).await);
         for death in 1..=shared {
             let victim = register(&mut conn, &["q"]).await;
             assert_eq!(claim(&mut conn, victim, &["q"], 10).await.len(), 2, "death {death} of {most}");
@@ -216,7 +215,7 @@ async fn what_may_not_be_started_twice_is_not_handed_back_by_a_good_bye() {
     let (home, leaver) = (register(&mut conn, &["home"]).await, register(&mut conn, &["q"]).await);
     let parent = enqueue(&mut conn, Kind::Workflow, "home").await;
     let run = claim_one(&mut conn, home, "home").await;
-    let step = child(&run, "0", may_lose(0), false);
+    let step = child(&run, "0", fragile(0), false);
     commit(&mut conn, home, &starts(&run, vec![step.clone()])).await;
     claim_one(&mut conn, leaver, "q").await;
     assert_eq!(workers::stop_worker(&mut conn, leaver).await.unwrap().workers, [(home, parent)]);

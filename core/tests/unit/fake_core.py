@@ -258,10 +258,6 @@ def derive_id(run_id: str, key: str) -> str:
     return str(uuid.UUID(bytes=run.bytes[:6] + (0x7000 | position).to_bytes(2, "big") + hashed[8:]))
 
 
-def retry_delay(policy: Any, attempt: int, random: float) -> float:
-    return 0.0
-
-
 def after_fork() -> None:
     pass
 
@@ -269,6 +265,6 @@ def after_fork() -> None:
 def install() -> None:
     """Stand in for the extension where it is not built: unit tests of Python need no Rust."""
     module = types.ModuleType("currant._core")
-    for thing in (Mailbox, Core, Engine, new_id, derive_id, retry_delay, after_fork):
+    for thing in (Mailbox, Core, Engine, new_id, derive_id, after_fork):
         setattr(module, thing.__name__, thing)
     sys.modules["currant._core"] = module

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from currant_operator.plan.resources import RetryDefaults, Schedule, Workflow
+from msgspec import Struct
+
+from currant_operator.plan.resources import RunDefaults, Schedule, Seconds, Workflow
 
 
 def definition(workflow: Workflow) -> dict[str, Any]:
@@ -17,10 +19,7 @@ def definition(workflow: Workflow) -> dict[str, Any]:
             "owner": workflow.key,
             "version": spec.version,
             "queue": spec.queue,
-            "priority": spec.defaults.priority,
-            "timeout": _seconds(spec.defaults.timeout),
-            "retry": _retry(spec.defaults.retry),
-            "max_worker_losses": spec.defaults.max_worker_losses,
+            **_options(spec.defaults),
             "concurrency_limit": spec.concurrency.limit if spec.concurrency else None,
             "retention": _seconds(spec.retention),
             "input_schema": spec.input_schema or None,
@@ -40,10 +39,7 @@ _ITEM = (
     "owner",
     "version",
     "queue",
-    "priority",
-    "timeout",
-    "retry",
-    "max_worker_losses",
+    *RunDefaults.__struct_fields__,
     "concurrency_limit",
     "retention",
     "input_schema",
@@ -67,20 +63,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _retry(retry: RetryDefaults | None) -> dict[str, Any] | None:
-    if retry is None:
-        return None
-    given = _given(
-        {
-            "max_attempts": retry.max_attempts,
-            "initial": _seconds(retry.initial_interval),
-            "multiplier": retry.multiplier,
-            "max_delay": _seconds(retry.max_interval),
-            "jitter": retry.jitter,
-            "non_retryable": list(retry.non_retryable) if retry.non_retryable is not None else None,
-        }
-    )
-    return given or None
+def _options(defaults: Struct) -> dict[str, Any]:
+    """The fields that are given, by name."""
+    return _given({name: _plain_option(getattr(defaults, name)) for name in defaults.__struct_fields__})
+
+
+def _plain_option(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return _options(value) or None
+    if isinstance(value, Seconds):
+        return _seconds(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any]:

@@ -117,19 +117,25 @@ class PoolRef(Struct, rename="camel", frozen=True, kw_only=True):
     name: str
 
 
-class RetryDefaults(Struct, rename="camel", frozen=True, kw_only=True):
+def _retry_name(field: str) -> str:
+    """The name in the resource of a field of `RetryDefaults`, which has the name of the definition."""
+    first, *others = {"initial": "initial_interval", "max_delay": "max_interval"}.get(field, field).split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+class RetryDefaults(Struct, rename=_retry_name, frozen=True, kw_only=True):
     """When a failed attempt is tried again. None means the SDK's default."""
 
     max_attempts: int | None = None
-    initial_interval: Seconds | None = None
+    initial: Seconds | None = None
     multiplier: float | None = None
-    max_interval: Seconds | None = None
+    max_delay: Seconds | None = None
     jitter: float | None = None
     non_retryable: tuple[str, ...] | None = None
 
 
 class RunDefaults(Struct, rename="camel", frozen=True, kw_only=True):
-    """The options of runs whose enqueue does not give them. None means the SDK's default."""
+    """The options of runs whose enqueue does not give them, as the fields of a definition. None: the SDK's default."""
 
     priority: int | None = None
     timeout: Seconds | None = None

@@ -198,13 +198,13 @@ def test_a_role_that_may_not_make_the_schema_is_shown(cluster: Cluster, make_dat
 
 
 def test_the_queue_of_a_pool_is_shown(ready_cluster: Cluster, database: str, operator: RunningOperator) -> None:
-    from currant.rust_bridge import Call, Policy, RustBridge
+    from currant.rust_bridge import Call, RustBridge
 
     apply_pool(ready_cluster, spec__queues=["shown"])
     ready_cluster.wait_reason("wp", "orders", "DatabaseReachable", "Connected")
     bridge = RustBridge(database)
     for _ in range(3):
-        bridge.create_execution(Call("task", "shop.f", "shown", 5, b"[[],{}]", Policy(1, 1, 2, 60, 0, [])))
+        bridge.create_execution(Call("task", "shop.f", "shown", 5, b"[[],{}]", '{"retry": {"max_attempts": 1}}'))
     bridge.close()
     eventually(lambda: ready_cluster.get("wp", "orders")["status"].get("queue", {}).get("ready") == 3)
     labels = {"namespace": ready_cluster.namespace, "pool": "orders"}

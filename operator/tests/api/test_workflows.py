@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from currant.rust_bridge import Call, Policy, RustBridge
+from currant.rust_bridge import Call, RustBridge
 from operators import CHECKOUT, Cluster, RunningOperator, eventually
 from samples import SMALLEST_POOL, SMALLEST_WORKFLOW, manifest
 
@@ -86,7 +86,7 @@ def test_a_change_of_a_workflow_reaches_postgres(shop: Cluster, bridge: RustBrid
 def test_a_workflow_that_is_deleted_leaves_its_runs(shop: Cluster, bridge: RustBridge) -> None:
     apply_workflow(shop)
     wait_defined(shop, bridge)
-    run = bridge.create_execution(Call("workflow", function(shop), "nobody", 5, b"[[],{}]", Policy(1, 1, 2, 60, 0, [])))
+    run = bridge.create_execution(Call("workflow", function(shop), "nobody", 5, b"[[],{}]"))
     shop("delete", "cwf", "process-order", "--timeout=30s")
     eventually(lambda: definition(bridge, function(shop)) == {})
     assert bridge.get_execution(run)["state"] == "pending"
@@ -177,7 +177,7 @@ def test_a_workflow_is_registered_while_a_worker_of_its_pool_has_the_function(sh
 def test_the_runs_of_a_workflow_are_shown(shop: Cluster, bridge: RustBridge) -> None:
     apply_workflow(shop)
     wait_defined(shop, bridge)
-    call = Call("workflow", function(shop), "nobody", 5, b"[[],{}]", Policy(1, 1, 2, 60, 0, []))
+    call = Call("workflow", function(shop), "nobody", 5, b"[[],{}]")
     for _ in range(2):
         bridge.create_execution(call)
     eventually(lambda: shop.get("cwf", "process-order")["status"].get("runs", {}).get("pending") == 2, 60)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from currant.embedded import temporary_server
-from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, NewExecution, RustBridge, new_id
 from currant_operator.database.bridge import Times
 from currant_operator.database.databases import Databases
 from currant_operator.plan.kinds import Key
@@ -67,7 +67,7 @@ async def test_a_database_is_reached_and_listened_to_at_the_host_that_answers(se
         sleeps = "select 1 from pg_stat_activity where application_name = 'currant' and query ilike 'listen%'"
         with psycopg.connect(server, autocommit=True) as connection, closing(RustBridge(server)) as bridge:
             await until(lambda: connection.execute(sleeps).fetchone())
-            call = Call("task", "shop.order", "orders", 5, b"{}", Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+            call = Call("task", "shop.order", "orders", 5, b"{}", '{"retry": {"max_attempts": 1}}')
             bridge.create_executions([NewExecution(new_id(), call)])
         await until(lambda: database.queue(POOL).ready == 1)
 

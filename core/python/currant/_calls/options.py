@@ -5,6 +5,7 @@ The annotations of `DeclaredOptions` and `CallOptions` are the declaration. Type
 follow from them.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypedDict
 from currant import settings
 from currant._base import limits
 from currant._base.checks import Range, seconds, text, whole_number
-from currant._calls.retry import Policy, Retry
+from currant._calls.retry import Retry
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,8 +32,9 @@ DEFAULT = Default()
 class Call(NamedTuple):
     """One durable call. `delay` is in seconds, `run_at` in microseconds since 1970, UTC.
 
-    `given` is a bit mask of the options that the caller itself chose (`Option.bit`). For the others the function's
-    definition, if it has one, outranks the call. `headers`: a trace context, JSON.
+    `options`: the stored options (`Options.stored`) as a JSON object; what is not there has the default of the kind.
+    `given`: the names of the options that the caller itself chose. For the others the function's definition, if it has
+    one, outranks the call. `headers`: a trace context, JSON.
     """
 
     kind: str
@@ -40,11 +42,10 @@ class Call(NamedTuple):
     queue: str
     priority: int
     args: bytes
-    policy: Policy
-    timeout: float | None = None
+    options: str = "{}"
     delay: float | None = None
     run_at: int | None = None
-    given: int = 0
+    given: tuple[str, ...] = ()
     headers: str | None = None
 
 
@@ -84,13 +85,13 @@ def _run_at(value: Any) -> int:
 class Option:
     """One option: what it means (Markdown), its check, and what None does.
 
-    `bit`: the option's bit in `Call.given`, if a call with this option outranks the function's definition, else 0.
+    `given`: the option's name in `Call.given`, if a call with this option outranks the function's definition, else "".
     `none`: None is `"nothing"` (it takes back what was given), a `"value"` like others, or `"refused"`.
     """
 
     about: str
     check: Callable[[Any], Any]
-    bit: int = 0
+    given: str = ""
     none: str = "nothing"
 
 
@@ -103,7 +104,7 @@ class DeclaredOptions(TypedDict, total=False):
             f"The queue in which the execution waits: a name of at most {limits.QUEUE_CHARACTERS} characters. Default: "
             "for a step of a workflow the workflow's queue, otherwise `default`.",
             lambda value: text(value, "queue", limits.QUEUE_CHARACTERS),
-            bit=1,
+            given="queue",
         ),
     ]
     priority: Annotated[
@@ -112,7 +113,7 @@ class DeclaredOptions(TypedDict, total=False):
             f"{limits.PRIORITY.least} to {limits.PRIORITY.most}: an execution with a higher priority starts first, "
             "within a queue. Default: 5.",
             lambda value: whole_number(value, "priority", limits.PRIORITY),
-            bit=2,
+            given="priority",
             none="refused",
         ),
     ]
@@ -123,7 +124,7 @@ class DeclaredOptions(TypedDict, total=False):
             "seconds above 0 or a timedelta, or None for no time-out. Default: `WORKFLOWS_DEFAULT_TIMEOUT`, for a "
             "workflow `WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT`.",
             lambda value: seconds(value, "timeout", limits.TIMEOUT),
-            bit=4,
+            given="timeout",
             none="value",
         ),
     ]
@@ -134,7 +135,7 @@ class DeclaredOptions(TypedDict, total=False):
             "(`non_retryable`); not together with `retries`. Default: `WORKFLOWS_DEFAULT_RETRIES`; for a workflow no "
             "retry, because a replay would fail in the same way.",
             _retry,
-            bit=8,
+            given="retry",
         ),
     ]
     retries: Annotated[
@@ -142,7 +143,7 @@ class DeclaredOptions(TypedDict, total=False):
         Option(
             "How many attempts follow the first, 0 or more: short for `retry=Retry(max_attempts=retries + 1)`.",
             _retries,
-            bit=8,
+            given="retry",
         ),
     ]
     max_worker_losses: Annotated[
@@ -153,7 +154,7 @@ class DeclaredOptions(TypedDict, total=False):
             "execution is not started again after any worker that ran it is lost; together with `retries=0` it then "
             "runs at most once. Default: `WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES`.",
             lambda value: whole_number(value, "max_worker_losses", limits.MAX_WORKER_LOSSES),
-            bit=16,
+            given="max_worker_losses",
         ),
     ]
 
@@ -200,6 +201,7 @@ def _declared(options: Any) -> dict[str, Option]:
 
 OPTIONS = _declared(CallOptions)
 DECLARED = {name: OPTIONS[name] for name in _declared(DeclaredOptions)}
+STORED = tuple(name for name, option in DECLARED.items() if name == option.given and name not in ("queue", "priority"))
 _PAIRS = (("retry", "retries"), ("delay", "run_at"))  # one or the other
 
 
@@ -216,7 +218,7 @@ class Options:
     run_at: int | None = None
     idempotency_key: str | None = None
     connection: Any = None
-    given: int = 0  # what `.options()` was given, as in `Call`: it outranks the function's definition
+    given: tuple[str, ...] = ()  # what `.options()` was given, as in `Call`: it outranks the function's definition
 
     @classmethod
     def declared(cls, given: DeclaredOptions) -> Self:
@@ -227,12 +229,16 @@ class Options:
         """A copy with the options of a call, which outrank the function's definition. Raises as `declared`."""
         values = {**given}
         changed = self._changed(values, OPTIONS)
-        bits = self.given
+        names = dict.fromkeys(self.given)
         for name, option in OPTIONS.items():
             value = values.get(name, DEFAULT)
-            if value is not DEFAULT:
-                bits = bits & ~option.bit if value is None and option.none == "nothing" else bits | option.bit
-        return replace(changed, given=bits)
+            if value is DEFAULT or not option.given:
+                continue
+            if value is None and option.none == "nothing":
+                names.pop(option.given, None)
+            else:
+                names[option.given] = None
+        return replace(changed, given=tuple(names))
 
     def _changed(self, given: dict[str, Any], known: dict[str, Option]) -> Self:
         unknown = sorted(given.keys() - known.keys())
@@ -249,12 +255,11 @@ class Options:
             values = {"delay": None, "run_at": None, **values}
         return replace(self, **values)
 
-    def policy_for(self, kind: str) -> Policy:
+    def retry_for(self, kind: str) -> Retry:
         """The retry policy given, else that of the settings. A workflow is not retried by default."""
-        retry, losses = self.retry, self.max_worker_losses
-        if retry is None:
-            retry = Retry(max_attempts=settings.load().default_retries + 1 if kind == "task" else 1)
-        return retry.policy(settings.load().default_max_worker_losses if losses is None else losses)
+        if self.retry is not None:
+            return self.retry
+        return Retry(max_attempts=settings.load().default_retries + 1 if kind == "task" else 1)
 
     def timeout_for(self, kind: str) -> float | None:
         """The time-out given, else that of the settings, in seconds, or None for no time-out."""
@@ -263,18 +268,22 @@ class Options:
         found = settings.load()
         return found.default_timeout if kind == "task" else found.default_workflow_timeout
 
-    def stored(self, kind: str) -> tuple[Any, ...]:
-        """The fields of `Call` from `policy` to `given`: what the calls of one function have in common."""
-        return self.policy_for(kind), self.timeout_for(kind), self.delay, self.run_at, self.given
+    def stored(self, kind: str) -> dict[str, Any]:
+        """The options that are stored with an execution as JSON, by the names that they have in SQL."""
+        losses = self.max_worker_losses
+        return {name: getattr(self, name) for name in STORED} | {
+            "timeout": self.timeout_for(kind),
+            "retry": self.retry_for(kind).stored(),
+            "max_worker_losses": settings.load().default_max_worker_losses if losses is None else losses,
+        }
+
+    def fields(self, kind: str) -> tuple[Any, ...]:
+        """The fields of `Call` from `options` to `given`: what the calls of one function have in common."""
+        return json.dumps(self.stored(kind)), self.delay, self.run_at, self.given
 
     def declaration(self, kind: str) -> dict[str, Any]:
         """The values by the columns of `currant.functions`: workers register them for SQL and for schedules."""
-        return {
-            "queue": self.queue,
-            "priority": self.priority,
-            "timeout": self.timeout_for(kind),
-            **self.policy_for(kind).columns(),
-        }
+        return {"queue": self.queue, "priority": self.priority, "options": self.stored(kind)}
 
 
 def _checked(option: Option, value: Any) -> Any:
@@ -284,12 +293,9 @@ def _checked(option: Option, value: Any) -> Any:
 def sql_options(new: NewExecution) -> dict[str, Any]:
     """The third argument of `currant.enqueue`: the options that the caller chose, and `defaults` for the others."""
     call = new.call
-    retry, losses = call.policy.retry(), call.policy.max_worker_losses
-    values = {**call._asdict(), "retry": retry, "max_worker_losses": losses}
     options: dict[str, Any] = {"id": new.id, "kind": call.kind, "defaults": {}}
-    for name, option in OPTIONS.items():
-        if option.bit and name in values:
-            (options if call.given & option.bit else options["defaults"])[name] = values[name]
+    for name, value in {"queue": call.queue, "priority": call.priority, **json.loads(call.options)}.items():
+        (options if name in call.given else options["defaults"])[name] = value
     due = {"delay": call.delay, "run_at": call.run_at, "idempotency_key": new.idempotency_key}
     options.update({name: value for name, value in due.items() if value is not None})
     return options

@@ -1,41 +1,13 @@
-"""When a failed attempt is tried again: `Retry` as users write it, `Policy` as it is stored."""
+"""When a failed attempt is tried again: `Retry` as users write it, and as it is stored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any
 
 from currant._base import limits
 from currant._base.checks import number, text, whole_number
 from currant._base.names import class_name
-
-
-class Policy(NamedTuple):
-    """When a failed attempt is tried again. Durations in seconds; `non_retryable` has names of exception classes.
-
-    An attempt that is lost with its worker is no failed one. `max_worker_losses` workers that only this execution can
-    have killed may be lost; with the next one it fails as `WorkerLost`. With 0 it fails so when any worker is lost that
-    has claimed it, and a task also when its worker stops before the task has ended.
-    """
-
-    max_attempts: int
-    initial: float
-    multiplier: float
-    max_delay: float
-    jitter: float
-    non_retryable: list[str]
-    max_worker_losses: int = 3
-
-    def retry(self) -> dict[str, Any]:
-        """The option `retry` of SQL: all but `max_worker_losses`, which is an option of its own."""
-        return {name: value for name, value in self._asdict().items() if name != "max_worker_losses"}
-
-    def columns(self) -> dict[str, Any]:
-        """The values by the columns of `currant.functions`."""
-        return {name if name in _PLAIN_COLUMNS else f"retry_{name}": value for name, value in self._asdict().items()}
-
-
-_PLAIN_COLUMNS = ("max_attempts", "non_retryable", "max_worker_losses")
 
 
 @dataclass(frozen=True)
@@ -73,15 +45,13 @@ class Retry:
             if isinstance(entry, str):
                 text(entry, "a name in Retry(non_retryable)", limits.NON_RETRYABLE_CHARACTERS)
 
-    def policy(self, max_worker_losses: int) -> Policy:
-        """The policy as it is stored with the execution."""
-        names = [entry if isinstance(entry, str) else class_name(entry) for entry in self.non_retryable]
-        return Policy(
-            self.max_attempts,
-            float(self.initial),
-            float(self.multiplier),
-            float(self.max_delay),
-            float(self.jitter),
-            names,
-            max_worker_losses,
-        )
+    def stored(self) -> dict[str, Any]:
+        """The policy as it is stored with the execution: the option `retry` of SQL."""
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = float(value) if isinstance(field.default, float) else value
+        values["non_retryable"] = [
+            entry if isinstance(entry, str) else class_name(entry) for entry in self.non_retryable
+        ]
+        return values

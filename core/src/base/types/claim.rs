@@ -1,7 +1,7 @@
 //! A claim: what a worker asks for, and what it gets.
 use uuid::Uuid;
 
-use crate::base::types::call::Policy;
+use crate::base::types::call::Options;
 use crate::base::types::moment::Micros;
 use crate::base::types::names::Kind;
 
@@ -58,9 +58,8 @@ pub struct Claimed {
     /// Attempts that ended with their worker: they are among `attempt`, and cost no retry.
     pub worker_losses: i32,
     pub args: Vec<u8>,
-    pub timeout: Option<f64>,
+    pub options: Options,
     pub deadline: Option<Micros>,
-    pub policy: Policy,
     pub parent: Option<Uuid>,
     pub step_key: Option<String>,
     pub root: Uuid,

@@ -12,12 +12,19 @@ use crate::engine::items::{Activation, Command, Item, Verb};
 
 pub const START: Micros = 1_000_000_000_000;
 
-pub fn policy(max_attempts: i32) -> Policy {
-    Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, ..Policy::default() }
+/// No time-out, and retries that come soon.
+pub fn attempts(max_attempts: i32) -> Options {
+    let retry =
+        Policy { max_attempts, initial: 0.0, multiplier: 1.0, max_delay: 1.0, jitter: 0.0, ..Policy::default() };
+    Options { retry, timeout: None, ..Options::of(Kind::Task) }
+}
+
+pub fn timeout(seconds: f64) -> Options {
+    Options { timeout: Some(seconds), ..attempts(1) }
 }
 
 pub fn call(function: &str) -> Call {
-    Call { policy: policy(1), ..Call::new(Kind::Task, function, "q", b"{}") }
+    Call { options: attempts(1), ..Call::new(Kind::Task, function, "q", b"{}") }
 }
 
 pub fn claimed(kind: Kind) -> Claimed {
@@ -32,9 +39,8 @@ pub fn claimed(kind: Kind) -> Claimed {
         attempt: 1,
         worker_losses: 0,
         args: b"{}".to_vec(),
-        timeout: None,
+        options: attempts(1),
         deadline: None,
-        policy: policy(1),
         parent: None,
         step_key: None,
         root: id,

@@ -172,7 +172,7 @@ impl Database {
         for child in batch.children.iter().filter(|child| !refused.contains(&child.run)) {
             let mut row = new_row(child.call.kind, child.parent, Some(child.key.clone()));
             row.after_seq = child.after_seq;
-            row.max_worker_losses = child.call.policy.max_worker_losses;
+            row.max_worker_losses = child.call.options.max_worker_losses;
             if child.eager {
                 (row.state, row.worker, row.lease, row.attempt) = (ExecutionState::Running, Some(worker), 1, 1);
             }
@@ -462,7 +462,7 @@ fn new_row(kind: Kind, parent: Option<Uuid>, step_key: Option<String>) -> Row {
 
 fn claimed(id: Uuid, row: &Row) -> Claimed {
     let mut claimed = super::program::bare_claim(id, row.kind);
-    claimed.policy.max_worker_losses = row.max_worker_losses;
+    claimed.options.max_worker_losses = row.max_worker_losses;
     Claimed {
         lease: row.lease,
         attempt: row.attempt,

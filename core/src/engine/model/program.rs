@@ -41,7 +41,7 @@ impl Program {
         let task = |key: &str| Command::Execute { key: key.into(), call: call(TASK) };
         let at_most_once = |key: &str| {
             let mut call = call(TASK);
-            call.policy.max_worker_losses = 0;
+            call.options.max_worker_losses = 0;
             Command::Execute { key: key.into(), call }
         };
         let signal = |due| Command::Signal { key: "1".into(), name: SIGNAL.into(), due };

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from apps import letters
-from currant.rust_bridge import Call, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, RustBridge, new_id
 from support import AT_MIDNIGHT, eventually
 
 Db = psycopg.Connection[dict[str, Any]]
@@ -37,7 +37,7 @@ def doctor(run_currant: Run) -> Doctor:
 
 
 def call(function: str = "f", queue: str = "q", kind: str = "task") -> Call:
-    return Call(kind, function, queue, 5, b"{}", Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+    return Call(kind, function, queue, 5, b"{}", '{"retry": {"max_attempts": 1}}')
 
 
 def test_where_all_is_well_it_says_so(doctor: Doctor, run_currant: Run, database: str) -> None:
@@ -140,7 +140,7 @@ def test_a_task_that_each_worker_hands_back_is_noted_and_is_no_error(
 
 
 def test_a_task_that_failed_often_was_not_handed_back(bridge: RustBridge, db: Db) -> None:
-    bridge.create_execution(call("f")._replace(policy=Policy(9, 0.0, 1.0, 0.0, 0.0, [])))
+    bridge.create_execution(call("f")._replace(options='{"retry": {"max_attempts": 9, "initial": 0}}'))
     worker = new_id()
     bridge.update_heartbeat(worker, name="w", queues=["q"])
     for _ in range(5):

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from apps import letters
 from currant import cli
-from currant.rust_bridge import Call, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, RustBridge, new_id
 from support import WorkerProcess, child_environment
 from terminals import on_a_terminal, run_on_a_terminal
 
@@ -41,7 +41,7 @@ class Shop:
     """A database in which everything that has a name has a hostile one."""
 
     def __init__(self, bridge: RustBridge, db: Db) -> None:
-        call = Call("workflow", EVIL, EVIL, 5, b'{"args": [], "kwargs": {}}', Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+        call = Call("workflow", EVIL, EVIL, 5, b'{"args": [], "kwargs": {}}')
         worker = new_id()
         self.failed = bridge.create_execution(call)
         self.run = bridge.create_execution(call)

@@ -150,7 +150,9 @@ async def test_a_deleted_definition_sets_what_waits_free_and_touches_no_run(
 def stored(db: Connection, id: object) -> tuple[Any, ...]:
     """What an execution was stored with."""
     found = row(db, id)
-    return tuple(found[name] for name in ("queue", "priority", "timeout", "max_attempts", "retry_initial"))
+    options = {"timeout": 300, **(found["options"] or {})}
+    retry = {"max_attempts": 4, "initial": 1, **options.get("retry", {})}
+    return found["queue"], found["priority"], options["timeout"], retry["max_attempts"], retry["initial"]
 
 
 CODED = ("coded", 3, 33.0, 3, 3.0)

@@ -14,7 +14,7 @@ import pytest
 
 from apps import letters
 from currant import ExecutionFailed, Handle, Worker
-from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, NewExecution, RustBridge, new_id
 from support import eventually_async
 
 Db = psycopg.Connection[dict[str, Any]]
@@ -140,7 +140,7 @@ async def test_keys_are_taken_in_one_order_so_that_callers_cannot_deadlock(
 ) -> None:
     """Who waits for a key holds none that comes behind it: the holder gets that one without waiting."""
     connection, first = holder
-    call = Call("task", "apps.letters.write", "letters", 5, b"{}", Policy(1, 1.0, 2.0, 60.0, 0.0, []))
+    call = Call("task", "apps.letters.write", "letters", 5, b"{}", '{"retry": {"max_attempts": 1}}')
     items = [NewExecution(new_id(), call, key) for key in ("zebra", "taken")]
     with closing(RustBridge(database)) as bridge:
         waiting = asyncio.ensure_future(asyncio.to_thread(bridge.create_executions, items))

@@ -11,18 +11,18 @@ import pytest
 
 import currant
 from currant import LeaseLost, NotFound, NotRunning
-from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, NewExecution, RustBridge, new_id
 from support import eventually
 
 Db = psycopg.Connection[dict[str, Any]]
-ONCE = Policy(1, 0.0, 1.0, 0.0, 0.0, [])
-THRICE = Policy(3, 0.0, 1.0, 0.0, 0.0, [])
+ONCE = '{"timeout": null, "retry": {"max_attempts": 1}}'
+THRICE = '{"timeout": null, "retry": {"max_attempts": 3, "initial": 0, "jitter": 0}}'
 ERROR = json.dumps({"type": "ValueError", "message": "no", "traceback": "", "id": None}).encode()
 
 
-def call(kind: str = "task", policy: Policy = ONCE, queue: str = "q", priority: int = 5) -> Call:
+def call(kind: str = "task", options: str = ONCE, queue: str = "q", priority: int = 5) -> Call:
     """A call of a function that no worker of ours knows."""
-    return Call(kind, f"by_hand.{kind}", queue, priority, b'{"args": [1], "kwargs": {"b": 2}}', policy)
+    return Call(kind, f"by_hand.{kind}", queue, priority, b'{"args": [1], "kwargs": {"b": 2}}', options)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_claim_takes_higher_priority_then_older_first_and_only_its_queues(brid
 
 
 def test_a_failure_is_tried_again_until_the_attempts_are_used_up(bridge: RustBridge, me: str) -> None:
-    id = bridge.create_execution(call(policy=THRICE))
+    id = bridge.create_execution(call(options=THRICE))
     for attempt in (1, 2, 3):
         claimed = eventually(lambda: bridge.claim_execution(me, ["q"]))
         assert claimed is not None
@@ -88,7 +88,7 @@ def test_a_failure_is_tried_again_until_the_attempts_are_used_up(bridge: RustBri
 
 
 def test_a_failure_that_may_not_be_tried_again_ends_it(bridge: RustBridge, me: str) -> None:
-    id = bridge.create_execution(call(policy=THRICE))
+    id = bridge.create_execution(call(options=THRICE))
     claimed = bridge.claim_execution(me, ["q"])
     assert claimed is not None
     bridge.fail_execution(me, id, claimed.lease, ERROR, retry=False)
@@ -168,7 +168,7 @@ def test_what_is_done_already_under_my_lease_is_success(bridge: RustBridge, me: 
 
 
 def test_a_zombie_is_refused_after_its_work_was_taken_over(bridge: RustBridge, me: str, db: Db) -> None:
-    id = bridge.create_execution(call(policy=THRICE))
+    id = bridge.create_execution(call(options=THRICE))
     mine = bridge.claim_execution(me, ["q"])
     assert mine is not None
     db.execute("update currant.workers set last_heartbeat = now() - interval '1 hour' where id = %s", [me])

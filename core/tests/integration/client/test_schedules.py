@@ -104,11 +104,11 @@ async def test_a_run_of_a_schedule_obeys_the_definition_of_its_function(
     define(bridge, "tick", args={"shop": "a"}, definition=rules)
     async with local_worker("unrelated", app.tick):
         await eventually_async(lambda: fire_times(db, "pending"))
-    columns = "queue, priority, timeout, max_attempts, convert_from(args, 'UTF8') as args"
+    columns = "queue, priority, options, convert_from(args, 'UTF8') as args"
     run = db.execute(f"select {columns} from currant.executions limit 1").fetchone()
     assert run is not None
     assert json.loads(run.pop("args")) == {"args": [], "kwargs": {"shop": "a"}}
-    assert run == {"queue": "special", "priority": 8, "timeout": 12.5, "max_attempts": 7}
+    assert run == {"queue": "special", "priority": 8, "options": {"timeout": 12.5, "retry": {"max_attempts": 7}}}
 
 
 async def test_what_a_schedule_starts_is_as_its_decorator_says_where_its_definition_does_not(
@@ -118,9 +118,9 @@ async def test_what_a_schedule_starts_is_as_its_decorator_says_where_its_definit
     async with local_worker("main", app.described):
         define(bridge, "described", overlap="Forbid", definition={"queue": None})
         await eventually_async(lambda: len(fire_times(db)) >= 3)
-    columns = "queue, priority, timeout, max_attempts, max_worker_losses"
-    runs = db.execute(f"select distinct {columns} from currant.executions").fetchall()
-    assert runs == [{"queue": "main", "priority": 8, "timeout": 7, "max_attempts": 1, "max_worker_losses": 1}]
+    runs = db.execute("select distinct queue, priority, options from currant.executions").fetchall()
+    options = {"timeout": 7, "max_worker_losses": 1, "retry": {"max_attempts": 1}}
+    assert runs == [{"queue": "main", "priority": 8, "options": options}]
 
 
 async def test_forbid_leaves_a_run_alone_and_replace_cancels_it_for_the_next(

@@ -60,8 +60,7 @@ insert into currant.signals (execution_id, ordinal, name, payload) values ('{OLD
 
 DECISION = f"""[{{"id": "{SCHEDULE}", "fires": [{{"fire_time": 1, "run_at": null}}], "replace": true, "next_fire_at": 9000000000000000, "outcome": "x"}}]"""
 DEFINITION = '{"function": "f.task", "owner": "o", "suspended": false, "concurrency_limit": 4, "item": "{}"}'
-FUNCTIONS = """[{"function": "f.task", "kind": "task", "priority": 5, "max_attempts": 1, "retry_initial": 1, "retry_multiplier": 2, "retry_max_delay": 3,
-    "retry_jitter": 0, "non_retryable": [], "max_worker_losses": 3}]"""
+FUNCTIONS = """[{"function": "f.task", "kind": "task", "priority": 5, "options": {"retry": {"max_attempts": 1}}}]"""
 SPEC = """[{"name": "s", "cron": "0 * * * *", "time_zone": "UTC", "args": "{}", "overlap": "Replace", "catch_up": "Last", "jitter": 0, "suspended": false}]"""
 
 
@@ -70,8 +69,8 @@ def enqueue(keys: str) -> str:
     ids = "array[" + ", ".join(["currant.new_id()"] * len(keys)) + "]::uuid[]"
     args = f"array_fill('{{}}'::bytea, array[{len(keys)}]), array_fill(1, array[{len(keys)}])"
     return (
-        f"select currant.create_executions({ids}, {args}, '{{{','.join(keys)}}}', '{{task}}', '{{f.other}}', '{{q}}', '{{5}}', '{{1}}', '{{1}}',"
-        " '{2}', '{3}', '{0}', '{[]}', '{3}', array[null]::double precision[], array[null]::double precision[], array[null]::bigint[], '{0}', array[null]::text[], false)"
+        f"select currant.create_executions({ids}, {args}, '{{{','.join(keys)}}}', '{{task}}', '{{f.other}}', '{{q}}', '{{5}}',"
+        " array[null]::text[], array[null]::double precision[], array[null]::bigint[], '{\"\"}', array[null]::text[], false)"
     )
 
 
@@ -112,7 +111,7 @@ def statements(commit: Commit) -> dict[str, str]:
     return {
         "a step ends and more is claimed": commit(W1, 5, f_parents=RUN, **outcome(LOW, "complete")),
         "a run goes one step further": f"select currant.commit_step('{W1}', '{RUN}', 1, 1, 1, '{LOW}', 1, true, '1', currant.new_id(), '{RUN}', 0,"
-        " 'next', '{}', 'f.next', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]', 3, null, 0)",
+        " 'next', '{}', 'f.next', 'q', 5::smallint, null, '')",
         "another worker's step ends": commit(W2, 5, f_parents=RUN, **outcome(HIGH, "complete")),
         "a run ends and cancels its steps": commit(W1, 5, **outcome(RUN, "complete")),
         "a run is suspended": commit(W1, 0, **outcome(RUN, "suspend")),
@@ -137,8 +136,8 @@ def statements(commit: Commit) -> dict[str, str]:
         "retry": f"select currant.retry_run('{FAILED}')",
         "enqueue with keys": enqueue("ka"),
         "enqueue with keys, in another order": enqueue("ak"),
-        "enqueue one with a key": "select currant.create_execution(currant.new_id(), '{}', 'a', 'task', 'f.other', 'q', 5::smallint, 1, 1, 2, 3, 0, '[]',"
-        " 3, null, null, null, 0, null, false)",
+        "enqueue one with a key": "select currant.create_execution(currant.new_id(), '{}', 'a', 'task', 'f.other', 'q', 5::smallint, null,"
+        " null, null, '', null, false)",
         "fire schedules": f"select currant.take_due_schedules(10); select currant.fire_schedules('{DECISION}')",
         "apply a definition": APPLY,
         "delete definitions": "select currant.delete_definitions('{o}')",

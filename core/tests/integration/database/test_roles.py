@@ -204,9 +204,9 @@ async def test_a_worker_under_its_role_goes_on_beside_what_is_behind_somebodys_l
 
 
 def _call() -> Any:
-    from currant.rust_bridge import Call, Policy
+    from currant.rust_bridge import Call
 
-    return Call("task", "f", "q", 5, b"{}", Policy(2, 1.0, 2.0, 3.0, 0.0, []))
+    return Call("task", "f", "q", 5, b"{}", '{"retry": {"max_attempts": 2}}')
 
 
 COLUMN = "select column_name from information_schema.columns where table_schema = 'currant' and table_name = %s limit 1"

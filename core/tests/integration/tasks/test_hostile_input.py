@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from currant import CurrantError, cli
-from currant.rust_bridge import Call, NewExecution, Policy, RustBridge, new_id
+from currant.rust_bridge import Call, NewExecution, RustBridge, new_id
 
 # The database is one for all examples: nothing of one is another's.
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -124,7 +124,7 @@ def test_a_signal_has_any_name_that_fits_and_any_payload(
 def test_names_go_through_an_execution_s_life_as_they_are(
     function: str, queue: str, key: str, error: str, bridge: RustBridge, sql: psycopg.Connection[dict[str, Any]]
 ) -> None:
-    call = Call("task", function, queue, 5, b"{}", Policy(1, 1.0, 2.0, 3.0, 0.0, [error]))
+    call = Call("task", function, queue, 5, b"{}", json.dumps({"retry": {"max_attempts": 1, "non_retryable": [error]}}))
     id, worker = new_id(), new_id()
     assert bridge.create_execution(call, id=id, idempotency_key=f"{id} {key}") == id
     assert bridge.create_execution(call, idempotency_key=f"{id} {key}") == id
@@ -145,17 +145,28 @@ def test_names_go_through_an_execution_s_life_as_they_are(
         queue=st.text(max_size=300),
         priority=st.integers(-(2**15), 2**15 - 1),
         args=st.binary(max_size=40),
-        policy=st.builds(
-            Policy,
-            st.integers(-1, 2**31 - 1),
-            *[st.floats()] * 4,
-            st.lists(st.text(max_size=5), max_size=2),
-            st.integers(-1, 2**31 - 1),
-        ),
-        timeout=st.none() | st.floats(),
+        options=st.fixed_dictionaries(
+            {},
+            optional={
+                "timeout": st.none() | st.floats(),
+                "max_worker_losses": st.integers(-1, 2**31 - 1),
+                "retry": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "max_attempts": st.integers(-1, 2**31 - 1),
+                        "initial": st.floats(),
+                        "multiplier": st.floats(),
+                        "max_delay": st.floats(),
+                        "jitter": st.floats(),
+                        "non_retryable": st.lists(st.text(max_size=5), max_size=2),
+                    },
+                ),
+            },
+        ).map(json.dumps)
+        | st.text(max_size=5),
         delay=st.none() | st.floats(),
         run_at=st.none() | st.integers(-(2**63), 2**63 - 1),
-        given=st.integers(0, 15),
+        given=st.sets(st.sampled_from(["queue", "priority", "timeout", "retry"])).map(tuple),
     )
 )
 def test_a_call_from_the_bridge_is_stored_within_the_invariants_or_refused_in_a_line(
@@ -175,7 +186,7 @@ def test_a_call_from_the_bridge_is_stored_within_the_invariants_or_refused_in_a_
     ("change", "said"),
     [
         ({"priority": 11}, "priority must be a number from 0 to 10, not 11"),
-        ({"timeout": 0.0}, "timeout must be more than 0, not 0"),
+        ({"options": '{"timeout": 0.0}'}, "timeout must be more than 0, not 0"),
         ({"queue": "q" * 201}, "queue must have 1 to 200 characters, not 201"),
         ({"queue": ""}, "queue must have 1 to 200 characters, not 0"),
         ({"args": b"\xff"}, "args must be JSON in UTF-8"),
@@ -184,7 +195,7 @@ def test_a_call_from_the_bridge_is_stored_within_the_invariants_or_refused_in_a_
 def test_a_value_out_of_its_range_is_named_and_its_whole_batch_is_not_stored(
     change: dict[str, Any], said: str, bridge: RustBridge
 ) -> None:
-    good = Call("task", "f", "q", 5, b"{}", Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+    good = Call("task", "f", "q", 5, b"{}", '{"retry": {"max_attempts": 1}}')
     with pytest.raises(ValueError, match=said):
         bridge.create_executions([NewExecution(new_id(), good), NewExecution(new_id(), good._replace(**change))])
     assert bridge.list_executions() == []
@@ -194,7 +205,7 @@ def test_what_is_no_text_is_refused_before_it_breaks_the_views(
     bridge: RustBridge, sql: psycopg.Connection[Any]
 ) -> None:
     worker = new_id()
-    call = Call("task", "f", "q", 5, b"{}", Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+    call = Call("task", "f", "q", 5, b"{}", '{"retry": {"max_attempts": 1}}')
     ids = [bridge.create_execution(call) for _ in range(2)]
     bridge.update_heartbeat(worker, queues=["q"])
     leases = {claim.id: claim.lease for claim in bridge.claim_executions(worker, ["q"], 2)}
@@ -235,7 +246,7 @@ def test_a_payload_with_every_corner_of_json_comes_back_as_it_was(
         '{"args": [0, -0.0, 1e400, 123456789012345678901234567890, 1.10, "\\u0000", "\\ud83c\\udf89", "\\"\\\\/\\b\\f\\n\\r\\t", "",'
         ' [], {}, [[]], {"": {"": ""}}, {"b": 1, "a": 2, "b": 3}, true, false, null], "kwargs": {}}'
     )
-    call = Call("task", "f", "q", 5, corners.encode(), Policy(1, 1.0, 2.0, 3.0, 0.0, []))
+    call = Call("task", "f", "q", 5, corners.encode(), '{"retry": {"max_attempts": 1}}')
     id = bridge.create_execution(call)
     assert corners.encode() in bridge.core.get_execution(id)
     assert run_currant("show", id).returncode == 0

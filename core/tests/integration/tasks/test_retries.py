@@ -9,6 +9,7 @@ import pytest
 from apps.board import SLUGGISH, Board, Connection, SetEnvironment, count, row
 from apps.retries import faulty, flaky, pay, paying, persistent, quick
 from currant import ExecutionFailed, Retry, get_handle
+from currant.rust_bridge import RustBridge
 from currant.worker import Worker
 from support import WorkerProcess, eventually_async
 
@@ -134,9 +135,9 @@ async def test_retries_are_the_attempts_after_the_first(database: str, board: Bo
     assert len(board.notes) == 1
 
 
-async def test_the_default_is_three_retries_of_a_task_and_none_of_a_workflow(db: Connection, board: Board) -> None:
-    assert row(db, await flaky.queue(board.path, 0))["max_attempts"] == 4
-    assert row(db, await faulty.queue(board.path))["max_attempts"] == 1
+async def test_the_default_is_three_retries_of_a_task_and_none_of_a_workflow(bridge: RustBridge, board: Board) -> None:
+    assert bridge.get_execution(str(await flaky.queue(board.path, 0)))["max_attempts"] == 4
+    assert bridge.get_execution(str(await faulty.queue(board.path)))["max_attempts"] == 1
     async with Worker(["orders"]):
         with pytest.raises(ExecutionFailed, match="a fault in the workflow itself"):
             await (await faulty.queue(board.path)).result(timeout=20)

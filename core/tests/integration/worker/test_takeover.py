@@ -194,7 +194,7 @@ async def test_a_task_that_kills_its_process_fails_as_worker_lost_and_bystanders
     assert await run.result(timeout=20) == "WorkerLost"
     lost = steps_of(db, run)["killer"]
     # It may lose one: two of which only it can be the cause, and at most one before that, with the bystander.
-    assert (lost["state"], lost["suspect_losses"], lost["max_worker_losses"]) == ("failed", 2, 1)
+    assert (lost["state"], lost["suspect_losses"], lost["options"]["max_worker_losses"]) == ("failed", 2, 1)
     assert len([line for line in board.notes if line.startswith("killer")]) == killed <= 3
     board.open("gate")
     assert await bystander.result(timeout=20) >= 1

@@ -114,16 +114,26 @@ pub async fn state(conn: &mut Conn, id: Uuid) -> String {
     text(conn, &format!("select state from currant.executions where id = '{id}'")).await
 }
 
-pub fn policy(max_attempts: i32) -> Policy {
-    Policy {
-        max_attempts,
-        initial: 1.0,
-        multiplier: 2.0,
-        max_delay: 60.0,
-        jitter: 0.0,
-        non_retryable: vec!["Fatal".into()],
-        max_worker_losses: 3,
-    }
+/// No time-out, and a retry policy of their own.
+pub fn options(max_attempts: i32) -> Options {
+    let non_retryable = vec!["Fatal".into()];
+    let retry = Policy { max_attempts, max_delay: 60.0, jitter: 0.0, non_retryable, ..Policy::default() };
+    Options { timeout: None, retry, ..Options::of(Kind::Task) }
+}
+
+/// As `options`, of a call that may have lost so many workers.
+pub fn may_lose(max_worker_losses: i32) -> Options {
+    Options { max_worker_losses, ..options(1) }
+}
+
+/// SQL for the options of a row of `currant.executions`, with blanks between them.
+pub fn stored(paths: &[&str]) -> String {
+    let option = |path: &&str| format!("currant.option(kind, options, '{{{path}}}')");
+    format!("concat_ws(' ', {})", paths.iter().map(option).collect::<Vec<_>>().join(", "))
+}
+
+pub fn given(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
 }
 
 pub fn call(kind: Kind, queue: &str) -> Call {
@@ -133,11 +143,10 @@ pub fn call(kind: Kind, queue: &str) -> Call {
         queue: queue.into(),
         priority: 5,
         args: br#"{"args": [1], "kwargs": {}}"#.to_vec(),
-        policy: policy(4),
-        timeout: None,
+        options: options(4),
         delay: None,
         run_at: None,
-        given: 0,
+        given: Vec::new(),
         headers: None,
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import json
 import runpy
 import subprocess
 import sys
@@ -179,7 +180,11 @@ def test_a_module_that_was_edited_replaces_its_functions_when_it_is_reloaded(
     (tmp_path / "edited_of_test.py").write_text("\n" + source.format("(queue='new', retries=7)", 3))
     importlib.reload(module)
     new = registry["edited_of_test.make.<locals>.pay"]
-    assert (asyncio.run(new()), new.queue_name, new.call((), {}).policy.max_attempts) == (3, "new", 8)
+    assert (asyncio.run(new()), new.queue_name, json.loads(new.call((), {}).options)["retry"]["max_attempts"]) == (
+        3,
+        "new",
+        8,
+    )
     (tmp_path / "edited_of_test.py").write_text(source.format("", 2) + "make(3)\n")
     with pytest.raises(ValueError, match="is taken"):
         importlib.reload(module)
@@ -219,6 +224,7 @@ def test_a_cell_of_a_notebook_can_be_run_again_but_what_factories_made_is_compar
 
 
 SCRIPT = """
+import json
 import sys
 sys.path.insert(0, {paths!r})
 import fake_core
@@ -227,7 +233,7 @@ from currant import Retry, task
 class Declined(Exception): pass
 @task(retry=Retry(non_retryable=(Declined,)))
 async def pay() -> None: ...
-print(pay.name, pay.call((), {{}}).policy.non_retryable[0])
+print(pay.name, json.loads(pay.call((), {{}}).options)["retry"]["non_retryable"][0])
 """
 
 

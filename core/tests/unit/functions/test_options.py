@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 import pytest
 
 from currant import Retry, task, workflow
-from currant._calls.options import Options
-from currant.rust_bridge import Policy
+from currant._calls.options import Call, Options
 
 
 class Declined(Exception):
@@ -20,6 +20,17 @@ class Declined(Exception):
 @task
 async def charge(order_id: str) -> str:
     return order_id
+
+
+def stored(call: Call) -> dict[str, Any]:
+    """The options of a call that are stored as JSON."""
+    options: dict[str, Any] = json.loads(call.options)
+    return options
+
+
+def attempts(call: Call) -> int:
+    number: int = stored(call)["retry"]["max_attempts"]
+    return number
 
 
 BAD = [
@@ -106,53 +117,56 @@ def test_a_workflow_version_is_a_whole_number_from_one(version: Any) -> None:
 )
 def test_an_option_reaches_the_call(given: dict[str, Any], field: str, value: object) -> None:
     call = charge.options(**given).call(("o-1",), {})
-    assert getattr(call, field) == value
+    assert {**call._asdict(), **stored(call)}[field] == value
 
 
 def test_options_leave_the_function_as_it_was() -> None:
     charge.options(queue="fast", priority=9, retries=0).call(("o-1",), {})
     call = charge.call(("o-1",), {})
-    assert (call.queue, call.priority, call.policy.max_attempts) == ("default", 5, 4)
+    assert (call.queue, call.priority, attempts(call)) == ("default", 5, 4)
 
 
 def test_options_add_up_and_the_later_word_counts() -> None:
     bound = charge.options(queue="slow", delay=5).options(queue="fast", retries=1)
     call = bound.options(run_at=datetime(1970, 1, 1, tzinfo=UTC)).call(("o-1",), {})
-    assert (call.queue, call.policy.max_attempts, call.delay, call.run_at) == ("fast", 2, None, 0)
+    assert (call.queue, attempts(call), call.delay, call.run_at) == ("fast", 2, None, 0)
 
 
 def test_retries_are_attempts_after_the_first() -> None:
-    assert charge.options(retries=3).call(("o-1",), {}).policy.max_attempts == 4
-    assert charge.options(retries=0).call(("o-1",), {}).policy.max_attempts == 1
+    assert attempts(charge.options(retries=3).call(("o-1",), {})) == 4
+    assert attempts(charge.options(retries=0).call(("o-1",), {})) == 1
 
 
 def test_lost_workers_are_counted_apart_from_attempts() -> None:
-    assert charge.call(("o-1",), {}).policy.max_worker_losses == 3
+    assert stored(charge.call(("o-1",), {}))["max_worker_losses"] == 3
     bound = charge.options(retries=0, max_worker_losses=0)
-    assert (bound.call(("o-1",), {}).policy[0], bound.call(("o-1",), {}).policy.max_worker_losses) == (1, 0)
-    assert bound.call(("o-1",), {}).given == 8 + 16
+    call = bound.call(("o-1",), {})
+    assert (attempts(call), stored(call)["max_worker_losses"]) == (1, 0)
+    assert call.given == ("retry", "max_worker_losses")
     taken_back = bound.options(max_worker_losses=None).call(("o-1",), {})
-    assert (taken_back.policy.max_worker_losses, taken_back.given) == (3, 8)
+    assert (stored(taken_back)["max_worker_losses"], taken_back.given) == (3, ("retry",))
 
 
 @pytest.mark.parametrize("decorator", [task, workflow])
 def test_the_decorators_take_max_worker_losses(decorator: Callable[..., Any]) -> None:
     async def fragile() -> None: ...
 
-    assert (
-        decorator(name=f"fragile {decorator.__name__}", max_worker_losses=1)(fragile)
-        .call((), {})
-        .policy.max_worker_losses
-        == 1
-    )
+    function = decorator(name=f"fragile {decorator.__name__}", max_worker_losses=1)(fragile)
+    assert stored(function.call((), {}))["max_worker_losses"] == 1
 
 
 def test_a_retry_policy_reaches_the_call_as_it_is_stored() -> None:
     retry = Retry(
         max_attempts=7, initial=2, multiplier=3, max_delay=60, jitter=0.5, non_retryable=(Declined, ValueError, "a.B")
     )
-    policy = charge.options(retry=retry).call(("o-1",), {}).policy
-    assert policy == Policy(7, 2.0, 3.0, 60.0, 0.5, [f"{__name__}.Declined", "ValueError", "a.B"])
+    assert stored(charge.options(retry=retry).call(("o-1",), {}))["retry"] == {
+        "max_attempts": 7,
+        "initial": 2.0,
+        "multiplier": 3.0,
+        "max_delay": 60.0,
+        "jitter": 0.5,
+        "non_retryable": [f"{__name__}.Declined", "ValueError", "a.B"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -188,10 +202,10 @@ def test_what_is_not_given_comes_from_the_settings(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WORKFLOWS_DEFAULT_TIMEOUT", "77")
     monkeypatch.setenv("WORKFLOWS_DEFAULT_WORKFLOW_TIMEOUT", "88")
     monkeypatch.setenv("WORKFLOWS_DEFAULT_MAX_WORKER_LOSSES", "5")
-    assert [Options().policy_for(kind).max_worker_losses for kind in ("task", "workflow")] == [5, 5]
-    assert Options(max_worker_losses=0).policy_for("task").max_worker_losses == 0
-    assert Options().policy_for("task").max_attempts == 10
-    assert Options().policy_for("workflow").max_attempts == 1
+    assert [Options().stored(kind)["max_worker_losses"] for kind in ("task", "workflow")] == [5, 5]
+    assert Options(max_worker_losses=0).stored("task")["max_worker_losses"] == 0
+    assert Options().retry_for("task").max_attempts == 10
+    assert Options().retry_for("workflow").max_attempts == 1
     assert Options().timeout_for("task") == 77.0
     assert Options().timeout_for("workflow") == 88.0
     assert Options(timeout=None).timeout_for("task") is None
@@ -202,4 +216,4 @@ def test_the_settings_are_read_at_the_first_call_not_at_import(monkeypatch: pyte
     async def late() -> None: ...
 
     monkeypatch.setenv("WORKFLOWS_DEFAULT_RETRIES", "1")
-    assert late.call((), {}).policy.max_attempts == 2
+    assert attempts(late.call((), {})) == 2

@@ -42,7 +42,7 @@ def test_the_examples_of_the_contract_are_read() -> None:
     workflow = parse_workflow(manifest(WORKFLOW, metadata__namespace="shop"))
     assert workflow.spec.retention == 604800.0
     assert workflow.spec.defaults.retry is not None
-    assert workflow.spec.defaults.retry.max_interval == 60.0
+    assert workflow.spec.defaults.retry.max_delay == 60.0
 
 
 def test_fields_that_a_newer_schema_has_do_no_harm() -> None:

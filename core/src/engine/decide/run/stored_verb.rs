@@ -3,10 +3,10 @@
 //!
 //! A detached start is stored as its arguments, just as the caller encoded them.
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::base::limits::DEFAULT_MAX_WORKER_LOSSES;
-use crate::base::types::{Call, Kind, Micros, NewExecution, Policy};
+use crate::base::types::{Call, Kind, Micros, NewExecution, Options};
 use crate::engine::items::Verb;
 
 #[derive(Serialize, Deserialize)]
@@ -26,29 +26,13 @@ struct StoredCall {
     queue: String,
     priority: i16,
     args: String,
-    retry: StoredPolicy,
-    #[serde(default = "default_max_worker_losses")]
-    max_worker_losses: i32,
-    timeout: Option<f64>,
+    #[serde(default)]
+    options: Map<String, Value>,
     delay: Option<f64>,
     run_at: Option<Micros>,
     #[serde(default)]
-    given: i32,
+    given: Vec<String>,
     headers: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredPolicy {
-    max_attempts: i32,
-    initial: f64,
-    multiplier: f64,
-    max_delay: f64,
-    jitter: f64,
-    non_retryable: Vec<String>,
-}
-
-fn default_max_worker_losses() -> i32 {
-    DEFAULT_MAX_WORKER_LOSSES
 }
 
 /// Payloads are JSON in UTF-8; the client's verbs refuse any other.
@@ -77,20 +61,16 @@ impl From<&Verb> for StoredVerb {
 
 impl From<&Call> for StoredCall {
     fn from(call: &Call) -> StoredCall {
-        let Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses } =
-            call.policy.clone();
         StoredCall {
             kind: call.kind.as_str().into(),
             function: call.function.clone(),
             queue: call.queue.clone(),
             priority: call.priority,
             args: text(&call.args),
-            retry: StoredPolicy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable },
-            max_worker_losses,
-            timeout: call.timeout,
+            options: call.options.stored_map(call.kind),
             delay: call.delay,
             run_at: call.run_at,
-            given: call.given,
+            given: call.given.clone(),
             headers: call.headers.clone(),
         }
     }
@@ -114,16 +94,14 @@ impl StoredVerb {
 
 impl StoredCall {
     fn call(self) -> Result<Call, String> {
-        let StoredPolicy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable } = self.retry;
-        let max_worker_losses = self.max_worker_losses;
+        let kind = Kind::parse(&self.kind).map_err(|unknown| unknown.to_string())?;
         Ok(Call {
-            kind: Kind::parse(&self.kind).map_err(|unknown| unknown.to_string())?,
+            kind,
             function: self.function,
             queue: self.queue,
             priority: self.priority,
             args: self.args.into_bytes(),
-            policy: Policy { max_attempts, initial, multiplier, max_delay, jitter, non_retryable, max_worker_losses },
-            timeout: self.timeout,
+            options: Options::read(kind, self.options).map_err(|error| error.to_string())?,
             delay: self.delay,
             run_at: self.run_at,
             given: self.given,
@@ -154,8 +132,8 @@ mod tests {
         let call = Call {
             delay: Some(1.5),
             run_at: Some(1_000_000),
-            timeout: Some(60.0),
-            given: 3,
+            options: Options { timeout: Some(60.0), ..Options::of(Kind::Workflow) },
+            given: vec!["queue".into(), "priority".into()],
             headers: Some(r#"{"traceparent": "00-1"}"#.into()),
             ..Call::new(Kind::Workflow, "shop.order", "orders", br#"{"args": [1]}"#)
         };
@@ -182,14 +160,12 @@ mod tests {
         let enqueue = GOLDEN.lines().last().unwrap();
         let mut stored: serde_json::Value = serde_json::from_str(enqueue).unwrap();
         stored.as_object_mut().unwrap().remove("checked");
-        for field in ["max_worker_losses", "given", "headers"] {
+        for field in ["options", "given", "headers"] {
             stored["call"].as_object_mut().unwrap().remove(field).unwrap();
         }
         let Verb::Enqueue(new) = read_verb(stored.to_string().as_bytes()).unwrap() else { panic!("{stored}") };
-        assert_eq!(
-            (new.call.policy.max_worker_losses, new.call.given, new.call.headers, new.checked),
-            (3, 0, None, None)
-        );
+        assert_eq!(new.call.options, Options::of(Kind::Workflow));
+        assert_eq!((new.call.given, new.call.headers, new.checked), (vec![], None, None));
     }
 
     #[test]

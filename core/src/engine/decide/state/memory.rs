@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_worker_whose_slots_are_all_held_by_functions_that_never_end_stops() {
         let mut state = worker(1);
-        let task = Claimed { timeout: Some(1e-9), ..claimed(Kind::Task) };
+        let task = Claimed { options: timeout(1e-9), ..claimed(Kind::Task) };
         commit_with(&mut state, reply(vec![task]));
         pulled_task(&mut state);
         state.fire_due();

@@ -56,7 +56,7 @@ impl State {
 
     /// The longest time-out of what runs.
     fn longest_timeout(&self) -> Duration {
-        let timeouts = self.attempts.values().filter_map(|attempt| attempt.claimed.timeout);
+        let timeouts = self.attempts.values().filter_map(|attempt| attempt.claimed.options.timeout);
         Duration::try_from_secs_f64(timeouts.fold(0.0, f64::max)).unwrap_or(Duration::MAX / 2)
     }
 

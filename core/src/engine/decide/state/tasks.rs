@@ -23,7 +23,7 @@ impl State {
         let attempt = self.attempts.get_mut(&lease)?;
         attempt.phase = TaskPhase::Running { since: now };
         self.in_python += 1;
-        if let Some(timeout) = attempt.claimed.timeout {
+        if let Some(timeout) = attempt.claimed.options.timeout {
             self.dues.push(now + (timeout * 1e6) as Micros, Due::Attempt(lease));
         }
         let task = Item::Task(Box::new(attempt.claimed.clone()));
@@ -59,7 +59,7 @@ impl State {
 
     /// An attempt that this worker began and cuts off goes back at no cost; one that may not be started twice has ended with its worker.
     pub(super) fn give_back_started(&mut self, claimed: Claimed) {
-        if claimed.policy.max_worker_losses > 0 {
+        if claimed.options.max_worker_losses > 0 {
             self.finish(claimed, Action::Handback, None, None, false);
             return;
         }
@@ -109,10 +109,10 @@ impl State {
     /// When to try again; None when it has failed for good. Attempts that ended with their worker cost nothing.
     pub(super) fn retry_due(&self, claimed: &Claimed, retryable: bool) -> Option<Micros> {
         let attempt = (claimed.attempt - claimed.worker_losses).max(1);
-        if !retryable || attempt >= claimed.policy.max_attempts {
+        if !retryable || attempt >= claimed.options.retry.max_attempts {
             return None;
         }
-        let delay = retry::retry_delay(&claimed.policy, attempt, rand::random());
+        let delay = retry::retry_delay(&claimed.options.retry, attempt, rand::random());
         Some(self.clock.now() + (delay * 1e6) as Micros)
     }
 
@@ -191,9 +191,13 @@ impl State {
         self.urgent.push_back(Item::Cancel { id: lease.0, lease: lease.1, reason: "timeout" });
         let error = error_json(
             "TimeoutError",
-            &format!("attempt {} exceeded its timeout of {} s", claimed.attempt, claimed.timeout.unwrap_or(0.0)),
+            &format!(
+                "attempt {} exceeded its timeout of {} s",
+                claimed.attempt,
+                claimed.options.timeout.unwrap_or(0.0)
+            ),
         );
-        let retryable = !names_type(&claimed.policy.non_retryable, &error);
+        let retryable = !names_type(&claimed.options.retry.non_retryable, &error);
         self.fail_attempt(claimed, error, retryable, false);
     }
 
@@ -230,7 +234,7 @@ mod tests {
             (1, 0, false, Action::Fail),
         ] {
             let mut state = worker(1);
-            let task = Claimed { attempt, worker_losses, policy: policy(2), ..claimed(Kind::Task) };
+            let task = Claimed { attempt, worker_losses, options: attempts(2), ..claimed(Kind::Task) };
             commit_with(&mut state, reply(vec![task.clone()]));
             pulled_task(&mut state);
             state.fail(task.id, 1, b"{}".to_vec(), retryable);
@@ -242,7 +246,7 @@ mod tests {
     fn a_task_over_its_time_is_failed_and_keeps_its_slot_until_it_ends() {
         let mut state = worker(1);
         let mut task = claimed(Kind::Task);
-        task.timeout = Some(1e-9);
+        task.options.timeout = Some(1e-9);
         let waiting = claimed(Kind::Task);
         commit_with(&mut state, reply(vec![task.clone(), waiting.clone()]));
         let (first, _) = pulled_task(&mut state);
@@ -263,8 +267,8 @@ mod tests {
         for (max_worker_losses, expected) in [(0, Action::Fail), (1, Action::Handback)] {
             let mut state = worker(1);
             let tasks: Vec<_> = (0..2).map(|_| claimed(Kind::Task)).collect();
-            let policy = Policy { max_worker_losses, ..policy(4) };
-            let tasks = tasks.into_iter().map(|task| Claimed { policy: policy.clone(), ..task });
+            let options = Options { max_worker_losses, ..attempts(4) };
+            let tasks = tasks.into_iter().map(|task| Claimed { options: options.clone(), ..task });
             commit_with(&mut state, reply(tasks.collect()));
             let (begun, _) = pulled_task(&mut state);
             state.halt();

@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn the_time_outs_of_tasks_that_have_ended_do_not_gather_in_memory() {
         let mut state = worker(2);
-        let slow = Claimed { timeout: Some(1e-9), ..claimed(Kind::Task) };
+        let slow = Claimed { options: timeout(1e-9), ..claimed(Kind::Task) };
         commit_with(&mut state, reply(vec![slow.clone()]));
         pulled_task(&mut state);
         for _ in 0..5_000 {
-            commit_with(&mut state, reply(vec![Claimed { timeout: Some(300.0), ..claimed(Kind::Task) }]));
+            commit_with(&mut state, reply(vec![Claimed { options: timeout(300.0), ..claimed(Kind::Task) }]));
             let (id, lease) = pulled_task(&mut state);
             state.complete(id, lease, b"1".to_vec());
         }

@@ -88,7 +88,7 @@ impl State {
             End::Cancelled => (Action::Cancel, None),
             End::Held(error) => (Action::Hold, Some(error)),
             End::Failed { error, retry } => {
-                let for_good = !retry || cancelled || names_type(&claimed.policy.non_retryable, &error);
+                let for_good = !retry || cancelled || names_type(&claimed.options.retry.non_retryable, &error);
                 due = self.retry_due(&claimed, !for_good);
                 (if due.is_some() { Action::Retry } else { Action::Fail }, Some(error))
             }
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_workflow_that_fails_while_it_is_cancelled_is_not_retried() {
         let mut state = worker(4);
-        let run = Claimed { policy: policy(5), ..claimed(Kind::Workflow) };
+        let run = Claimed { options: attempts(5), ..claimed(Kind::Workflow) };
         commit_with(&mut state, reply(vec![run.clone()]));
         state.pull(10);
         state.commands(run.id, 1, vec![]);
@@ -333,7 +333,7 @@ mod tests {
     fn a_workflow_that_fails_by_a_mistake_of_the_program_is_not_retried() {
         for (retry, action) in [(true, Action::Retry), (false, Action::Fail)] {
             let mut state = worker(4);
-            let run = Claimed { policy: policy(5), ..claimed(Kind::Workflow) };
+            let run = Claimed { options: attempts(5), ..claimed(Kind::Workflow) };
             commit_with(&mut state, reply(vec![run.clone()]));
             state.pull(10);
             state.commands(run.id, 1, vec![Command::Fail { error: b"{}".to_vec(), retry }]);
