@@ -92,8 +92,14 @@ def _row(error: type[BaseException]) -> str:
             f"error: {PAGE}: the docstring of {error.__name__} has no paragraph that begins with 'To do: '"
         )
     bases = [base.__name__ for base in error.__bases__ if base not in (currant.CurrantError, Exception)]
-    name = error.__name__ if hasattr(currant, error.__name__) else f"{error.__module__}.{error.__name__}"
-    cells = [f"`{name}`", ", ".join(f"`{base}`" for base in bases), _cell(when), _cell(to_do[0].upper() + to_do[1:])]
+    if not hasattr(currant, error.__name__):
+        when = f"Of `{error.__module__}`. {when}"
+    cells = [
+        f"`{error.__name__}`",
+        ", ".join(f"`{base}`" for base in bases),
+        _cell(when),
+        _cell(to_do[0].upper() + to_do[1:]),
+    ]
     return f"| {' | '.join(cells)} |"
 
 
