@@ -13,6 +13,8 @@ unexport PYTHONPATH PYTHONHOME
 RUST_SOURCES := $(shell find core/src core/.sqlx migrations -type f 2>/dev/null) core/build.rs core/Cargo.toml core/Cargo.lock
 TIMED := scripts/timed.sh
 SIDE_BY_SIDE := scripts/side-by-side.sh
+# Targets that say how long they took: $(call timed,test-rust).
+timed = $(TIMED) '$(1)' $(MAKE) $(1)
 GENERATE := .venv/bin/python -m scripts.generate
 # Missing tools are installed, or named in one line, before anything else is done.
 NEED := scripts/need.sh
@@ -41,7 +43,7 @@ test-quick: ## within three minutes, whether a change is sound: lint, and the un
 test-quick-steps:
 	@$(NEED) python compiler cargo rustfmt clippy
 	@$(MAKE) .venv/.created
-	@$(SIDE_BY_SIDE) "$(MAKE) lint-python test-units" "$(MAKE) test-rust-units lint-rust"
+	@$(SIDE_BY_SIDE) "$(call timed,lint-python test-units)" "$(call timed,test-rust-units lint-rust)"
 test-units: .venv/.operator
 	@PROCESSES=$(PROCESSES) scripts/test-units.sh
 test-rust-units:
@@ -54,12 +56,12 @@ test: ## lint, what is generated, the site, and every test that needs no nodes a
 test-steps:
 	@$(NEED) python compiler cargo rustfmt clippy go openssl pgbouncer prometheus
 	@$(MAKE) .venv/.created
-	@$(SIDE_BY_SIDE) "$(MAKE) test-core" "$(MAKE) cluster-binaries"
-	@$(SIDE_BY_SIDE) "$(MAKE) test-kubernetes" "$(MAKE) generate-check-steps docs-steps"
+	@$(SIDE_BY_SIDE) "$(MAKE) test-core" "$(call timed,cluster-binaries)"
+	@$(SIDE_BY_SIDE) "$(call timed,test-kubernetes)" "$(call timed,generate-check-steps docs-steps)"
 # What has to be compiled first; then the tests of Rust, at a lower priority, in the time in which those of Python wait.
 test-core:
-	@$(SIDE_BY_SIDE) "$(MAKE) .venv/.operator .venv/.docs lint-python" "$(MAKE) build-rust-tests lint-rust"
-	@$(SIDE_BY_SIDE) "$(MAKE) test-python" "nice $(MAKE) test-rust"
+	@$(SIDE_BY_SIDE) "$(call timed,.venv/.operator .venv/.docs lint-python)" "$(call timed,build-rust-tests lint-rust)"
+	@$(SIDE_BY_SIDE) "$(call timed,test-python)" "nice $(call timed,test-rust)"
 build-rust-tests:
 	@$(CARGO) test $(MANIFEST) --quiet --no-run
 test-rust: .venv/.built
@@ -78,9 +80,10 @@ test-all: ## make test, and the rest: Postgres 15, Python 3.12 and 3.13, the cha
 	@$(TIMED) test-all $(MAKE) test-all-steps
 test-all-steps:
 	@$(NEED) pgbouncer faketime postgres15
-	@$(MAKE) test-steps test-postgres15
-	@$(MAKE) chaos-steps SEEDS=3 SECONDS_EACH=20
-	@$(SIDE_BY_SIDE) "$(MAKE) test-cluster" "nice -n 19 $(MAKE) test-versions"
+	@$(call timed,test-steps)
+	@$(call timed,test-postgres15)
+	@$(call timed,chaos-steps SEEDS=3 SECONDS_EACH=20)
+	@$(SIDE_BY_SIDE) "$(call timed,test-cluster)" "nice -n 19 $(call timed,test-versions)"
 # The tests on a node mostly wait.
 test-cluster:
 	@if [ -n "$(KUBECONFIG)" ] || { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; }; then $(MAKE) e2e-steps; \
