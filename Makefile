@@ -200,12 +200,13 @@ clean: ## remove what was built, installed, and run here
 .venv/.built: .venv/.installed $(RUST_SOURCES) core/pyproject.toml
 	@$(NEED) compiler cargo
 	@echo "building the extension (about two minutes the first time) ..."
+	@touch $@.begun # a source that changes during the build is newer
 	@log=$$(cd core && ../.venv/bin/maturin develop --release --locked --quiet --extras embedded 2>&1) || { \
 		grep -vE '^(Requirement already|Looking in links:|Ignoring )' <<<"$$log" || true; \
 		! grep -q 'no cached data for this query' <<<"$$log" || \
 			echo "error: a query is new or was changed: run make generate, which asks a database for its answer and then builds"; \
 		exit 1; }
-	@touch $@
+	@mv $@.begun $@
 
 .venv/.docs: .venv/.created core/pyproject.toml
 	@echo "installing what the site needs ..."
