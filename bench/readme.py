@@ -29,13 +29,13 @@ def how_fast(results: Results) -> list[str]:
         f"{share('W1-conc')} with 16 in flight, `.queue_many()` {share('W1-bulk')} of multi-row INSERTs"
         f"{_beside(results, 'W1-conc')}.",
         f"- **Tasks**: one worker drains a queue at {share('W2-1')} of the rate of the best batched SQL, two at "
-        f"{share('W2-2')}; with 500,000 finished rows in the table, at {beside} of the rate without them"
+        f"{share('W2-2')}. With 500,000 finished rows in the table it keeps {beside} of its rate"
         f"{_beside(results, 'W2-1')}.",
         f"- **Pick-up**: a task starts on an idle worker after {times('W3', 'p50')} times what LISTEN and NOTIFY take "
         f"by themselves (median), and an idle worker sends {idle} statements a minute{_beside(results, 'W3', 'p50')}.",
         f"- **Workflows**: those of five steps run at {share('W4')} of the rate of writing the same rows in batches; "
-        f"in a run of 10,000 steps a step takes {times('W5-10000', 'step')} bare commits, {growth} times one of a run "
-        f"of 200{_beside(results, 'W4')}.",
+        f"in a run of 10,000 steps a step takes as long as {times('W5-10000', 'step')} bare commits, and {growth} times "
+        f"as long as in a run of 200 steps{_beside(results, 'W4')}.",
     ]
 
 

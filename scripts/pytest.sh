@@ -3,8 +3,9 @@
 # FLAKY, and the last line of the whole run names it, to be fixed; if it fails twice, the run fails.
 set -uo pipefail
 here=$(dirname "$0")
-# Without it each process of the tests would compile every module again.
-unset PYTHONDONTWRITEBYTECODE
+# With the first each process of the tests would compile every module again. With the second commands would not buffer their output, as they
+# do for users.
+unset PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 "$here/../.venv/bin/pytest" "$@"
 code=$?
 [ "$code" -eq 1 ] && [ "${CI:-}" = true ] || exit "$code"

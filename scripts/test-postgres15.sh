@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The integration tests on Debian's Postgres 15, the oldest that is supported, where it can be installed.
+# The integration tests on Debian's Postgres 15 (the embedded one is 18), where it can be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

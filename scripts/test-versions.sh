@@ -4,7 +4,7 @@
 # tests of the checkout (its pages, scripts, benchmark and chaos suites) run on one Python only: nobody gets these in a package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-unset PYTHONDONTWRITEBYTECODE # each process of the tests would compile every module again
+unset PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED # as in scripts/pytest.sh
 show_version='import sys, venv, ensurepip; print("%d.%d.%d" % sys.version_info[:3])'
 tested=" $(.venv/bin/python -c "$show_version") " # by `make test-python`
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from typing import TextIO
 
 import click
 
@@ -132,15 +133,21 @@ def run(arguments: list[str]) -> int:
     except CurrantError as error:
         return _say(error, 1)
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); buffered output has no destination.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output(sys.stdout)  # its reader has gone (`| head`)
         return 1
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         with contextlib.suppress(OSError):
             say_error(f"the output cannot be written: {error.strerror}")
+        _drop_output(sys.stdout, sys.stderr)
         return 1
+
+
+def _drop_output(*streams: TextIO) -> None:
+    """Send to nowhere what streams still have in their buffers: Python would try again to write it when it ends."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(error: CurrantError, code: int) -> int:

