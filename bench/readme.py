@@ -34,8 +34,8 @@ def how_fast(results: Results) -> list[str]:
         f"- **Pick-up**: a task starts on an idle worker after {times('W3', 'p50')} times what LISTEN and NOTIFY take "
         f"by themselves (median), and an idle worker sends {idle} statements a minute{_beside(results, 'W3', 'p50')}.",
         f"- **Workflows**: those of five steps run at {share('W4')} of the rate of writing the same rows in batches; "
-        f"in a run of 10,000 steps a step takes as long as {times('W5-10000', 'step')} bare commits, and {growth} times "
-        f"as long as in a run of 200 steps{_beside(results, 'W4')}.",
+        f"in a run of 10,000 steps a step takes as long as {times('W5-10000', 'step')} bare commits, and "
+        f"{growth} times as long as in a run of 200 steps{_beside(results, 'W4')}.",
     ]
 
 
