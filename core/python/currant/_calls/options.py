@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypedDict
 from currant import settings
 from currant._base import limits
 from currant._base.checks import Range, seconds, text, whole_number
-from currant._calls.retry import Retry
+from currant._calls.retry import Retry, stored_policy
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -273,7 +273,7 @@ class Options:
         losses = self.max_worker_losses
         return {name: getattr(self, name) for name in STORED} | {
             "timeout": self.timeout_for(kind),
-            "retry": self.retry_for(kind).stored(),
+            "retry": stored_policy(self.retry_for(kind)),
             "max_worker_losses": settings.load().default_max_worker_losses if losses is None else losses,
         }
 

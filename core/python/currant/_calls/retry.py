@@ -45,13 +45,12 @@ class Retry:
             if isinstance(entry, str):
                 text(entry, "a name in Retry(non_retryable)", limits.NON_RETRYABLE_CHARACTERS)
 
-    def stored(self) -> dict[str, Any]:
-        """The policy as it is stored with the execution: the option `retry` of SQL."""
-        values: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            values[field.name] = float(value) if isinstance(field.default, float) else value
-        values["non_retryable"] = [
-            entry if isinstance(entry, str) else class_name(entry) for entry in self.non_retryable
-        ]
-        return values
+
+def stored_policy(retry: Retry) -> dict[str, Any]:
+    """The policy as it is stored with the execution: the option `retry` of SQL."""
+    values: dict[str, Any] = {}
+    for field in fields(retry):
+        value = getattr(retry, field.name)
+        values[field.name] = float(value) if isinstance(field.default, float) else value
+    values["non_retryable"] = [entry if isinstance(entry, str) else class_name(entry) for entry in retry.non_retryable]
+    return values
