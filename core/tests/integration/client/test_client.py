@@ -31,6 +31,7 @@ from currant import (
     send_signal,
     send_signal_sync,
 )
+from currant._calls.retry import stored_policy
 from support import CHECKOUT, WorkerProcess, child_environment, eventually_async
 
 Db = psycopg.Connection[dict[str, Any]]
@@ -312,7 +313,7 @@ async def test_options_are_stored_with_the_execution(db: Db) -> None:
     await letters.write.options(run_at=datetime(2040, 1, 1, tzinfo=UTC)).queue("x")
     first, second = db.execute("select * from currant.executions order by id").fetchall()
     assert (first["queue"], first["priority"], first["options"]["timeout"]) == ("q", 9, 7)
-    assert first["options"]["retry"] == retry.stored()
+    assert first["options"]["retry"] == stored_policy(retry)
     assert first["run_at"] is None
     assert second["run_at"] == datetime(2040, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from currant._base import limits
 from currant._base.checks import Range
 from currant._calls.options import DECLARED, OPTIONS
-from currant._calls.retry import Retry
+from currant._calls.retry import Retry, stored_policy
 
 Db = psycopg.Connection[dict[str, Any]]
 RANGES = [
@@ -47,7 +47,7 @@ def known(db: Db, options: dict[str, Any]) -> set[str]:
 def test_sql_knows_the_options_of_python(db: Db) -> None:
     assert known(db, {"colour": 1}) == OPTIONS.keys() - {"connection"} | {"id", "kind", "defaults"}
     assert known(db, {"defaults": {"colour": 1}}) == set(DECLARED)
-    assert known(db, {"retry": {"colour": 1}}) == Retry().stored().keys()
+    assert known(db, {"retry": {"colour": 1}}) == stored_policy(Retry()).keys()
 
 
 def with_value(options: dict[str, Any], value: float) -> dict[str, Any]:
