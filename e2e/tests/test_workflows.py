@@ -47,7 +47,9 @@ def flows(namespace: Namespace, database: Database) -> Namespace:
 def test_a_bare_enqueue_has_the_defaults_of_its_workflow(flows: Namespace, database: Database) -> None:
     database.sql("select currant.enqueue('e2e_app.order', '{\"kwargs\": {\"number\": 1}}')")
     paths = ("timeout", "retry,max_attempts", "retry,initial", "retry,multiplier", "retry,max_delay")
-    columns = ", ".join(["queue", "priority", *(f"currant.option(kind, options, '{{{path}}}')::double precision" for path in paths)])
+    columns = ", ".join(
+        ["queue", "priority", *(f"currant.option(kind, options, '{{{path}}}')::double precision" for path in paths)]
+    )
     found = database.sql(f"select {columns} from currant.executions where function = 'e2e_app.order'")
     say(f"queue|priority|{'|'.join(paths)}\n{found}")
     assert found == "flows|7|600|4|2|3|60"
