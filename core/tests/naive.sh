@@ -43,18 +43,18 @@ c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coales
 c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
 c, a waiting run becomes pending;commits;suspended_parent_is_woken;wake_runs|case when w.waits then 'pending'|case when w.waits then 'suspended'
 replay, what a verb asked for;commits;keep_what_they_asked_for;commit_batch|case when s.kind in ('verb', 'detach') then s.payload end|null
-replay, what a child asked for;clients;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
+replay, what a child asked for;control;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
 d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
 13, turns;claims;queues_take_turns;select_claimable|if pass = 1 then|if false then
 13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id
-e, sleepers only;clients;only_workers_that_sleep;wake|w.sleep_until > now()|true
-e, past what is due;clients;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
-e, the flag;clients;no_order_of_falling;heartbeat|coalesce(currant.from_micros(p_sleep_until), '-infinity')|'-infinity'
-f, done under my lease;commits;recorded_once;commit_batch|refused := refused || done|refused := refused
+e, sleepers only;wakes;only_workers_that_sleep;wake|w.sleep_until > now()|true
+e, past what is due;wakes;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
+e, the flag;wakes;no_order_of_falling;heartbeat|coalesce(currant.from_micros(p_sleep_until), '-infinity')|'-infinity'
+f, done under my lease;commits;recorded_once;commit_batch|e.worker_id = p_worker and e.finished_at is not null|false
 g, the dead claim nothing;claims;declared_dead;select_claimable|and w.stopped_at is null and not w.pod_gone for key share|for key share
-l, the key of what failed is free;clients;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
-l, the winner is looked up;clients;twenty_that_race;take_key|return held.execution_id|return null
-m, signals by a counter under the lock;clients;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
+l, the key of what failed is free;enqueues;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
+l, the winner is looked up;enqueues;twenty_that_race;take_key|return held.execution_id|return null
+m, signals by a counter under the lock;control;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
 9, suspended runs are not taken over;takeover;its_suspended_runs;lose_worker|s.worker_id = p_worker and s.state = 'running'|s.worker_id = p_worker and s.finished_at is null
 9, bystanders;takeover;a_bystander;lose_worker|culprit is null or s.id = culprit|true
 9, shared losses are not counted;takeover;losses_shared;lose_worker|(e.id is not distinct from culprit)::integer|ran.suspect::integer

@@ -61,7 +61,7 @@ impl Database {
 async fn take_rule_out(conn: &mut Conn) {
     let Ok(naive) = std::env::var("CURRANT_TEST_NAIVE") else { return };
     let [function, from, to] = naive.split('|').collect::<Vec<_>>()[..] else {
-        panic!("CURRANT_TEST_NAIVE has three parts")
+        panic!("CURRANT_TEST_NAIVE does not contain three parts")
     };
     let definition = text(conn, &format!("select pg_get_functiondef('currant.{function}'::regproc)")).await;
     assert!(definition.contains(from), "currant.{function} does not contain {from}");
