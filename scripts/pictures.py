@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from scripts.generate.outputs import CHECKOUT
+
 PICTURES = CHECKOUT / "docs" / "pictures"
 COLUMNS = 122
 OVERWRITTEN = re.compile(r"[^\n]*\x1b\[2K")  # a line of progress that the terminal has erased

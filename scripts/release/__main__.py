@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from scripts.generate.outputs import CHECKOUT
 from scripts.release import build, check
-from scripts.release.parts import CHECKOUT, Failed, Missing, Release, say
+from scripts.release.parts import Failed, Missing, Release, say
 
 # In the order in which one may need what another made.
 PARTS: dict[str, Callable[[Release], None]] = {

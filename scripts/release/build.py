@@ -13,8 +13,9 @@ from pathlib import Path
 from e2e.cluster_tool import build as cluster
 from e2e.cluster_tool.errors import ClusterError
 from e2e.cluster_tool.layout import BIN
+from scripts.generate.outputs import CHECKOUT
 from scripts.release.environments import Environment
-from scripts.release.parts import CHECKOUT, GLIBC, MACHINE, WORK, Failed, Missing, Release, output, pip, run
+from scripts.release.parts import GLIBC, MACHINE, WORK, Failed, Missing, Release, output, pip, run
 
 IMAGES = ("worker", "operator")
 EXTRAS = "embedded,otel"  # together they have every package that Currant can use

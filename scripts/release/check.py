@@ -9,8 +9,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from scripts.generate.outputs import CHECKOUT
 from scripts.release.environments import Environment
-from scripts.release.parts import CHECKOUT, Failed, Release, say
+from scripts.release.parts import Failed, Release, say
 
 HELLO = """
 from currant import task, workflow

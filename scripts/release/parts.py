@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from scripts.generate.outputs import CHECKOUT
 from scripts.generate.version import version
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 WORK = CHECKOUT / ".release"  # kept between two runs: the sources, the tools, the environments
 MACHINE = platform.machine()  # x86_64 or aarch64, as Rust, Linux and the names of wheels have it
 GLIBC = "manylinux_2_17"  # the oldest that Rust's own library runs on

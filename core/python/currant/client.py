@@ -14,8 +14,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from currant import context, rust_bridge, settings
-from currant._base import limits
-from currant._base.checks import text, waiting_time
+from currant._base.checks import waiting_time
 from currant._calls.options import NewExecution
 from currant._payloads import codec
 from currant._payloads.input_schemas import InputSchemas, Named, keyword_arguments
@@ -320,7 +319,7 @@ _TERMINAL = ("completed", "failed", "cancelled")
 
 
 def _signal(target: Handle[Any] | str | UUID, name: str, payload: Any) -> tuple[str, bytes]:
-    text(name, "the name of a signal", limits.SIGNAL_NAME_CHARACTERS)
+    context.signal_name(name)
     return checked_id(target), codec.encode_untyped(payload, f"the payload of signal {name!r}")
 
 

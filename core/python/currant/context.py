@@ -104,9 +104,12 @@ def wait_for_signal(name: str, timeout: float | timedelta | None = None, type: A
     over, and `SerializationError` when the payload does not fit `type`.
     """
     run = _run("wait_for_signal")
-    return run.wait_for_signal(
-        text(name, "the name of a signal", limits.SIGNAL_NAME_CHARACTERS), waiting_time(timeout, "timeout"), type
-    )
+    return run.wait_for_signal(signal_name(name), waiting_time(timeout, "timeout"), type)
+
+
+def signal_name(value: Any) -> str:
+    """Check the name of a signal."""
+    return text(value, "the name of a signal", limits.SIGNAL_NAME_CHARACTERS)
 
 
 def get_version(change_id: str, minimum: int, maximum: int) -> int:

@@ -8,7 +8,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyTuple;
 
 use super::values::{FromPython, PythonType, to_id};
-use crate::base::types::{Call, Kind, Micros, NewExecution, Options};
+use crate::base::types::{Call, Kind, LastOptions, Micros, NewExecution, Options};
 
 /// Makes a struct of the core from the NamedTuple that has the same fields in the same order. Their names are compared once, with the first
 /// value.
@@ -67,21 +67,15 @@ impl FromPython for Call {
 }
 
 thread_local! {
-    /// The options that were read last: most calls of a thread have those of the one before.
-    static LAST_OPTIONS: RefCell<Option<(Kind, String, Options)>> = const { RefCell::new(None) };
+    /// Most calls of a thread have the options of the one before.
+    static LAST_OPTIONS: RefCell<LastOptions> = const { RefCell::new(LastOptions::NONE) };
 }
 
 /// Reads options in the form in which they are stored.
 fn options_of(kind: Kind, json: String) -> PyResult<Options> {
-    LAST_OPTIONS.with_borrow_mut(|last| match last {
-        Some((of, text, options)) if (*of, &*text) == (kind, &json) => Ok(options.clone()),
-        _ => {
-            let options =
-                Options::parse(kind, Some(&json)).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            *last = Some((kind, json, options.clone()));
-            Ok(options)
-        }
-    })
+    LAST_OPTIONS
+        .with_borrow_mut(|last| last.parse(kind, Some(json)))
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn compare_fields(tuple: &Bound<'_, PyTuple>, names: &[&str]) -> PyResult<()> {

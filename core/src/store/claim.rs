@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, Kind, Options, Snapshot};
+use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, LastOptions, Snapshot};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::{Conn, Scope};
 
@@ -23,7 +23,7 @@ macro_rules! claimed {
             attempt: there(row.attempt)?,
             worker_losses: there(row.worker_losses)?,
             args: there(row.args)?,
-            options: $read.options(kind, row.options)?,
+            options: $read.parse(kind, row.options)?,
             deadline: row.deadline,
             parent: row.parent_id,
             step_key: row.step_key,
@@ -39,20 +39,6 @@ macro_rules! claimed {
     }};
 }
 pub(crate) use claimed;
-
-/// Reads the stored options of what a claim returns. Most rows have those of the row before: each distinct text is read once.
-#[derive(Default)]
-pub(crate) struct ReadOptions(Option<(Kind, Option<String>, Options)>);
-
-impl ReadOptions {
-    pub(crate) fn options(&mut self, kind: Kind, stored: Option<String>) -> Result<Options> {
-        if !self.0.as_ref().is_some_and(|(of, text, _)| (*of, text) == (kind, &stored)) {
-            let options = Options::parse(kind, stored.as_deref())?;
-            self.0 = Some((kind, stored, options));
-        }
-        Ok(self.0.as_ref().map_or_else(|| Options::of(kind), |(_, _, options)| options.clone()))
-    }
-}
 
 /// The trace contexts of what has just been claimed.
 pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed]) -> Result<()> {
@@ -85,7 +71,7 @@ pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest)
     .fetch_all(scope.conn())
     .await?;
     let mut reply = BatchReply::default();
-    let mut read = ReadOptions::default();
+    let mut read = LastOptions::NONE;
     for row in rows {
         match row.id {
             None => reply.slow = row.lease,
@@ -126,7 +112,7 @@ pub(crate) async fn claim_from_cursors(
     .fetch_all(scope.conn())
     .await?;
     let mut claimed = Vec::with_capacity(rows.len());
-    let mut read = ReadOptions::default();
+    let mut read = LastOptions::NONE;
     for row in rows {
         claimed.push(claimed!(row, read));
     }

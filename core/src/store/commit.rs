@@ -3,8 +3,8 @@ use uuid::Uuid;
 
 use crate::base::calls::Calls;
 use crate::base::error::Result;
-use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, NextStep, Status};
-use crate::store::claim::{self, ReadOptions, claimed, read_headers};
+use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, LastOptions, NextStep, Status};
+use crate::store::claim::{self, claimed, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
@@ -126,7 +126,7 @@ pub async fn commit_batch(
     .await?;
 
     let mut reply = BatchReply::default();
-    let mut read = ReadOptions::default();
+    let mut read = LastOptions::NONE;
     for row in rows {
         match row.tag.as_str() {
             "refused" => reply.refused.extend(row.reference),

@@ -140,6 +140,25 @@ impl Options {
     }
 }
 
+/// Reads stored options, of which most are those that were read before: these are not read again.
+pub struct LastOptions(Option<(Kind, Option<String>, Options)>);
+
+impl LastOptions {
+    pub const NONE: LastOptions = LastOptions(None);
+
+    /// As `Options::parse`.
+    pub fn parse(&mut self, kind: Kind, stored: Option<String>) -> Result<Options> {
+        match &self.0 {
+            Some((of, text, options)) if (*of, text) == (kind, &stored) => Ok(options.clone()),
+            _ => {
+                let options = Options::parse(kind, stored.as_deref())?;
+                self.0 = Some((kind, stored, options.clone()));
+                Ok(options)
+            }
+        }
+    }
+}
+
 fn unreadable(error: serde_json::Error) -> Error {
     Error::SchemaMismatch(format!("options of an execution have an unknown form ({error}): install a newer Currant"))
 }
