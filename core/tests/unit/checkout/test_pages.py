@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pages import CHECKOUT, anchors, files, links, pages, text
+from pages import CHECKOUT, CODE, anchors, files, links, pages, text
 
 ORDER = Path("docs/README.md")
 PARTS_IN_DOCS = ("learn", "use", "operate", "reference", "internals")
@@ -37,6 +37,17 @@ def test_every_page_is_in_the_order_to_read_them_in_once() -> None:
     assert sorted(listed) == sorted(on_the_site - {ORDER, Path("README.md")})
     for part in PARTS_IN_DOCS:
         assert {link.split("/")[0] for _, link in numbered[part.capitalize()]} == {part}
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_numbered_lists_count_by_one(page: Path) -> None:
+    last = 0
+    for line in CODE.sub("", text(page)).splitlines():
+        if entry := re.match(r"(\d+)\. ", line):
+            assert int(entry[1]) in (1, last + 1), line
+            last = int(entry[1])
+        elif line.startswith("#"):
+            last = 0
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
