@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,14 @@ class TestSecondTry:
         done = checkout.run()
         assert (done.returncode, done.stdout) == (1, "called with tests\n")
         assert checkout.summary() == ""
+
+
+def test_the_workflow_on_github_brings_every_python_that_is_tested_and_the_wheel_names_them() -> None:
+    """Where one is missing, scripts/test-versions.sh leaves its tests out."""
+    tested = re.findall(r"^for version in (.+); do$", (SCRIPTS / "test-versions.sh").read_text(), re.MULTILINE)
+    workflow = (CHECKOUT / ".github/workflows/ci.yml").read_text()
+    brought = re.findall(r"uv python install (.+)$", workflow, re.MULTILINE)
+    versions = [version for version in tested[0].split() if version.count(".") == 1]
+    assert brought == [" ".join(versions)]
+    classifiers = tomllib.loads((CHECKOUT / "core/pyproject.toml").read_text())["project"]["classifiers"]
+    assert versions == [name.rpartition(" ")[2] for name in classifiers if "Python :: 3." in name]
