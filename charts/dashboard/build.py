@@ -20,7 +20,6 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
-    DashboardLinkType,
     DataSourceRef,
     GridPos,
     Threshold,
@@ -33,12 +32,6 @@ from grafana_foundation_sdk.models.dashboard import (
 from charts.dashboard.panels import GLANCE, ROWS, Panel
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-DOCS = "https://currant.dev/docs"  # as `monitoring.docsUrl` of the chart; the pages are those of docs/
-LINKS = {
-    "Alerts": "operate/alerts.md",
-    "Metrics": "operate/observability.md",
-    "Conditions of pools": "operate/kubernetes.md",
-}
 STAT = (4, 4)  # width and height, of 24 columns
 GRAPH = (8, 8)
 
@@ -91,7 +84,7 @@ class Sheet:
             .refresh("30s")
             .time("now-1h", "now")
             .tooltip(DashboardCursorSync.CROSSHAIR)
-            .links([link(title, page) for title, page in LINKS.items()])
+            .links([])  # the chart adds those to pages, if it is told where they are
             .with_variable(make.DatasourceVariable("datasource").type("prometheus"))
             .with_variable(choice("namespace", "label_values(currant_pool_ready, namespace)"))
             .with_variable(choice("pool", 'label_values(currant_pool_ready{namespace=~"$namespace"}, pool)'))
@@ -118,11 +111,6 @@ class Sheet:
             self.builder.with_panel(builder.unit(panel.unit).datasource(SOURCE).targets(targets(panel)))
             if number % columns == columns - 1 or number == len(panels) - 1:
                 self.top += height
-
-
-def link(title: str, page: str) -> make.DashboardLink:
-    """A link at the top, to a page of the docs."""
-    return make.DashboardLink(title).type(DashboardLinkType.LINK).url(f"{DOCS}/{page}").target_blank(True)
 
 
 def choice(name: str, query: str) -> make.QueryVariable:

@@ -11,9 +11,10 @@ from currant_operator.plan import manifests
 from helm import CHART, CHECKOUT, Object, objects, one, render
 
 METRIC = re.compile(r"currant_[a-z_]+")
-DOCS = "https://currant.dev/docs"
+DOCS = "https://wiki.example/currant/docs"  # `monitoring.docsUrl` of the mode monitoring-forced
 GUIDE = (CHECKOUT / "docs" / "operate" / "observability.md").read_text()
 REFERENCE = (CHECKOUT / "docs" / "reference" / "metrics.md").read_text()
+SITE = re.findall(r"(?m)^\d+\. \[[^]]+\]\(([\w/-]+)\.md\)", (CHECKOUT / "docs" / "README.md").read_text())
 
 
 def workers_metrics() -> set[str]:
@@ -40,23 +41,25 @@ EXIST = workers_metrics() | operators_metrics()
 SHOWN_OTHERWISE = {"currant_pool_ready", "currant_pool_due", "currant_queue_oldest_ready_seconds"}
 
 
-def dashboard() -> dict[str, Any]:
+def dashboard(mode: str = "monitoring-forced") -> dict[str, Any]:
     """The dashboard of the rendered ConfigMap."""
-    item = one(objects(render("monitoring-forced")), "ConfigMap", "currant-dashboard")
+    item = one(objects(render(mode)), "ConfigMap", "currant-dashboard")
     assert item["metadata"]["labels"]["grafana_dashboard"] == "1"
     found: dict[str, Any] = json.loads(item["data"]["currant.json"])
     return found
 
 
-def alerts() -> list[Object]:
+def alerts(mode: str = "monitoring-found") -> list[Object]:
     """The chart's own alerts."""
-    item = one(objects(render("monitoring-found")), "PrometheusRule", "currant-operator")
+    item = one(objects(render(mode)), "PrometheusRule", "currant-operator")
     found: list[Object] = item["spec"]["groups"][0]["rules"]
-    return found
+    return [rule for rule in found if rule["alert"].startswith("Currant")]
 
 
 def test_the_dashboard_comes_as_it_is_in_its_file() -> None:
-    assert dashboard() == json.loads((CHART / "files" / "dashboards" / "currant.json").read_text())
+    in_its_file = json.loads((CHART / "files" / "dashboards" / "currant.json").read_text())
+    assert dashboard("monitoring-found") == in_its_file
+    assert {**dashboard(), "links": []} == in_its_file
 
 
 def asked_by_panels() -> set[str]:
@@ -115,19 +118,22 @@ def heading(title: str) -> str:
 
 
 def exists(url: str) -> bool:
-    """Whether a link to a page of docs/, and to a heading of it, leads somewhere."""
-    path, _, anchor = url.removeprefix(f"{DOCS}/").partition("#")
-    page = CHECKOUT / "docs" / path
-    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text()) if page.is_file() else []
-    return page.is_file() and (not anchor or anchor in map(heading, headings))
+    """Whether a link leads to a page of the site, which has those that docs/README.md lists, and to a heading of it."""
+    link, _, anchor = url.partition("#")
+    name = link.removeprefix(f"{DOCS}/").removesuffix(".html")
+    page = CHECKOUT / "docs" / f"{name}.md"
+    if link != f"{DOCS}/{name}.html" or name not in SITE:
+        return False
+    return not anchor or anchor in map(heading, re.findall(r"(?m)^#+ (.+)$", page.read_text()))
 
 
 def test_every_alert_has_a_page_that_says_what_to_do() -> None:
-    for alert in alerts():
+    for alert in alerts("monitoring-forced"):
         url = alert["annotations"]["runbook_url"]
-        assert url.startswith(f"{DOCS}/operate/alerts.md#"), alert["alert"]
+        assert url.startswith(f"{DOCS}/operate/alerts.html#"), alert["alert"]
         assert exists(url), url
-    assert not exists(f"{DOCS}/operate/alerts.md#nothing-of-the-kind")
+    for dead in ("operate/alerts.html#nothing-of-the-kind", "operate/alerts.md", "operate/nothing.html"):
+        assert not exists(f"{DOCS}/{dead}")
     described = re.findall(r"(?m)^## (\w+)$", (CHECKOUT / "docs" / "operate" / "alerts.md").read_text())
     assert sorted(described) == sorted(alert["alert"] for alert in alerts())
 
@@ -137,17 +143,16 @@ def test_the_table_of_alerts_has_every_alert() -> None:
     assert sorted(listed) == sorted(alert["alert"] for alert in alerts())
 
 
-def test_the_pages_may_be_anywhere() -> None:
-    found = objects(render("monitoring-forced", "--set", "monitoring.docsUrl=https://wiki.example/currant/"))
-    rules = one(found, "PrometheusRule", "currant-operator")["spec"]["groups"][0]["rules"]
-    assert rules[0]["annotations"]["runbook_url"] == "https://wiki.example/currant/operate/alerts.md#currantnobodyleads"
-
-
 def test_the_dashboard_is_found_by_its_uid_and_links_to_pages_that_exist() -> None:
     assert dashboard()["uid"] == "currant"
     links = [link["url"] for link in dashboard()["links"]]
-    assert links
+    assert len(links) == 3
     assert [url for url in links if not exists(url)] == []
+
+
+def test_without_an_address_of_the_pages_nothing_links_to_them() -> None:
+    assert [alert for alert in alerts() if "runbook_url" in alert["annotations"]] == []
+    assert dashboard("monitoring-found")["links"] == []
 
 
 def test_what_pools_share_is_counted_once_by_the_dashboard() -> None:

@@ -145,14 +145,37 @@
       {{ `No worker fired them in time, and these runs were not caught up. The schedule's last outcome: kubectl -n {{ $labels.namespace }} describe cwf {{ $labels.workflow }}` }}
 {{- end }}
 
-{{/* The alerts, each with a link to the page that says what it means and what to do. */}}
+{{/* The alerts, each with a link to the page that says what it means and what to do, if that page has an address. */}}
 {{- define "currant.rulesWithPages" -}}
 {{- $rules := list }}
 {{- range include "currant.rules" . | fromYamlArray }}
-{{- $page := printf "%s/operate/alerts.md#%s" (trimSuffix "/" $.Values.monitoring.docsUrl) (lower .alert) }}
+{{- if $.Values.monitoring.docsUrl }}
+{{- $page := printf "%s#%s" (include "currant.page" (dict "root" $ "name" "alerts")) (lower .alert) }}
 {{- $rules = append $rules (merge (dict "annotations" (merge (dict "runbook_url" $page) .annotations)) .) }}
+{{- else }}
+{{- $rules = append $rules . }}
+{{- end }}
 {{- end }}
 {{- toYaml $rules }}
+{{- end }}
+
+{{/* The dashboard, with links to pages if they have an address. */}}
+{{- define "currant.dashboard" -}}
+{{- $dashboard := .Files.Get "files/dashboards/currant.json" }}
+{{- if .Values.monitoring.docsUrl }}
+{{- $links := list }}
+{{- range list (list "Alerts" "alerts") (list "Metrics" "observability") (list "Conditions of pools" "kubernetes") }}
+{{- $url := include "currant.page" (dict "root" $ "name" (last .)) }}
+{{- $links = append $links (dict "type" "link" "title" (first .) "url" $url "targetBlank" true "icon" "doc" "tags" list) }}
+{{- end }}
+{{- $dashboard = set (fromJson $dashboard) "links" $links | toPrettyJson }}
+{{- end }}
+{{- $dashboard }}
+{{- end }}
+
+{{/* The address of a page of docs/operate on the site. */}}
+{{- define "currant.page" -}}
+{{ trimSuffix "/" .root.Values.monitoring.docsUrl }}/operate/{{ .name }}.html
 {{- end }}
 
 {{/* How to call the command line: in the chart's own pod, otherwise in a pod of the pool. */}}
