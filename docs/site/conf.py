@@ -105,6 +105,13 @@ def adapt_links(app: Sphinx, document: nodes.document) -> None:
             link[0].children = [nodes.Text(short_title(link["reftarget"]))]
 
 
+def mark_charts(_app: Sphinx, document: nodes.document) -> None:
+    """Let the style sheet tell charts, which it turns dark on dark pages, from pictures; the theme would grey both."""
+    for image in document.findall(nodes.image):
+        if "charts" in image["uri"].split("/"):
+            image["classes"] += ["chart", "dark-light"]
+
+
 def lead_to_page(app: Sphinx, link: addnodes.pending_xref) -> None:
     """Let a link to a directory lead to its README, or to the map of all directories where it has none."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(link["refdoc"]), link["reftarget"]))
@@ -119,4 +126,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("source-read", add_order)
     app.connect("doctree-read", adapt_links)
+    app.connect("doctree-read", mark_charts)
     return {"parallel_read_safe": True}
