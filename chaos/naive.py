@@ -39,7 +39,7 @@ RULES = (
     Rule(
         "the wake-up: a run that was woken while it was being evicted sleeps on",
         "commit_batch",
-        "coalesce(e.wakes <> o.wakes, currant.has_news(e.id))",
+        "coalesce(x.wakes <> u.wakes, currant.has_news(x.id))",
         "false",
         ("stuck",),
     ),

@@ -22,48 +22,19 @@ create function currant.xid() returns bigint language sql stable parallel restri
 
 -- No check constraints: each statement would compile all of them again, which is a sixth of a whole enqueue. They are in
 -- core/tests/invariants.sql, and every test runs with them.
--- The order of the columns is for speed: what every row has and every claim reads comes first, of fixed width and by alignment.
+--
+-- A row is written three times: by the enqueue, the claim and the outcome. What stays as it was enqueued comes first, and what changes comes
+-- last, so that the difference between two versions, which is what the WAL gets, is short. No index has a column that an outcome changes in
+-- every execution (state, finished_at, seq ...), neither as a key nor in its condition: an outcome is a heap-only update, without a new entry
+-- in any index.
 create table currant.executions (
-    -- Its state. `lease` is the fence: it grows at every claim, take-over, hand-back, cancel and retry.
-    lease bigint not null default 0,
-    wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
-    signal_seq bigint not null default 0,  -- orders the run's signals
-    ready_xid bigint not null default currant.xid(), -- the transaction that last made it ready: claims remember how far they looked
-    created_at timestamptz not null default clock_timestamp(),
-    ready_at timestamptz not null default clock_timestamp(), -- when it last became ready: how long it waits
-    epoch integer not null default 0,      -- of its own history; grows when a run is retried
-    attempt integer not null default 0,
-    worker_losses integer not null default 0, -- attempts that ended with their worker; they cost no retry
-    -- The losses since it last made progress that only it can have caused: it ran alone, or as a poison suspect.
-    suspect_losses integer not null default 0,
-    priority smallint not null default 5,  -- 0..10
-    cancel_requested boolean not null default false,
-    incompatible boolean not null default false,   -- its code did not fit its history: it waits for another build
-    loss_suspected boolean not null default false, -- a worker was lost that it may have killed; after the next such loss it is a poison suspect
-    poison_suspect boolean not null default false, -- may have killed workers: a worker runs at most one such execution at a time
-    -- Limits, where its function has a definition (0002_definitions).
-    defined boolean not null default false, -- its function has a definition, which counts it
-    has_permit boolean not null default false,    -- has one of the permits of its function, from its start until it ends
-    awaiting_permit boolean not null default false,  -- waits for a permit, apart from what is ready
     id uuid primary key,
     root_id uuid not null,
-    state text not null default 'pending', -- pending running suspended completed failed cancelled
+    created_at timestamptz not null default clock_timestamp(),
+    priority smallint not null default 5,  -- 0..10
     kind text not null,                    -- task workflow
     function text not null,
     queue text not null,
-    run_at timestamptz,                    -- null: ready (if pending); else due then (pending or suspended)
-    refused_builds text[],                 -- the builds whose code did not fit: they do not claim it again
-    worker_id uuid,                        -- stays on a finished row: "already done under my lease" is success
-    finished_at timestamptz,
-
-    -- Place in the tree. parent_epoch and step_key say of which history of the parent this row is a step.
-    parent_id uuid,
-    parent_epoch integer,
-    step_key text collate "C",
-    after_seq bigint,                      -- the parent's counter when it made the call
-    seq bigint,                            -- the parent's counter when the outcome was delivered; null: not delivered
-    clock bigint,                          -- the parent's clock at that moment, microseconds since 1970
-    abandoned bigint,                      -- the parent's counter when it stopped waiting for this step
 
     -- The call, as the caller gave it. bytea, since jsonb rewrites numbers and the order of keys.
     -- The options that no index and no claim needs: time-out, retry policy, max_worker_losses. As JSON of the form that callers in SQL write them in;
@@ -72,43 +43,91 @@ create table currant.executions (
     encoding text not null default 'json',
     args bytea not null,
 
-    started_at timestamptz,
-    attempt_at timestamptz,                -- when the present attempt was claimed
-    deadline timestamptz,                  -- a workflow's time-out, from its first start
-    progress_lease bigint,                 -- the last lease under which it made progress
-    build text,
-    result bytea,
-    error bytea,
+    -- Place in the tree. parent_epoch and step_key say of which history of the parent this row is a step.
+    parent_id uuid,
+    after_seq bigint,                      -- the parent's counter when it made the call
+    parent_epoch integer,
+    step_key text collate "C",
 
     -- Room for what comes: search attributes, trace context, concurrency limits, schedules, continue-as-new, progress.
-    tags text[],
-    headers jsonb,
     schedule_id uuid,
     fire_time timestamptz,
+    open_schedule uuid,                    -- its schedule until it ends, then null: for an index
+    tags text[],
+    headers jsonb,
     continued_from uuid,
-    progress jsonb
+    progress jsonb,
+
+    -- Where it stands.
+    -- The transaction that made it ready (or let it await a permit), by which claims remember how far they looked. Null: it is not pending, or not due.
+    ready_xid bigint,
+    ready_at timestamptz not null default clock_timestamp(), -- when it last became ready: how long it waits
+    run_at timestamptz,                    -- null: ready (if pending); else due then (pending or suspended)
+    suspended_at timestamptz,              -- since when it is suspended; null: it is not
+    signal_seq bigint not null default 0,  -- orders the run's signals
+    epoch integer not null default 0,      -- of its own history; grows when a run is retried
+    worker_losses integer not null default 0, -- attempts that ended with their worker; they cost no retry
+    -- The losses since it last made progress that only it can have caused: it ran alone, or as a poison suspect.
+    suspect_losses integer not null default 0,
+    cancel_requested boolean not null default false,
+    incompatible boolean not null default false,   -- its code did not fit its history: it waits for another build
+    loss_suspected boolean not null default false, -- a worker was lost that it may have killed; after the next such loss it is a poison suspect
+    poison_suspect boolean not null default false, -- may have killed workers: a worker runs at most one such execution at a time
+    -- Limits, where its function has a definition (0002_definitions).
+    defined boolean not null default false, -- its function has a definition, which counts it
+    has_permit boolean not null default false,    -- has one of the permits of its function, from its start until it ends
+    awaiting_permit boolean not null default false,  -- waits for a permit, apart from what is ready
+    defined_state text,                    -- copies of `state` and `finished_at` where its function has a definition, for an index;
+    defined_end timestamptz,               -- null in all others
+    refused_builds text[],                 -- the builds whose code did not fit: they do not claim it again
+    abandoned bigint,                      -- the parent's counter when it stopped waiting for this step
+    progress_lease bigint,                 -- the last lease under which it made progress
+    deadline timestamptz,                  -- a workflow's time-out, from its first start
+    wakes bigint not null default 0,       -- grows with whatever should wake the run (rule c)
+    lease bigint not null default 0,       -- the fence: it grows at every claim, take-over, hand-back, cancel and retry
+    attempt integer not null default 0,
+    started_at timestamptz,
+    attempt_at timestamptz,                -- when the present attempt was claimed
+    claim_xid bigint,                      -- by which transaction: its row in `claims`
+    worker_id uuid,                        -- stays on a finished row: "already done under my lease" is success
+    build text,
+    finished_at timestamptz,
+    seq bigint,                            -- the parent's counter when the outcome was delivered; null: not delivered
+    clock bigint,                          -- the parent's clock at that moment, microseconds since 1970
+    state text not null default 'pending', -- pending running suspended completed failed cancelled
+    error bytea,
+    result bytea
 );
 
 create unique index executions_steps on currant.executions (parent_id, parent_epoch, step_key) where parent_id is not null;
-create index executions_ready on currant.executions (queue, priority desc, ready_xid, id)
-    where state = 'pending' and run_at is null and not poison_suspect and not awaiting_permit;
-create index executions_poison_suspects on currant.executions (queue, priority desc, id)
-    where state = 'pending' and run_at is null and poison_suspect;
+create index executions_ready on currant.executions (queue, priority desc, ready_xid, id) 
+    where ready_xid is not null and not poison_suspect and not awaiting_permit;
+create index executions_poison_suspects on currant.executions (queue, priority desc, id) where ready_xid is not null and poison_suspect;
 create index executions_due on currant.executions (queue, run_at) where run_at is not null;
-create index executions_running on currant.executions (worker_id) where state = 'running';
-create index executions_suspended on currant.executions (queue) where state = 'suspended';
+create index executions_suspended on currant.executions (queue) where suspended_at is not null;
 create index executions_incompatible on currant.executions (queue) where incompatible;
 create unique index executions_schedule on currant.executions (schedule_id, fire_time) where schedule_id is not null;
-create index executions_schedule_open on currant.executions (schedule_id)
-    where schedule_id is not null and state in ('pending', 'running', 'suspended');
+create index executions_open_schedule on currant.executions (open_schedule) where open_schedule is not null;
 create index executions_awaiting_permit on currant.executions (queue, function, priority desc, id) where awaiting_permit;
 -- One index for permits, counts and retention: every index, a partial one too, costs something at each write.
-create index executions_defined on currant.executions (function, state, has_permit, (parent_id is null), finished_at) where defined;
--- A claim and an outcome each write the row anew: with this much room on its page they log what changed, not the whole row.
-alter table currant.executions set (fillfactor = 60);
--- Each task leaves three dead versions. At its default pace (40 MB/s at most) autovacuum falls behind some thousand tasks a second: the
+create index executions_defined on currant.executions (function, defined_state, has_permit, (parent_id is null), defined_end) where defined;
+-- A claim and an outcome each write the row anew: with this much room on its page both fit there.
+alter table currant.executions set (fillfactor = 50);
+-- Each task leaves two dead versions. At its default pace (40 MB/s at most) autovacuum falls behind some thousand tasks a second: the
 -- table grows, and it takes all the longer.
 alter table currant.executions set (autovacuum_vacuum_cost_limit = 2000, autovacuum_vacuum_scale_factor = 0.05);
+
+-- A row is what a worker has claimed, or started as eager steps, in one transaction: it is there as long as any of that runs. By these rows the
+-- executions that a worker runs are found (running_executions). One row for many executions costs less than an index on the worker, which each outcome would have to change.
+create table currant.claims (
+    worker_id uuid not null,
+    xid bigint not null,                   -- the transaction
+    executions uuid[] not null,
+    unended integer not null,              -- how many of them have not ended or gone back; the row is deleted with the last
+    primary key (worker_id, xid)
+);
+-- Rows come and go with every claim.
+alter table currant.claims set (autovacuum_vacuum_cost_limit = 2000, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
 -- Steps that are not executions.
 create table currant.steps (

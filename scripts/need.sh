@@ -30,7 +30,7 @@ describe() {
         prometheus) packages=prometheus untested="the dashboard's and the alerts' queries, by Prometheus" ;;
         faketime) packages=libfaketime untested="workers whose clock is set" ;;
         postgres15) packages=postgresql-15 untested='Postgres 15' ;;
-        sqlx) advice="cargo install sqlx-cli --version $(sqlx_version) --no-default-features --features postgres,rustls" ;;
+        sqlx) advice="cargo install sqlx-cli --version '^$(sqlx_version)' --no-default-features --features postgres,rustls" ;;
         *) echo "need.sh: no tool $1 is known" >&2; exit 2 ;;
     esac
     [ -z "$or_error" ] || untested=''
@@ -79,7 +79,7 @@ install() {
     elif [ "$1" = sqlx ]; then
         { is_there cargo && { [ -e .venv/.created ] || scripts/make-venv.sh; }; } || return
         echo "need: installing sqlx-cli into .venv (some minutes) ..."
-        cargo install --quiet --locked --root .venv sqlx-cli --version "$(sqlx_version)" --no-default-features --features postgres,rustls
+        cargo install --quiet --locked --root .venv sqlx-cli --version "^$(sqlx_version)" --no-default-features --features postgres,rustls
     elif [ -n "$packages" ]; then
         install_packages
     else

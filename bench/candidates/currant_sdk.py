@@ -20,7 +20,7 @@ NEW = "id, root_id, kind, function, queue, args"
 TASK = """c.id, c.id, 'task', 'bench.functions.noop', $2::text,
     convert_to(format('{"args":[%s],"kwargs":{}}', c.i), 'UTF8')"""
 MANY = "(select currant.new_id() as id, i from generate_series(0, $1::bigint - 1) i) c"
-BACKLOG = f"insert into currant.executions ({NEW}) select {TASK} from {MANY}"
+BACKLOG = f"insert into currant.executions ({NEW}, ready_xid) select {TASK}, currant.xid() from {MANY}"
 HISTORY = f"""insert into currant.executions ({NEW}, state, attempt, lease, worker_id, build, result,
     created_at, ready_at, started_at, attempt_at, finished_at)
 select {TASK}, 'completed', 1, 1, w.id, '4eb107e89abd8ab4-py3.11', 'null', c.at, c.at, c.at, c.at, c.at

@@ -30,7 +30,11 @@ while IFS=';' read -r what file test naive; do
         echo "noticed      $what: $test"
     fi
 done <<'RULES'
-b, a zombie's outcome;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
+b, a zombie's outcome;commits;outcomes_of_tasks_alone;commit_batch|and e.lease = o.lease and e.worker_id = p_worker and e.state = 'running'|
+b, a zombie's outcome with more;commits;a_zombies_outcome;commit_batch|e.lease <> f.lease or e.worker_id is distinct from p_worker|false
+b, what a claim took is noted;takeover;running_attempts_are_ready_again;mark_claimed|perform currant.add_claim(p_worker, v_xid, p_ids);|
+b, what an eager step starts is noted;commits;the_next_step_of_a_run_leaves;commit_batch|perform currant.add_claim(p_worker, v_xid, started);|
+b, a claim is over with its last;takeover;running_attempts_are_ready_again;end_claims|c.unended <= 0|true
 b, a zombie's children;commits;a_zombies_outcome;commit_batch|where not c.run = any (refused)|where true
 b, a next step of a run that is not ours;commits;a_next_step_under_a_lost_lease;commit_step|e.id = p_run and e.lease = p_lease|e.id = p_run
 b, a next step after one that is not ours;commits;a_next_step_under_a_lost_lease;commit_step|e.lease = d_lease|true
@@ -39,14 +43,14 @@ b, what follows from a refused outcome;commits;a_refused_outcome;commit_batch|u.
 b, what follows from a refused delivery;commits;keeps_its_number;commit_batch|v.id = any (refused) or|false or
 a, the number of what ended in the same batch;commits;keeps_its_number;commit_batch|where e.id = v.id and e.finished_at is not null|where false and e.id = v.id
 b, all rows are locked in order first;commits;locked_in_the_order;commit_batch|order by e.id for update|order by e.id limit 0
-c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
-c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(e.wakes <> o.wakes, currant.has_news(e.id))|false
+c, wakes against suspending;commits;woken_before_it_suspends;commit_batch|coalesce(x.wakes <> u.wakes, currant.has_news(x.id))|false
+c, not by looking for signals;commits;waits_for_the_lock;commit_batch|coalesce(x.wakes <> u.wakes, currant.has_news(x.id))|false
 c, a waiting run becomes pending;commits;suspended_parent_is_woken;wake_runs|case when w.waits then 'pending'|case when w.waits then 'suspended'
 replay, what a verb asked for;commits;keep_what_they_asked_for;commit_batch|case when s.kind in ('verb', 'detach') then s.payload end|null
 replay, what a child asked for;control;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
 d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority desc, e.ready_xid, e.id limit v_want|order by e.priority + 0 desc, e.ready_xid, e.id limit v_want
 13, turns;claims;queues_take_turns;select_claimable|if pass = 1 then|if false then
-13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.ready_xid, t.id|order by t.id
+13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.xid, t.id|order by t.id
 e, sleepers only;wakes;only_workers_that_sleep;wake|w.sleep_until > now()|true
 e, past what is due;wakes;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
 e, the flag;wakes;no_order_of_falling;heartbeat|coalesce(currant.from_micros(p_sleep_until), '-infinity')|'-infinity'
@@ -55,7 +59,7 @@ g, the dead claim nothing;claims;declared_dead;select_claimable|and w.stopped_at
 l, the key of what failed is free;enqueues;a_key_is_taken;take_key|e.state not in ('failed', 'cancelled')|true
 l, the winner is looked up;enqueues;twenty_that_race;take_key|return held.execution_id|return null
 m, signals by a counter under the lock;control;signals_sent_at_once;signal_send|where e.id = p_id for update|where e.id = p_id
-9, suspended runs are not taken over;takeover;its_suspended_runs;lose_worker|s.worker_id = p_worker and s.state = 'running'|s.worker_id = p_worker and s.finished_at is null
+9, suspended runs are not taken over;takeover;its_suspended_runs;running|x.state = 'running' and x.worker_id|x.finished_at is null and x.worker_id
 9, bystanders;takeover;a_bystander;lose_worker|culprit is null or s.id = culprit|true
 9, shared losses are not counted;takeover;losses_shared;lose_worker|(e.id is not distinct from culprit)::integer|ran.suspect::integer
 9, suspects are isolated;takeover;losses_shared;lose_worker|ran.suspect and (e.loss_suspected or|ran.suspect and (false or
@@ -78,7 +82,7 @@ a fleet is counted up to a bound;fleet;beyond_what_is_counted;fleet|limit 100000
 incompatible runs are those of the pool's queues;fleet;that_do_not_fit_the_code;scaling|where e.queue = lane.queue and e.incompatible limit|where e.incompatible limit
 limits, places are counted;definitions;never_more_have_started;free_permits|and e.has_permit limit|and false limit
 limits, the gate is locked before it is counted;definitions;never_more_have_started;select_claimable|order by d.function for update|order by d.function
-limits, a place is kept until the end;definitions;holds_its_place;free_permits|e.state in ('pending', 'running', 'suspended')|e.state = 'running'
+limits, a place is kept until the end;definitions;holds_its_place;free_permits|e.defined_state in ('pending', 'running', 'suspended')|e.defined_state = 'running'
 limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (had_permit and cardinality(ended) > 0) or|if false and
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
 limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;lose_worker|currant.wake_waiting(lost)|currant.wake_waiting('{}')
@@ -89,7 +93,7 @@ limits, what ran before;definitions;counts_what_ran_before;mark_runs|has_permit 
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|has_permit = false, |
 limits, eager steps;definitions;eager_steps_of_a_function;holds_back|(d).limited or |
 limits, a next step waits for its place;commits;a_next_step_whose_function;commit_step|if v_defined and|if false and
-limits, a next step's place is counted;commits;a_next_step_whose_function;commit_step|v_defined, v_defined, v_now|v_defined, false, v_now
+limits, a next step's place is counted;commits;a_next_step_whose_function;commit_step|v_defined, v_now, v_now|false, v_now, v_now
 limits, a next step passes the place on;commits;a_next_step_tells_those_who_wait;commit_step|if v_permit_of is not null|if false
 limits, what waits is out of the way;definitions;a_backlog_that_waits;mark_runs|awaiting_permit = e.awaiting_permit or (d.permits is not null|awaiting_permit = e.awaiting_permit or (false
 definitions, the call overrules everywhere;definitions;the_call_overrules;ruled|when p_option = any (string_to_array(p_given, ',')) then p_call|when false then p_call

@@ -15,5 +15,5 @@ set enable_seqscan = off set jit = off as $$
             and (e.defined or e.started_at is null)
         for update skip locked
     )
-    update currant.executions e set awaiting_permit = true, defined = true from needs_permit where e.id = needs_permit.id;
+    update currant.executions e set awaiting_permit = true, defined = true, defined_state = e.state from needs_permit where e.id = needs_permit.id;
 $$;

@@ -6,17 +6,22 @@ set enable_seqscan = off set jit = off as $$
 begin
     return query
     with was as (
-        select e.id, e.state from currant.executions e
-        where e.id = any (p_ids) and e.state in ('pending', 'running', 'suspended')
+        select e.id, e.state, e.kind = 'task' or e.started_at is null as ends,
+            case when e.kind = 'task' or e.started_at is null then 'cancelled' when e.state = 'suspended' and not e.incompatible then 'pending'
+                else e.state end as next
+        from currant.executions e where e.id = any (p_ids) and e.finished_at is null
     )
     update currant.executions e set
-        state = case when e.kind = 'task' or e.started_at is null then 'cancelled'
-                     when e.state = 'suspended' and not e.incompatible then 'pending' else e.state end,
-        finished_at = case when e.kind = 'task' or e.started_at is null then clock_timestamp() end,
+        state = was.next,
+        defined_state = case when e.defined then was.next end,
+        suspended_at = case when was.next = 'suspended' then e.suspended_at end,
+        finished_at = case when was.ends then clock_timestamp() end,
+        defined_end = case when was.ends and e.defined then clock_timestamp() end,
+        open_schedule = case when not was.ends then e.open_schedule end,
         run_at = null,
         awaiting_permit = false,
-        ready_at = clock_timestamp(), ready_xid = currant.xid(),
-        lease = e.lease + (case when e.kind = 'task' or e.started_at is null then 1 else 0 end),
+        ready_at = clock_timestamp(), ready_xid = case when was.next = 'pending' then currant.xid() end,
+        lease = e.lease + was.ends::integer,
         cancel_requested = true,
         wakes = e.wakes + 1
     from was where e.id = was.id

@@ -28,7 +28,8 @@ begin
         select coalesce(array_agg(e.worker_id), '{}'), coalesce(array_agg(e.id), '{}') into workers, ids
         from (select e.worker_id, e.id, e.state from currant.executions e where e.id = any (tree) offset 0) e where e.state = 'running';
         update currant.executions e set state = 'cancelled', finished_at = clock_timestamp(), lease = e.lease + 1, run_at = null,
-            incompatible = false, awaiting_permit = false, cancel_requested = true
+            defined_state = case when e.defined then 'cancelled' end, defined_end = case when e.defined then clock_timestamp() end,
+            suspended_at = null, open_schedule = null, ready_xid = null, incompatible = false, awaiting_permit = false, cancel_requested = true
         where e.id = any (tree) and e.finished_at is null;
     else
         select coalesce(array_agg(w.queue) filter (where w.tag = 'queue'), '{}'), coalesce(array_agg(w.worker_id) filter (where w.tag = 'worker'), '{}'),

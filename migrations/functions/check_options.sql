@@ -8,7 +8,7 @@ begin
     end if;
     select min(k) into v_unknown from jsonb_object_keys(p_options) k where not k = any (p_known);
     if v_unknown is not null then
-        raise exception 'unknown key "%" in %: known are %', v_unknown, p_what, array_to_string(p_known, ', ')
+        raise exception 'unknown key % in %: known are %', to_json(v_unknown), p_what, array_to_string(p_known, ', ')
             using errcode = 'invalid_parameter_value';
     end if;
 end $$;

@@ -14,7 +14,7 @@ begin
     v_looked := clock_timestamp() - v_began;
     if cardinality(picked.ids) > 0 then
         return query select t.* from
-            currant.mark_claimed(p_worker, p_queues, picked.ids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
+            currant.mark_claimed(p_worker, p_queues, picked.ids, picked.xids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
     end if;
     -- On any machine rows are found in a fraction of the time that it takes to write them.
     if v_looked > greatest(interval '2 ms', clock_timestamp() - v_began - v_looked) then

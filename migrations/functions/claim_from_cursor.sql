@@ -11,6 +11,6 @@ begin
     select * into picked from currant.select_claimable(p_worker, p_queues, p_limit, p_poison_suspect, m_xids, m_ids, o_places, o_xids);
     if cardinality(picked.ids) > 0 then
         return query select t.* from
-            currant.mark_claimed(p_worker, p_queues, picked.ids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
+            currant.mark_claimed(p_worker, p_queues, picked.ids, picked.xids, picked.my_build, picked.my_tasks, picked.my_workflows) t;
     end if;
 end $$;

@@ -59,7 +59,43 @@ declare
     v_now timestamptz := clock_timestamp();
     v_xid bigint;
     v_held_back boolean[];  -- calls whose children do not start at once
+    xids bigint[];          -- the claims of what has ended or gone back
+    started uuid[];         -- the children that started here
 begin
+    -- 0. The outcomes of tasks that nobody waits for, and nothing else, as in a drain: one statement locks, compares and writes.
+    if cardinality(f_ids) > 0 and cardinality(f_parents) = 0 and f_ids = o_ids and true = all (o_tasks) and o_actions <@ array['complete', 'fail']
+        and cardinality(c_ids) = 0 and cardinality(s_runs) = 0 and cardinality(d_runs) = 0 and cardinality(v_ids) = 0 and cardinality(x_runs) = 0
+        and cardinality(p_ids) = 0
+    then
+        with written as (
+            update currant.executions e set
+                state = o.next,
+                defined_state = case when e.defined then o.next end,
+                finished_at = clock_timestamp(),
+                defined_end = case when e.defined then clock_timestamp() end,
+                open_schedule = null,
+                suspect_losses = 0, loss_suspected = false, poison_suspect = false,
+                result = case when o.next = 'completed' then o.payload end,
+                error = case when o.next = 'failed' then coalesce(o.payload, e.error) else e.error end
+            from (
+                select u.id, u.lease, u.payload, case u.action when 'complete' then 'completed' else 'failed' end as next
+                from unnest(f_ids, f_leases, o_actions, o_payloads) u(id, lease, action, payload) order by u.id) o
+            where e.id = o.id and e.lease = o.lease and e.worker_id = p_worker and e.state = 'running'
+            returning e.id, e.claim_xid, e.has_permit)
+        select coalesce(array_agg(w.id), '{}'), coalesce(array_agg(w.claim_xid), '{}'), coalesce(bool_or(w.has_permit), false)
+        into done, xids, had_permit from written w;
+        perform currant.end_claims(p_worker, xids);
+        if cardinality(done) < cardinality(f_ids) then
+            return query select 'refused', null::text, null::uuid, f.id, (null::currant.claimed).* from unnest(f_ids, f_leases) f(id, lease)
+                where not f.id = any (done) and not exists (
+                    select 1 from currant.executions e
+                    where e.id = f.id and e.lease = f.lease and e.worker_id = p_worker and e.finished_at is not null);
+        end if;
+        if had_permit then
+            return query select w.tag, w.queue, w.worker_id, w.id, (null::currant.claimed).* from currant.wake_waiting(done) w;
+        end if;
+        f_ids := '{}';  -- all is written
+    end if;
     if cardinality(f_ids) > 0 then
         -- 1. Which rows this concerns: the workflows that end or start anew, the parents of what ends, the children to cancel.
         if not true = all (o_tasks) then
@@ -128,19 +164,20 @@ begin
                         with ordinality k(function, queue, priority, options, given, place)
                     left join unnest(v_rules) d on d.function = k.function) u;
             end if;
-            insert into currant.executions (
+            with made as (insert into currant.executions (
                 id, root_id, parent_id, parent_epoch, step_key, after_seq, kind, function, queue, priority, args, options, run_at,
-                state, worker_id, lease, attempt, started_at, attempt_at, build, deadline, defined, has_permit, awaiting_permit, ready_xid, created_at, ready_at)
+                state, worker_id, lease, attempt, started_at, attempt_at, claim_xid, build, deadline, defined, defined_state, has_permit, awaiting_permit, ready_xid, created_at, ready_at)
             select c.id, c.root, c.parent, case when c.parent is not null then c.epoch end,
                 case when c.parent is not null then c.key end, case when c.parent is not null then c.after end,
                 k.kind, k.function, k.queue, currant.ruled(k.given, 'priority', d.priority, k.priority), c.args,
                 currant.ruled_options(k.given, d.options, k.options),
                 currant.from_micros(c.run_at), case when go.eager then 'running' else 'pending' end,
                 case when go.eager then p_worker end, go.eager::integer, go.eager::integer,
-                case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_build end,
+                case when go.eager then v_now end, case when go.eager then v_now end, case when go.eager then v_xid end, case when go.eager then v_build end,
                 case when go.eager and k.kind = 'workflow' then v_now + currant.option(k.kind, k.options, '{timeout}')::double precision * interval '1 second' end,
-                d.function is not null, d.function is not null and go.eager, coalesce(d.limited, false) and c.run_at is null,
-                v_xid, v_now, v_now
+                d.function is not null, case when d.function is null then null when go.eager then 'running' else 'pending' end,
+                d.function is not null and go.eager, coalesce(d.limited, false) and c.run_at is null,
+                case when not go.eager and c.run_at is null then v_xid end, v_now, v_now
             from unnest(c_runs, c_ids, c_roots, c_parents, c_epochs, c_keys, c_after, c_args, c_run_ats, c_eager, c_calls)
                 c(run, id, root, parent, epoch, key, after, args, run_at, eager, call)
             join (
@@ -152,7 +189,10 @@ begin
             cross join lateral (select c.eager and k.held_back is not true as eager) go
             -- Only the holder of the lock on the run's row writes its children: a child that does not exist now is not inserted meanwhile. `on
             -- conflict` would search each index first, and write a second WAL record for each row.
-            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0);
+            where not c.run = any (refused) and not exists (select 1 from currant.executions e where e.id = c.id offset 0)
+            returning executions.id, executions.state)
+            select array_agg(made.id) into started from made where made.state = 'running';
+            if cardinality(started) > 0 then perform currant.add_claim(p_worker, v_xid, started); end if;
             if cardinality(v_rules) > 0 then  -- read from what is there: this batch may have been written before
                 return query select 'postponed', null::text, null::uuid, e.id, (null::currant.claimed).*
                     from unnest(c_runs, c_ids, c_eager) c(run, id, eager) join currant.executions e on e.id = c.id
@@ -194,24 +234,25 @@ begin
 
         -- 6. Outcomes of executions, then the numbers of outcomes that were delivered.
         if cardinality(o_ids) > 0 then
-            update currant.executions e set
-                state = case o.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
-                    when 'suspend' then case when coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then 'pending' else 'suspended' end
-                    when 'hold' then 'suspended' else 'pending' end,
-                finished_at = case when o.action in ('complete', 'fail', 'cancel') then clock_timestamp() end,
+            with written as (update currant.executions e set
+                state = o.next,
+                defined_state = case when e.defined then o.next end,
+                suspended_at = case when o.next = 'suspended' then clock_timestamp() end,
+                finished_at = case when o.ends then clock_timestamp() end,
+                defined_end = case when o.ends and e.defined then clock_timestamp() end,
+                open_schedule = case when not o.ends then e.open_schedule end,
                 -- A finished row keeps its lease: "already done under my lease" is success (rule f).
-                lease = e.lease + (case when o.action in ('complete', 'fail', 'cancel') then 0 else 1 end),
+                lease = e.lease + (not o.ends)::integer,
                 attempt = e.attempt - (case when o.action in ('handback', 'suspend', 'hold') then 1 else 0 end),
                 -- An attempt that ended by itself killed nobody.
                 suspect_losses = case when o.action in ('handback', 'hold') then e.suspect_losses else 0 end,
                 loss_suspected = o.action in ('handback', 'hold') and e.loss_suspected,
                 poison_suspect = o.action in ('handback', 'hold') and e.poison_suspect,
-                ready_at = case when o.action in ('complete', 'fail', 'cancel') then e.ready_at else clock_timestamp() end,
-                ready_xid = case when o.action in ('complete', 'fail', 'cancel') then e.ready_xid else currant.xid() end,
+                run_at = o.run_at,
+                ready_at = case when o.ends then e.ready_at else clock_timestamp() end,
+                ready_xid = case when o.next = 'pending' and o.run_at is null then currant.xid() end,
                 result = case when o.action = 'complete' then o.payload end,
                 error = case when o.action in ('fail', 'retry', 'hold', 'handback') then coalesce(o.payload, e.error) else e.error end,
-                run_at = case when o.action in ('retry', 'handback') then currant.from_micros(o.due)
-                    when o.action = 'suspend' and not coalesce(e.wakes <> o.wakes, currant.has_news(e.id)) then currant.from_micros(o.due) end,
                 incompatible = o.action = 'hold',
                 -- A workflow starts anew, with a new time-out and clock; signals are its input, so it gets them again.
                 epoch = e.epoch + (e.id = any (again))::integer,
@@ -221,9 +262,22 @@ begin
                     else e.refused_builds end,
                 seq = case when o.run is null or o.run = any (refused) then e.seq else o.seq end,
                 clock = case when o.run is null or o.run = any (refused) then e.clock else o.clock end
-            from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
-                o(id, action, payload, due, wakes, run, seq, clock)
-            where e.id = o.id and not o.id = any (refused);
+            from (
+                select u.*, u.action in ('complete', 'fail', 'cancel') as ends,
+                    case u.action when 'complete' then 'completed' when 'fail' then 'failed' when 'cancel' then 'cancelled'
+                        when 'suspend' then case when w.woken then 'pending' else 'suspended' end
+                        when 'hold' then 'suspended' else 'pending' end as next,
+                    case when u.action in ('retry', 'handback') or (u.action = 'suspend' and not w.woken) then currant.from_micros(u.due) end as run_at
+                from unnest(o_ids, o_actions, o_payloads, o_dues, o_wakes, o_runs, o_seqs, o_clocks)
+                    u(id, action, payload, due, wakes, run, seq, clock)
+                left join lateral (  -- whether anything has come for a run that is to be suspended
+                    select coalesce(x.wakes <> u.wakes, currant.has_news(x.id)) as woken from currant.executions x
+                    where u.action = 'suspend' and x.id = u.id offset 0) w on true
+                ) o
+            where e.id = o.id and not o.id = any (refused)
+            returning e.claim_xid)
+            select coalesce(array_agg(written.claim_xid), '{}') into xids from written;
+            perform currant.end_claims(p_worker, xids);
         end if;
         -- This comes after the outcomes, because a child may have ended in this very batch.
         if cardinality(v_ids) > 0 then

@@ -25,11 +25,12 @@ begin
     end loop;
 
     insert into currant.executions (
-        id, root_id, kind, function, queue, priority, args, options, run_at, defined, awaiting_permit)
+        id, root_id, kind, function, queue, priority, args, options, run_at, ready_xid, defined, defined_state, awaiting_permit)
     select c.id, c.id, c.kind, c.function,
         currant.ruled(c.given, 'queue', d.queue, c.queue), currant.ruled(c.given, 'priority', d.priority, c.priority),
         c.args, currant.ruled_options(c.given, d.options, c.options::jsonb),
-        case when c.due > v_now then c.due end, d.function is not null,
+        case when c.due > v_now then c.due end, case when c.due <= v_now or c.due is null then currant.xid() end,
+        d.function is not null, case when d.function is not null then 'pending' end,
         coalesce(d.limited, false) and coalesce(c.due <= v_now, true)
     from (
         select u.id, u.args, k.*, coalesce(currant.from_micros(k.run_at), v_now + k.delay * interval '1 second') as due

@@ -15,7 +15,7 @@ begin
         insert into currant.executions (
             id, root_id, kind, function, queue, priority, args, options, run_at, ready_xid, created_at, ready_at)
         select p_id, p_id, p_kind, p_function, p_queue, p_priority, p_args, p_options::jsonb,
-            case when v_due > v_now then v_due end, since, v_now, v_now
+            case when v_due > v_now then v_due end, case when v_due <= v_now or v_due is null then since end, v_now, v_now
         where not exists (select 1 from currant.definitions d where d.function = p_function offset 0)
             and not exists (select 1 from currant.executions e where e.id = p_id offset 0);
         if found then

@@ -36,7 +36,7 @@ begin
     insert into currant.executions (
         id, root_id, kind, function, queue, priority, args, options, run_at, ready_xid, created_at, ready_at)
     select u.id, u.id, k.kind, k.function, k.queue, k.priority, u.args, k.options,
-        case when k.due > v_now then k.due end, since, v_now, v_now
+        case when k.due > v_now then k.due end, case when k.due <= v_now or k.due is null then since end, v_now, v_now
     from unnest(p_ids, p_args, p_calls) u(id, args, call) join (
         select c.place, c.kind, c.function, c.queue, c.priority, c.options::jsonb as options,
             coalesce(currant.from_micros(c.run_at), v_now + c.delay * interval '1 second') as due

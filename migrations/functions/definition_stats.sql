@@ -12,7 +12,8 @@ begin
         select sum(s.number) filter (where s.state = 'pending') as pending, sum(s.number) filter (where s.state = 'running') as running,
             sum(s.number) filter (where s.state = 'suspended') as suspended, sum(s.number) filter (where s.state = 'completed') as completed,
             sum(s.number) filter (where s.state = 'failed') as failed, sum(s.number) filter (where s.state = 'cancelled') as cancelled
-        from (select e.state, count(*) as number from currant.executions e where e.defined and e.function = asked.function group by e.state) s
+        from (select e.defined_state as state, count(*) as number from currant.executions e where e.defined and e.function = asked.function
+            group by e.defined_state) s
     ) counted on true
     left join currant.schedule_times(p_functions) times on times.function = asked.function);
 end $$;

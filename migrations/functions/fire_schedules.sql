@@ -24,7 +24,7 @@ begin
         begin
             if decision."replace" then
                 for earlier in select e.id from currant.executions e
-                    where e.schedule_id = own.id and e.state in ('pending', 'running', 'suspended') order by e.id
+                    where e.open_schedule = own.id order by e.id
                 loop
                     select * into cancelled from currant.cancel_tree(earlier, false);
                     queues := queues || cancelled.queues; workers := workers || cancelled.workers; ids := ids || cancelled.ids;
@@ -34,7 +34,7 @@ begin
                 continue when exists (select 1 from currant.executions e
                     where e.schedule_id = own.id and e.fire_time = currant.from_micros(fire.fire_time));
                 v_run := currant.enqueue_bytes(own.function, own.args, jsonb_strip_nulls(jsonb_build_object('run_at', fire.run_at)));
-                update currant.executions e set schedule_id = own.id, fire_time = currant.from_micros(fire.fire_time) where e.id = v_run;
+                update currant.executions e set schedule_id = own.id, open_schedule = own.id, fire_time = currant.from_micros(fire.fire_time) where e.id = v_run;
                 own.last_fire_at := currant.from_micros(fire.fire_time);
                 started := started + 1;
             end loop;

@@ -8,7 +8,7 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
         from jsonb_array_elements(p_pools) p
     ),
     running as materialized (
-        select e.worker_id, e.queue, count(*) as number from currant.executions e where e.state = 'running' group by e.worker_id, e.queue
+        select e.worker_id, e.queue, count(*) as number from currant.running_executions e group by e.worker_id, e.queue
     ),
     depth as (
         select pool.key, least(100000, ready.number + limited.number) as ready, due.number as due, busy.number as running,

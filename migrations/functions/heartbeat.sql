@@ -26,7 +26,8 @@ begin
             where e.incompatible and e.queue = any (me.queues) and not me.build = any (e.refused_builds) and e.function = any (me.workflows)
             order by e.id limit 1000 for update skip locked
         )
-        update currant.executions e set state = 'pending', incompatible = false, run_at = null, ready_at = clock_timestamp(),
+        update currant.executions e set state = 'pending', defined_state = case when e.defined then 'pending' end, suspended_at = null,
+            incompatible = false, run_at = null, ready_at = clock_timestamp(),
             ready_xid = currant.xid()
         from free where e.id = free.id;
     end if;
@@ -51,9 +52,19 @@ begin
     where s.due_at is not null and not s.suspended and not s.definition_suspended order by s.due_at limit 1;
     dead := array(select w.id from currant.workers w where w.stopped_at is null and w.id <> p_worker
         and not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout));
-    select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
-    into ids, leases, wakes from currant.executions e where p_ids is null and e.worker_id = p_worker and e.state = 'running';
-    if p_ids is not null then
+    if p_ids is null then
+        -- One statement, so that a claim which is committed meanwhile is not taken for one of which nothing runs.
+        with ran as materialized (
+            select c.xid, e.id, e.lease, e.wakes from currant.claims c cross join lateral unnest(c.executions) named(id) cross join lateral (
+                select x.id, x.lease, x.wakes from currant.executions x
+                where x.id = named.id and x.state = 'running' and x.worker_id = p_worker offset 0) e
+            where c.worker_id = p_worker
+        ),
+        -- An execution that ended otherwise than by this worker's outcome (cancelled, taken over) is still counted as unended.
+        over as (delete from currant.claims c where c.worker_id = p_worker and not exists (select 1 from ran where ran.xid = c.xid))
+        select coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.lease), '{}'), coalesce(array_agg(r.wakes), '{}')
+        into ids, leases, wakes from (select distinct ran.id, ran.lease, ran.wakes from ran) r;
+    else
         select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.lease), '{}'), coalesce(array_agg(e.wakes), '{}')
         into ids, leases, wakes from currant.executions e where e.id = any (p_ids) and e.worker_id = p_worker and e.state = 'running';
     end if;

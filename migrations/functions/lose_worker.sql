@@ -12,14 +12,12 @@ declare
     culprit uuid;
     lost uuid[];
     orphans uuid[];
+    v_ran uuid[];  -- what it ran: read after the locks, with what a commit that held one of them has started
 begin
-    perform 1 from currant.executions e where e.id in (
-        select r.id from currant.executions r where r.worker_id = p_worker and r.state = 'running'
-        union all
-        select r.parent_id from currant.executions r where r.worker_id = p_worker and r.state = 'running' and r.parent_id is not null)
-        order by e.id for update;
+    perform currant.lock_running(p_worker);
+    v_ran := currant.running(p_worker);
     if p_suspects then
-        suspects := array(select e.id from currant.executions e where e.worker_id = p_worker and e.state = 'running'
+        suspects := array(select e.id from currant.executions e where e.id = any (v_ran)
             and (e.kind = 'task' or e.progress_lease is distinct from e.lease));
     end if;
     if cardinality(suspects) = 1 then
@@ -29,7 +27,7 @@ begin
     end if;
     lost := array(select e.id from currant.executions e
         cross join lateral (select currant.option(e.kind, e.options, '{max_worker_losses}')::integer as losses) most
-        where e.worker_id = p_worker and e.state = 'running'
+        where e.id = any (v_ran)
             and (most.losses = 0 or (e.id = culprit and e.suspect_losses >= most.losses)));
     return query
     with taken as (
@@ -40,14 +38,17 @@ begin
             loss_suspected = e.loss_suspected or ran.suspect,
             poison_suspect = e.poison_suspect or (ran.suspect and (e.loss_suspected or ran.max_losses = 1)),
             state = case when e.id = any (lost) then 'failed' else 'pending' end,
-            ready_at = clock_timestamp(), ready_xid = currant.xid(),
+            defined_state = case when e.defined then case when e.id = any (lost) then 'failed' else 'pending' end end,
+            defined_end = case when e.defined and e.id = any (lost) then clock_timestamp() end,
+            open_schedule = case when not e.id = any (lost) then e.open_schedule end,
+            ready_at = clock_timestamp(), ready_xid = case when not e.id = any (lost) then currant.xid() end,
             finished_at = case when e.id = any (lost) then clock_timestamp() end,
             error = case when e.id = any (lost) then currant.worker_lost(e.id, e.suspect_losses + 1, ran.max_losses) else e.error end,
             run_at = null
         from (select s.id, s.id = any (suspects) and (culprit is null or s.id = culprit) as suspect,
                   currant.option(s.kind, s.options, '{max_worker_losses}')::integer as max_losses
-              from currant.executions s where s.worker_id = p_worker and s.state = 'running') ran
-        where e.id = ran.id
+              from currant.executions s where s.id = any (v_ran)) ran
+        where e.id = ran.id and e.worker_id = p_worker and e.state = 'running'
         returning e.id, e.queue
     )
     select distinct 'queue', taken.queue, null::uuid, null::uuid from taken;
@@ -59,5 +60,6 @@ begin
         return query select * from currant.cancel_rows(orphans);
         return query select * from currant.wake_waiting(orphans);
     end if;
+    delete from currant.claims c where c.worker_id = p_worker;
     update currant.workers w set stopped_at = clock_timestamp() where w.id = p_worker;
 end $$;

@@ -8,6 +8,7 @@ set enable_seqscan = off set jit = off as $$
     marked as (
         update currant.executions e set
             defined = true,
+            defined_state = e.state,
             has_permit = e.has_permit or (not e.defined and (e.started_at is not null or e.state in ('running', 'suspended'))),
             awaiting_permit = e.awaiting_permit or (d.permits is not null and e.state = 'pending' and e.run_at is null and not e.poison_suspect and not e.has_permit
                 and (e.defined or e.started_at is null))

@@ -8,7 +8,7 @@ set enable_seqscan = off set jit = off as $$
             order by e.run_at limit 1000 for update skip locked
         ) d
     )
-    update currant.executions e set state = 'pending', run_at = null, ready_at = clock_timestamp(), ready_xid = currant.xid(),
+    update currant.executions e set state = 'pending', defined_state = case when e.defined then 'pending' end, suspended_at = null, run_at = null, ready_at = clock_timestamp(), ready_xid = currant.xid(),
         awaiting_permit = e.defined and not e.has_permit and not e.poison_suspect
             and exists (select 1 from currant.definitions d where d.function = e.function and d.permits is not null)
     from due where e.id = due.id;

@@ -25,10 +25,10 @@ counted as (
     union all
     select e.queue, 0, count(*), 0, 0, 0, 0, null from currant.executions e where e.run_at is not null and e.state = 'pending' group by e.queue
     union all
-    select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.executions e where e.state = 'running' group by e.queue
+    select e.queue, 0, 0, count(*), 0, 0, 0, null from currant.running_executions e group by e.queue
     union all
     select e.queue, 0, 0, 0, count(*) filter (where not e.incompatible), count(*) filter (where e.incompatible), 0, null
-    from currant.executions e where e.state = 'suspended' group by e.queue
+    from currant.executions e where e.suspended_at is not null group by e.queue
     union all
     select lane.queue, 0, 0, 0, 0, 0, 0, null from currant.workers w cross join unnest(w.queues) lane(queue)
     where w.stopped_at is null and w.claims

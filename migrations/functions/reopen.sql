@@ -32,7 +32,8 @@ begin
         end loop;
     end if;
     update currant.executions e set
-        epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending', lease = e.lease + 1, attempt = 0, worker_losses = 0, suspect_losses = 0, loss_suspected = false,
+        epoch = e.epoch + (case when e.kind = 'workflow' then 1 else 0 end), state = 'pending',
+        defined_state = case when e.defined then 'pending' end, defined_end = null, open_schedule = e.schedule_id, lease = e.lease + 1, attempt = 0, worker_losses = 0, suspect_losses = 0, loss_suspected = false,
         poison_suspect = false, has_permit = false, result = null, error = null, finished_at = null, run_at = null, deadline = null,
         ready_at = clock_timestamp(), ready_xid = currant.xid(),
         cancel_requested = false, wakes = e.wakes + 1, refused_builds = null, progress_lease = null

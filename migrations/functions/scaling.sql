@@ -18,8 +18,8 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
     running as materialized (
         select e.queue, e.function, e.kind, e.worker_id, w.id is not null as alive, count(*) as number,
             sum(extract(epoch from clock_timestamp() - e.attempt_at))::double precision as seconds
-        from currant.executions e left join currant.workers w on w.id = e.worker_id and currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)
-        where e.state = 'running' group by e.queue, e.function, e.kind, e.worker_id, w.id
+        from currant.running_executions e left join currant.workers w on w.id = e.worker_id and currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)
+        group by e.queue, e.function, e.kind, e.worker_id, w.id
     ),
     work as (
         select pool.key, part.function, part.kind, sum(part.ready) as ready, sum(part.spare) as spare, sum(part.due) as due,

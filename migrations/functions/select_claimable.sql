@@ -18,12 +18,14 @@
 create or replace function currant.select_claimable(
     p_worker uuid, p_queues text[], p_limit integer, p_poison_suspect boolean,
     m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}',
-    out ids uuid[], out my_build text, out my_tasks text[], out my_workflows text[]
+    out ids uuid[], out xids bigint[], out my_build text, out my_tasks text[], out my_workflows text[]
 ) language plpgsql as $$
 declare
     lane text;
     v_ids uuid[] := '{}';
+    v_xids bigint[] := '{}';           -- what made them ready: claiming forgets it
     v_more uuid[];
+    v_more_xids bigint[];
     v_lanes integer := cardinality(p_queues);
     v_want integer;
     v_limited text[];
@@ -60,7 +62,7 @@ begin
             from currant.awaiting_functions(p_queues, p_limit) g
             where g.free > 0 and g.function = any (v_functions) and (not g.limited or g.function = any (v_locked));
         end if;
-        v_ids := '{}'; v_started := '{}'; v_permitless := '{}';
+        v_ids := '{}'; v_xids := '{}'; v_started := '{}'; v_permitless := '{}';
         -- 2. Select, queue by queue.
         for pass in 1..2 loop
             foreach lane in array p_queues loop
@@ -69,18 +71,18 @@ begin
                 if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
                 if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 and cardinality(m_xids) > 0 then  -- from the cursors
                     v_place := 11 * (array_position(p_queues, lane) - 1);
-                    select coalesce(array_agg(q.id), '{}') into v_more from (
-                        select c.id from generate_series(10, 0, -1) level(priority) cross join lateral (
-                            select open.id from unnest(o_places, o_xids) o(place, xid) cross join lateral (
-                                select e.id from currant.ready_executions e
+                    select coalesce(array_agg(q.id), '{}'), coalesce(array_agg(q.ready_xid), '{}') into v_more, v_more_xids from (
+                        select c.id, c.ready_xid from generate_series(10, 0, -1) level(priority) cross join lateral (
+                            select open.id, open.ready_xid from unnest(o_places, o_xids) o(place, xid) cross join lateral (
+                                select e.id, e.ready_xid from currant.ready_executions e
                                 where o.place = v_place + level.priority and e.ready_xid = o.xid
                                     and e.queue = lane and e.priority = level.priority
                                     and (e.refused_builds is null or not my_build = any (e.refused_builds))
                                     and not e.id = any (v_ids)
                                 order by e.id limit v_want for update skip locked) open
                             union all
-                            select beyond.id from (
-                                select e.id from currant.ready_executions e
+                            select beyond.id, beyond.ready_xid from (
+                                select e.id, e.ready_xid from currant.ready_executions e
                                 where (e.ready_xid, e.id) > (m_xids[v_place + level.priority + 1], m_ids[v_place + level.priority + 1])
                                     and e.queue = lane and e.priority = level.priority
                                     and (e.refused_builds is null or not my_build = any (e.refused_builds))
@@ -89,17 +91,18 @@ begin
                         ) c limit v_want
                     ) q;
                 elsif cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then  -- from the first, as mostly
-                    select coalesce(array_agg(q.id), '{}') into v_more from (
-                        select e.id from currant.ready_executions e
+                    select coalesce(array_agg(q.id), '{}'), coalesce(array_agg(q.ready_xid), '{}') into v_more, v_more_xids from (
+                        select e.id, e.ready_xid from currant.ready_executions e
                         where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
                             and not e.id = any (v_ids)
                         order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
                     ) q;
                 else  -- with limits: what is ready, and what has a free permit, in one order
-                    select coalesce(array_agg(q.id) filter (where not q.needs_permit), '{}'), coalesce(array_agg(q.id) filter (where q.needs_permit), '{}'),
+                    select coalesce(array_agg(q.id) filter (where not q.needs_permit), '{}'), coalesce(array_agg(q.ready_xid) filter (where not q.needs_permit), '{}'),
+                        coalesce(array_agg(q.id) filter (where q.needs_permit), '{}'),
                         coalesce(array_agg(q.function) filter (where q.awaiting_permit), '{}')
-                    into v_more, v_more_permitless, v_more_started from (
-                        select c.id, c.function, c.awaiting_permit,
+                    into v_more, v_more_xids, v_more_permitless, v_more_started from (
+                        select c.id, c.ready_xid, c.function, c.awaiting_permit,
                             -- An execution that started before its definition was there is marked in a moment (mark_runs).
                             not c.awaiting_permit and not c.has_permit and (c.defined or c.started_at is null) and c.function = any (v_limited) as needs_permit
                         from (
@@ -126,6 +129,7 @@ begin
                     v_permitless := v_permitless || v_more_permitless;
                 end if;
                 v_ids := v_ids || v_more;
+                v_xids := v_xids || v_more_xids;
             end loop;
             exit when v_lanes = 1;
         end loop;
@@ -136,14 +140,16 @@ begin
     end loop;
     -- 4. One poison suspect.
     if v_poison_suspect and cardinality(v_ids) < p_limit then
-        v_ids := v_ids || array(
-            select e.id from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
-                select x.id from currant.ready_poison_suspects x
+        select v_ids || e.id, v_xids || e.ready_xid into v_ids, v_xids from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
+                select x.id, x.ready_xid from currant.ready_poison_suspects x
                 where x.queue = t.queue and (x.refused_builds is null or not my_build = any (x.refused_builds))
                 order by x.priority desc, x.id limit 1
-            ) e order by t.place limit 1);
+            ) e order by t.place limit 1;
         -- Locked in a second step: each queue has one candidate, and only the first of these is wanted.
-        v_ids := array(select e.id from currant.executions e where e.id = any (v_ids) and e.state = 'pending' for update skip locked);
+        select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.xid), '{}') into v_ids, v_xids from (
+            select u.id, u.xid from unnest(v_ids, v_xids) u(id, xid) join currant.executions e on e.id = u.id
+            where e.ready_xid is not null for update of e skip locked) l;
     end if;
     ids := v_ids;
+    xids := v_xids;
 end $$;

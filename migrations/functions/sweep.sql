@@ -25,10 +25,10 @@ begin
         cross join unnest(array['completed', 'failed', 'cancelled']) ended(state) cross join unnest(array[true, false]) had(has_permit)
         cross join lateral (
             select e.id from currant.executions e
-            where e.defined and e.function = d.function and e.state = ended.state and e.has_permit = had.has_permit and (e.parent_id is null)
-                and e.finished_at < now() - d.retention * interval '1 second'
+            where e.defined and e.function = d.function and e.defined_state = ended.state and e.has_permit = had.has_permit and (e.parent_id is null)
+                and e.defined_end < now() - d.retention * interval '1 second'
                 and not exists (select 1 from currant.below(array[e.id]) b where not b.finished)
-            order by e.finished_at limit p_limit for update skip locked
+            order by e.defined_end limit p_limit for update skip locked
         ) old
         where d.retention is not null limit p_limit);
     select p.ids, p.more into v_old, more from currant.past_queue_retention(p_limit) p;

@@ -3,7 +3,7 @@ create or replace function currant.take_over_pod(p_dead uuid, p_reason text)
 returns table (tag text, queue text, worker_id uuid, id uuid) language plpgsql
 set enable_seqscan = off set jit = off as $$
 declare
-    v_ran uuid[] := array(select e.id from currant.executions e where e.worker_id = p_dead and e.state = 'running');
+    v_ran uuid[] := currant.running(p_dead);
 begin
     perform 1 from currant.workers w where w.id = p_dead for update;
     return query select * from currant.lose_worker(p_dead, p_reason in ('OOMKilled', 'Error'));

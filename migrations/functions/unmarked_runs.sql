@@ -9,9 +9,9 @@ set enable_seqscan = off set jit = off as $$
         union all
         select e.id, e.function, e.defined, true from currant.executions e where e.run_at is not null
         union all
-        select e.id, e.function, e.defined, true from currant.executions e where e.state = 'running'
+        select e.id, e.function, e.defined, true from currant.running_executions e
         union all
-        select e.id, e.function, e.defined, true from currant.executions e where e.state = 'suspended' and e.run_at is null
+        select e.id, e.function, e.defined, true from currant.executions e where e.suspended_at is not null and e.run_at is null
     )
     select there.id from there join unsettled u on u.function = there.function where not there.defined or (u.limited and not there.awaiting_permit)
 $$;

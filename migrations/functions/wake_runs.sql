@@ -9,6 +9,8 @@ begin
         wakes = e.wakes + 1,
         signal_seq = e.signal_seq + p_signals,
         state = case when w.waits then 'pending' else e.state end,
+        defined_state = case when not e.defined then null when w.waits then 'pending' else e.state end,
+        suspended_at = case when not w.waits then e.suspended_at end,
         run_at = case when not w.waits then e.run_at end,
         ready_at = case when w.waits then clock_timestamp() else e.ready_at end,
         ready_xid = case when w.waits then currant.xid() else e.ready_xid end

@@ -162,7 +162,11 @@ async fn remove_tasks(conn: &mut Conn, queue: &str, from: Uuid, until: Uuid, lim
 /// Deletes the workers of a queue that only the benchmark has, and what they declared of its function.
 async fn remove_workers(conn: &mut Conn, queue: &str) -> Result<()> {
     let mut scope = conn.transaction().await?;
-    let workers = sqlx::query!("delete from currant.workers w where w.queues = array[$1::text]", queue);
+    let workers = sqlx::query!(
+        "with gone as (delete from currant.workers w where w.queues = array[$1::text] returning w.id)
+        delete from currant.claims c using gone where c.worker_id = gone.id",
+        queue
+    );
     workers.execute(scope.conn()).await?;
     let functions = sqlx::query!("delete from currant.functions f where f.queue = $1", queue);
     functions.execute(scope.conn()).await?;

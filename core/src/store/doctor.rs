@@ -122,7 +122,7 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
         r#"select coalesce(jsonb_agg(d order by d.silent_seconds desc), '[]')::text as "json!" from (
             select w.id, w.name, w.host, w.queues, w.timeout,
                 coalesce(nullif(extract(epoch from clock_timestamp() - w.last_heartbeat), 'infinity'), 0)::double precision as silent_seconds,
-                (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as running
+                (select count(*) from currant.running_executions e where e.worker_id = w.id) as running
             from currant.workers w
             where w.stopped_at is null and w.claims and not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)) d"#
     );
@@ -133,9 +133,8 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
 async fn orphans(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(o), '[]')::text as "json!" from (
-            select e.id, e.function, e.queue, e.worker_id from currant.executions e
-            where e.state = 'running'
-                and not exists (select 1 from currant.workers w where w.id = e.worker_id and w.stopped_at is null) limit 20) o"#
+            select e.id, e.function, e.queue, e.worker_id from currant.running_executions e
+            where not exists (select 1 from currant.workers w where w.id = e.worker_id and w.stopped_at is null) limit 20) o"#
     );
     Ok(query.fetch_one(scope.conn()).await?)
 }
@@ -178,7 +177,7 @@ async fn unknown_functions(scope: &mut Scope<'_>) -> Result<String> {
                 union all
                 (select x.function from currant.executions x where x.queue = s.queue and x.run_at is not null order by x.run_at limit 1000)
                 union all
-                (select x.function from currant.executions x where x.queue = s.queue and x.state = 'suspended' limit 1000)) e
+                (select x.function from currant.executions x where x.queue = s.queue and x.suspended_at is not null limit 1000)) e
         )
         select coalesce(jsonb_agg(u order by u.queue, u.function), '[]')::text as "json!" from (
             select seen.queue, seen.function, count(*) as number from seen
@@ -218,7 +217,7 @@ async fn handed_back(scope: &mut Scope<'_>) -> Result<String> {
     let query = sqlx::query_scalar!(
         r#"select coalesce(jsonb_agg(b order by b.times desc), '[]')::text as "json!" from (
             select e.id, e.function, e.queue, e.state, (e.lease + 1) / 2 - e.attempt as times from (
-                select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.executions x where x.state = 'running'
+                select x.id, x.kind, x.function, x.queue, x.state, x.lease, x.attempt from currant.running_executions x
                 union all
                 select r.* from (select distinct lane.queue from currant.workers w cross join unnest(w.queues) lane(queue)) served
                 cross join lateral (

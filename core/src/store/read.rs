@@ -245,7 +245,7 @@ pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
     let rows = sqlx::query_as!(
         WorkerRow,
         r#"select w.id, w.name, w.host, w.pid, w.build, w.queues, w.concurrency,
-            (select count(*) from currant.executions e where e.worker_id = w.id and e.state = 'running') as "running!",
+            (select count(*) from currant.running_executions e where e.worker_id = w.id) as "running!",
             case when not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout) then 'stale'
                 when w.draining then 'draining' else 'alive' end as "state!",
             currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat,

@@ -206,7 +206,7 @@ async fn decisions(scope: &mut Scope<'_>, ids: &[Uuid], fired: &mut Fired) -> Re
         r#"select s.id, s.function, s.name, s.cron, s.time_zone, s.overlap, s.catch_up, s.starting_deadline, s.jitter,
             currant.micros(s.next_fire_at) as next_fire_at, currant.micros(clock_timestamp()) as "now!",
             exists (select 1 from currant.executions e
-                where e.schedule_id = s.id and e.state in ('pending', 'running', 'suspended')) as "busy!"
+                where e.open_schedule = s.id) as "busy!"
         from currant.schedules s where s.id = any($1)"#,
         ids
     )

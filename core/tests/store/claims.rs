@@ -169,8 +169,8 @@ async fn neither_history_nor_backlog_nor_delayed_work_is_read_by_a_claim_a_heart
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result)
          select i, i, 'task', 'f.task', 'q', '', 'completed', now(), '' from (select currant.new_id() i from generate_series(1, 20000)) s;
-         insert into currant.executions (id, root_id, kind, function, queue, args)
-         select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 20000)) s;
+         insert into currant.executions (id, root_id, kind, function, queue, args, ready_xid)
+         select i, i, 'task', 'f.task', 'q', '', currant.xid() from (select currant.new_id() i from generate_series(1, 20000)) s;
          insert into currant.executions (id, root_id, kind, function, queue, args, run_at)
          select i, i, 'task', 'f.task', 'q', '', now() + interval '1 hour' from (select currant.new_id() i from generate_series(1, 20000)) s;"
             .into(),

@@ -43,6 +43,56 @@ async fn a_zombies_outcome_and_its_children_are_refused() {
     assert_eq!(commit(&mut conn, heir, &ends(&run, Action::Complete, Some("2"))).await.refused, NONE);
 }
 
+/// Three tasks of one claim end in one batch, after something happened to the second.
+async fn three_tasks_end(meanwhile: &str, of_task: bool) -> (Vec<usize>, String, String) {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    for _ in 0..3 {
+        enqueue(&mut conn, Kind::Task, "q").await;
+    }
+    let mut claimed = claim(&mut conn, me, &["q"], 3).await;
+    claimed.sort_by_key(|claimed| claimed.id);
+    let ids: Vec<Uuid> = claimed.iter().map(|claimed| claimed.id).collect();
+    let actions = [Action::Complete, Action::Complete, Action::Fail];
+    let ended = ids.iter().zip(actions);
+    let ended = ended.map(|(id, action)| Outcome { of_task, ..outcome(*id, action, Some("\"x\"")) });
+    let fences = claimed.iter().map(|claimed| (claimed.id, claimed.lease)).collect();
+    let batch = Batch { fences, outcomes: ended.collect(), ..Batch::default() };
+    match meanwhile {
+        "it was cancelled" => drop(currant::store::control::cancel(&mut conn, ids[1], false).await.unwrap()),
+        "its worker was declared dead" => {
+            silence(&mut conn, me).await;
+            workers::take_over(&mut conn, me).await.unwrap();
+        }
+        "it was written before" => {
+            let before = batch.outcomes[1].clone();
+            commit(&mut conn, me, &Batch { fences: vec![batch.fences[1]], outcomes: vec![before], ..Batch::default() })
+                .await;
+        }
+        _ => {}
+    }
+    let refused = commit(&mut conn, me, &batch).await.refused;
+    let mut refused: Vec<usize> = refused.iter().map(|id| ids.iter().position(|one| one == id).unwrap()).collect();
+    refused.sort();
+    let rows =
+        "select string_agg(concat_ws(' ', state, lease, attempt, result, error, finished_at is null), ', ' order by id)
+        from currant.executions";
+    let claims = "select string_agg(cardinality(executions)::text || ' ' || unended, ', ') from currant.claims";
+    (refused, text(&mut conn, rows).await, text(&mut conn, claims).await)
+}
+
+#[tokio::test]
+async fn outcomes_of_tasks_alone_leave_what_a_batch_with_more_would() {
+    let mut refused = Vec::new();
+    for meanwhile in ["nothing", "it was cancelled", "its worker was declared dead", "it was written before"] {
+        let alone = three_tasks_end(meanwhile, true).await;
+        assert_eq!(alone, three_tasks_end(meanwhile, false).await, "{meanwhile}");
+        refused.push(alone.0);
+    }
+    assert_eq!(refused, [vec![], vec![1], vec![0, 1, 2], vec![]]);
+}
+
 #[tokio::test]
 async fn a_refused_outcome_takes_the_run_along_that_went_on_from_it() {
     let database = Database::new().await;
@@ -116,7 +166,7 @@ async fn step(conn: &mut Conn, me: Uuid, batch: &Batch) -> BatchReply {
 
 /// The rows of a run's tree but for ids, clocks and what only counts while a row is ready.
 const TREE: &str = "select string_agg((to_jsonb(e) - array['id', 'root_id', 'parent_id', 'worker_id', 'created_at', 'ready_at', 'ready_xid',
-    'started_at', 'attempt_at', 'finished_at'])::text || (e.finished_at is not null)::text, E'\\n' order by step_key nulls first)
+    'started_at', 'attempt_at', 'finished_at', 'claim_xid', 'suspended_at', 'defined_end'])::text || (e.finished_at is not null)::text, E'\\n' order by step_key nulls first)
     from currant.executions e";
 
 #[tokio::test]
@@ -235,7 +285,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
         crate::support::run(
             &mut conn,
             format!(
-                "update currant.executions set defined = true, has_permit = true, function = 'limited' where id = '{ended}'"
+                "update currant.executions set defined = true, defined_state = state, has_permit = true, function = 'limited' where id = '{ended}'"
             ),
         )
         .await;
@@ -243,7 +293,7 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
             let id = enqueue(&mut conn, Kind::Task, "elsewhere").await;
             crate::support::run(
                 &mut conn,
-                format!("update currant.executions set defined = true, awaiting_permit = true, function = 'limited' where id = '{id}'"),
+                format!("update currant.executions set defined = true, defined_state = state, awaiting_permit = true, function = 'limited' where id = '{id}'"),
             )
             .await;
         }
@@ -257,8 +307,9 @@ async fn a_next_step_tells_those_who_wait_for_the_place_of_the_one_before() {
 const MEANWHILE: [&str; 8] = [
     "update currant.executions set lease = lease + 1 where id = '{run}'",
     "update currant.executions set lease = lease + 1 where id = '{step}'",
-    "update currant.executions set worker_id = currant.new_id() where id = '{run}'",
-    "update currant.executions set defined = true, has_permit = true where id = '{step}'",
+    "with moved as (update currant.executions set worker_id = currant.new_id() where id = '{run}' returning id, worker_id, claim_xid)
+     insert into currant.claims select worker_id, claim_xid, array[id], 1 from moved",
+    "update currant.executions set defined = true, defined_state = state, has_permit = true where id = '{step}'",
     "update currant.executions set suspect_losses = 1, loss_suspected = true, poison_suspect = true, error = '1' where id = '{step}'",
     "select currant.signal_send('{run}', 'go', '1', null)",
     "select currant.cancel_tree('{step}', false)",

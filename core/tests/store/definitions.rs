@@ -255,7 +255,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
     assert_eq!(queue_row(&mut conn, "q").await["blocked"], 2);
     assert_eq!(stats(&mut conn).await["pending"], 2);
     // A row of a transaction that knew no definition.
-    run(&mut conn, "update currant.executions set awaiting_permit = false, defined = false, ready_xid = currant.xid() where state = 'pending'".into())
+    run(&mut conn, "update currant.executions set awaiting_permit = false, defined = false, defined_state = null, ready_xid = currant.xid() where state = 'pending'".into())
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
@@ -354,16 +354,16 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
     falls_asleep(&mut conn, sleeper, Some(i64::MAX / 1000)).await;
     run(
         &mut conn,
-        "insert into currant.executions (id, root_id, kind, function, queue, priority, args)
-         select i, i, 'task', 'f.task', 'q', 9, '' from (select currant.new_id() i from generate_series(1, 20000)) s;"
+        "insert into currant.executions (id, root_id, kind, function, queue, priority, args, ready_xid)
+         select i, i, 'task', 'f.task', 'q', 9, '', currant.xid() from (select currant.new_id() i from generate_series(1, 20000)) s;"
             .into(),
     )
     .await;
     define(&mut conn, json!({"concurrency_limit": 1})).await;
     run(
         &mut conn,
-        "insert into currant.executions (id, root_id, kind, function, queue, args)
-         select i, i, 'task', 'g', 'q', '' from (select currant.new_id() i from generate_series(1, 20000)) s"
+        "insert into currant.executions (id, root_id, kind, function, queue, args, ready_xid)
+         select i, i, 'task', 'g', 'q', '', currant.xid() from (select currant.new_id() i from generate_series(1, 20000)) s"
             .into(),
     )
     .await;
@@ -404,8 +404,7 @@ async fn counts_by_state_come_from_an_index_and_say_what_became_of_each() {
     let counts = ["pending", "running", "suspended", "completed", "failed", "cancelled"]
         .map(|name| found[name].as_i64().unwrap());
     assert_eq!(counts, [1, 1, 0, 1, 1, 1]);
-    let plan =
-        "explain select state, count(*) from currant.executions where defined and function = 'f.task' group by state";
+    let plan = "explain select defined_state, count(*) from currant.executions where defined and function = 'f.task' group by defined_state";
     run(&mut conn, "set enable_seqscan = off; set enable_bitmapscan = off".into()).await;
     run(&mut conn, "vacuum currant.executions".into()).await;
     let mut scope = conn.run().await.unwrap();

@@ -43,8 +43,8 @@ async fn the_same_enqueue_at_the_same_time_is_to_be_made_again_and_changes_nothi
         }
         run(&mut first, "begin".into()).await;
         for id in &ids {
-            let columns = "id, root_id, kind, function, queue, args";
-            let row = format!("'{id}', '{id}', 'task', 'f.task', 'q', '{{}}'");
+            let columns = "id, root_id, kind, function, queue, args, ready_xid";
+            let row = format!("'{id}', '{id}', 'task', 'f.task', 'q', '{{}}', currant.xid()");
             run(&mut first, format!("insert into currant.executions ({columns}) values ({row})")).await;
         }
         let meanwhile = tokio::spawn(async move {

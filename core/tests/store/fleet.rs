@@ -93,10 +93,10 @@ async fn neither_history_nor_a_backlog_beyond_what_is_counted_is_read() {
         &mut conn,
         "insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result)
          select i, i, 'task', 'f.task', 'q', '', 'completed', now(), '' from (select currant.new_id() i from generate_series(1, 30000)) s;
-         insert into currant.executions (id, root_id, kind, function, queue, args)
-         select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 150000)) s;
-         insert into currant.executions (id, root_id, kind, function, queue, args)
-         select i, i, 'task', 'f.task', 'other', '' from (select currant.new_id() i from generate_series(1, 30000)) s;"
+         insert into currant.executions (id, root_id, kind, function, queue, args, ready_xid)
+         select i, i, 'task', 'f.task', 'q', '', currant.xid() from (select currant.new_id() i from generate_series(1, 150000)) s;
+         insert into currant.executions (id, root_id, kind, function, queue, args, ready_xid)
+         select i, i, 'task', 'f.task', 'other', '', currant.xid() from (select currant.new_id() i from generate_series(1, 30000)) s;"
             .into(),
     )
     .await;
@@ -229,7 +229,8 @@ async fn runs_that_do_not_fit_the_code_are_counted_by_function_in_the_queues_of_
     for queue in ["a", "a", "b", "c", "a"] {
         enqueue(&mut conn, Kind::Workflow, queue).await;
     }
-    let hold = "update currant.executions set state = 'suspended', incompatible = true, refused_builds = array['1']
+    let hold = "update currant.executions set state = 'suspended', suspended_at = now(), ready_xid = null, incompatible = true,
+        refused_builds = array['1']
         where id in (select id from currant.executions order by id limit 4)";
     run(&mut conn, hold.into()).await;
 
@@ -287,8 +288,8 @@ async fn how_long_attempts_take_is_told_of_those_that_ended_lately_behind_any_ba
         "insert into currant.executions (id, root_id, kind, function, queue, args, state, attempt_at, finished_at, result)
          select i, i, 'task', 'f.old', 'q', '', 'completed', now() - interval '3 seconds', now(), ''
          from (select lpad(to_hex(n), 32, '0')::uuid i from generate_series(1, 50) n) s;
-         insert into currant.executions (id, root_id, kind, function, queue, args)
-         select i, i, 'task', 'f.task', 'q', '' from (select currant.new_id() i from generate_series(1, 5000)) s;"
+         insert into currant.executions (id, root_id, kind, function, queue, args, ready_xid)
+         select i, i, 'task', 'f.task', 'q', '', currant.xid() from (select currant.new_id() i from generate_series(1, 5000)) s;"
             .into(),
     )
     .await;

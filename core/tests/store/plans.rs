@@ -10,7 +10,7 @@ use currant::store::read;
 use currant::store::workers;
 
 const MOST_ROWS: i64 = 400;
-const MOST_PAGES: i64 = 1_500;
+const MOST_PAGES: i64 = 2_000;
 const READ: &str = "select sum(seq_tup_read + idx_tup_fetch) from pg_stat_xact_all_tables where schemaname = 'currant'";
 const PAGES: &str = "select sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)
     from pg_statio_all_tables where schemaname = 'currant'";
@@ -28,12 +28,15 @@ fn filling(count: i64) -> String {
     [
         rows("task", "finished_at, result", "'completed', now(), ''"),
         rows("task", "run_at", "'pending', now() + interval '1 hour'"),
-        rows("task", "worker_id, lease", &format!("'running', '{busy}', 1")),
-        rows("workflow", "started_at", "'suspended', now()"),
+        rows("task", "worker_id, lease, claim_xid", &format!("'running', '{busy}', 1, 1")),
+        rows("workflow", "started_at, suspended_at", "'suspended', now(), now()"),
     ]
     .concat()
-        + "insert into currant.executions (id, root_id, parent_id, parent_epoch, step_key, kind, function, queue, args)
-           select currant.new_id(), e.id, e.id, 0, 'a', 'task', 'f.task', 'other', '' from currant.executions e where e.started_at = now();
+        + "insert into currant.executions (id, root_id, parent_id, parent_epoch, step_key, kind, function, queue, args, ready_xid)
+           select currant.new_id(), e.id, e.id, 0, 'a', 'task', 'f.task', 'other', '', currant.xid() from currant.executions e where e.started_at = now();
+           insert into currant.claims as c (worker_id, xid, executions, unended)
+           select e.worker_id, 1, array_agg(e.id), count(*) from currant.executions e where e.claim_xid = 1 group by e.worker_id
+           on conflict (worker_id, xid) do update set executions = excluded.executions;
            insert into currant.signals (execution_id, ordinal, name, payload)
            select e.id, 1, 's', '' from currant.executions e where e.started_at = now();
            insert into currant.idempotency_keys (function, key, execution_id)
@@ -151,7 +154,7 @@ async fn what_a_worker_repeats_reads_as_little_in_a_large_table_as_in_an_empty_o
     // The lives that were rolled back left dead rows, and how many of them a scan meets differs from time to time.
     run(
         &mut early,
-        "vacuum currant.executions, currant.steps, currant.signals, currant.idempotency_keys, currant.workers".into(),
+        "vacuum currant.executions, currant.steps, currant.signals, currant.idempotency_keys, currant.workers, currant.claims".into(),
     )
     .await;
     flush_statistics(&mut early).await;

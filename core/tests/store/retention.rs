@@ -16,7 +16,10 @@ async fn apply(conn: &mut Conn, items: Value) {
 async fn ended(conn: &mut Conn, id: Uuid, hours: i32) {
     run(
         conn,
-        format!("update currant.executions set finished_at = now() - interval '{hours} hours' where id = '{id}'"),
+        format!(
+            "update currant.executions set finished_at = now() - interval '{hours} hours',
+                defined_end = case when defined then now() - interval '{hours} hours' end where id = '{id}'"
+        ),
     )
     .await;
 }

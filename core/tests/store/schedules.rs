@@ -114,8 +114,8 @@ async fn a_fire_time_that_has_its_run_starts_no_other_even_if_the_schedule_is_se
         assert_eq!((fired.taken, fired.problems), (1, vec![]));
     }
     assert_eq!(count(&mut conn, "true").await, 1);
-    let twice = "insert into currant.executions (id, root_id, kind, function, queue, args, schedule_id, fire_time)
-        select gen_random_uuid(), id, kind, function, queue, args, schedule_id, fire_time from currant.executions";
+    let twice = "insert into currant.executions (id, root_id, kind, function, queue, args, schedule_id, open_schedule, fire_time, ready_xid)
+        select gen_random_uuid(), id, kind, function, queue, args, schedule_id, open_schedule, fire_time, currant.xid() from currant.executions";
     assert!(conn.text(twice.into()).await.is_err(), "the database itself refuses a second one");
 }
 
@@ -124,7 +124,7 @@ async fn overlapping(conn: &mut Conn, overlap: Overlap) -> Uuid {
     apply(conn, &[Spec { overlap, ..spec("s", "* * * * * *") }]).await;
     run(conn, "update currant.schedules set cron = '0 * * * *', starting_deadline = 4000".into()).await;
     let id = enqueue(conn, Kind::Task, "default").await;
-    let earlier = "update currant.executions set schedule_id = (select id from currant.schedules), fire_time = now() - interval '1 day'";
+    let earlier = "update currant.executions set schedule_id = (select id from currant.schedules), open_schedule = (select id from currant.schedules), fire_time = now() - interval '1 day'";
     run(conn, earlier.into()).await;
     run(
         conn,

@@ -22,10 +22,9 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     let mut conn = database.connect().await;
     let (dead, heir) = (register(&mut conn, &["q"]).await, register(&mut conn, &["q"]).await);
     let sleeper = enqueue(&mut conn, Kind::Workflow, "q").await;
-    let run = claim_one(&mut conn, dead, "q").await;
-    commit(&mut conn, dead, &suspends(&run, run.wakes, None)).await;
     let task = enqueue(&mut conn, Kind::Task, "q").await;
-    let first = claim_one(&mut conn, dead, "q").await;
+    let [run, first] = claim(&mut conn, dead, &["q"], 2).await.try_into().expect("one claim of both");
+    commit(&mut conn, dead, &suspends(&run, run.wakes, None)).await;
     silence(&mut conn, dead).await;
 
     let beat = workers::heartbeat(&mut conn, heir, None, false, None).await.unwrap();

@@ -161,7 +161,7 @@ def test_incompatible_runs_are_in_the_status_the_conditions_an_event_and_a_gauge
         options = json.dumps({"queue": "orders", "kind": "workflow"})
         connection.execute(enqueue, [name, options])
         connection.execute(
-            "update currant.executions set state = 'suspended', incompatible = true, refused_builds = array['1']"
+            "update currant.executions set state = 'suspended', suspended_at = now(), ready_xid = null, incompatible = true, refused_builds = array['1']"
             " where function = %s",
             [name],
         )

@@ -50,7 +50,7 @@ LOAD = """
 """
 # A run that does not fit its code, as a worker would leave it; workers that start would look at it once more.
 OLD = """select currant.enqueue('observed.old', '{}', '{"queue": "orders", "kind": "workflow"}')"""
-HELD = "update currant.executions set state = 'suspended', incompatible = true, worker_id = null where function = 'observed.old'"
+HELD = "update currant.executions set state = 'suspended', suspended_at = now(), ready_xid = null, incompatible = true, worker_id = null where function = 'observed.old'"
 
 
 @contextmanager

@@ -83,7 +83,8 @@ def test_a_function_that_no_worker_has_and_a_run_that_is_incompatible(
     error = '{"type": "NonDeterminismError", "message": "asked for \\u0000 something else"}'
     id = bridge.create_execution(call("g", kind="workflow"))
     db.execute(
-        "update currant.executions set state = 'suspended', incompatible = true, refused_builds = '{b}', error = convert_to(%s, 'UTF8') where id = %s",
+        "update currant.executions set state = 'suspended', suspended_at = now(), ready_xid = null, incompatible = true,"
+        " refused_builds = '{b}', error = convert_to(%s, 'UTF8') where id = %s",
         [error, id],
     )
     (problem,) = doctor()["incompatible"]

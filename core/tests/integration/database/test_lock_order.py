@@ -39,7 +39,8 @@ insert into currant.workers (id, name, queues, tasks, workflows, last_heartbeat,
     ('{W1}', 'w1', '{{q}}', '{{f.task}}', '{{f.run}}', '-infinity', 'pod-1'), ('{W2}', 'w2', '{{q}}', '{{f.task}}', '{{f.run}}', '-infinity', null);
 insert into currant.definitions (function, owner, concurrency_limit, runs_marked, retention, item) values
     ('f.task', 'o', 5, true, null, '{{}}'), ('f.old', 'o', null, true, 1, '{{}}');
-insert into currant.executions (id, root_id, parent_id, parent_epoch, step_key, kind, function, queue, state, worker_id, lease, attempt,
+create temporary table given (like currant.executions including defaults);
+insert into given (id, root_id, parent_id, parent_epoch, step_key, kind, function, queue, state, worker_id, lease, attempt,
     started_at, finished_at, result, error, defined, has_permit, awaiting_permit, seq, clock, run_at, schedule_id, fire_time, args) values
     ('{RUN}', '{RUN}', null, null, null, 'workflow', 'f.run', 'q', 'running', '{W1}', 1, 1, now(), null, null, null, false, false, false, null, null, null, null, null, ''),
     ('{LOW}', '{RUN}', '{RUN}', 0, '0', 'task', 'f.task', 'q', 'running', '{W1}', 1, 1, now(), null, null, null, true, true, false, null, null, null, null, null, ''),
@@ -52,6 +53,14 @@ insert into currant.executions (id, root_id, parent_id, parent_epoch, step_key, 
     ('{SCHEDULED}', '{SCHEDULED}', null, null, null, 'workflow', 'f.run', 'q', 'running', '{W1}', 1, 1, now(), null, null, null, false, false, false, null, null, null, '{SCHEDULE}', now() - interval '1 h', ''),
     ('{SUSPENDED}', '{SUSPENDED}', null, null, null, 'workflow', 'f.run', 'q', 'suspended', null, 1, 1, now(), null, null, null, false, false, false, null, null, now(), null, null, ''),
     ('{PARKED}', '{PARKED}', null, null, null, 'task', 'f.task', 'q', 'pending', null, 0, 0, null, null, null, null, true, false, true, null, null, null, null, null, '');
+update given set ready_xid = case when state = 'pending' and run_at is null then currant.xid() end,
+    suspended_at = case when state = 'suspended' then now() end, claim_xid = case when state = 'running' then 1 end,
+    defined_state = case when defined then state end, defined_end = case when defined then finished_at end,
+    open_schedule = case when finished_at is null then schedule_id end;
+insert into currant.executions select * from given;
+drop table given;
+insert into currant.claims (worker_id, xid, executions, unended)
+    select worker_id, 1, array_agg(id), count(*) from currant.executions where state = 'running' group by worker_id;
 insert into currant.schedules (id, function, name, owner, cron, time_zone, args, overlap, catch_up, jitter, suspended, definition_suspended, next_fire_at, due_at)
     values ('{SCHEDULE}', 'f.task', 's', 'o', '* * * * *', 'UTC', '{{}}', 'Replace', 'Last', 0, false, false, now(), now());
 insert into currant.idempotency_keys (function, key, execution_id) values ('f.other', 'k', '{OLD}');

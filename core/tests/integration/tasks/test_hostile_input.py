@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -86,6 +86,7 @@ def is_refusal(error: psycopg.Error) -> bool:
 
 
 @EXAMPLES
+@example(function="f", args={"\n": None}, options={})
 @given(function=st.one_of(names, st.just("")), args=anything, options=st.one_of(options, anything))
 def test_enqueue_takes_or_refuses_whatever_it_is_given(
     function: str, args: Any, options: Any, sql: psycopg.Connection[dict[str, Any]]

@@ -142,7 +142,7 @@ async def test_steps_that_a_zombie_starts_are_refused(database: str, db: Connect
             await eventually_async(lambda: waits_for_lock(db))
             # The run is taken from it, and nobody of this build gets it: what is written of it, the zombie wrote.
             other.execute(
-                "update currant.executions set lease = lease + 1, state = 'suspended', incompatible = true,"
+                "update currant.executions set lease = lease + 1, state = 'suspended', suspended_at = now(), incompatible = true,"
                 " refused_builds = array[build] where id = %s",
                 [run.id],
             )
@@ -185,8 +185,9 @@ async def test_what_the_database_believes_to_run_here_but_does_not_is_handed_bac
         waiting = await held_up.options(delay=3600).queue(board.path)
         # As a claim whose reply was lost leaves it.
         db.execute(
-            "update currant.executions set state = 'running', run_at = null, worker_id = %s, attempt = 1, lease = 1"
-            " where id = %s",
+            "with claimed as (update currant.executions set state = 'running', run_at = null, worker_id = %s, attempt = 1, lease = 1,"
+            " claim_xid = 1 where id = %s returning id, worker_id)"
+            " insert into currant.claims (worker_id, xid, executions, unended) select worker_id, 1, array[id], 1 from claimed",
             [worker._engine.worker_id, waiting.id],
         )
         assert await waiting.result(timeout=20) == 1

@@ -23,10 +23,11 @@ from support import WorkerProcess, eventually, eventually_async
 pytestmark = pytest.mark.usefixtures("set_environment")
 
 BULK = """
-    insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result, run_at)
+    insert into currant.executions (id, root_id, kind, function, queue, args, state, finished_at, result, run_at, ready_xid)
     select i.id, i.id, 'task', 'nobody.has_it', %(queue)s, '{}', %(state)s,
         case when %(state)s = 'completed' then now() end, case when %(state)s = 'completed' then '1'::bytea end,
-        case when %(delayed)s then now() + interval '1 day' end
+        case when %(delayed)s then now() + interval '1 day' end,
+        case when %(state)s = 'pending' and not %(delayed)s then currant.xid() end
     from (select currant.new_id() as id from generate_series(1, %(rows)s)) i
 """
 

@@ -220,7 +220,7 @@ def test_sqlx_cli_is_installed_by_cargo_in_the_version_of_the_crate(machine: Mac
     (machine.checkout / ".venv/.created").touch()
     done = machine.need("sqlx")
     assert done.stdout == "need: installing sqlx-cli into .venv (some minutes) ...\n"
-    assert "--locked --root .venv sqlx-cli --version 0." in machine.log.read_text()
+    assert "--locked --root .venv sqlx-cli --version ^0." in machine.log.read_text()
     assert done.returncode == 0
 
 
@@ -228,7 +228,7 @@ def test_without_cargo_it_is_said_how_to_get_sqlx_cli(machine: Machine) -> None:
     done = machine.need("sqlx")
     assert done.returncode == 1
     assert (
-        "error: sqlx is missing, or too old, and cannot be installed here: cargo install sqlx-cli --version 0."
+        "error: sqlx is missing, or too old, and cannot be installed here: cargo install sqlx-cli --version '^0."
         in done.stderr
     )
 
