@@ -17,6 +17,7 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinxcontrib.mermaid import mermaid
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ORDER = "docs/README"
@@ -112,6 +113,12 @@ def mark_charts(_app: Sphinx, document: nodes.document) -> None:
             image["classes"] += ["chart", "dark-light"]
 
 
+def frame_diagrams(_app: Sphinx, document: nodes.document) -> None:
+    """Put each diagram into a box of its own, which the style sheet lets scroll on a narrow screen."""
+    for diagram in list(document.findall(mermaid)):
+        diagram.replace_self(nodes.container("", diagram.deepcopy(), classes=["diagram"]))
+
+
 def lead_to_page(app: Sphinx, link: addnodes.pending_xref) -> None:
     """Let a link to a directory lead to its README, or to the map of all directories where it has none."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(link["refdoc"]), link["reftarget"]))
@@ -127,4 +134,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", add_order)
     app.connect("doctree-read", adapt_links)
     app.connect("doctree-read", mark_charts)
+    app.connect("doctree-read", frame_diagrams)
     return {"parallel_read_safe": True}
