@@ -52,7 +52,9 @@ d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority
 13, turns;claims;queues_take_turns;select_claimable|if pass = 1 then|if false then
 13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.xid, t.id|order by t.id
 e, sleepers only;wakes;only_workers_that_sleep;wake|w.sleep_until > now()|true
-e, past what is due;wakes;only_workers_that_sleep;wake|e.run_at < w.sleep_until|e.run_at is not null
+e, as many as there is work for;wakes;as_many_workers_are_woken;notify_sleepers|limit p_most|limit 100
+e, told once;wakes;as_many_workers_are_woken;notify_sleepers|set sleep_until = '-infinity'|set sleep_until = w.sleep_until
+e, past what is due;wakes;only_workers_that_sleep;wake|e.run_at < v_until|e.run_at is not null
 e, the flag;wakes;no_order_of_falling;heartbeat|coalesce(currant.from_micros(p_sleep_until), '-infinity')|'-infinity'
 f, done under my lease;commits;recorded_once;commit_batch|e.worker_id = p_worker and e.finished_at is not null|false
 g, the dead claim nothing;claims;declared_dead;select_claimable|and w.stopped_at is null and not w.pod_gone for key share|for key share
@@ -87,7 +89,7 @@ limits, an end wakes who waits;definitions;holds_its_place;commit_batch|if (had_
 limits, a cancel wakes too;definitions;a_cancel_and_a_lost_worker;cancel_tree|wake_waiting(tree)|wake_waiting('{}')
 limits, a worker that is lost wakes too;definitions;a_cancel_and_a_lost_worker;lose_worker|currant.wake_waiting(lost)|currant.wake_waiting('{}')
 limits, no claim for nothing;definitions;holds_its_place;heartbeat|g.free > 0|true
-limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|g.free > 0|true
+limits, sleepers hear of places only;definitions;are_told_when_there_is_a_place;wake|coalesce(sum(g.free), 0)|1
 limits, what was ready before;definitions;suspended_starts_nothing_new;select_claimable|and c.function = any (v_limited) as needs_permit|and false as needs_permit
 limits, what ran before;definitions;counts_what_ran_before;mark_runs|has_permit = e.has_permit or (not e.defined|has_permit = e.has_permit or (false
 limits, a run that is retried starts anew;definitions;retried_as_a_run;reopen|has_permit = false, |

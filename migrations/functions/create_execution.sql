@@ -22,8 +22,7 @@ begin
             effective_id := p_id;
             queue := p_queue;
             if p_notify and v_due is null then
-                perform pg_notify('currant_w_' || w.id, '') from currant.workers w
-                where w.sleep_until > v_now and w.stopped_at is null and p_queue = any (w.queues);
+                perform currant.notify_sleepers(p_queue, 1);
                 notified := true;
             end if;
             return;

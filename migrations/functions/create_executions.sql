@@ -45,8 +45,7 @@ begin
         offset 0) k on k.place = u.call
     where not exists (select 1 from currant.executions e where e.id = u.id offset 0);
     if p_notify and cardinality(k_queues) = 1 and k_delays[1] is null and k_run_ats[1] is null then
-        perform pg_notify('currant_w_' || w.id, '') from currant.workers w
-        where w.sleep_until > v_now and w.stopped_at is null and w.queues && k_queues;
+        perform currant.notify_sleepers(k_queues[1], cardinality(p_ids));
         notified := true;
     end if;
     return next;

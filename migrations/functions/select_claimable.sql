@@ -140,11 +140,14 @@ begin
     end loop;
     -- 4. One poison suspect.
     if v_poison_suspect and cardinality(v_ids) < p_limit then
-        select v_ids || e.id, v_xids || e.ready_xid into v_ids, v_xids from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
-                select x.id, x.ready_xid from currant.ready_poison_suspects x
-                where x.queue = t.queue and (x.refused_builds is null or not my_build = any (x.refused_builds))
-                order by x.priority desc, x.id limit 1
-            ) e order by t.place limit 1;
+        select coalesce(array_agg(e.id), '{}'), coalesce(array_agg(e.ready_xid), '{}') into v_more, v_more_xids from (
+            select x.id, x.ready_xid from unnest(p_queues) with ordinality t(queue, place) cross join lateral (
+                select s.id, s.ready_xid from currant.ready_poison_suspects s
+                where s.queue = t.queue and (s.refused_builds is null or not my_build = any (s.refused_builds))
+                order by s.priority desc, s.id limit 1
+            ) x order by t.place limit 1) e;
+        v_ids := v_ids || v_more;
+        v_xids := v_xids || v_more_xids;
         -- Locked in a second step: each queue has one candidate, and only the first of these is wanted.
         select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.xid), '{}') into v_ids, v_xids from (
             select u.id, u.xid from unnest(v_ids, v_xids) u(id, xid) join currant.executions e on e.id = u.id

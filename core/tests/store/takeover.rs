@@ -156,6 +156,26 @@ async fn losses_shared_with_others_isolate_and_are_not_counted() {
     }
 }
 
+/// The suspect of the queue is for another build.
+#[tokio::test]
+async fn a_poison_suspect_that_this_build_may_not_claim_keeps_nothing_else_from_it() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    let suspect = enqueue(&mut conn, Kind::Workflow, "q").await;
+    let other = enqueue(&mut conn, Kind::Task, "q").await;
+    run(
+        &mut conn,
+        format!(
+            "update currant.executions set poison_suspect = true, refused_builds = (select array_agg(build) from currant.workers)
+             where id = '{suspect}'"
+        ),
+    )
+    .await;
+    let claimed: Vec<Uuid> = claim_isolated(&mut conn, me).await.iter().map(|claimed| claimed.id).collect();
+    assert_eq!(claimed, [other]);
+}
+
 #[tokio::test]
 async fn a_bystander_never_fails_however_often_its_workers_die() {
     let database = Database::new().await;

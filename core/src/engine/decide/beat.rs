@@ -27,6 +27,8 @@ pub struct Beat {
     /// The time until which enqueuers see that this worker sleeps, and notify it (rule e).
     flag_until: Micros,
     claims: usize,
+    /// Whether this worker was notified in place of others that sleep: if it cannot take all that there is, they are to be notified.
+    told: bool,
     /// When a heartbeat last asked for all that the database believes to run here.
     asked_for_all: Micros,
 }
@@ -75,6 +77,18 @@ impl Beat {
     pub fn queue_notified(&mut self, now: Micros) {
         self.expects_work = true;
         self.peek_by.get_or_insert(now + PEEK_MICROS);
+    }
+
+    /// As `queue_notified`, for one of several workers that slept. The database has this one as awake from now on.
+    pub fn told(&mut self, now: Micros) {
+        self.flag_until = Micros::MIN;
+        self.told = true;
+        self.queue_notified(now);
+    }
+
+    /// A claim was answered, and has taken all that this worker has room for, or not. Returns whether others are to be notified.
+    pub fn claimed(&mut self, full: bool) -> bool {
+        std::mem::take(&mut self.told) && full
     }
 
     pub fn listening_began(&mut self) {

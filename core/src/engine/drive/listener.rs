@@ -60,7 +60,14 @@ async fn hear(shared: &Shared, mut listener: Listener) -> Result<bool> {
 /// The payload of a notification about what a heartbeat reads: schedules, and whether to drain.
 const CONTROL: &str = "control";
 
+/// The payload for one of several workers that sleep.
+const TOLD: &str = "told";
+
 fn pass_on(shared: &Shared, payload: &str) {
+    if payload == TOLD {
+        let wakes = shared.state().told();
+        return shared.client.send_wakes(wakes);
+    }
     let mut state = shared.state();
     if payload == CONTROL {
         return state.notified_control();

@@ -34,13 +34,16 @@ impl State {
             told.extend(group.notified.iter().copied());
             self.settle(group, &refused, now);
         }
-        let wakes = self.keep_own_wakes(reply.wakes, &told);
+        let mut wakes = self.keep_own_wakes(reply.wakes, &told);
         if reply.unclaimed {
             self.claim_failed();
         } else if let Some(request) = claim {
             match reply.snapshot {
                 Some(snapshot) => self.cursors.claimed(request, &reply.claimed, &snapshot),
                 None => self.cursors.claimed_from_start(reply.slow, now),
+            }
+            if self.beat.claimed(reply.claimed.len() >= request.limit as usize) {
+                wakes.add(self.wakes_of_own_queues());
             }
             self.take_in(reply.claimed, request.limit as usize, now);
         }
@@ -217,5 +220,40 @@ mod tests {
         let batch = commit(&mut state);
         assert_eq!(batch.outcomes[0].action, Action::Fail);
         assert!(String::from_utf8(batch.outcomes[0].payload.clone().unwrap()).unwrap().contains("value too long"));
+    }
+
+    /// A worker that was notified in place of others has them notified if it cannot take all that is there.
+    #[test]
+    fn who_was_told_in_place_of_others_passes_on_what_it_has_no_room_for() {
+        let answer = |state: &mut State, number: usize, limit: i32| {
+            let claimed = (0..number).map(|_| claimed(Kind::Task)).collect();
+            let request = ClaimRequest { limit, ..ClaimRequest::default() };
+            state.committed(Vec::new(), Some(&request), reply(claimed)).queues
+        };
+        let mut state = worker(2);
+        assert!(answer(&mut state, 2, 2).is_empty(), "nobody told it");
+        state = worker(2);
+        assert!(state.told().is_empty());
+        assert!(answer(&mut state, 1, 4).is_empty(), "that was all");
+        assert!(answer(&mut state, 3, 3).is_empty(), "it has answered for that");
+        state = worker(2);
+        assert!(state.told().is_empty());
+        assert_eq!(answer(&mut state, 4, 4), ["q"]);
+        assert_eq!(state.claim_limit(), 0);
+        assert_eq!(state.told().queues, ["q"], "it has no room");
+    }
+
+    #[test]
+    fn who_was_told_has_no_flag_any_more_and_sets_it_before_it_sleeps() {
+        let mut state = worker(1);
+        state.listening_began();
+        commit(&mut state);
+        beat(&mut state, &heartbeat(vec![]));
+        commit(&mut state);
+        assert!(!state.wants_beat(std::time::Instant::now()), "it sleeps, and its flag is set");
+        state.told();
+        assert!(state.claim_request().is_some());
+        commit(&mut state);
+        assert!(state.wants_beat(std::time::Instant::now()));
     }
 }

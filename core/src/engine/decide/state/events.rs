@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::base::error::Result;
+use crate::base::types::Wakes;
 use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::State;
 use crate::engine::items::Item;
@@ -100,6 +101,18 @@ impl State {
     /// A queue of this worker got work, or delayed work.
     pub fn notified_queue(&mut self) {
         self.beat.queue_notified(self.clock.now());
+    }
+
+    /// As `notified_queue`, in place of others that sleep. Returns whom to wake if this worker has no room.
+    pub fn told(&mut self) -> Wakes {
+        self.beat.told(self.clock.now());
+        let full = self.claim_limit() == 0;
+        if full && self.beat.claimed(full) { self.wakes_of_own_queues() } else { Wakes::default() }
+    }
+
+    /// For the workers that sleep on this worker's queues.
+    pub(super) fn wakes_of_own_queues(&self) -> Wakes {
+        Wakes { queues: self.config.info.queues.clone(), ..Wakes::default() }
     }
 
     /// A schedule was applied: its first fire time may be sooner than anything we know of. Or this worker is to drain, or to go on.
