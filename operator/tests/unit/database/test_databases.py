@@ -516,7 +516,9 @@ async def test_a_queue_of_two_pools_is_asked_for_once_by_its_own_name(bench):
     wanted = [{"key": name, "queues": [name]} for name in ("mail", "orders")]
     await bench.until(lambda: wanted in bench.bridge.arguments("fleet"))
     name = "db.example:5432/orders"
-    await bench.until(lambda: module.metrics.QUEUE_READY.labels(name, "mail")._value.get() == 0)
+    # Not by the gauge: to ask it for a series makes one.
+    await bench.until(lambda: f'database="{name}",queue="mail"' in module.metrics.page().decode())
+    assert module.metrics.QUEUE_READY.labels(name, "mail")._value.get() == 0
     assert module.metrics.QUEUE_READY.labels(name, "orders")._value.get() == 3
     await bench.databases.close()
     await bench.until(lambda: name not in module.metrics.page().decode())
