@@ -71,6 +71,11 @@ impl Client {
         self.shared.pool.close().await;
     }
 
+    /// Closes the pooled connections that nothing has used since the last call.
+    pub async fn close_unused(&self) {
+        self.shared.pool.close_unused().await;
+    }
+
     /// Does a verb. While the database does not answer it tries again, as long as the client's time-out allows.
     pub async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer> {
         let (answer, wakes) = self.shared.ask(&verb).await?;

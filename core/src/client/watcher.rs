@@ -8,14 +8,14 @@ use crate::base::error::Result;
 use crate::base::runtime;
 use crate::client::link::Shared;
 use crate::client::verbs::{AnyReady, SleepFor};
-use crate::store::conn::Listener;
+use crate::store::conn::Conn;
 use crate::store::notify;
 use crate::store::url::Target;
 
 /// One connection that listens, kept from wait to wait.
 pub(crate) struct Watcher {
     id: Uuid,
-    listening: Option<(Vec<String>, Listener)>,
+    listening: Option<(Vec<String>, Conn)>,
 }
 
 impl Drop for Watcher {
@@ -63,7 +63,7 @@ impl Watcher {
 
     async fn hears(&mut self, patience: Duration) -> bool {
         let Some((_, listener)) = &mut self.listening else { return false };
-        match timeout(patience, listener.next()).await {
+        match timeout(patience, listener.hear()).await {
             Ok(Ok(_)) => true,
             // A notification that was sent while the connection was lost is lost: something may be ready.
             Ok(Err(_)) => {

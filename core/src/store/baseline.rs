@@ -406,7 +406,7 @@ async fn pick_ups(target: &Target, table: Uuid, limit: Instant, most: usize) -> 
     while taken.count < most + WARM_UP && Instant::now() < limit {
         let before = Instant::now();
         let (sent, claimed) = tokio::join!(sender.fetch(&insert, &[]), async {
-            let Ok(heard) = timeout(PATIENCE, listener.next()).await else { return Ok(None) };
+            let Ok(heard) = timeout(PATIENCE, listener.hear()).await else { return Ok(None) };
             heard?;
             worker.complete_and_claim(std::mem::take(&mut done), 0).await.map(Some)
         });

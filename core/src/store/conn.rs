@@ -3,6 +3,7 @@
 //! A transaction pooler gives each transaction a server of its choice. The driver sends a statement in two parts (prepare; then bind and
 //! execute), and between the two the pooler may change the server. So behind a pooler everything runs in an explicit transaction. No
 //! code outside this file can forget that: the driver's own connection is private here, and a `Scope` is what lends it (rule o).
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -10,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions, PgRow, Pos
 use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
 use crate::base::error::{Error, Result};
-use crate::store::url::{Hosts, Target, Wanted, explain};
+use crate::store::url::{Hosts, Listening, Target, Wanted, explain};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,13 +29,16 @@ pub struct Conn {
 enum Inner {
     Own(PgConnection),
     Pooled(PoolConnection<Postgres>),
+    /// It also hears notifications.
+    Listening(PgListener),
 }
 
 impl Inner {
-    fn raw(&mut self) -> &mut PgConnection {
+    async fn raw(&mut self) -> Result<&mut PgConnection> {
         match self {
-            Inner::Own(conn) => conn,
-            Inner::Pooled(conn) => conn,
+            Inner::Own(conn) => Ok(conn),
+            Inner::Pooled(conn) => Ok(conn),
+            Inner::Listening(conn) => Ok(sqlx::Acquire::acquire(conn).await?),
         }
     }
 }
@@ -42,7 +46,7 @@ impl Inner {
 impl Conn {
     /// For statements that need no common transaction; behind a pooler they have one nevertheless.
     pub async fn run(&mut self) -> Result<Scope<'_>> {
-        if self.pooler { self.transaction().await } else { Ok(Scope(Place::Plain(self.inner.raw()))) }
+        if self.pooler { self.transaction().await } else { Ok(Scope(Place::Plain(self.inner.raw().await?))) }
     }
 
     /// As `run`; with `several` statements that are committed together.
@@ -52,7 +56,7 @@ impl Conn {
 
     /// A transaction of several statements. It is rolled back unless `done` is called.
     pub async fn transaction(&mut self) -> Result<Scope<'_>> {
-        let conn = self.inner.raw();
+        let conn = self.inner.raw().await?;
         if !self.pooler {
             return Ok(Scope(Place::Transaction(conn.begin().await?)));
         }
@@ -64,7 +68,36 @@ impl Conn {
 
     /// Statements as plain text, without parameters: one message to the server, which prepares nothing. Several are one transaction.
     pub async fn text(&mut self, sql: String) -> Result<Vec<PgRow>> {
-        Ok(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.inner.raw()).await?)
+        Ok(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.inner.raw().await?).await?)
+    }
+
+    /// From now on the connection hears what is sent on these channels. For a connection of `Target::listener` or `Target::writer`; any
+    /// other hears nothing.
+    pub async fn listen(&mut self, channels: &[String]) -> Result<()> {
+        match &mut self.inner {
+            Inner::Listening(conn) => Ok(conn.listen_all(channels.iter().map(String::as_str)).await?),
+            Inner::Own(_) | Inner::Pooled(_) => Ok(()),
+        }
+    }
+
+    /// The payload of the next notification; a wait for it may be given up at any time. Once the connection is lost it is of no use: what
+    /// was sent since is lost too, and another host may have taken over.
+    pub async fn hear(&mut self) -> Result<String> {
+        let Inner::Listening(conn) = &mut self.inner else { return std::future::pending().await };
+        match conn.try_recv().await? {
+            Some(notification) => Ok(notification.payload().to_owned()),
+            None => Err(Error::Unavailable("the connection that listens was lost".into())),
+        }
+    }
+
+    /// The payload of a notification that came while a statement ran.
+    pub fn heard(&mut self) -> Option<String> {
+        let Inner::Listening(conn) = &mut self.inner else { return None };
+        conn.next_buffered().map(|notification| notification.payload().to_owned())
+    }
+
+    pub fn listens(&self) -> bool {
+        matches!(self.inner, Inner::Listening(_))
     }
 
     /// Closes the connection, and tells the server so.
@@ -73,6 +106,10 @@ impl Conn {
         let _ = match self.inner {
             Inner::Own(conn) => conn.close().await,
             Inner::Pooled(conn) => conn.close().await,
+            Inner::Listening(conn) => {
+                drop(conn);
+                Ok(())
+            }
         };
     }
 
@@ -127,10 +164,13 @@ impl Scope<'_> {
 pub(crate) struct Pool {
     inner: PgPool,
     target: Target,
+    /// Whether a connection was taken since the last `close_unused`.
+    used: AtomicBool,
 }
 
 impl Pool {
     pub(crate) async fn acquire(&self) -> Result<Conn> {
+        self.used.store(true, Ordering::Relaxed);
         let conn = match self.inner.try_acquire() {
             Some(conn) => conn,
             None => {
@@ -153,6 +193,17 @@ impl Pool {
         Ok(())
     }
 
+    /// Closes the connections that wait, if none was taken since the last call.
+    pub(crate) async fn close_unused(&self) {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        while let Some(conn) = self.inner.try_acquire() {
+            // A server that is gone needs no farewell.
+            let _ = conn.close().await;
+        }
+    }
+
     pub(crate) async fn close(&self) {
         self.inner.close().await;
     }
@@ -163,29 +214,19 @@ impl Pool {
     }
 }
 
-/// A connection that LISTENs, past any pooler.
-pub struct Listener(PgListener);
-
-impl Listener {
-    pub async fn listen(&mut self, channels: &[String]) -> Result<()> {
-        Ok(self.0.listen_all(channels.iter().map(String::as_str)).await?)
-    }
-
-    /// The payload of the next notification. Once the connection is lost this listener is of no use: what was sent since is lost too, and
-    /// another host may have taken over.
-    pub async fn next(&mut self) -> Result<String> {
-        match self.0.try_recv().await? {
-            Some(notification) => Ok(notification.payload().to_owned()),
-            None => Err(Error::Unavailable("the connection that listens was lost".into())),
-        }
-    }
-}
-
 impl Target {
-    /// One connection of its own, for a worker's writer.
+    /// One connection of its own.
     pub async fn connect(&self) -> Result<Conn> {
         let (conn, _) = connect(&self.main).await?;
         Ok(Conn { inner: Inner::Own(conn), pooler: self.pooler })
+    }
+
+    /// A connection of its own for a worker's writer. It also listens, unless a pooler keeps notifications away.
+    pub async fn writer(&self) -> Result<Conn> {
+        match self.listening {
+            Listening::Here => listener(&self.main).await,
+            Listening::Elsewhere(_) | Listening::Nowhere => self.connect().await,
+        }
     }
 
     /// A pool that connects when it is first used.
@@ -196,25 +237,33 @@ impl Target {
             .idle_timeout(IDLE_TIMEOUT)
             .test_before_acquire(false)
             .connect_lazy_with(self.main.options[0].clone());
-        Pool { inner, target: self.clone() }
+        Pool { inner, target: self.clone(), used: AtomicBool::new(false) }
     }
 
-    /// A connection for LISTEN; None where there is no way past the pooler.
-    pub async fn listener(&self) -> Result<Option<Listener>> {
-        let Some(hosts) = &self.listen else { return Ok(None) };
-        let place = match hosts.choosy() {
-            true => connect(hosts).await?.1,
-            false => 0,
-        };
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
-        let listening = async {
-            let pool = pool.connect_with(hosts.options[place].clone()).await?;
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.eager_reconnect(false);
-            Ok(Listener(listener))
-        };
-        listening.await.map(Some).map_err(|error| explain(error, &hosts.address(place)))
+    /// A connection that listens, past any pooler; None where there is no way past it.
+    pub async fn listener(&self) -> Result<Option<Conn>> {
+        match &self.listening {
+            Listening::Here => listener(&self.main).await.map(Some),
+            Listening::Elsewhere(hosts) => listener(hosts).await.map(Some),
+            Listening::Nowhere => Ok(None),
+        }
     }
+}
+
+/// A connection that hears notifications. The driver makes such a connection only from a pool, which would try a server that refuses us again
+/// and again, and not say why: a first connection finds the host, or says why there is none.
+async fn listener(hosts: &Hosts) -> Result<Conn> {
+    let (conn, place) = connect(hosts).await?;
+    // A server that is gone needs no farewell.
+    let _ = conn.close().await;
+    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(HOST_TIMEOUT);
+    let listening = async {
+        let pool = pool.connect_with(hosts.options[place].clone()).await?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        Ok(Conn { inner: Inner::Listening(listener), pooler: false })
+    };
+    listening.await.map_err(|error| explain(error, &hosts.address(place)))
 }
 
 /// Connects to the first host that answers and is of the required kind. Returns its place, too. A host that refuses us (a wrong password) ends the

@@ -122,8 +122,9 @@ async fn dead_workers(scope: &mut Scope<'_>) -> Result<String> {
         r#"select coalesce(jsonb_agg(d order by d.silent_seconds desc), '[]')::text as "json!" from (
             select w.id, w.name, w.host, w.queues, w.timeout,
                 coalesce(nullif(extract(epoch from clock_timestamp() - w.last_heartbeat), 'infinity'), 0)::double precision as silent_seconds,
-                (select count(*) from currant.running_executions e where e.worker_id = w.id) as running
+                coalesce(r.number, 0) as running
             from currant.workers w
+            left join (select e.worker_id, count(*) as number from currant.running_executions e group by e.worker_id) r on r.worker_id = w.id
             where w.stopped_at is null and w.claims and not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout)) d"#
     );
     Ok(query.fetch_one(scope.conn()).await?)

@@ -245,12 +245,14 @@ pub async fn workers(conn: &mut Conn) -> Result<Vec<u8>> {
     let rows = sqlx::query_as!(
         WorkerRow,
         r#"select w.id, w.name, w.host, w.pid, w.build, w.queues, w.concurrency,
-            (select count(*) from currant.running_executions e where e.worker_id = w.id) as "running!",
+            coalesce(r.number, 0) as "running!",
             case when not currant.is_alive(w.stopped_at, w.last_heartbeat, w.timeout) then 'stale'
                 when w.draining then 'draining' else 'alive' end as "state!",
             currant.iso(w.started_at) as started_at, currant.iso(w.last_heartbeat) as last_heartbeat,
             w.pool, w.pod_name, w.pod_uid
-        from currant.workers w where w.stopped_at is null and w.claims order by w.started_at, w.id"#
+        from currant.workers w
+        left join (select e.worker_id, count(*) as number from currant.running_executions e group by e.worker_id) r on r.worker_id = w.id
+        where w.stopped_at is null and w.claims order by w.started_at, w.id"#
     )
     .fetch_all(scope.conn())
     .await?;

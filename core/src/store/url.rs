@@ -26,8 +26,18 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// The URL leads to a transaction pooler.
     pub pooler: bool,
-    /// Where LISTEN works, or None if it works nowhere.
-    pub listen: Option<Hosts>,
+    pub listening: Listening,
+}
+
+/// Where LISTEN works.
+#[derive(Clone, Debug)]
+pub enum Listening {
+    /// On every connection.
+    Here,
+    /// At the servers of `direct_url`.
+    Elsewhere(Hosts),
+    /// Nowhere: there is a pooler, and no way past it.
+    Nowhere,
 }
 
 /// The servers of one database, and which of them to use.
@@ -141,17 +151,20 @@ impl Target {
             }
         }
         let main = parts.hosts(pooler)?;
-        let listen = match (direct_url, pooler) {
-            (Some(direct), _) => Some(Parts::split(direct).and_then(|parts| parts.hosts(false)).map_err(of_direct)?),
-            (None, false) => Some(main.clone()),
-            (None, true) => None,
+        let listening = match (direct_url, pooler) {
+            (Some(direct), _) => {
+                Listening::Elsewhere(Parts::split(direct).and_then(|parts| parts.hosts(false)).map_err(of_direct)?)
+            }
+            (None, false) => Listening::Here,
+            (None, true) => Listening::Nowhere,
         };
-        Ok(Target { main, connect_timeout, pooler, listen })
+        Ok(Target { main, connect_timeout, pooler, listening })
     }
 
     /// Refuses a URL whose servers can never take a write: a worker would try for ever.
     pub fn check_writes(&self) -> Result<()> {
-        if self.main.wanted.writes() && self.listen.as_ref().is_none_or(|hosts| hosts.wanted.writes()) {
+        let beside = matches!(&self.listening, Listening::Elsewhere(hosts) if !hosts.wanted.writes());
+        if self.main.wanted.writes() && !beside {
             return Ok(());
         }
         Err(wrong("a worker writes: target_session_attrs must be read-write, primary or any"))
@@ -529,11 +542,12 @@ mod tests {
 
     #[test]
     fn behind_a_pooler_nothing_listens_unless_there_is_a_direct_url() {
-        assert!(Target::parse("postgres://u@h/d").unwrap().listen.is_some());
-        assert!(Target::parse("postgres://u@h/d?pgbouncer=true").unwrap().listen.is_none());
+        let listening = |url: &str| Target::parse(url).unwrap().listening;
+        assert!(matches!(listening("postgres://u@h/d"), Listening::Here));
+        assert!(matches!(listening("postgres://u@h/d?pgbouncer=true"), Listening::Nowhere));
         let direct = "postgres%3A%2F%2Fu%40one%2Ctwo%2Fd";
-        let target = Target::parse(&format!("postgres://u@h/d?pgbouncer=true&direct_url={direct}")).unwrap();
-        let listen = target.listen.unwrap();
-        assert_eq!((listen.address(0).as_str(), listen.address(1).as_str()), ("one:5432/d", "two:5432/d"));
+        let url = format!("postgres://u@h/d?pgbouncer=true&direct_url={direct}");
+        let Listening::Elsewhere(hosts) = listening(&url) else { panic!("it listens at the direct URL") };
+        assert_eq!((hosts.address(0).as_str(), hosts.address(1).as_str()), ("one:5432/d", "two:5432/d"));
     }
 }

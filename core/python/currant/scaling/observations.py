@@ -14,8 +14,8 @@ WORKFLOW_SERVICE = 0.05
 COUNTED = 2000
 """How many ready executions of a queue are counted by function. Of a longer queue, they are a sample."""
 
-CONNECTIONS_PER_POD = 6
-"""Connections that a worker may have open: its writer, its listener, its clients."""
+CONNECTIONS_PER_POD = 5
+"""Connections that a worker may have open: that of its writer, which also listens, and the four of its client."""
 
 Service = Mapping[str, tuple[int, float]]
 """By function, how many attempts ended lately, and the seconds that they took."""

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod cursors;
 pub(in crate::engine) mod deferred;
+pub(in crate::engine) mod echo;
 pub(in crate::engine) mod dues;
 pub(in crate::engine) mod errors;
 mod firing;

@@ -1,4 +1,4 @@
-//! Carries out what `state` decides: one writer on a connection of its own, and a listener. Statements of the writer never overlap,
+//! Carries out what `state` decides: one writer on a connection of its own, which also listens. Statements of the writer never overlap,
 //! so a heartbeat's answer can be compared with memory.
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE, firing, pickups, upkeep, verbs};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, firing, listener, pickups, upkeep, verbs};
 use crate::base::error::{Error, Result};
 use crate::base::types::*;
 use crate::engine::decide::deferred::DeferredWrites;
+use crate::engine::decide::echo::Echo;
 use crate::engine::decide::group::WriteGroup;
 use crate::engine::decide::metrics::Statement;
 use crate::engine::decide::state::events::{Turn, Turned};
@@ -18,6 +19,7 @@ use crate::store::commit;
 use crate::store::conn::Conn;
 use crate::store::history;
 use crate::store::migrate;
+use crate::store::notify;
 use crate::store::workers;
 
 /// Deferred writes are tried again after this time.
@@ -32,6 +34,8 @@ fn statement_timeout(shared: &Shared) -> Duration {
 struct Writer {
     shared: Arc<Shared>,
     conn: Option<Conn>,
+    /// Whether notifications reach `conn`.
+    echo: Echo,
     registered: bool,
     /// Whether the worker was registered once: its set-up is then right, and an error from now on is one that passes.
     known: bool,
@@ -49,6 +53,7 @@ pub async fn drive(shared: Arc<Shared>) {
     let mut writer = Writer {
         shared: shared.clone(),
         conn: None,
+        echo: Echo::default(),
         registered: false,
         known: false,
         unknown: Vec::new(),
@@ -59,18 +64,19 @@ pub async fn drive(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     let mut silent = false;
     while !*shared.gone.borrow() {
-        match writer.turn().await {
+        let went = match writer.turn().await {
             Ok(Some(rest)) => {
                 pause = FIRST_PAUSE;
                 if std::mem::take(&mut silent) {
                     shared.say("warning", "the database answers again".into());
                 }
-                tokio::select! {
-                    () = shared.kick.notified() => {}
-                    () = tokio::time::sleep(rest) => {}
-                }
+                writer.rest(rest).await
             }
             Ok(None) => break,
+            Err(error) => Err(error),
+        };
+        match went {
+            Ok(()) => {}
             Err(error) => {
                 if !writer.known && !error.is_transient() {
                     // Waiting does not help, and nothing is in hand yet.
@@ -80,7 +86,7 @@ pub async fn drive(shared: Arc<Shared>) {
                 if !std::mem::replace(&mut silent, true) {
                     shared.say("warning", format!("{error}; the worker waits and goes on by itself"));
                 }
-                writer.conn = None;
+                writer.disconnect();
                 shared.state().unreachable(Instant::now());
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -96,6 +102,7 @@ impl Writer {
     async fn turn(&mut self) -> Result<Option<Duration>> {
         self.connect().await?;
         loop {
+            self.pass_on_heard();
             let Turn { commit, load, beat, rest } = self.shared.state().turn(Instant::now());
             // A commit that hangs must not stop the heartbeats as well.
             let hung = !self.unknown.is_empty();
@@ -130,10 +137,13 @@ impl Writer {
 
     async fn connect(&mut self) -> Result<()> {
         if self.conn.is_none() {
-            let connected = self.shared.client.target().connect().await;
+            let connected = self.shared.client.target().writer().await;
             self.shared.state().connected(&connected);
             let mut conn = connected?;
             timed(&self.shared, Statement::Register, self.timeout, migrate::check_schema(&mut conn)).await?;
+            let info = &self.shared.config.info;
+            let listening = async { conn.listen(&notify::channels(info.id, &info.queues)).await };
+            timed(&self.shared, Statement::Register, self.timeout, listening).await?;
             self.conn = Some(conn);
         }
         if !self.registered {
@@ -150,6 +160,51 @@ impl Writer {
             self.registered = true;
             self.known = true;
             self.shared.state().registered();
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self) {
+        self.echo = Echo::default();
+        if self.conn.take().is_some_and(|conn| conn.listens()) {
+            self.shared.state().listening_ended();
+        }
+    }
+
+    /// Passes on what was heard while statements ran. Returns whether that was anything.
+    fn pass_on_heard(&mut self) -> bool {
+        let mut any = false;
+        while let Some(payload) = self.conn.as_mut().and_then(Conn::heard) {
+            listener::pass_on(&self.shared, &payload);
+            any = true;
+        }
+        any
+    }
+
+    /// Waits until there is something to do, or something is heard.
+    async fn rest(&mut self, rest: Duration) -> Result<()> {
+        if self.pass_on_heard() {
+            return Ok(());
+        }
+        let conn = self.conn.as_mut().ok_or_else(lost)?;
+        let mut longest = None;
+        if conn.listens() {
+            let now = Instant::now();
+            if self.echo.rests(now) {
+                let myself = (self.shared.config.info.id, Uuid::nil());
+                self.shared.client.send_wakes(Wakes { workers: vec![myself], ..Wakes::default() });
+            }
+            longest = self.echo.longest_rest(now);
+        }
+        tokio::select! {
+            () = self.shared.kick.notified() => {}
+            () = tokio::time::sleep(longest.map_or(rest, |longest| rest.min(longest))) => {}
+            heard = conn.hear() => {
+                listener::pass_on(&self.shared, &heard?);
+                if self.echo.heard() {
+                    self.shared.state().listening_began();
+                }
+            }
         }
         Ok(())
     }
@@ -284,6 +339,8 @@ impl Writer {
             }
             state.beaten(flag, &reply, sent, Instant::now())
         };
+        let client = self.shared.client.clone();
+        tokio::spawn(async move { client.close_unused().await });
         if reply.sweep_due {
             upkeep::spawn(&self.shared);
         }

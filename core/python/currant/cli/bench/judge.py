@@ -212,7 +212,7 @@ def _capacity(facts: Facts) -> Iterable[Note]:
         yield Note(
             "connections",
             "warning",
-            f"{free} of {facts['settings']['max_connections']} connections are free: a worker takes up to 6. Raise "
+            f"{free} of {facts['settings']['max_connections']} connections are free: a worker takes up to 5. Raise "
             "max_connections, or put PgBouncer in between.",
         )
     if facts["shared_buffers_bytes"] < SMALL_BUFFERS:

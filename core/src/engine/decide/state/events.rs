@@ -106,8 +106,10 @@ impl State {
     /// As `notified_queue`, in place of others that sleep. Returns whom to wake if this worker has no room.
     pub fn told(&mut self) -> Wakes {
         self.beat.told(self.clock.now());
-        let full = self.claim_limit() == 0;
-        if full && self.beat.claimed(full) { self.wakes_of_own_queues() } else { Wakes::default() }
+        if self.claim_limit() > 0 {
+            return Wakes::default();
+        }
+        if self.beat.claimed(true) { self.wakes_of_own_queues() } else { Wakes::default() }
     }
 
     /// For the workers that sleep on this worker's queues.
