@@ -47,11 +47,13 @@ class Turn:
         command, variables = self.candidate.worker(self.url, self.workload)
         return Workers(command, variables, Boards(self.directory, items, count), count, self.directory)
 
-    async def check_states(self, completed: int, pending: int = 0) -> None:
-        """Raise `Void` unless the tables hold exactly this."""
+    async def check_states(self, completed: int, pending: int = 0, suspended: int = 0) -> None:
+        """Raise `Void` unless the tables hold exactly this; what has ended counts only where it stays."""
         async with connect(self.url) as connection:
             found = await self.candidate.tally(connection)
-        wanted = {state: number for state, number in (("completed", completed), ("pending", pending)) if number}
+        kept = completed if self.candidate.keeps_ended else 0
+        states = (("completed", kept), ("pending", pending), ("suspended", suspended))
+        wanted = {state: number for state, number in states if number}
         if found != wanted:
             raise Void(f"the database holds {found}, not {wanted}")
 

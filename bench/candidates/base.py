@@ -53,6 +53,9 @@ class Candidate(ABC):
     # The workloads that it can do, by id or group; W9 comes with W2 and W4. These need only the abstract methods.
     workloads: frozenset[str] = frozenset({"W1", "W2", "W3", "W4", "W8"})
 
+    # Whether what has ended stays in its tables; otherwise the board alone shows that it ran.
+    keeps_ended: bool = True
+
     # W5r: seconds without a sign of life after which its workers call another one dead, as set for W5.
     death_timeout: float = 0.0
 

@@ -1,6 +1,7 @@
 """The peers: other task queues and workflow libraries, each a module here with a `Candidate`.
 
-They are an optional extra, `pip install -r bench/peers/requirements.txt`; one that is not installed is skipped.
+They are an optional extra, `pip install -r bench/peers/requirements.txt`, and one of them is a package for Node.js
+(`INSTALL_NODE`); one that is not installed is skipped.
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ import importlib.util
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.candidates.base import Candidate
 
 INSTALL = "pip install -r bench/peers/requirements.txt"
+INSTALL_NODE = "npm install --no-package-lock --prefix bench/peers"
+NODE_MODULES = Path(__file__).parent / "node_modules"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One peer: its candidate's module, the packages that it needs, and a program with its Debian package."""
+    """One peer: its candidate's module, and what it needs.
+
+    That is packages of Python, a program with its Debian package, and a package of Node.js.
+    """
 
     module: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = ()
     program: str = ""
     debian: str = ""
+    node_package: str = ""
 
     def lacks(self) -> str:
         """The peers that are not installed, and how to install them; empty when all are."""
@@ -32,6 +40,8 @@ class Peer:
                 return f"{package} is not installed: {INSTALL}"
         if self.program and shutil.which(self.program) is None:
             return f"{self.program} is not installed: apt-get install {self.debian}"
+        if self.node_package and not (NODE_MODULES / self.node_package / "package.json").exists():
+            return f"{self.node_package} is not installed: {INSTALL_NODE}"
         return ""
 
 
@@ -41,6 +51,9 @@ PEERS = {
     "dbos": Peer("bench.peers.dbos_peer", ("dbos",)),
     "absurd": Peer("bench.peers.absurd_peer", ("absurd_sdk", "absurdctl"), "psql", "postgresql-client"),
     "celery": Peer("bench.peers.celery_peer", ("celery", "redis"), "redis-server", "redis-server"),
+    "graphile-worker": Peer(
+        "bench.peers.graphile_peer", program="node", debian="nodejs npm", node_package="graphile-worker"
+    ),
 }
 
 
