@@ -128,7 +128,8 @@ def run_line(workload: Workload, run: Run) -> str:
     figures = ", ".join(
         f"{figure.key} {number(run.values[figure.key])}" for figure in workload.figures if figure.key in run.values
     )
-    return f"{run.round}  {run.workload:10}{run.candidate:14}{f'VOID: {run.void}' if run.void else figures}"
+    said = [f"VOID: {run.void}"] if run.void else [figures, *run.notes]
+    return f"{run.round}  {run.workload:10}{run.candidate:16}{'; '.join(said)}"
 
 
 def print_facts(results: Results, console: Console) -> None:

@@ -115,7 +115,7 @@ def _recovery(steps: str) -> tuple[Figure, ...]:
     )
 
 
-def _soak(id: str, title: str, only: str = "") -> Workload:
+def _soak(id: str, title: str, *more: Figure, only: str = "") -> Workload:
     return Workload(
         id,
         title,
@@ -131,6 +131,7 @@ def _soak(id: str, title: str, only: str = "") -> Workload:
             Figure("index", f"{id}, indexes at the end", "MB", "lower"),
             Figure("dead", f"{id}, dead rows at the end", "rows", "lower"),
             Figure("rss", f"{id}, worker memory at the end", "MB", "lower"),
+            *more,
         ),
         optional=True,
         seconds=300,
@@ -153,6 +154,23 @@ def _history(name: str, completed: str, optional: bool = False, seconds: float =
     ratio = Figure("beside", f"{beside}, to W2-1", "times", "higher", goal, absolute=True, of=("rate", "W2-1"))
     figures = (_rate(beside, "tasks/s", summary=f"with {completed} completed"), ratio)
     return Workload(name, beside, 40_000, 5_000, figures, optional=optional, seconds=seconds)
+
+
+def _of_w10(key: str, title: str, unit: str, better: Literal["higher", "lower"], goal: str) -> Figure:
+    """A figure of W10 with a goal for itself."""
+    return Figure(key, f"W10, {title}", unit, better, goal, absolute=True)
+
+
+W10_OPEN = (
+    _of_w10("kept", "worst minute, to what is enqueued", "times", "higher", ">= 0.95"),
+    Figure("before_p99", "W10, pick-up p99 before the transaction", "ms", "lower"),
+    Figure("open_p99", "W10, pick-up p99 while it is open", "ms", "lower"),
+    _of_w10("slower", "pick-up p99 while it is open, to before", "times", "lower", "<= 3"),
+    _of_w10("growth", "pick-up p99 in its second half, to its first half", "times", "lower", "<= 1.5"),
+    Figure("dump", "W10, pg_dump while it is open", "s", "lower"),
+    Figure("most_size", "W10, tables and indexes, most", "MB", "lower"),
+    Figure("most_dead", "W10, dead rows, most", "rows", "lower"),
+)
 
 
 W9_DRAIN = (
@@ -245,7 +263,7 @@ WORKLOADS = (
         ),
         seconds_each=1,
     ),
-    _soak("W10", "soak at half of the drain's rate, one transaction held open in the middle third"),
+    _soak("W10", "soak at half of the drain's rate, one transaction held open in the middle third", *W10_OPEN),
     _soak("soak", "soak at half of the drain's rate, runs deleted two minutes after their end", only="currant"),
     Workload(
         "memory-drain",
@@ -277,7 +295,10 @@ WORKLOADS = (
 
 @dataclass
 class Run:
-    """One turn: a candidate at a workload in a round. `void` says why it does not count; its values are then empty."""
+    """One turn: a candidate at a workload in a round. `void` says why it does not count; its values are then empty.
+
+    `notes` say what was left out.
+    """
 
     workload: str
     candidate: str
@@ -286,6 +307,7 @@ class Run:
     values: dict[str, float] = field(default_factory=dict)
     void: str = ""
     series: dict[str, list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass

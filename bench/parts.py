@@ -36,6 +36,7 @@ class Turn:
     directory: Path
     patience: float
     series: dict[str, list[float]] = field(default_factory=dict)  # figures of each minute, for workloads that have some
+    notes: list[str] = field(default_factory=list)  # what was left out, for the results
 
     async def checkpoint(self) -> None:
         """A checkpoint, so that no turn pays for the writes of another."""

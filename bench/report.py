@@ -154,7 +154,7 @@ def markdown(results: Results) -> str:
             markdown_table(titles, others),
             "",
         ]
-    parts += void_lines(results)
+    parts += void_lines(results) + note_lines(results)
     parts += [f"![{drawing.title}](charts/{drawing.name}.svg)" for drawing in charts(results)]
     parts += series_sections(results)
     sections = [("Machine", results.machine), ("Postgres", results.server)]
@@ -167,6 +167,12 @@ def markdown(results: Results) -> str:
 def void_lines(results: Results) -> list[str]:
     """One line for each turn that does not count."""
     return [f"- **void**: {run.workload}, {run.candidate}, round {run.round}: {run.void}" for run in results.voids]
+
+
+def note_lines(results: Results) -> list[str]:
+    """One line for each thing that a turn has left out."""
+    runs = [(f"- {run.workload}, {run.candidate}, round {run.round}", run.notes) for run in results.runs]
+    return [f"{turn}: {note}" for turn, notes in runs for note in notes]
 
 
 @dataclass(frozen=True)

