@@ -104,10 +104,11 @@ def join() -> Board | None:
     directory = Path(place)
     board = Board(directory / f"{os.getpid()}.board", int(os.environ[ITEMS]), create=True)
     limit = time.monotonic() + JOIN_TIMEOUT
-    while len(list(directory.glob("*.board"))) < int(os.environ[WORKERS]):
+    workers = int(os.environ[WORKERS])
+    while len(list(directory.glob("*.board"))) < workers:
         if time.monotonic() > limit:
             raise TimeoutError(f"the other workers of this turn did not start within {JOIN_TIMEOUT:.0f} s")
-        time.sleep(0.001)
+        time.sleep(0.001 * workers)  # those that are there must not keep the others from starting
     board.start()
     return board
 
@@ -123,18 +124,22 @@ def first_ever() -> bool:
 
 def faults(marks: Sequence[bytes], items: int) -> list[str]:
     """The evidence against "each item ran exactly once", in words; empty when there is none."""
-    totals: Sequence[int]
+    lost = [index for index, total in enumerate(runs_of_each(marks, items)) if total == 0]
+    found = [f"{len(lost)} of {items} items never ran (first: {lost[0]})"] if lost else []
+    return found + repeats(marks, items)
+
+
+def repeats(marks: Sequence[bytes], items: int) -> list[str]:
+    """The evidence against "no item ran more than once", in words; empty when there is none."""
+    totals = runs_of_each(marks, items)
+    found = [index for index, total in enumerate(totals) if total > 1]
+    if not found:
+        return []
+    return [f"{len(found)} of {items} items ran more than once (first: {found[0]}, {totals[found[0]]} times)"]
+
+
+def runs_of_each(marks: Sequence[bytes], items: int) -> Sequence[int]:
+    """How often each item ran, by the marks of all boards."""
     if len(marks) == 1:
-        totals = marks[0]  # a soak has tens of millions
-    else:
-        totals = [sum(column) for column in zip(*marks, strict=True)] if marks else bytes(items)
-    lost = [index for index, total in enumerate(totals) if total == 0]
-    repeated = [index for index, total in enumerate(totals) if total > 1]
-    found = []
-    if lost:
-        found.append(f"{len(lost)} of {items} items never ran (first: {lost[0]})")
-    if repeated:
-        found.append(
-            f"{len(repeated)} of {items} items ran more than once (first: {repeated[0]}, {totals[repeated[0]]} times)"
-        )
-    return found
+        return marks[0]  # a soak has tens of millions
+    return [sum(column) for column in zip(*marks, strict=True)] if marks else bytes(items)

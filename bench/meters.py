@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,36 @@ from typing import Any
 import psutil
 
 JUDGE = "bench_judge"  # the role of the suite's own questions in a candidate's database: they do not count
+SENT = """pg_stat_statements s join pg_database d on d.oid = s.dbid
+    where d.datname = $1 and s.toplevel and s.userid <> $2::text::regrole"""
 
 
 async def statements(admin: Any, url: str) -> int:
     """The statements that clients sent to the database of this URL so far, without the suite's own."""
-    name = url.rpartition("/")[2]
-    return int(
-        await admin.fetchval(
-            "select coalesce(sum(s.calls), 0)::bigint from pg_stat_statements s join pg_database d on d.oid = s.dbid"
-            " where d.datname = $1 and s.toplevel and s.userid <> $2::text::regrole",
-            name,
-            JUDGE,
-        )
+    question = f"select coalesce(sum(s.calls), 0)::bigint from {SENT}"
+    return int(await admin.fetchval(question, url.rpartition("/")[2], JUDGE))
+
+
+async def calls(admin: Any, url: str, texts: Sequence[str]) -> tuple[int, float]:
+    """The statements of `statements` that have one of these texts, and the milliseconds that they took in all."""
+    row = await admin.fetchrow(
+        "select coalesce(sum(s.calls), 0)::bigint, coalesce(sum(s.total_exec_time), 0)::float8"
+        f" from {SENT} and s.query like any ($3)",
+        url.rpartition("/")[2],
+        JUDGE,
+        [f"%{text}%" for text in texts],
     )
+    return int(row[0]), float(row[1])
+
+
+async def connections(admin: Any, url: str, processes: Sequence[psutil.Process]) -> list[int]:
+    """The connections that each of these processes has to the database of this URL."""
+    rows = await admin.fetch(
+        "select client_port from pg_stat_activity where datname = $1 and backend_type = 'client backend'",
+        url.rpartition("/")[2],
+    )
+    ports = {row[0] for row in rows}
+    return [len(ports & {socket.laddr.port for socket in process.net_connections("tcp")}) for process in processes]
 
 
 async def wal_bytes(admin: Any) -> int:

@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload. `items` is its size (seconds of watching for W8, minutes for the soaks); `quick` that with --quick.
+    """One workload. `items` is its size, `quick` that with --quick: seconds for W8, minutes for soaks, workers for W11.
 
     One that is `optional` is run only when it is asked for. How long a turn may last by its size alone: `seconds`, and
     `seconds_each` for each of the items. `only` is the one candidate that it is for, if it is for one only. `series`
@@ -183,6 +183,31 @@ W9_DRAIN = (
 )
 W9_STEPS = (Figure("statements", "workflows of 5 steps, statements", "per step", "lower", label="W9-statements"),)
 
+W11_REST = (
+    Figure("statements", "fleet at rest, statements", "per minute and worker", "lower"),
+    Figure("cpu", "fleet at rest, CPU of a worker", "ms per minute", "lower"),
+    Figure("server_cpu", "fleet at rest, CPU of Postgres", "ms per minute", "lower"),
+)
+W11_CONNECTIONS = tuple(
+    Figure(key, f"connections at most, {who}", "connections", "lower", goal, absolute=True, label="W11-connections")
+    for key, who, goal in (
+        ("asleep", "a worker that sleeps", "<= 1"),
+        ("working", "a worker that runs tasks", "<= 2"),
+        ("client", "a client process", "<= 1"),
+    )
+)
+W11_WAKE_UPS = (
+    Figure("claims", "after one enqueue, claims", "statements", "lower", "<= 1", absolute=True, label="W11-wake-ups"),
+    Figure("heartbeats", "after one enqueue, heartbeats", "statements", "lower", label="W11-wake-ups"),
+)
+W11_BACKLOG = (
+    Figure("rate", "1,000,000 rows in 1,000 queues, drain by one worker", "tasks/s", "higher", label="W11-backlog"),
+    Figure("fleet_rate", "the same, drain by 50 workers", "tasks/s", "higher", label="W11-backlog"),
+    Figure("beside", "the same by one worker, to W2-1", "times", "higher", label="W11-backlog", of=("rate", "W2-1")),
+    Figure("claim", "the same by one worker, a claim", "ms", "lower", label="W11-backlog"),
+    Figure("commit", "the same by one worker, a commit with the next claim", "ms", "lower", label="W11-backlog"),
+)
+
 # The titles of charts whose figure has a label of its own.
 LABELS = {
     "W5r-1000": "a run of 1,000 steps is taken over",
@@ -190,6 +215,9 @@ LABELS = {
     "W9-cpu": "CPU time of a task in the drain with one worker",
     "W9-wal": "WAL of a task in the drain with one worker",
     "W9-statements": "statements of a step in workflows of five",
+    "W11-connections": "connections of a process in a fleet of 50 workers",
+    "W11-wake-ups": "statements that follow one enqueue in a fleet of 50 workers",
+    "W11-backlog": "a drain of 1,000,000 rows in 1,000 queues",
 }
 
 WORKLOADS = (
@@ -264,6 +292,16 @@ WORKLOADS = (
         seconds_each=1,
     ),
     _soak("W10", "soak at half of the drain's rate, one transaction held open in the middle third", *W10_OPEN),
+    Workload(
+        "W11",
+        "a fleet of 50 workers that all serve 1,000 queues",
+        50,
+        5,
+        (*W11_REST, *W11_CONNECTIONS, *W11_WAKE_UPS, *W11_BACKLOG),
+        optional=True,
+        seconds=600,
+        only="currant",
+    ),
     _soak("soak", "soak at half of the drain's rate, runs deleted two minutes after their end", only="currant"),
     Workload(
         "memory-drain",

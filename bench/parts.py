@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,14 @@ class Turn:
 
     def workers(self, count: int, items: int) -> Workers:
         """A number of worker processes with a board."""
-        command, variables = self.candidate.worker(self.url, self.workload)
+        return self._workers(self.candidate.worker(self.url, self.workload), count, items)
+
+    def fleet(self, count: int, items: int, queues: Sequence[str]) -> Workers:
+        """The same, of workers that serve these queues."""
+        return self._workers(self.candidate.worker_of(self.url, queues), count, items)
+
+    def _workers(self, call: tuple[list[str], dict[str, str]], count: int, items: int) -> Workers:
+        command, variables = call
         return Workers(command, variables, Boards(self.directory, items, count), count, self.directory)
 
     async def check_states(self, completed: int, pending: int = 0, suspended: int = 0) -> None:

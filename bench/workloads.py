@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import psutil
 
 from bench.board import STEPS
+from bench.fleet import fleet
 from bench.meters import Cost, cpu_seconds, memory, postmaster, statements, wal_bytes
 from bench.parts import FILL, Turn, batches, fill, finish, finish_first, wait_for
 from bench.runs import chain, fan_out, killed_chain
@@ -181,6 +182,7 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[dict[str, float]]]] = {
     "W7-10M": drain_beside(10_000_000),
     "W8": idle,
     "W10": soak,
+    "W11": fleet,
     "soak": soak_kept,
     "memory-drain": memory_of_a_drain,
     "memory-waiting": memory_of_waiting,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -46,6 +47,10 @@ class Client(ABC):
         """memory-waiting: enqueue workflows that mark their index by a first step and then wait for some minutes."""
         raise NotImplementedError
 
+    async def enqueue_into(self, queue: str, index: int) -> None:
+        """W11: as `enqueue`, into this queue; an idle worker must be woken."""
+        raise NotImplementedError
+
 
 class Candidate(ABC):
     """A system under test, in a database of its own."""
@@ -55,6 +60,9 @@ class Candidate(ABC):
 
     # Whether what has ended stays in its tables; otherwise the board alone shows that it ran.
     keeps_ended: bool = True
+
+    # W11: the texts by which its statements that claim, commit and tell that a worker is alive are known.
+    statements: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     # W5r: seconds without a sign of life after which its workers call another one dead, as set for W5.
     death_timeout: float = 0.0
@@ -96,6 +104,18 @@ class Candidate(ABC):
 
         `unfinished` must not count those of the other queue.
         """
+        raise NotImplementedError
+
+    def worker_of(self, url: str, queues: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """W11: as `worker`, for one that serves these queues."""
+        raise NotImplementedError
+
+    async def fill_queues(self, connection: Any, queues: Sequence[str], count: int) -> None:
+        """W11: write so many pending tasks that do nothing, in turn into these queues."""
+        raise NotImplementedError
+
+    async def fill_suspended(self, connection: Any, queues: Sequence[str], count: int) -> None:
+        """W11: write so many workflows, in turn into these queues, as they are in a sleep that outlasts the turn."""
         raise NotImplementedError
 
     async def keep(self, url: str, seconds: float) -> None:

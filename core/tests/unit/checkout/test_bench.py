@@ -11,7 +11,7 @@ import pytest
 
 from bench import report
 from bench.__main__ import is_whole, parse
-from bench.board import Board, Boards, faults
+from bench.board import Board, Boards, faults, repeats
 from bench.chart import bar_chart, number
 from bench.model import WORKLOADS, Results, Run, select
 from bench.stats import Summary, order_of, percentile, ratio
@@ -70,6 +70,10 @@ class TestBoard:
 
     def test_an_item_that_two_workers_ran_is_a_fault(self) -> None:
         assert faults([b"\1\1", b"\0\1"], 2) == ["1 of 2 items ran more than once (first: 1, 2 times)"]
+
+    def test_an_item_that_has_not_run_yet_is_no_repeat(self) -> None:
+        assert repeats([b"\1\0", b"\0\0"], 2) == []
+        assert repeats([b"\1\0", b"\1\0"], 2) == ["1 of 2 items ran more than once (first: 0, 2 times)"]
 
     def test_without_any_board_every_item_is_missing(self) -> None:
         assert faults([], 2) == ["2 of 2 items never ran (first: 0)"]

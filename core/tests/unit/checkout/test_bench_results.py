@@ -9,6 +9,7 @@ import pytest
 from bench import report
 from bench.__main__ import is_long, is_whole, parse, run_line
 from bench.chart import line_chart, share_chart
+from bench.fleet import PLANS, Reading, mean
 from bench.meters import Cost
 from bench.model import WORKLOADS, Figure, Results, Run, select
 from bench.parts import Void
@@ -105,7 +106,7 @@ class TestOptionalWorkloads:
         assert "--soak-minutes is at least 3" in capsys.readouterr().err
 
     def test_the_long_result_needs_all_that_takes_long_at_its_length(self) -> None:
-        every = ["--only", "W7-10M,W10,soak,memory", "--rounds", "1"]
+        every = ["--only", "W7-10M,W10,W11,soak,memory", "--rounds", "1"]
         assert is_long(parse(every), results_of([]))
         assert not is_long(parse([*every, "--soak-minutes", "5"]), results_of([]))
         assert not is_long(parse(["--only", "W10"]), results_of([]))
@@ -259,6 +260,26 @@ class TestSoak:
             "1 of 6 items ran more than once (first: 0, 2 times)",
             "1 marks of items that do not exist",
         ]
+
+
+class TestFleet:
+    def test_there_is_a_plan_for_both_sizes(self) -> None:
+        workload = workload_of("W11")
+        assert set(PLANS) == {workload.items, workload.quick}
+        for plan in PLANS.values():
+            assert plan.enqueued <= plan.queues == len(set(plan.names))
+            assert plan.drained + plan.drained_by_all < plan.ready
+
+    def test_what_follows_an_enqueue_is_what_there_is_more_of_than_at_rest(self) -> None:
+        begin, end, last = (
+            Reading(at, {"heartbeat": count}) for at, count in ((10.0, 5.0), (40.0, 65.0), (70.0, 145.0))
+        )
+        assert begin.each_minute(end, "heartbeat") == 120.0
+        assert end.beyond(last, "heartbeat", 120.0) == 20.0
+
+    def test_the_mean_of_statements_is_that_of_those_between_two_readings(self) -> None:
+        assert mean((10, 100.0), (14, 110.0)) == 2.5
+        assert mean((10, 100.0), (10, 100.0)) == 0.0
 
 
 class TestCost:
