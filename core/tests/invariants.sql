@@ -24,7 +24,7 @@ alter table currant.executions
     add constraint end_is_copied_for_a_definition check ((defined_end is not null) = (defined and finished_at is not null)),
     add constraint its_schedule_is_open_until_it_ends check (open_schedule is not distinct from case when finished_at is null then schedule_id end);
 
--- An execution that becomes ready carries the transaction that made it so: a claim that goes on from a cursor finds it by that.
+-- An execution that becomes ready carries the transaction that made it so: a claim that reads from a floor on finds it by that.
 create function currant.ready_by_this_transaction() returns trigger language plpgsql as $$
 begin
     if new.ready_xid <> currant.xid() then
@@ -35,7 +35,8 @@ end $$;
 create trigger ready_when_inserted before insert on currant.executions for each row
     when (new.ready_xid is not null) execute function currant.ready_by_this_transaction();
 create trigger ready_when_updated before update on currant.executions for each row
-    when (new.ready_xid is not null and old.ready_xid is null) execute function currant.ready_by_this_transaction();
+    when (new.ready_xid is not null and not new.poison_suspect and not new.awaiting_permit
+        and (old.ready_xid is null or old.poison_suspect or old.awaiting_permit)) execute function currant.ready_by_this_transaction();
 
 -- An execution that runs when a transaction commits is named in a claim of its worker: a dead worker's executions are found by that.
 create function currant.running_is_claimed() returns trigger language plpgsql as $$

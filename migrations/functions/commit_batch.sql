@@ -6,6 +6,7 @@
 --   queue      workers that sleep on `queue_name` are to be notified after the commit
 --   since      `lease` is this transaction, which made things ready in these queues
 --   claimed    the other columns are the claimed execution
+--   range      (q_look) what is ready in a range of one priority, as `claim` says it
 --   slow       `lease`: microseconds that it took to find what is claimed, if that was long
 --
 -- f_: the executions under whose leases it writes; f_parents: the runs that wait for them (locked, perhaps woken)
@@ -16,6 +17,7 @@
 --     if it has one, is in f_parents; where that is not known, it is read. A suspended run is pending at
 --     once if it was woken more often than `o_wakes` (rule c); if that is null, if there is any news for it (has_news)
 -- x_: steps no longer waited for                         p_: runs that made progress
+-- q_, l_, r_: the arguments of `claim`
 create or replace function currant.commit_batch(
     p_worker uuid,
     f_ids uuid[], f_leases bigint[], f_parents uuid[],
@@ -31,7 +33,8 @@ create or replace function currant.commit_batch(
     o_clocks bigint[], o_tasks boolean[],
     x_runs uuid[], x_epochs integer[], x_keys text[], x_seqs bigint[], x_abandon boolean[],
     p_ids uuid[],
-    q_queues text[], q_limit integer, q_poison_suspect boolean
+    q_queues text[], q_limit integer, q_poison_suspect boolean,
+    l_ends integer[], r_tops smallint[], r_bottoms smallint[], r_from bigint[], r_to bigint[], q_look boolean
 ) returns table (
     tag text, queue_name text, worker_id uuid, ref uuid,
     -- as currant.claimed
@@ -344,7 +347,8 @@ begin
     end if;
     -- 9. The claim.
     if q_limit > 0 then
-        return query select case when r.id is null then 'slow' else 'claimed' end, null::text, null::uuid, r.id, r.*
-            from currant.claim(p_worker, q_queues, q_limit, q_poison_suspect) r;
+        return query select case when r.id is not null then 'claimed' when r.queue is not null then 'range' else 'slow' end,
+                null::text, null::uuid, r.id, r.*
+            from currant.claim(p_worker, q_queues, q_limit, q_poison_suspect, l_ends, r_tops, r_bottoms, r_from, r_to, q_look) r;
     end if;
 end $$;

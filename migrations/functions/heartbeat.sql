@@ -1,9 +1,12 @@
 -- A worker's heartbeat, in one statement: notes that it is alive, makes ready what is due, releases incompatible runs that this build may fit, and
 -- returns whether there is ready work, the next due times of work and of schedules, what runs here according to the database, and whether the worker
 -- is asked to drain. `known` is false when this worker was declared dead.
--- p_ids: the answer says which of these run here, instead of all that run here, and does not say whether something is ready. This is for a worker
--- that claims by cursors (claim_from_cursor), so that the heartbeat does not read the index entries that its claims skip.
-create or replace function currant.heartbeat(p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null)
+-- p_ids: the answer says which of these run here, instead of all that run here, which may take long under an old snapshot.
+-- The arguments from l_ends on are as in select_claimable, for the queues with which the worker is registered; without them all that is ready is read.
+create or replace function currant.heartbeat(
+    p_worker uuid, p_sleep_until bigint, p_draining boolean, p_ids uuid[] default null,
+    l_ends integer[] default '{}', r_tops smallint[] default '{}', r_bottoms smallint[] default '{}',
+    r_from bigint[] default '{}', r_to bigint[] default '{}')
 returns table (known boolean, now_micros bigint, ready boolean, next_due bigint, dead uuid[], ids uuid[], leases bigint[], wakes bigint[],
     next_schedule bigint, sweep_due boolean, drain boolean)
 language plpgsql
@@ -31,10 +34,16 @@ begin
             ready_xid = currant.xid()
         from free where e.id = free.id;
     end if;
+    if cardinality(l_ends) = 0 or cardinality(l_ends) <> cardinality(me.queues) then
+        select * into l_ends, r_tops, r_bottoms, r_from, r_to from currant.whole_queues(coalesce(me.queues, '{}'));
+    end if;
     ready := exists (
-        select 1 from unnest(me.queues) lane(queue) cross join lateral (
-            (select 1 from currant.ready_executions e where p_ids is null and e.queue = lane.queue
-                and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)
+        select 1 from unnest(me.queues) with ordinality lane(queue, place) cross join lateral (
+            (select 1 from generate_series(coalesce(l_ends[lane.place::integer - 1], 0) + 1, l_ends[lane.place::integer]) i cross join lateral (
+                select 1 from currant.ready_executions e
+                where e.queue = lane.queue and e.priority between r_bottoms[i] and r_tops[i] and e.ready_xid between r_from[i] and r_to[i]
+                    and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1) there
+                limit 1)
             union all
             (select 1 from (select 1 from currant.executions e where e.awaiting_permit and e.queue = lane.queue limit 1) any_awaiting
                 where exists (select 1 from currant.awaiting_functions(array[lane.queue], 1) g where g.free > 0))

@@ -3,11 +3,9 @@
 -- Queues take turns: in a first pass at most its share is taken from each, in a second the rest from those that have more, in the order of p_queues
 -- (callers rotate it). There is one index scan for each queue, because `queue = any (...) order by priority` sorts the backlog (rule d).
 --
--- Claim cursors (rule d) are for times when a scan from the start is slow: index entries of what was claimed stay while an old snapshot sees them.
--- m_: the cursor of each priority from 0 to 10 of each queue in turn. The worker has seen what transactions before m_xid made ready, and what
--- m_xid made ready with an id up to m_id. o_: transactions that were open when a cursor passed, to be read again: the index of the cursor, and the
--- transaction. Without cursors (empty arrays) all that is ready is read. With them a claim misses what others had locked when the cursor passed,
--- so a worker claims without them now and then.
+-- Ranges (rule d): index entries of what was claimed stay until a vacuum, and as long as an old snapshot sees them. A worker that knows from where on
+-- something can be ready in a queue (its claim floors) reads only there: the ranges of priorities and of transactions in r_, in the order in which they
+-- are to be read. Those of the first queue come first; l_ends has the place in r_ of the last range of each queue.
 --
 -- Limits: of a function whose definition has a concurrency limit, as many executions start as there are free permits. The others await a permit, apart
 -- from what is ready. The definitions are locked in the order of their names before anything is
@@ -17,7 +15,7 @@
 -- A worker that was declared dead claims nothing: the lock on its row keeps take_over out until this commits.
 create or replace function currant.select_claimable(
     p_worker uuid, p_queues text[], p_limit integer, p_poison_suspect boolean,
-    m_xids bigint[] default '{}', m_ids uuid[] default '{}', o_places integer[] default '{}', o_xids bigint[] default '{}',
+    l_ends integer[], r_tops smallint[], r_bottoms smallint[], r_from bigint[], r_to bigint[],
     out ids uuid[], out xids bigint[], out my_build text, out my_tasks text[], out my_workflows text[]
 ) language plpgsql as $$
 declare
@@ -27,6 +25,7 @@ declare
     v_more uuid[];
     v_more_xids bigint[];
     v_lanes integer := cardinality(p_queues);
+    v_share integer;
     v_want integer;
     v_limited text[];
     v_awaiting boolean;
@@ -38,7 +37,6 @@ declare
     v_more_started text[];
     v_more_permitless uuid[];
     v_permitless uuid[] := '{}';
-    v_place integer;
 begin
     select w.build, w.tasks, w.workflows, exists (select 1 from currant.executions e where e.awaiting_permit and e.queue = any (p_queues)),
         p_poison_suspect and exists (select 1 from currant.ready_poison_suspects e
@@ -64,40 +62,24 @@ begin
         end if;
         v_ids := '{}'; v_xids := '{}'; v_started := '{}'; v_permitless := '{}';
         -- 2. Select, queue by queue.
+        v_share := (p_limit + v_lanes - 1) / v_lanes;
         for pass in 1..2 loop
-            foreach lane in array p_queues loop
-                v_want := p_limit - cardinality(v_ids);
-                exit when v_want <= 0;
-                if pass = 1 then v_want := least(v_want, (p_limit + v_lanes - 1) / v_lanes); end if;
-                if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 and cardinality(m_xids) > 0 then  -- from the cursors
-                    v_place := 11 * (array_position(p_queues, lane) - 1);
-                    select coalesce(array_agg(q.id), '{}'), coalesce(array_agg(q.ready_xid), '{}') into v_more, v_more_xids from (
-                        select c.id, c.ready_xid from generate_series(10, 0, -1) level(priority) cross join lateral (
-                            select open.id, open.ready_xid from unnest(o_places, o_xids) o(place, xid) cross join lateral (
-                                select e.id, e.ready_xid from currant.ready_executions e
-                                where o.place = v_place + level.priority and e.ready_xid = o.xid
-                                    and e.queue = lane and e.priority = level.priority
-                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
-                                    and not e.id = any (v_ids)
-                                order by e.id limit v_want for update skip locked) open
-                            union all
-                            select beyond.id, beyond.ready_xid from (
-                                select e.id, e.ready_xid from currant.ready_executions e
-                                where (e.ready_xid, e.id) > (m_xids[v_place + level.priority + 1], m_ids[v_place + level.priority + 1])
-                                    and e.queue = lane and e.priority = level.priority
-                                    and (e.refused_builds is null or not my_build = any (e.refused_builds))
-                                    and not e.id = any (v_ids)
-                                order by e.ready_xid, e.id limit v_want for update skip locked) beyond
-                        ) c limit v_want
-                    ) q;
-                elsif cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then  -- from the first, as mostly
-                    select coalesce(array_agg(q.id), '{}'), coalesce(array_agg(q.ready_xid), '{}') into v_more, v_more_xids from (
-                        select e.id, e.ready_xid from currant.ready_executions e
-                        where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
-                            and not e.id = any (v_ids)
-                        order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
-                    ) q;
-                else  -- with limits: what is ready, and what has a free permit, in one order
+            if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then
+                select v_ids || coalesce(array_agg(q.id), '{}'), v_xids || coalesce(array_agg(q.ready_xid), '{}') into v_ids, v_xids from (
+                    select found.id, found.ready_xid from unnest(p_queues) with ordinality l(queue, place) cross join lateral (
+                        select there.id, there.ready_xid
+                        from generate_series(coalesce(l_ends[l.place::integer - 1], 0) + 1, l_ends[l.place::integer]) i cross join lateral (
+                            select e.id, e.ready_xid from currant.ready_executions e
+                            where e.queue = l.queue and e.priority between r_bottoms[i] and r_tops[i] and e.ready_xid between r_from[i] and r_to[i]
+                                and (e.refused_builds is null or not my_build = any (e.refused_builds)) and not e.id = any (v_ids)
+                            order by e.priority desc, e.ready_xid, e.id limit v_share for update skip locked) there
+                        limit v_share) found
+                    limit p_limit - cardinality(v_ids)) q;
+            else  -- with limits: what is ready, and what has a free permit, in one order
+                for place in 1..v_lanes loop
+                    lane := p_queues[place];
+                    v_want := least(v_share, p_limit - cardinality(v_ids));
+                    exit when v_want <= 0;
                     select coalesce(array_agg(q.id) filter (where not q.needs_permit), '{}'), coalesce(array_agg(q.ready_xid) filter (where not q.needs_permit), '{}'),
                         coalesce(array_agg(q.id) filter (where q.needs_permit), '{}'),
                         coalesce(array_agg(q.function) filter (where q.awaiting_permit), '{}')
@@ -107,11 +89,14 @@ begin
                             not c.awaiting_permit and not c.has_permit and (c.defined or c.started_at is null) and c.function = any (v_limited) as needs_permit
                         from (
                             select r.* from (
-                                select e.id, e.function, e.priority, e.ready_xid, e.awaiting_permit, e.defined, e.has_permit, e.started_at
-                                from currant.ready_executions e
-                                where e.queue = lane and (e.refused_builds is null or not my_build = any (e.refused_builds))
-                                    and not e.id = any (v_ids || v_permitless)
-                                order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked
+                                select there.* from generate_series(coalesce(l_ends[place - 1], 0) + 1, l_ends[place]) i cross join lateral (
+                                    select e.id, e.function, e.priority, e.ready_xid, e.awaiting_permit, e.defined, e.has_permit, e.started_at
+                                    from currant.ready_executions e
+                                    where e.queue = lane and e.priority between r_bottoms[i] and r_tops[i] and e.ready_xid between r_from[i] and r_to[i]
+                                        and (e.refused_builds is null or not my_build = any (e.refused_builds))
+                                        and not e.id = any (v_ids || v_permitless)
+                                    order by e.priority desc, e.ready_xid, e.id limit v_want for update skip locked) there
+                                limit v_want
                             ) r
                             union all
                             select p.* from unnest(v_functions, v_free) o(function, free) cross join lateral (
@@ -127,11 +112,13 @@ begin
                     ) q;
                     v_started := v_started || v_more_started;
                     v_permitless := v_permitless || v_more_permitless;
-                end if;
-                v_ids := v_ids || v_more;
-                v_xids := v_xids || v_more_xids;
-            end loop;
-            exit when v_lanes = 1;
+                    v_ids := v_ids || v_more;
+                    v_xids := v_xids || v_more_xids;
+                end loop;
+            end if;
+            -- If no queue has given its whole share there is nothing more.
+            exit when v_lanes = 1 or cardinality(v_ids) >= p_limit or cardinality(v_ids || v_permitless) < v_share;
+            v_share := p_limit;
         end loop;
         -- 3. Make what should await a permit do so, and select again.
         exit when cardinality(v_permitless) = 0;

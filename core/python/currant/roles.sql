@@ -30,7 +30,7 @@ declare
         'schedule_times', 'scaling', 'any_ready', 'statuses', 'declared', 'is_live', 'is_alive'];
     c_client constant text[] := array['create_executions', 'create_execution', 'enqueue', 'enqueue_bytes', 'enqueue_checked', 'signal',
         'signal_send', 'cancel', 'cancel_tree', 'retry_run', 'resume', 'wake'];
-    c_worker constant text[] := array['declare_functions', 'register_worker', 'commit_batch', 'commit_step', 'claim', 'claim_from_cursor', 'load_runs', 'heartbeat', 'take_over',
+    c_worker constant text[] := array['declare_functions', 'register_worker', 'commit_batch', 'commit_step', 'claim', 'load_runs', 'heartbeat', 'take_over',
         'stop_worker', 'sweep', 'locked_rows', 'take_due_schedules', 'fire_schedules', 'defer_schedule'];
     v_function record;
 begin

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::types::{BatchReply, ClaimCursors, ClaimRequest, Claimed, LastOptions, Snapshot};
+use crate::base::types::{BatchReply, ClaimRequest, Claimed, LastOptions, Look, Ranges, Snapshot};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::{Conn, Scope};
 
@@ -40,6 +40,23 @@ macro_rules! claimed {
 }
 pub(crate) use claimed;
 
+/// One row of what is ready in a range, into the reply.
+macro_rules! looked {
+    ($row:expr, $reply:expr) => {{
+        let row = $row;
+        if $reply.snapshot.is_none() {
+            $reply.snapshot = Some($crate::store::claim::snapshot(&there(row.options)?)?);
+        }
+        $reply.looks.push(Look {
+            queue: there(row.queue)?,
+            priority: there(row.priority)?,
+            from: there(row.lease)?,
+            first: row.ready_xid,
+        });
+    }};
+}
+pub(crate) use looked;
+
 /// The trace contexts of what has just been claimed.
 pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed]) -> Result<()> {
     if claimed.is_empty() {
@@ -58,73 +75,43 @@ pub(crate) async fn read_headers(scope: &mut Scope<'_>, claimed: &mut [Claimed])
 
 /// Claims like a batch with nothing to write, without its many arrays, which take as long as the claim of an idle worker.
 pub(crate) async fn claim(conn: &mut Conn, worker: Uuid, request: &ClaimRequest) -> Result<BatchReply> {
+    let ClaimRequest { queues, limit, poison_suspect, headers, ranges: Ranges { ends, ranges }, look } = request;
     let mut scope = conn.run().await?;
     let rows = sqlx::query!(
         r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, options, deadline, parent_id,
             step_key, root_id, epoch, wakes, started, fresh, poison_suspect, ready_xid
-        from currant.claim($1, $2, $3, $4)"#,
+        from currant.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
         worker,
-        &request.queues,
-        request.limit,
-        request.poison_suspect
+        queues,
+        limit,
+        poison_suspect,
+        ends,
+        &column(ranges, |r| r.top),
+        &column(ranges, |r| r.bottom),
+        &column(ranges, |r| r.from),
+        &column(ranges, |r| r.to),
+        look
     )
     .fetch_all(scope.conn())
     .await?;
     let mut reply = BatchReply::default();
     let mut read = LastOptions::NONE;
     for row in rows {
-        match row.id {
-            None => reply.slow = row.lease,
-            Some(_) => reply.claimed.push(claimed!(row, read)),
+        match (row.id, &row.queue) {
+            (Some(_), _) => reply.claimed.push(claimed!(row, read)),
+            (None, Some(_)) => looked!(row, reply),
+            (None, None) => reply.slow = row.lease,
         }
     }
-    if request.headers {
+    if *headers {
         read_headers(&mut scope, &mut reply.claimed).await?;
     }
     scope.done().await?;
     Ok(reply)
 }
 
-pub(crate) async fn claim_from_cursors(
-    conn: &mut Conn,
-    worker: Uuid,
-    request: &ClaimRequest,
-    cursors: &ClaimCursors,
-) -> Result<(Snapshot, Vec<Claimed>)> {
-    let mut scope = conn.run().await?;
-    // The snapshot is taken before the claim, so that what the claim does not see is looked at again.
-    let snapshot = snapshot(&mut scope).await?;
-    let rows = sqlx::query!(
-        r#"select id, lease, kind, function, queue, priority, attempt, worker_losses, args, options, deadline, parent_id,
-            step_key, root_id, epoch, wakes, started, fresh, poison_suspect, ready_xid
-        from currant.claim_from_cursor(
-            p_worker => $1, p_queues => $2, p_limit => $3, p_poison_suspect => $4, m_xids => $5, m_ids => $6, o_places => $7,
-            o_xids => $8)"#,
-        worker,
-        &request.queues,
-        request.limit,
-        request.poison_suspect,
-        &cursors.xids,
-        &cursors.ids,
-        &column(&cursors.open, |open| open.0),
-        &column(&cursors.open, |open| open.1)
-    )
-    .fetch_all(scope.conn())
-    .await?;
-    let mut claimed = Vec::with_capacity(rows.len());
-    let mut read = LastOptions::NONE;
-    for row in rows {
-        claimed.push(claimed!(row, read));
-    }
-    if request.headers {
-        read_headers(&mut scope, &mut claimed).await?;
-    }
-    scope.done().await?;
-    Ok((snapshot, claimed))
-}
-
-async fn snapshot(scope: &mut Scope<'_>) -> Result<Snapshot> {
-    let text = sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "text!""#).fetch_one(scope.conn()).await?;
-    Snapshot::parse(&text)
+/// Reads `pg_snapshot` as text.
+pub(crate) fn snapshot(text: &str) -> Result<Snapshot> {
+    Snapshot::parse(text)
         .ok_or_else(|| Error::Other(format!("the database gives a snapshot in an unknown form: {text}")))
 }

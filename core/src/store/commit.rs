@@ -3,8 +3,8 @@ use uuid::Uuid;
 
 use crate::base::calls::Calls;
 use crate::base::error::Result;
-use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, LastOptions, NextStep, Status};
-use crate::store::claim::{self, claimed, read_headers};
+use crate::base::types::{Batch, BatchReply, ClaimRequest, Claimed, LastOptions, Look, NextStep, Ranges, Status};
+use crate::store::claim::{self, claimed, looked, read_headers};
 use crate::store::columns::{column, kind, there};
 use crate::store::conn::Conn;
 use crate::store::enqueue::write_headers;
@@ -34,6 +34,8 @@ pub async fn commit_batch(
     let calls = Calls::of(children.iter().map(|child| (&child.call, None)));
     let (options, given) = calls.options();
     let headers = headers_to_write(batch);
+    let none = Ranges::default();
+    let ranges = claim.map_or(&none, |claim| &claim.ranges);
     let mut scope = conn.run_several(!headers.is_empty()).await?;
     let rows = sqlx::query!(
         r#"select tag as "tag!", queue_name, worker_id, ref as reference,
@@ -49,7 +51,8 @@ pub async fn commit_batch(
             d_ordinals => $40, v_runs => $41, v_ids => $42, v_seqs => $43, v_clocks => $44, o_ids => $45, o_actions => $46,
             o_payloads => $47, o_dues => $48, o_wakes => $49, o_runs => $50, o_seqs => $51, o_clocks => $52, o_tasks => $53,
             x_runs => $54, x_epochs => $55, x_keys => $56, x_seqs => $57, x_abandon => $58, p_ids => $59, q_queues => $60,
-            q_limit => $61, q_poison_suspect => $62)"#,
+            q_limit => $61, q_poison_suspect => $62, l_ends => $63, r_tops => $64, r_bottoms => $65, r_from => $66, r_to => $67,
+            q_look => $68)"#,
         worker,
         &column(fences, |f| f.0),
         &column(fences, |f| f.1),
@@ -120,7 +123,13 @@ pub async fn commit_batch(
         // q_
         claim.map_or(&[] as &[String], |q| &q.queues),
         claim.map_or(0, |q| q.limit),
-        claim.is_some_and(|q| q.poison_suspect)
+        claim.is_some_and(|q| q.poison_suspect),
+        &ranges.ends,
+        &column(&ranges.ranges, |r| r.top),
+        &column(&ranges.ranges, |r| r.bottom),
+        &column(&ranges.ranges, |r| r.from),
+        &column(&ranges.ranges, |r| r.to),
+        claim.is_some_and(|q| q.look)
     )
     .fetch_all(scope.conn())
     .await?;
@@ -133,6 +142,7 @@ pub async fn commit_batch(
             "postponed" => reply.postponed.extend(row.reference),
             "claimed" => reply.claimed.push(claimed!(row, read)),
             "since" => reply.wakes.since = row.lease,
+            "range" => looked!(row, reply),
             "slow" => reply.slow = row.lease,
             _ => add_wake(&mut reply.wakes, row.queue_name, row.worker_id, row.reference),
         }
@@ -153,8 +163,7 @@ fn headers_to_write(batch: &Batch) -> Vec<(Uuid, Uuid, &str)> {
     own.chain(children).collect()
 }
 
-/// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own. A
-/// claim with cursors is a transaction of its own after the batch.
+/// As `commit_batch`, by whatever is quickest: a run that goes one step further and an idle worker's claim have functions of their own.
 pub async fn commit_and_claim(
     conn: &mut Conn,
     worker: Uuid,
@@ -167,22 +176,8 @@ pub async fn commit_and_claim(
     {
         return Ok(BatchReply::default());
     }
-    let cursors = claim.and_then(|claim| claim.cursors.as_ref());
-    match (claim, cursors, *batch == Batch::default()) {
-        (Some(request), None, true) => claim::claim(conn, worker, request).await,
-        (Some(request), Some(cursors), idle) => {
-            let mut reply = BatchReply::default();
-            if !idle {
-                reply = commit_batch(conn, worker, batch, None).await?;
-            }
-            match claim::claim_from_cursors(conn, worker, request, cursors).await {
-                Ok((snapshot, claimed)) => (reply.snapshot, reply.claimed) = (Some(snapshot), claimed),
-                Err(error) if idle => return Err(error),
-                // The batch is written, and this is its answer: if it were written again, it would wake nobody.
-                Err(_) => reply.unclaimed = true,
-            }
-            Ok(reply)
-        }
+    match claim {
+        Some(request) if *batch == Batch::default() => claim::claim(conn, worker, request).await,
         _ => commit_batch(conn, worker, batch, claim).await,
     }
 }

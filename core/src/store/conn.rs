@@ -256,7 +256,8 @@ async fn listener(hosts: &Hosts) -> Result<Conn> {
     let (conn, place) = connect(hosts).await?;
     // A server that is gone needs no farewell.
     let _ = conn.close().await;
-    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(HOST_TIMEOUT);
+    let pool =
+        PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(HOST_TIMEOUT);
     let listening = async {
         let pool = pool.connect_with(hosts.options[place].clone()).await?;
         let mut listener = PgListener::connect_with(&pool).await?;

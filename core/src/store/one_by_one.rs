@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::base::error::Result;
 use crate::base::limits::check_payload;
 use crate::base::retry::retry_delay;
-use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Options, Outcome, Wakes};
+use crate::base::types::{Action, Batch, ClaimRequest, Claimed, Options, Outcome, Ranges, Wakes};
 use crate::store::columns::kind;
 use crate::store::conn::Conn;
 use crate::store::read::{json, to_json};
@@ -69,7 +69,7 @@ async fn introduce(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String])
 /// Records that a worker is alive; makes it known the first time.
 pub async fn update_heartbeat(conn: &mut Conn, worker: Uuid, name: &str, queues: &[String]) -> Result<Wakes> {
     introduce(conn, worker, name, queues).await?;
-    let beat = workers::heartbeat(conn, worker, None, false, None).await?;
+    let beat = workers::heartbeat(conn, worker, None, false, None, &Ranges::default()).await?;
     let mut wakes = Wakes::default();
     for dead in beat.dead {
         let more = workers::take_over(conn, dead).await?;
@@ -94,7 +94,7 @@ pub async fn claim_executions(
     if reply.claimed.is_empty() {
         // The worker may be unknown yet, and a heartbeat makes ready what has become due.
         introduce(conn, worker, "", queues).await?;
-        workers::heartbeat(conn, worker, None, false, None).await?;
+        workers::heartbeat(conn, worker, None, false, None, &Ranges::default()).await?;
         reply = commit::commit_and_claim(conn, worker, &Batch::default(), Some(&request)).await?;
     }
     reply.claimed.iter().map(|claimed| Ok((claimed.id, claimed.lease, claimed_json(claimed)?))).collect()

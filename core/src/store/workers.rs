@@ -3,7 +3,8 @@ use md5::{Digest, Md5};
 use uuid::Uuid;
 
 use crate::base::error::Result;
-use crate::base::types::{Heartbeat, Micros, Wakes, WorkerInfo};
+use crate::base::types::{Heartbeat, Micros, Ranges, Wakes, WorkerInfo};
+use crate::store::columns::column;
 use crate::store::conn::Conn;
 use crate::store::notify::{Wake, wakes_of};
 
@@ -55,23 +56,29 @@ async fn declare_functions(conn: &mut Conn, worker: &WorkerInfo, code: &str) -> 
 
 /// Records that the worker is alive, and looks for work. To sleep without missing any work (rule e) call this twice with the same
 /// `sleep_until`, and sleep only if the second answer says that nothing is ready. One statement cannot do both: its flag is not seen before it commits.
-/// With `about` the answer is only about these executions, and does not say whether anything is ready: for a worker that claims by cursors.
+/// With `about` the answer is only about these executions. `ranges`: where something can be ready.
 pub async fn heartbeat(
     conn: &mut Conn,
     worker: Uuid,
     sleep_until: Option<Micros>,
     draining: bool,
     about: Option<&[Uuid]>,
+    ranges: &Ranges,
 ) -> Result<Heartbeat> {
     let mut scope = conn.run().await?;
     let row = sqlx::query!(
         r#"select known as "known!", now_micros as "now!", ready as "ready!", next_due, dead as "dead!", ids as "ids!",
             leases as "leases!", wakes as "wakes!", next_schedule, sweep_due as "sweep_due!", drain as "drain!"
-        from currant.heartbeat($1, $2, $3, $4)"#,
+        from currant.heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
         worker,
         sleep_until,
         draining,
-        about as _
+        about as _,
+        &ranges.ends,
+        &column(&ranges.ranges, |r| r.top),
+        &column(&ranges.ranges, |r| r.bottom),
+        &column(&ranges.ranges, |r| r.from),
+        &column(&ranges.ranges, |r| r.to)
     )
     .fetch_one(scope.conn())
     .await?;

@@ -114,12 +114,12 @@ async fn what_is_due_later_is_not_ready_and_a_heartbeat_makes_it_ready_when_due(
     let me = register(&mut conn, &["q"]).await;
     let item = new(Call { delay: Some(3600.0), ..call(Kind::Task, "q") });
     create_executions(&mut conn, std::slice::from_ref(&item)).await.unwrap();
-    let beat = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap();
     assert!(!beat.ready && claim(&mut conn, me, &["q"], 1).await.is_empty());
     assert!((beat.next_due.expect("a due time") - beat.now - 3_600_000_000).abs() < 60_000_000);
 
     run(&mut conn, "update currant.executions set run_at = now() - interval '1 second'".into()).await;
-    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert_eq!(claim_one(&mut conn, me, "q").await.id, item.id);
 }
 
@@ -133,7 +133,7 @@ async fn a_worker_that_was_declared_dead_claims_nothing_until_it_registers_again
     silence(&mut conn, zombie.id).await;
     workers::take_over(&mut conn, zombie.id).await.unwrap();
     assert!(claim(&mut conn, zombie.id, &["q"], 1).await.is_empty());
-    assert!(!workers::heartbeat(&mut conn, zombie.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, zombie.id, None, false, None, &Ranges::default()).await.unwrap().known);
     workers::register(&mut conn, &zombie).await.unwrap();
     assert_eq!(claim(&mut conn, zombie.id, &["q"], 1).await.len(), 1);
 }
@@ -147,12 +147,12 @@ async fn a_held_run_is_not_claimed_by_the_build_that_refused_it_but_by_another()
     let run = claim_one(&mut conn, old, "q").await;
     commit(&mut conn, old, &ends(&run, Action::Hold, Some(r#"{"type": "NonDeterminismError"}"#))).await;
     assert_eq!(state(&mut conn, id).await, "suspended");
-    assert!(!workers::heartbeat(&mut conn, old, None, false, None).await.unwrap().ready);
+    assert!(!workers::heartbeat(&mut conn, old, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert!(claim(&mut conn, old, &["q"], 1).await.is_empty());
 
     let other = WorkerInfo { build: "b2".into(), ..info(&["q"]) };
     workers::register(&mut conn, &other).await.unwrap();
-    assert!(workers::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, other.id, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert!(claim(&mut conn, old, &["q"], 1).await.is_empty());
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, id);
 }
@@ -180,7 +180,7 @@ async fn neither_history_nor_backlog_nor_delayed_work_is_read_by_a_claim_a_heart
         // The counters of this transaction alone; it is rolled back, so that each round finds the same.
         run(&mut conn, "begin".into()).await;
         assert_eq!(claim(&mut conn, me, &["q"], 10).await.len(), 10);
-        workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+        workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap();
         notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         let sql = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_all_tables where relid = 'currant.executions'::regclass";
         let reads = text(&mut conn, sql).await.parse::<i64>().unwrap();

@@ -125,7 +125,7 @@ async fn behind_a_transaction_pooler_every_statement_is_in_a_transaction() {
     let mut conn = Target::parse(&pooler.url).unwrap().connect().await.unwrap();
     let me = register(&mut conn, &["q"]).await;
     let claimed = claim_one(&mut conn, me, "q").await;
-    workers::heartbeat(&mut conn, me, None, false, Some(&[claimed.id])).await.unwrap();
+    workers::heartbeat(&mut conn, me, None, false, Some(&[claimed.id]), &Ranges::default()).await.unwrap();
     history::load_runs(&mut conn, &[claimed.id], false).await.unwrap();
     commit::locked(&mut conn, &[claimed.id], &[]).await.unwrap();
     complete(&mut conn, me, &claimed).await;
@@ -164,7 +164,7 @@ async fn when_the_first_of_two_hosts_goes_everybody_moves_to_the_second() {
     assert!(second.split().is_empty(), "the first serves as long as it is there");
 
     first.go_down();
-    assert!(matches!(listener.next().await, Err(Error::Unavailable(_))), "a lost listener says so");
+    assert!(matches!(listener.hear().await, Err(Error::Unavailable(_))), "a lost listener says so");
     assert!(conn.run().await.unwrap().conn().ping().await.is_err());
     client.create_executions(vec![new(call(Kind::Task, "q"))]).await.unwrap();
     assert!(!second.split().is_empty(), "the second serves now");
@@ -172,7 +172,7 @@ async fn when_the_first_of_two_hosts_goes_everybody_moves_to_the_second() {
     let mut conn = target.connect().await.unwrap();
     listener.listen(&["currant".into()]).await.unwrap();
     run(&mut conn, "notify currant, 'heard'".into()).await;
-    assert_eq!(listener.next().await.unwrap(), "heard");
+    assert_eq!(listener.hear().await.unwrap(), "heard");
 
     second.go_down();
     let refused = target.connect().await.err().unwrap().to_string();

@@ -452,7 +452,7 @@ async fn an_eager_child_is_written_as_claimed_and_its_outcome_is_delivered_in_th
     let step = child(&run, "0", call(Kind::Task, "q"), true);
     commit(&mut conn, me, &starts(&run, vec![step.clone()])).await;
     assert_eq!(state(&mut conn, step.id).await, "running");
-    let beat = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap();
     assert!(beat.running.contains(&(step.id, 1, 0)) && beat.running.len() == 2);
 
     let batch = Batch {
@@ -664,7 +664,7 @@ async fn a_retry_waits_in_the_database_and_keeps_its_error() {
     let me = register(&mut conn, &["q"]).await;
     let id = enqueue(&mut conn, Kind::Task, "q").await;
     let task = claim_one(&mut conn, me, "q").await;
-    let due = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().now + 60_000_000;
+    let due = workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().now + 60_000_000;
     let mut batch = ends(&task, Action::Retry, Some(r#"{"type": "E"}"#));
     batch.outcomes[0].due = Some(due);
     commit(&mut conn, me, &batch).await;
@@ -672,7 +672,7 @@ async fn a_retry_waits_in_the_database_and_keeps_its_error() {
         "select format('%s %s %s', state, currant.micros(run_at), convert_from(error, 'UTF8')) from currant.executions";
     assert_eq!(text(&mut conn, row).await, format!(r#"pending {due} {{"type": "E"}}"#));
     assert!(
-        workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().running.is_empty(),
+        workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().running.is_empty(),
         "it holds no slot: {id}"
     );
 }

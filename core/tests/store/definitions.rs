@@ -195,7 +195,7 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &suspends(&started, started.wakes, None)).await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty(), "a suspended run has its place");
-    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().ready);
     control::resume_workflows(&mut conn, &[first]).await.unwrap();
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first]);
@@ -206,7 +206,7 @@ async fn what_has_started_holds_its_place_until_it_ends_and_its_end_wakes_those_
     let again = claim(&mut conn, me, &["q"], 5).await;
     assert_eq!(again.iter().map(|c| c.id).collect::<Vec<_>>(), [first], "between two attempts it has its place");
     assert_eq!(complete(&mut conn, me, &again[0]).await.queues, ["q"]);
-    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 1);
 }
 
@@ -259,7 +259,7 @@ async fn suspended_starts_nothing_new_and_lets_what_has_started_go_on() {
         .await;
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     assert_eq!(define(&mut conn, json!({"suspended": false})).await.queues, ["q"], "whoever sleeps there is woken");
-    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert_eq!(claim(&mut conn, me, &["q"], 5).await.len(), 2);
     assert_eq!(
         text(
@@ -305,7 +305,7 @@ async fn what_comes_due_is_tried_again_or_retried_as_a_run_waits_for_a_place_lik
         "update currant.executions set run_at = now() - interval '1 second' where run_at is not null".into(),
     )
     .await;
-    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().ready);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().ready);
     assert!(claim(&mut conn, me, &["q"], 5).await.is_empty());
     commit(&mut conn, me, &ends(&claimed, Action::Fail, Some("{}"))).await;
     let second = claim_one(&mut conn, me, "q").await;
@@ -372,7 +372,7 @@ async fn a_backlog_that_waits_for_a_place_is_not_read_by_claims_heartbeats_and_w
         let before = rows_read(&mut conn).await;
         let claimed = claim(&mut conn, me, &["q"], 10).await;
         assert_eq!(claimed.iter().filter(|c| c.function == "g").count(), 9, "one of the 20,000 has room");
-        workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+        workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap();
         notify::wake(&mut conn, &Wakes { queues: vec!["q".into()], ..Wakes::default() }).await.unwrap();
         complete(&mut conn, me, &claimed[0]).await;
         let reads = rows_read(&mut conn).await - before;

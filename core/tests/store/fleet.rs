@@ -53,7 +53,7 @@ async fn it_tells_of_every_live_worker_where_it_is_what_it_serves_and_how_busy_i
     workers::stop_worker(&mut conn, gone).await.unwrap();
     enqueue(&mut conn, Kind::Task, "q").await;
     claim_one(&mut conn, here.id, "q").await;
-    workers::heartbeat(&mut conn, here.id, None, true, None).await.unwrap();
+    workers::heartbeat(&mut conn, here.id, None, true, None, &Ranges::default()).await.unwrap();
 
     let answer = ask(&mut conn, json!([])).await;
     assert_eq!(answer["pools"], json!({}));
@@ -125,14 +125,14 @@ async fn what_ran_in_a_pod_that_is_gone_is_taken_over_at_once_and_its_zombie_is_
 
     assert_eq!(wakes.queues, ["q"]);
     assert_eq!(claim_one(&mut conn, other.id, "q").await.id, claimed.id);
-    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
-    assert!(workers::heartbeat(&mut conn, other.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None, &Ranges::default()).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, other.id, None, false, None, &Ranges::default()).await.unwrap().known);
     assert_eq!(end_pods(&mut conn, &[deleted("u1")]).await.unwrap(), Wakes::default(), "again: nothing is left");
     // Its process may live on for some seconds: what it claimed would die with it a second time.
     enqueue(&mut conn, Kind::Task, "q").await;
     workers::register(&mut conn, &lost).await.unwrap();
     assert!(claim(&mut conn, lost.id, &["q"], 1).await.is_empty());
-    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None, &Ranges::default()).await.unwrap().known);
 }
 
 #[tokio::test]
@@ -309,8 +309,11 @@ async fn a_worker_is_told_to_drain_and_to_go_on_with_its_heartbeat() {
     let other = register(&mut conn, &["q"]).await;
     for drain in [true, true, false] {
         ask_to_drain(&mut conn, &["u1".into(), "never-there".into()], drain).await.unwrap();
-        assert_eq!(workers::heartbeat(&mut conn, asked.id, None, false, None).await.unwrap().drain, drain);
-        assert!(!workers::heartbeat(&mut conn, other, None, false, None).await.unwrap().drain);
+        assert_eq!(
+            workers::heartbeat(&mut conn, asked.id, None, false, None, &Ranges::default()).await.unwrap().drain,
+            drain
+        );
+        assert!(!workers::heartbeat(&mut conn, other, None, false, None, &Ranges::default()).await.unwrap().drain);
         let since = &sized_by(&mut conn, &["q"]).await["drains"][asked.id.to_string()]["asked"];
         assert_eq!(since.is_null(), !drain);
     }
@@ -341,7 +344,7 @@ async fn a_task_is_not_blamed_for_a_pod_that_was_taken_from_it_and_the_reason_st
         let error: Value = serde_json::from_str(&text(&mut conn, &sql).await).unwrap();
         assert_eq!(error["type"], "WorkerLost");
         assert!(error["message"].as_str().unwrap().contains(&format!("worker pod {reason}: p-1")), "{error}");
-        assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None).await.unwrap().known);
+        assert!(!workers::heartbeat(&mut conn, lost.id, None, false, None, &Ranges::default()).await.unwrap().known);
         assert!(end_pods(&mut conn, &ended).await.unwrap().is_empty(), "again");
     }
 }

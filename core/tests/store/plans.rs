@@ -56,7 +56,7 @@ async fn a_life(conn: &mut Conn) {
     let id = enqueue(conn, Kind::Workflow, "life").await;
     claim_one(conn, dead, "life").await;
     silence(conn, dead).await;
-    assert_eq!(workers::heartbeat(conn, me, None, false, None).await.unwrap().dead, [dead]);
+    assert_eq!(workers::heartbeat(conn, me, None, false, None, &Ranges::default()).await.unwrap().dead, [dead]);
     workers::take_over(conn, dead).await.unwrap();
     let run = claim_one(conn, me, "life").await;
     let children =
@@ -88,7 +88,7 @@ async fn a_life(conn: &mut Conn) {
     }
     let many = [0; 3].map(|_| new(call(Kind::Task, "aside")));
     enqueue::create_executions(conn, &many).await.unwrap();
-    workers::heartbeat(conn, me, None, false, Some(&[id])).await.unwrap();
+    workers::heartbeat(conn, me, None, false, Some(&[id]), &Ranges::default()).await.unwrap();
     workers::stop_worker(conn, me).await.unwrap();
 }
 

@@ -79,9 +79,9 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["q", "other", "third"]).await;
-    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().sweep_due);
     apply(&mut conn, json!([{"function": "f.workflow", "owner": "o", "retention": 60}])).await;
-    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().sweep_due);
     enqueue(&mut conn, Kind::Workflow, "q").await;
     let parent = claim_one(&mut conn, me, "q").await;
     commit(&mut conn, me, &starts(&parent, vec![child(&parent, "0", call(Kind::Workflow, "other"), false)])).await;
@@ -91,7 +91,7 @@ async fn a_run_with_something_unfinished_below_is_kept_and_only_retentions_make_
     complete(&mut conn, me, &parent).await;
     ended(&mut conn, parent.id, 1).await;
     assert_eq!(sweep(&mut conn).await, 0);
-    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().sweep_due);
     complete(&mut conn, me, &below).await;
     assert_eq!(sweep(&mut conn).await, 0, "what is below its steps counts too");
     commit(&mut conn, me, &ends(&deepest, Action::Cancel, None)).await;
@@ -170,10 +170,10 @@ async fn a_queue_says_how_long_its_ended_runs_stay_unless_their_function_does() 
     let claimed = claim_one(&mut conn, me, "steps").await;
     complete(&mut conn, me, &claimed).await;
     let waiting = enqueue(&mut conn, Kind::Task, "q").await;
-    assert!(!workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(!workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().sweep_due);
     retention::set(&mut conn, "q", Some(3600.0)).await.unwrap();
     retention::set(&mut conn, "steps", Some(1.0)).await.unwrap();
-    assert!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().sweep_due);
+    assert!(workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().sweep_due);
     assert_eq!(retention::sweep(&mut conn, 100, true).await.unwrap(), retention::Swept { deleted: 3, more: false });
     let there = left(&mut conn).await;
     assert!(gone.iter().all(|id| !there.contains(&id.to_string())));

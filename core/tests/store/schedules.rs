@@ -211,7 +211,10 @@ async fn a_suspended_schedule_does_not_fire_and_leaves_out_what_it_missed_unless
         run(&mut conn, passed.into()).await;
         assert_eq!(fire(&mut conn).await.taken, 0);
         let me = register(&mut conn, &["q"]).await;
-        assert_eq!(workers::heartbeat(&mut conn, me, None, false, None).await.unwrap().next_schedule, None);
+        assert_eq!(
+            workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap().next_schedule,
+            None
+        );
         let row = &list(&mut conn).await[0];
         assert_eq!((&row["suspended"], &row["next_fire_at"]), (&json!(true), &Value::Null));
 
@@ -305,7 +308,7 @@ async fn a_heartbeat_tells_when_the_next_schedule_is_due_whatever_queues_the_wor
     let mut conn = database.connect().await;
     let me = register(&mut conn, &["unrelated"]).await;
     apply(&mut conn, &[spec("s", hourly()), spec("t", "0 0 1 1 *")]).await;
-    let beat = workers::heartbeat(&mut conn, me, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, me, None, false, None, &Ranges::default()).await.unwrap();
     let next = beat.next_schedule.expect("a time");
     assert!(next > beat.now && next <= beat.now + 3_600_000_000 && next % 3_600_000_000 == 0);
 }

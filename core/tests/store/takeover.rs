@@ -27,7 +27,7 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     commit(&mut conn, dead, &suspends(&run, run.wakes, None)).await;
     silence(&mut conn, dead).await;
 
-    let beat = workers::heartbeat(&mut conn, heir, None, false, None).await.unwrap();
+    let beat = workers::heartbeat(&mut conn, heir, None, false, None, &Ranges::default()).await.unwrap();
     assert_eq!(beat.dead, [dead]);
     assert_eq!(workers::take_over(&mut conn, dead).await.unwrap().queues, ["q"]);
     assert_eq!(state(&mut conn, sleeper).await, "suspended");
@@ -265,8 +265,8 @@ async fn a_worker_that_starts_in_the_pod_of_another_takes_over_what_that_one_ran
         ("pending", "running")
     );
     assert_eq!(commit(&mut conn, before.id, &ends(&lost, Action::Complete, Some("1"))).await.refused, [mine]);
-    assert!(!workers::heartbeat(&mut conn, before.id, None, false, None).await.unwrap().known);
-    assert!(workers::heartbeat(&mut conn, neighbour.id, None, false, None).await.unwrap().known);
+    assert!(!workers::heartbeat(&mut conn, before.id, None, false, None, &Ranges::default()).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, neighbour.id, None, false, None, &Ranges::default()).await.unwrap().known);
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn two_workers_that_share_a_pod_by_mistake_do_not_declare_each_other_dead_
     workers::register(&mut conn, &second).await.unwrap();
     workers::register(&mut conn, &first).await.unwrap();
     for worker in [first.id, second.id] {
-        assert!(workers::heartbeat(&mut conn, worker, None, false, None).await.unwrap().known);
+        assert!(workers::heartbeat(&mut conn, worker, None, false, None, &Ranges::default()).await.unwrap().known);
     }
 }
 
@@ -288,5 +288,5 @@ async fn outside_of_pods_no_worker_ends_another() {
     let mut conn = database.connect().await;
     let first = register(&mut conn, &["q"]).await;
     register(&mut conn, &["q"]).await;
-    assert!(workers::heartbeat(&mut conn, first, None, false, None).await.unwrap().known);
+    assert!(workers::heartbeat(&mut conn, first, None, false, None, &Ranges::default()).await.unwrap().known);
 }

@@ -140,7 +140,10 @@ async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
                 ('w', 0, _) => falls_asleep(&mut worker_conn, me, until).await,
                 ('w', 1, _) => {
                     run(&mut worker_conn, "begin".into()).await;
-                    looked = workers::heartbeat(&mut worker_conn, me, until, false, None).await.unwrap().ready;
+                    looked = workers::heartbeat(&mut worker_conn, me, until, false, None, &Ranges::default())
+                        .await
+                        .unwrap()
+                        .ready;
                 }
                 ('w', ..) => run(&mut worker_conn, "commit".into()).await,
                 (_, _, 0) => {
@@ -157,7 +160,7 @@ async fn no_order_of_falling_asleep_and_enqueuing_loses_the_wake_up() {
             notified = true;
         }
         assert!(looked || notified, "{order}: the worker sleeps over the work");
-        workers::heartbeat(&mut worker_conn, me, None, false, None).await.unwrap();
+        workers::heartbeat(&mut worker_conn, me, None, false, None, &Ranges::default()).await.unwrap();
         claim_one(&mut worker_conn, me, "q").await;
     }
 }

@@ -2,7 +2,7 @@
 use uuid::Uuid;
 
 use crate::base::types::call::Call;
-use crate::base::types::claim::{Claimed, Snapshot};
+use crate::base::types::claim::{Claimed, Look, Snapshot};
 use crate::base::types::moment::Micros;
 use crate::base::types::names::{Action, Kind, Status, StepKind};
 use crate::base::types::wakes::Wakes;
@@ -173,10 +173,9 @@ pub struct BatchReply {
     pub postponed: Vec<Uuid>,
     pub wakes: Wakes,
     pub claimed: Vec<Claimed>,
-    /// How long the claim took, if that was long for what it claimed.
+    /// How long it took to find what is claimed, if that was long.
     pub slow: Option<Micros>,
-    /// The snapshot that was taken before a claim with cursors.
+    pub looks: Vec<Look>,
+    /// The snapshot by which `looks` are so.
     pub snapshot: Option<Snapshot>,
-    /// Whether the batch is written, but the claim after it was not made.
-    pub unclaimed: bool,
 }

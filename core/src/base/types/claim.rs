@@ -14,17 +14,37 @@ pub struct ClaimRequest {
     pub poison_suspect: bool,
     /// Whether the headers of what is claimed are wanted.
     pub headers: bool,
-    /// Where to go on, or None for the start.
-    pub cursors: Option<ClaimCursors>,
+    /// Where something can be ready.
+    pub ranges: Ranges,
+    /// Whether the answer is also to say what is ready in each range of one priority.
+    pub look: bool,
 }
 
-/// How far earlier claims have read: (xid, id) of each priority of each queue in turn, and with the place of the cursor the
-/// transactions that were open then.
+/// The parts of the queues in which something can be ready, in the order in which they are read. Empty: all of each queue.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClaimCursors {
-    pub xids: Vec<i64>,
-    pub ids: Vec<Uuid>,
-    pub open: Vec<(i32, i64)>,
+pub struct Ranges {
+    /// The number of ranges up to the last of each queue.
+    pub ends: Vec<i32>,
+    pub ranges: Vec<Range>,
+}
+
+/// Ready executions of a queue: those with a priority from `bottom` to `top` that a transaction from `from` to `to` made ready.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    pub top: i16,
+    pub bottom: i16,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// What is ready in a range of one priority that begins with the transaction `from`: the transaction that made the first execution there ready, or None
+/// if nothing is ready there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    pub queue: String,
+    pub priority: i16,
+    pub from: i64,
+    pub first: Option<i64>,
 }
 
 /// Which transactions a statement sees: those before `next`, except `open`.
@@ -42,6 +62,11 @@ impl Snapshot {
         let open =
             parts.next()?.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect::<Result<_, _>>().ok()?;
         Some(Snapshot { next, open })
+    }
+
+    /// Whether this transaction may still be under way.
+    pub fn is_open(&self, xid: i64) -> bool {
+        xid >= self.next || self.open.contains(&xid)
     }
 }
 

@@ -8,7 +8,10 @@ use crate::base::types::{Heartbeat, Micros};
 const PEEK_MICROS: Micros = 500_000;
 /// The time after which a promotion is tried again that could not make all that is due ready, for instance because it is locked.
 const RETRY_DUE_MICROS: Micros = 50_000;
-/// The longest time between two heartbeats about everything that the database believes to run here; the others are about what is in hand.
+/// A heartbeat about everything that the database believes to run here, which finds dead rows under an old snapshot, has taken long if its answer
+/// took this time.
+const LONG: Duration = Duration::from_millis(100);
+/// Where it takes long, the longest time between two of them; the others are about what is in hand.
 const STRANGERS_MICROS: Micros = 30_000_000;
 
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,10 @@ pub struct Beat {
     told: bool,
     /// When a heartbeat last asked for all that the database believes to run here.
     asked_for_all: Micros,
+    /// Whether the last heartbeat that is answered, or under way, asks for all.
+    asks_for_all: bool,
+    /// Whether that question took long the last time.
+    all_is_slow: bool,
 }
 
 /// The answer to one heartbeat, and what the worker knows besides.
@@ -46,8 +53,6 @@ pub struct Answered<'a> {
     pub timeout: Duration,
     /// Whether something is not committed yet, so that the answer cannot know when that is due.
     pub unwritten: bool,
-    /// Whether heartbeats do not ask if anything is ready, because that takes long now.
-    pub blind: bool,
 }
 
 impl Beat {
@@ -135,22 +140,26 @@ impl Beat {
         self.is_sleepy(has_room).then_some(now + 3 * interval.as_micros() as Micros)
     }
 
-    /// Whether the next heartbeat asks for all that the database believes to run here. Where that query is `slow`, it does so only for a reason,
-    /// and now and then.
-    pub fn asks_for_all(&mut self, now: Micros, slow: bool) -> bool {
-        let all = self.wanted || !slow || now >= self.asked_for_all + STRANGERS_MICROS;
+    /// Whether the next heartbeat asks for all that the database believes to run here. Where that takes long, it does so only for a reason, and
+    /// now and then.
+    pub fn asks_for_all(&mut self, now: Micros) -> bool {
+        let all = self.wanted || !self.all_is_slow || now >= self.asked_for_all + STRANGERS_MICROS;
         if all {
             self.asked_for_all = now;
         }
+        self.asks_for_all = all;
         all
     }
 
     /// A heartbeat is committed. Returns whether this worker may declare others dead (rule g).
     pub fn answered(&mut self, answered: &Answered<'_>) -> bool {
-        let Answered { reply, flag, sent, received, now, timeout, unwritten, blind } = *answered;
+        let Answered { reply, flag, sent, received, now, timeout, unwritten } = *answered;
         let gap = self.last.is_none_or(|last| sent.saturating_duration_since(last) >= timeout);
         if gap || !reply.known {
             self.steady_since = None;
+        }
+        if self.asks_for_all {
+            self.all_is_slow = received.saturating_duration_since(sent) >= LONG;
         }
         let steady_since = *self.steady_since.get_or_insert(sent);
         self.last = Some(sent);
@@ -161,7 +170,7 @@ impl Beat {
         let had_flag = self.flag_until > now;
         self.flag_until = flag.unwrap_or(Micros::MIN);
         // Rule e: after the flag is committed, one more claim before sleeping.
-        self.expects_work |= reply.ready || (flag.is_some() && !had_flag) || blind;
+        self.expects_work |= reply.ready || (flag.is_some() && !had_flag);
         received.saturating_duration_since(steady_since) >= timeout
     }
 

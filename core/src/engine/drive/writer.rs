@@ -323,13 +323,13 @@ impl Writer {
     }
 
     async fn beat(&mut self) -> Result<()> {
-        let (me, about, (flag, draining)) = {
+        let (me, about, ranges, (flag, draining)) = {
             let mut state = self.shared.state();
-            (self.shared.config.info.id, state.beat_about(), state.beat_to_send())
+            (self.shared.config.info.id, state.beat_about(), state.beat_ranges(), state.beat_to_send())
         };
         let conn = self.conn.as_mut().ok_or_else(lost)?;
         let sent = Instant::now();
-        let beat = workers::heartbeat(conn, me, flag, draining, about.as_deref());
+        let beat = workers::heartbeat(conn, me, flag, draining, about.as_deref(), &ranges);
         let reply = timed(&self.shared, Statement::Heartbeat, self.timeout, beat).await?;
         let dead = {
             let mut state = self.shared.state();

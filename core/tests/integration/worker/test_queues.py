@@ -65,7 +65,7 @@ def blocks_of_a_claim(db: Connection, bridge: RustBridge) -> int:
     """How many pages a claim of ten from the queue `wanted` looks at."""
     worker = new_id()
     bridge.update_heartbeat(worker, "reader", ["wanted"])
-    claim = "explain (analyze, buffers, format json) select * from currant.claim_from_cursor(%s::uuid, array['wanted'], 10, true)"
+    claim = "explain (analyze, buffers, format json) select * from currant.claim(%s::uuid, array['wanted'], 10, true)"
     for _ in range(3):  # until catalogues are cached and dead entries pruned
         with db.transaction(force_rollback=True):
             plan: Any = db.execute(claim, [worker]).fetchone()

@@ -38,7 +38,7 @@ impl Database {
         migrate::migrate(&mut conn).await.expect("migrations run");
         run(&mut conn, include_str!("../../invariants.sql").into()).await;
         // Tests hold a row for as long as they want, however slow the machine is.
-        for function in ["commit_batch", "claim", "claim_from_cursor"] {
+        for function in ["commit_batch", "claim"] {
             run(&mut conn, format!("alter function currant.{function} reset lock_timeout")).await;
         }
         take_rule_out(&mut conn).await;
@@ -246,7 +246,7 @@ pub fn starts(run: &Claimed, children: Vec<NewChild>) -> Batch {
 
 /// Commits until when the worker means to sleep; None: it is awake. What became ready before is for its next heartbeat.
 pub async fn falls_asleep(conn: &mut Conn, worker: Uuid, until: Option<Micros>) {
-    workers::heartbeat(conn, worker, until, false, None).await.unwrap();
+    workers::heartbeat(conn, worker, until, false, None, &Ranges::default()).await.unwrap();
 }
 
 /// As if the worker had not been heard of for an hour.

@@ -20,7 +20,7 @@ EVERYWHERE = {
     r"|\(held\)": "incompatible (a run), kept (a number of pods)",
     r"\bmend(s|ed|ing)?\b": "fix",
     r"\bsuspected\b": "poison suspect",
-    r"\b[Bb]ell\b|\bClaimMarks\b|\bAside\b": "wake-up fd, claim cursors, deferred writes",
+    r"\b[Bb]ell\b|\bClaimMarks\b|\bAside\b|\b[Cc]laim cursors?\b": "wake-up fd, claim floors, deferred writes",
     r"\bStanding\b|\bstandings\b": "ExecutionStatus, status",
     r"\bcurrant\.(pick|take|claim_ready|room|gates|settle_runs|park)\b|\be\.slot\b": "the function's or column's new name",
     r"\baside\b": "deferred",

@@ -36,8 +36,9 @@ impl State {
         queues.rotate_left(self.beat.claim() % places);
         let poison_suspect = !self.attempts.values().any(|attempt| attempt.claimed.poison_suspect)
             && !self.runs.values().any(|run| run.claimed().poison_suspect);
-        let cursors = self.cursors.for_claim(&queues, self.clock.now());
-        Some(ClaimRequest { queues, limit: limit as i32, poison_suspect, headers: self.config.tracing, cursors })
+        self.floors.forget_old(self.clock.now());
+        let (ranges, look) = (self.floors.ranges(&queues), self.floors.wants_look(&queues));
+        Some(ClaimRequest { queues, limit: limit as i32, poison_suspect, headers: self.config.tracing, ranges, look })
     }
 
     /// The claim got no answer: it is made again.
@@ -79,7 +80,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::engine::decide::fixtures::*;
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         state.registered();
         let request = state.claim_request();
         assert!(request.is_some() && state.claim_request().is_none());
-        state.committed(Vec::new(), request.as_ref(), BatchReply { unclaimed: true, ..BatchReply::default() });
+        state.claim_failed();
         assert!(state.claim_request().is_some());
     }
 }

@@ -20,7 +20,7 @@ impl State {
     }
 
     /// These groups are committed, except what the database refused. Returns whom to wake in other workers.
-    pub fn committed(&mut self, groups: Vec<WriteGroup>, claim: Option<&ClaimRequest>, reply: BatchReply) -> Wakes {
+    pub fn committed(&mut self, groups: Vec<WriteGroup>, claim: Option<&ClaimRequest>, mut reply: BatchReply) -> Wakes {
         let now = self.clock.now();
         self.counts.batches += 1;
         self.counts.written += groups.len() as u64;
@@ -34,14 +34,9 @@ impl State {
             told.extend(group.notified.iter().copied());
             self.settle(group, &refused, now);
         }
-        let mut wakes = self.keep_own_wakes(reply.wakes, &told);
-        if reply.unclaimed {
-            self.claim_failed();
-        } else if let Some(request) = claim {
-            match reply.snapshot {
-                Some(snapshot) => self.cursors.claimed(request, &reply.claimed, &snapshot),
-                None => self.cursors.claimed_from_start(reply.slow, now),
-            }
+        let mut wakes = self.keep_own_wakes(std::mem::take(&mut reply.wakes), &told);
+        if let Some(request) = claim {
+            self.floors.claimed(request, &reply, now);
             if self.beat.claimed(reply.claimed.len() >= request.limit as usize) {
                 wakes.add(self.wakes_of_own_queues());
             }

@@ -24,9 +24,9 @@ use crate::engine::decide::attempt::Attempt;
 use crate::engine::decide::beat::Beat;
 use crate::engine::decide::clock::Clock;
 use crate::engine::decide::config::Config;
-use crate::engine::decide::cursors::Cursors;
 use crate::engine::decide::dues::Dues;
 use crate::engine::decide::firing::Firing;
+use crate::engine::decide::floors::Floors;
 use crate::engine::decide::group::{Lease, WriteGroup};
 use crate::engine::decide::metrics::{Counts, Metrics};
 use crate::engine::decide::pulse::Pulse;
@@ -65,7 +65,7 @@ pub struct State {
     /// Smoothed duration of a task in Python, microseconds: short tasks are claimed ahead.
     task_micros: f64,
     beat: Beat,
-    cursors: Cursors,
+    floors: Floors,
     firing: Firing,
     pulse: Pulse,
 }
@@ -95,7 +95,7 @@ impl State {
             news: HashSet::new(),
             task_micros: 1e6,
             beat: Beat::default(),
-            cursors: Cursors::default(),
+            floors: Floors::default(),
             firing: Firing::default(),
             pulse: Pulse::new(Instant::now()),
             config,
