@@ -52,7 +52,7 @@ d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority
 d, the first that is ready;floors;whatever_order;look_at_ranges|order by e.ready_xid limit 1|order by e.ready_xid desc limit 1
 13, turns;claims;queues_take_turns;select_claimable|v_share := (p_limit + v_lanes - 1) / v_lanes;|v_share := p_limit;
 13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.xid, t.id|order by t.id
-e, sleepers only;wakes;only_workers_that_sleep;wake|w.sleep_until > now()|true
+e, sleepers only;wakes;only_workers_that_sleep;notify_sleepers|where p_queue = any (w.queues) and w.sleep_until > clock_timestamp()|where p_queue = any (w.queues)
 e, as many as there is work for;wakes;as_many_workers_are_woken;notify_sleepers|limit p_most|limit 100
 e, told once;wakes;as_many_workers_are_woken;notify_sleepers|set sleep_until = '-infinity'|set sleep_until = w.sleep_until
 e, past what is due;wakes;only_workers_that_sleep;wake|e.run_at < v_until|e.run_at is not null

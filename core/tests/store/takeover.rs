@@ -35,6 +35,8 @@ async fn a_dead_workers_running_attempts_are_ready_again_and_its_suspended_runs_
     assert_eq!((second.id, second.worker_losses), (task, 1));
     assert_eq!(second.attempt - second.worker_losses, first.attempt, "a take-over costs no retry");
     assert!(second.lease > first.lease);
+    let losses = text(&mut conn, &format!("select suspect_losses from currant.executions where id = '{task}'")).await;
+    assert_eq!(losses, "1", "the suspended run is no suspect, so it ran alone");
 }
 
 #[tokio::test]
