@@ -179,7 +179,7 @@ chaos-steps:
 bench-soak: ## what takes long: 10 million finished rows, two soaks of half an hour, memory
 	@$(TIMED) bench-soak $(MAKE) bench-soak-steps
 bench-soak-steps: .venv/.built
-	@.venv/bin/python -m bench --only W7-10M,W10,soak,memory --rounds 1
+	@.venv/bin/python -m bench --only W7-10M,W10,W11,soak,memory --rounds 1
 
 clean: ## remove what was built, installed, and run here
 	@for server in .currant .currant/demo .currant/sqlx; do \

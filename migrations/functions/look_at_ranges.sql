@@ -1,4 +1,4 @@
--- What is ready in the ranges of one priority, as the answer of `claim` has it. Nothing is locked: what another transaction has claimed and not
+-- Looks at what is ready in the ranges of one priority; the rows are those of the answer of `claim`. Nothing is locked: what another transaction has claimed and not
 -- committed counts as ready, because that claim may be undone. The settings are those of the function that calls it.
 create or replace function currant.look_at_ranges(
     p_queues text[], l_ends integer[], r_tops smallint[], r_bottoms smallint[], r_from bigint[], r_to bigint[]

@@ -37,8 +37,8 @@ pub struct Range {
     pub to: i64,
 }
 
-/// What is ready in a range of one priority that begins with the transaction `from`: the transaction that made the first execution there ready, or None
-/// if nothing is ready there.
+/// The answer to a look at a range of one priority that begins with the transaction `from`: the transaction that made the first execution there ready,
+/// or None if nothing is ready there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     pub queue: String,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is known of one connection.
+/// The knowledge about one connection.
 #[derive(Debug)]
 pub struct Echo {
     heard: bool,

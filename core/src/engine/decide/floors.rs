@@ -30,7 +30,7 @@ impl Floor {
     /// The floor after a look at its ranges.
     fn raised(&self, looks: &[&Look], snapshot: &Snapshot) -> Floor {
         let first = looks.iter().find(|look| look.from == self.xid).and_then(|look| look.first);
-        // What is younger than the snapshot may have begun already, and is not among what is open there.
+        // A transaction that is younger than the snapshot may have begun already, and is not among those that are open there.
         let xid = first.unwrap_or(i64::MAX).min(snapshot.next).max(self.xid);
         let left = |open: &&i64| {
             let look = looks.iter().find(|look| look.from == **open);

@@ -1,4 +1,4 @@
-//! What a worker hears. The writer's connection listens. Where that leads to a pooler, and there is a way past it, a connection of its own listens
+//! Notifications that a worker hears. The writer's connection listens. Where that leads to a pooler, and there is a way past it, a connection of its own listens
 //! here.
 use std::sync::Arc;
 use std::time::Duration;

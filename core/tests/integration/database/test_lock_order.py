@@ -90,7 +90,13 @@ class Commit:
         self._names = names
 
     def __call__(self, worker: str, claim: int = 0, **given: str) -> str:
-        values = {"p_worker": f"'{worker}'", "q_queues": "'{q}'", "q_limit": str(claim), "q_poison_suspect": "true", "q_look": "true"}
+        values = {
+            "p_worker": f"'{worker}'",
+            "q_queues": "'{q}'",
+            "q_limit": str(claim),
+            "q_poison_suspect": "true",
+            "q_look": "true",
+        }
         values |= {name: f"'{{{value}}}'" for name, value in given.items()}
         return (
             "select currant.commit_batch("
