@@ -72,7 +72,7 @@ class Candidate(base.Candidate):
 
     async def prepare(self, url: str) -> None:
         """`graphile-worker --schema-only`."""
-        call = [NODE_MODULES / ".bin" / NAME, "--schema-only", "--connection", url]
+        call: list[str] = [str(NODE_MODULES / ".bin" / NAME), "--schema-only", "--connection", url]
         await asyncio.to_thread(lambda: subprocess.run(call, check=True, stdout=subprocess.DEVNULL))
 
     @asynccontextmanager

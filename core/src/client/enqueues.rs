@@ -18,8 +18,9 @@ use crate::store::enqueue;
 const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
 
-/// The connection goes back to the pool after this time without an enqueue.
-const LINGER: Duration = Duration::from_millis(200);
+/// The connection goes back to the pool after this time without an enqueue: before a wake-up is due (`wakes::LATER`), so that a client that enqueues
+/// now and then has one connection.
+const LINGER: Duration = Duration::from_millis(10);
 
 pub(super) struct Enqueue {
     pub items: Vec<NewExecution>,
