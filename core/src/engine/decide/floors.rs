@@ -29,9 +29,9 @@ impl Floor {
 
     /// The floor after a look at its ranges.
     fn raised(&self, looks: &[&Look], snapshot: &Snapshot) -> Floor {
-        let first = looks.iter().find(|look| look.from == self.xid).and_then(|look| look.first);
+        let Some(above) = looks.iter().find(|look| look.from == self.xid) else { return self.clone() };
         // A transaction that is younger than the snapshot may have begun already, and is not among those that are open there.
-        let xid = first.unwrap_or(i64::MAX).min(snapshot.next).max(self.xid);
+        let xid = above.first.unwrap_or(i64::MAX).min(snapshot.next).max(self.xid);
         let left = |open: &&i64| {
             let look = looks.iter().find(|look| look.from == **open);
             look.is_none_or(|look| look.first.is_some()) || snapshot.is_open(**open)
@@ -241,10 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn with_too_many_open_it_stays() {
+    fn with_too_many_open_it_stays_and_where_nobody_has_looked() {
         let mut floors = after(LOOK_AFTER, 5);
         let open: Vec<i64> = (0..=MOST_OPEN as i64).collect();
         look(&mut floors, &[(-1, None)], 500, &open);
+        assert_eq!(ranges(&floors)[1], (5, 5, -1, END));
+        look(&mut floors, &[(20, None)], 500, &[]);
         assert_eq!(ranges(&floors)[1], (5, 5, -1, END));
     }
 
