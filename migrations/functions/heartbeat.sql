@@ -45,11 +45,12 @@ begin
                     and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1) there
                 limit 1)
             union all
-            (select 1 from (select 1 from currant.executions e where e.awaiting_permit and e.queue = lane.queue limit 1) any_awaiting
-                where exists (select 1 from currant.awaiting_functions(array[lane.queue], 1) g where g.free > 0))
-            union all
             (select 1 from currant.ready_poison_suspects e where e.queue = lane.queue
                 and (e.refused_builds is null or not me.build = any (e.refused_builds)) limit 1)) something);
+    -- A statement of its own: in the one above the function would be called for each queue, whether or not anything awaits a permit there.
+    if not ready and exists (select 1 from currant.executions e where e.awaiting_permit and e.queue = any (me.queues)) then
+        ready := exists (select 1 from currant.awaiting_functions(me.queues, 1) g where g.free > 0);
+    end if;
     select currant.micros(min(first.run_at)) into next_due from unnest(me.queues) lane(queue) cross join lateral (
         select e.run_at from currant.executions e where e.queue = lane.queue and e.run_at is not null and not e.incompatible
         order by e.run_at limit 1) first;
