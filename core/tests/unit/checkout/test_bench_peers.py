@@ -29,8 +29,9 @@ def installed(monkeypatch: pytest.MonkeyPatch, *packages: str, programs: bool = 
 
 
 def test_one_that_is_not_installed_is_skipped_with_a_line_that_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(peers, "NODE_MODULES", tmp_path)
     installed(monkeypatch, "dbos", "celery")
     present, lines = available()
     assert present == ["dbos"]
