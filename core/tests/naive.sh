@@ -50,7 +50,7 @@ replay, what a verb asked for;commits;keep_what_they_asked_for;commit_batch|case
 replay, what a child asked for;control;retry_opens_a_new_epoch;load_runs|case when not p_news then e.args end|null
 d, a claim's plan;claims;is_read_by_a_claim;select_claimable|order by e.priority desc, e.ready_xid, e.id limit v_share|order by e.priority + 0 desc, e.ready_xid, e.id limit v_share
 d, the first that is ready;floors;whatever_order;look_at_ranges|order by e.ready_xid limit 1|order by e.ready_xid desc limit 1
-13, turns;claims;queues_take_turns;select_claimable|v_share := (p_limit + v_lanes - 1) / v_lanes;|v_share := p_limit;
+13, turns;claims;queues_take_turns;select_claimable|v_share := (p_limit + v_lanes - 1) / greatest(v_lanes, 1);|v_share := p_limit;
 13, priority;claims;higher_priority_first;mark_claimed|order by array_position(p_queues, t.queue), t.priority desc, t.xid, t.id|order by t.id
 e, sleepers only;wakes;only_workers_that_sleep;notify_sleepers|where p_queue = any (w.queues) and w.sleep_until > clock_timestamp()|where p_queue = any (w.queues)
 e, as many as there is work for;wakes;as_many_workers_are_woken;notify_sleepers|limit p_most|limit 100

@@ -62,7 +62,7 @@ begin
         end if;
         v_ids := '{}'; v_xids := '{}'; v_started := '{}'; v_permitless := '{}';
         -- 2. Select, queue by queue.
-        v_share := (p_limit + v_lanes - 1) / v_lanes;
+        v_share := (p_limit + v_lanes - 1) / greatest(v_lanes, 1);
         for pass in 1..2 loop
             if cardinality(v_limited) = 0 and cardinality(v_functions) = 0 then
                 select v_ids || coalesce(array_agg(q.id), '{}'), v_xids || coalesce(array_agg(q.ready_xid), '{}') into v_ids, v_xids from (

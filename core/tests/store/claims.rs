@@ -19,6 +19,15 @@ async fn higher_priority_first_then_older_first() {
 }
 
 #[tokio::test]
+async fn a_claim_from_no_queue_finds_nothing() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let me = register(&mut conn, &["q"]).await;
+    enqueue(&mut conn, Kind::Task, "q").await;
+    assert_eq!(claim(&mut conn, me, &[], 1).await, []);
+}
+
+#[tokio::test]
 async fn queues_take_turns_and_what_one_leaves_goes_to_the_others() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
