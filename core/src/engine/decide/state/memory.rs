@@ -47,7 +47,7 @@ impl State {
         let long_over = |phase| matches!(phase, TaskPhase::Over { since } if since + STUCK_MICROS <= now);
         let stuck = self.attempts.values().filter(|attempt| long_over(attempt.phase)).count();
         if stuck >= self.config.concurrency() {
-            let reason = format!("all {stuck} slots are held by tasks that do not end after their timeout");
+            let reason = format!("all {stuck} slots are taken by tasks that timed out and do not end");
             self.urgent.push_back(Item::Stop(reason));
         }
     }
