@@ -81,7 +81,7 @@ class Candidate(base.Candidate):
     workloads = frozenset({"W1", "W2", "W3", "W4", "W5", "W5r", "W6", "W7", "W8", "W10", "W11", "soak", "memory"})
     statements = MappingProxyType(
         {
-            "claim": ("currant.claim(", "currant.claim_from_cursor("),
+            "claim": ("currant.claim(",),
             "commit": ("currant.commit_batch(",),
             "heartbeat": ("currant.heartbeat(",),
         }

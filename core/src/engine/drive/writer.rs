@@ -75,22 +75,19 @@ pub async fn drive(shared: Arc<Shared>) {
             Ok(None) => break,
             Err(error) => Err(error),
         };
-        match went {
-            Ok(()) => {}
-            Err(error) => {
-                if !writer.known && !error.is_transient() {
-                    // Waiting does not help, and nothing is in hand yet.
-                    shared.state().cannot_go_on(error.to_string());
-                    break;
-                }
-                if !std::mem::replace(&mut silent, true) {
-                    shared.say("warning", format!("{error}; the worker waits and goes on by itself"));
-                }
-                writer.disconnect();
-                shared.state().unreachable(Instant::now());
-                tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Err(error) = went {
+            if !writer.known && !error.is_transient() {
+                // Waiting does not help, and nothing is in hand yet.
+                shared.state().cannot_go_on(error.to_string());
+                break;
             }
+            if !std::mem::replace(&mut silent, true) {
+                shared.say("warning", format!("{error}; the worker waits and goes on by itself"));
+            }
+            writer.disconnect();
+            shared.state().unreachable(Instant::now());
+            tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
     shared.gone.send_replace(true);
